@@ -1,0 +1,134 @@
+"""`ImageSet`: a list of labelled image files with an identity, and the one place that decodes them."""
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from csg_train.errors import UserError
+
+__all__ = ["IMAGE_SUFFIXES", "ImageSet", "decode", "image_folder"]
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # few decoders, small attack surface
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Labelled image files of one domain.
+
+    Attributes:
+        name: How tables call it, for instance ``emoji:openmoji`` or ``photos``.
+        root: Folder that every file lies under.
+        files: POSIX paths relative to ``root``, in a fixed (sorted) order.
+        labels: Class index of each file.
+        classes: Class names; ``classes[label]``.
+        licence: Licence of the pictures, or ``"user's own"``.
+    """
+
+    name: str
+    root: Path
+    files: tuple[str, ...]
+    labels: tuple[int, ...]
+    classes: tuple[str, ...]
+    licence: str = "user's own"
+
+    def __post_init__(self) -> None:
+        if not self.files:
+            raise UserError(f"{self.root}: no images; put {', '.join(sorted(IMAGE_SUFFIXES))} files there")
+        assert len(self.files) == len(self.labels)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def path(self, index: int) -> Path:
+        """The full path of one file."""
+        return self.root / self.files[index]
+
+    def counts(self) -> dict[str, int]:
+        """Number of images of each class, every class listed."""
+        totals = [0] * len(self.classes)
+        for label in self.labels:
+            totals[label] += 1
+        return dict(zip(self.classes, totals, strict=True))
+
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 over class names and every (path, label, size in bytes): equal identity, equal data set.
+
+        Sizes, not contents: it costs one ``stat`` a file. ``csg-train data check`` reads the contents.
+        """
+        digest = hashlib.sha256("\n".join(self.classes).encode())
+        for index, (file, label) in enumerate(zip(self.files, self.labels, strict=True)):
+            try:
+                size = self.path(index).stat().st_size
+            except OSError as error:
+                raise UserError(f"{self.path(index)}: {error.strerror}; restore the file or its folder") from error
+            digest.update(f"\n{file}\t{label}\t{size}".encode())
+        return digest.hexdigest()
+
+
+def decode(path: Path) -> Image.Image:
+    """Read one image file completely, upright (EXIF), as ``RGB`` or, where it has transparency, ``RGBA``.
+
+    Raises:
+        UserError: The file is missing, truncated, not an image, or so large that it may be a bomb.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=_FORMATS) as image:
+                image.load()
+                upright = ImageOps.exif_transpose(image)
+                alpha = upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info
+                if upright.mode.startswith("I;16") or upright.mode in ("I", "F"):
+                    raise UserError(f"{path}: {upright.mode} samples of more than 8 bits; convert it to 8 bits a channel")
+                return upright.convert("RGBA" if alpha else "RGB")
+    except UserError:
+        raise
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such image; restore it or remove it from the list") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UserError(f"{path}: cannot decode ({error}); replace the image or remove it") from error
+
+
+def image_folder(
+    root: Path, *, name: str, classes: Sequence[str] | None = None, licence: str = "user's own"
+) -> ImageSet:
+    """Read the layout ``root/{class}/**/{image}`` (torchvision's ``ImageFolder``; classes in sorted order).
+
+    Args:
+        root: The folder.
+        name: Name of the domain in tables.
+        classes: Class names that the folder must have, in index order; by default those it has.
+        licence: Licence of the pictures.
+
+    Raises:
+        UserError: The folder is missing, holds no class folder, a class has no image, or the classes differ.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; give the folder that holds one folder for each class")
+    found = tuple(sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")))
+    if not found:
+        raise UserError(f"{root}: no class folders; expected {root}/CLASS/IMAGE.png")
+    wanted = found if classes is None else tuple(classes)
+    if set(found) != set(wanted):
+        missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
+        raise UserError(f"{root}: class folders differ from the source's: missing {missing}, unexpected {extra}")
+    files: list[str] = []
+    labels: list[int] = []
+    for label, class_name in enumerate(wanted):
+        images = sorted(
+            path.relative_to(root).as_posix()
+            for path in (root / class_name).rglob("*")
+            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
+        )
+        if not images:
+            raise UserError(f"{root / class_name}: a class without images; add images or remove the folder")
+        files += images
+        labels += [label] * len(images)
+    return ImageSet(name=name, root=root, files=tuple(files), labels=tuple(labels), classes=wanted, licence=licence)

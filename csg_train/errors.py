@@ -1,0 +1,19 @@
+"""The one error type that users see: a line that names what is wrong and how to mend it."""
+
+import click
+
+__all__ = ["UserError"]
+
+
+class UserError(click.ClickException):
+    """A mistake in what the user gave: printed as one line on standard error, exit code 2.
+
+    Raise it with a message that names the file or field, then the fix, for instance
+    ``UserError(f"{path}: truncated image; replace it or remove it from the folder")``.
+    """
+
+    exit_code = 2
+
+    def format_message(self) -> str:
+        """The message on one line, whatever line breaks a library put into it."""
+        return " ".join(self.message.split())

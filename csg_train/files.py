@@ -1,0 +1,69 @@
+"""Writing and hashing files: a reader sees the old file or the new one, never half of either."""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from csg_train.errors import UserError
+
+__all__ = ["atomic_write", "sha256_file", "write_json", "write_text"]
+
+
+@contextlib.contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"{path}: cannot write ({reason}); free space or choose another folder") from error
+
+
+def atomic_write(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Write a file through ``write(stream)``: temporary file beside it, fsync, rename, fsync of the folder.
+
+    Args:
+        path: The file to create or replace; its folder is made when it does not exist.
+        write: Receives the open binary stream.
+
+    Raises:
+        UserError: The disk is full or the folder cannot be written; the old file is untouched.
+    """
+    with _named_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                write(stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically (see `atomic_write`)."""
+    atomic_write(path, lambda stream: stream.write(text.encode()) and None)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically with sorted keys; a NaN or infinity is an error, for JSON has none."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def sha256_file(path: Path) -> str:
+    """The SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
