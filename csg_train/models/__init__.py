@@ -1,0 +1,1 @@
+"""Backbones with named stages, and the network that is trained."""

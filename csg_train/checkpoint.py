@@ -1,0 +1,110 @@
+"""Checkpoints: one ``.pt`` file of tensors and plain values, written atomically, loaded with ``weights_only=True``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from csg_train.errors import UserError
+from csg_train.files import atomic_write, sha256_file
+from csg_train.models.network import Network
+from csg_train.recipe import Recipe, parse_recipe
+
+__all__ = ["FORMAT", "Checkpoint", "load_checkpoint", "save_checkpoint"]
+
+FORMAT = "csg-train/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """The content of a checkpoint file.
+
+    Attributes:
+        recipe: The resolved recipe, as plain values.
+        step: Optimiser steps done.
+        classes: Class names in index order.
+        data: Name, identity and count of the source pictures.
+        weights: SHA-256 of the starting weights, or ``"none"``.
+        model: State dict of the network.
+        method: State dict of the method (queues, averages, heads).
+        optimizer: State dict of the optimiser.
+        rng: State of torch's global generator (and of each CUDA device).
+        log_bytes: Length of ``log.jsonl`` when this was written.
+        versions: Of Python packages, for the record.
+        sha256: Of the file; empty before it is written.
+        path: Where it was read from.
+    """
+
+    recipe: dict[str, Any]
+    step: int
+    classes: list[str]
+    data: dict[str, Any]
+    weights: str
+    model: dict[str, Tensor]
+    method: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    rng: list[Tensor]
+    log_bytes: int
+    versions: dict[str, str]
+    sha256: str = ""
+    path: Path = Path()
+
+    def resolved_recipe(self, overrides: tuple[str, ...] = ()) -> Recipe:
+        """The recipe as an object, with ``key=value`` overrides (for instance another data root)."""
+        return parse_recipe(dict(self.recipe), overrides=overrides, origin=str(self.path))
+
+    def build_network(self, device: torch.device) -> Network:
+        """The trained network, in evaluation mode."""
+        recipe = self.resolved_recipe()
+        network = Network(
+            recipe.model.backbone, classes=len(self.classes), hidden=recipe.model.hidden, seed=recipe.seed
+        )
+        load_state(network, self.model, self.path)
+        return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
+
+
+_FILE_FIELDS = tuple(name for name in Checkpoint.__dataclass_fields__ if name not in ("sha256", "path"))
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint atomically; the old file stays until the new one is complete."""
+    content = {"format": FORMAT} | {name: getattr(checkpoint, name) for name in _FILE_FIELDS}
+    atomic_write(path, lambda stream: torch.save(content, stream))
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint of ours.
+
+    Raises:
+        UserError: The file is missing, cut, foreign, or of another format version.
+    """
+    if path.is_dir():
+        raise UserError(f"{path}: a folder; give the checkpoint in it, {path / 'ckpt.pt'}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such checkpoint; train one with csg-train run") from error
+    except Exception as error:  # torch raises many types for cut and foreign files
+        reason = str(error).split("\n", 1)[0][:120]
+        raise UserError(f"{path}: not a complete checkpoint of csg-train ({reason}); train again or restore it") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else type(content).__name__
+        raise UserError(f"{path}: not a checkpoint of csg-train (format {found!r}, expected {FORMAT!r})")
+    if missing := [name for name in _FILE_FIELDS if name not in content]:
+        raise UserError(f"{path}: incomplete checkpoint, without {', '.join(missing)}")
+    fields = {name: content[name] for name in _FILE_FIELDS}
+    return Checkpoint(**fields, sha256=sha256_file(path), path=path)
+
+
+def load_state(module: torch.nn.Module, state: dict[str, Tensor], origin: Path) -> None:
+    """Load a state dict strictly; differences are named.
+
+    Raises:
+        UserError: Names or shapes differ.
+    """
+    try:
+        module.load_state_dict(state)
+    except (RuntimeError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{origin}: does not fit this recipe's {type(module).__name__} ({error})") from error

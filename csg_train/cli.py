@@ -1,0 +1,141 @@
+"""The ``csg-train`` command."""
+
+from pathlib import Path
+
+import click
+import torch
+
+from csg_train import __version__
+from csg_train.checkpoint import load_checkpoint
+from csg_train.console import console, print_table, progress
+from csg_train.data import check as checks
+from csg_train.data import demo
+from csg_train.data.domains import SPLITS, load_split
+from csg_train.data.sheet import contact_sheet
+from csg_train.engine import train
+from csg_train.errors import UserError
+from csg_train.evaluate import accuracy_record
+from csg_train.methods import METHODS
+from csg_train.recipe import DEFAULT_RECIPE, Recipe, load_recipe
+from csg_train.records import write_record
+
+__all__ = ["main"]
+
+_SET = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one field of the recipe.")
+_RECIPE = click.argument("recipe_name", metavar="[RECIPE]", default=DEFAULT_RECIPE)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Train and evaluate synthetic-to-real methods."""
+
+
+@main.command()
+@_RECIPE
+@_SET
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run. [default: runs/NAME/METHOD-sSEED]")
+@click.option("--weights", type=click.Path(path_type=Path), help="State-dict file of starting weights.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 ...")
+@click.option("--resume", is_flag=True, help="Continue the run in the folder.")
+@click.option("--overwrite", is_flag=True, help="Replace the run in the folder.")
+def run(
+    recipe_name: str,
+    overrides: tuple[str, ...],
+    out: Path | None,
+    weights: Path | None,
+    device: str,
+    resume: bool,
+    overwrite: bool,
+) -> None:
+    """Train RECIPE (a name or a YAML file; the demo by default), then measure its accuracy on every split."""
+    if weights is not None:
+        overrides = (*overrides, f"model.weights={weights}")
+    recipe = load_recipe(recipe_name, overrides)
+    method = str(recipe.method["name"])
+    out = out or Path("runs") / recipe.name / f"{method}-s{recipe.seed}"
+    place = _device(device)
+    with progress(f"{method} seed {recipe.seed}", recipe.train.steps) as report:
+        path = train(recipe, out, device=place, resume=resume, overwrite=overwrite, report=report)
+    _evaluate(path, recipe, place)
+
+
+@main.command()
+def methods() -> None:
+    """List every method: what it is, its equation, its source."""
+    for method in METHODS.values():
+        info = method.info
+        console.print(f"[bold]{info.name}[/bold]  {info.title}\n  {info.summary}", highlight=False)
+        console.print(f"  {info.equation}\n  {info.source}", highlight=False, markup=False)
+        fields = ", ".join(
+            f"{name}={field.default!r}" for name, field in method.Config.__dataclass_fields__.items()
+        )
+        console.print(f"  fields: {fields or 'none'}\n", highlight=False, markup=False)
+
+
+@main.group()
+def data() -> None:
+    """Fetch demo data; check data of any recipe."""
+
+
+@data.command()
+@click.argument("name", type=click.Choice(list(demo.DEMOS)))
+def fetch(name: str) -> None:
+    """Fetch and build the demo data NAME through the package clients, once."""
+    folder = demo.fetch(name, lambda line: console.print(line, highlight=False, markup=False))
+    console.print(f"{name}: {folder}", highlight=False, markup=False)
+
+
+@data.command()
+@_RECIPE
+@_SET
+@click.option("--sheet", type=click.Path(path_type=Path), help="Also write a contact sheet of each split there.")
+def check(recipe_name: str, overrides: tuple[str, ...], sheet: Path | None) -> None:
+    """Count pictures by class and split; find duplicates and bad files; name the licence. Exit 2 on a bad file."""
+    recipe = load_recipe(recipe_name, overrides)
+    splits = [split for split in SPLITS if getattr(recipe.data, split) is not None]
+    classes = load_split(recipe.data, "source").classes
+    found = {split: checks.check(load_split(recipe.data, split, classes)) for split in splits}
+    rows = [[name, *(str(found[split].counts[name]) for split in splits)] for name in classes]
+    rows.append(["total", *(str(sum(found[split].counts.values())) for split in splits)])
+    print_table(f"{recipe.name}: pictures by class", ["class", *splits], rows)
+    for split, result in found.items():
+        for line in result.lines():
+            console.print(f"{split}: {line}", highlight=False, markup=False)
+        if sheet is not None:
+            images = load_split(recipe.data, split, classes)
+            contact_sheet(images, sheet / f"{split}.png")
+            console.print(f"{split}: contact sheet {sheet / f'{split}.png'}", highlight=False, markup=False)
+    bad = [file for result in found.values() for file in result.bad]
+    if bad:
+        raise UserError(f"{len(bad)} bad files, listed above; replace or remove them")
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name}: not usable here ({str(error).splitlines()[0]})") from error
+    return device
+
+
+def _evaluate(path: Path, recipe: Recipe, device: torch.device) -> None:
+    checkpoint = load_checkpoint(path)
+    network = checkpoint.build_network(device)
+    rows = []
+    for split in SPLITS:
+        if getattr(recipe.data, split) is None:
+            continue
+        images = load_split(recipe.data, split, checkpoint.classes)
+        record = accuracy_record(checkpoint, network, images, split=split, recipe=recipe)
+        write_record(path.parent / f"accuracy-{split}.json", record)
+        low, high = record.interval.low, record.interval.high
+        interval = f"{100 * low:.1f} - {100 * high:.1f}"
+        rows.append(
+            [split, str(len(images)), f"{100 * record.mean_per_class:.1f}", interval, f"{100 * record.overall:.1f}"]
+        )
+    columns = ["split", "images", "mean per class %", "95 % bootstrap", "overall %"]
+    print_table(f"accuracy of the last step ({checkpoint.step}), {path}", columns, rows)

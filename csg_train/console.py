@@ -1,0 +1,38 @@
+"""What the commands print: a progress bar on a terminal, plain lines elsewhere, tables in both."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+__all__ = ["console", "print_table", "progress"]
+
+console = Console(soft_wrap=True)
+
+
+@contextmanager
+def progress(title: str, total: int) -> Iterator[Callable[[int, dict[str, float]], None]]:
+    """Yield ``report(done, values)``: moves the bar on a terminal, prints a line elsewhere."""
+    if not console.is_terminal:
+        yield lambda done, values: console.print(f"{title} {done}/{total} {_format(values)}", highlight=False)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.fields[values]}"), console=console) as bar:
+        task = bar.add_task(title, total=total, values="")
+        yield lambda done, values: bar.update(task, completed=done, values=_format(values))
+
+
+def _format(values: dict[str, float]) -> str:
+    return " ".join(f"{name} {value:.4g}" for name, value in values.items())
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: the first column is text, the others are right-aligned."""
+    table = Table(title=title, title_justify="left")
+    for position, column in enumerate(columns):
+        table.add_column(column, justify="left" if position == 0 else "right", no_wrap=position > 0)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)

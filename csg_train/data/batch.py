@@ -1,0 +1,26 @@
+"""`Batch`: what the loop gives to a model and a method in one step."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Batch"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's input.
+
+    Attributes:
+        views: One ``(N, 3, H, W)`` uint8 tensor for each view that the method asks for; the first is the student's.
+        labels: ``(N,)`` int64 class indices; for segmentation ``(N, H, W)``.
+    """
+
+    views: tuple[Tensor, ...]
+    labels: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device."""
+        views = tuple(view.to(device, non_blocking=True) for view in self.views)
+        return Batch(views, self.labels.to(device, non_blocking=True))

@@ -1,0 +1,89 @@
+"""Batches whose content depends on (seed, step) alone: exact resume needs nothing but the step's number."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from csg_train.data.batch import Batch
+from csg_train.data.images import ImageSet, decode
+from csg_train.data.transforms import evaluation_view, training_view
+from csg_train.seeds import generator_for, random_for
+
+__all__ = ["evaluation_batches", "step_keys", "training_batches"]
+
+Key = tuple[int, int]  # (epoch, index)
+
+
+def step_keys(count: int, batch_size: int, *, seed: int, start: int, stop: int) -> Iterator[list[Key]]:
+    """The (epoch, index) keys of steps ``start`` to ``stop - 1``.
+
+    Each epoch is a fresh permutation of all ``count`` pictures, and steps cut the endless sequence of epochs into
+    batches: every picture is used equally often and none is dropped (the official loader drops an epoch's rest).
+    """
+    epoch, order = -1, []
+    for step in range(start, stop):
+        keys = []
+        for position in range(step * batch_size, (step + 1) * batch_size):
+            if position // count != epoch:
+                epoch = position // count
+                order = torch.randperm(count, generator=generator_for(seed, "order", epoch)).tolist()
+            keys.append((epoch, order[position % count]))
+        yield keys
+
+
+class _Views(Dataset[tuple[list[Tensor], int]]):
+    """Training views by key. Small sets are decoded once and kept (decoding dominates at demo sizes)."""
+
+    def __init__(self, images: ImageSet, views: tuple[str, ...], seed: int, options: dict[str, Any]) -> None:
+        self.images, self.views, self.seed, self.options = images, views, seed, options
+        self.kept: dict[int, Image.Image] = {}
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, key: Key) -> tuple[list[Tensor], int]:
+        epoch, index = key
+        image = self.kept.get(index)
+        if image is None:
+            image = decode(self.images.path(index))
+            if len(self.images) <= 4096 and image.width * image.height <= 1 << 16:
+                self.kept[index] = image
+        views = [
+            training_view(image, rng=random_for(self.seed, "augment", epoch, index, view), **self.options)
+            for view in self.views
+        ]
+        return views, self.images.labels[index]
+
+
+def _collate(samples: list[tuple[list[Tensor], int]]) -> Batch:
+    views, labels = zip(*samples, strict=True)
+    return Batch(tuple(torch.stack(view) for view in zip(*views, strict=True)), torch.tensor(labels))
+
+
+def training_batches(
+    images: ImageSet,
+    *,
+    views: tuple[str, ...],
+    batch_size: int,
+    seed: int,
+    start: int,
+    stop: int,
+    workers: int,
+    options: dict[str, Any],
+) -> Iterator[Batch]:
+    """The batches of steps ``start`` to ``stop - 1``; ``options`` go to `training_view`."""
+    keys = step_keys(len(images), batch_size, seed=seed, start=start, stop=stop)
+    dataset = _Views(images, views, seed, options)
+    yield from DataLoader(dataset, batch_sampler=keys, num_workers=workers, collate_fn=_collate)  # type: ignore[arg-type]
+
+
+def evaluation_batches(images: ImageSet, *, size: int, fit: str, batch_size: int) -> Iterator[Batch]:
+    """Every picture once, in file order, without augmentation."""
+    for start in range(0, len(images), batch_size):
+        indices = range(start, min(start + batch_size, len(images)))
+        views = torch.stack([evaluation_view(decode(images.path(i)), size=size, fit=fit) for i in indices])
+        yield Batch((views,), torch.tensor([images.labels[i] for i in indices]))

@@ -1,0 +1,273 @@
+"""The training loop: read `csg_train.methods.base` for its outline and for the points at which a method acts."""
+
+import contextlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+import torch
+import torch.nn.functional as F
+from torch import Tensor, optim
+
+from csg_train.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
+from csg_train.data.batch import Batch
+from csg_train.data.domains import load_split
+from csg_train.data.images import ImageSet
+from csg_train.data.loader import evaluation_batches, training_batches
+from csg_train.errors import UserError
+from csg_train.files import write_text
+from csg_train.methods import Method, Setup
+from csg_train.models.backbones import load_weights
+from csg_train.models.network import Network
+from csg_train.recipe import Recipe, Train, to_yaml
+from csg_train.seeds import seed_for
+
+__all__ = ["learning_rate_factor", "train"]
+
+Report = Callable[[int, dict[str, float]], None]
+
+
+def learning_rate_factor(step: int, train: Train) -> float:
+    """Factor on the base learning rate at a step counted from 0: quadratic warm-up times polynomial decay."""
+    warm = min(0.01 + 0.99 * (step / train.warmup) ** 2, 1.0) if train.warmup else 1.0
+    return float(warm * (1 - step / train.steps) ** train.power)
+
+
+def train(recipe: Recipe, out: Path, *, device: torch.device, resume: bool, overwrite: bool, report: Report) -> Path:
+    """Train one recipe into one folder.
+
+    Args:
+        recipe: The resolved recipe.
+        out: The run's folder: ``recipe.yaml``, ``log.jsonl``, ``ckpt.pt``.
+        device: Where to compute.
+        resume: Continue from ``ckpt.pt`` if it is there; the result equals an uninterrupted run bit for bit.
+        overwrite: Start again, whatever the folder holds.
+        report: Called with the step and its logged values every ``train.log_every`` steps.
+
+    Returns:
+        Path of the final checkpoint.
+
+    Raises:
+        UserError: Bad data or folder, another run in the folder, or a loss that is not finite.
+    """
+    with _locked(out):
+        if (out / "log.jsonl").exists() and not (resume or overwrite):
+            raise UserError(f"{out}: holds a run; continue it with --resume, or replace it with --overwrite")
+        return _Run(recipe, out, device).train(resume=resume, report=report)
+
+
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(out / ".lock", blocking=False)
+        with lock:
+            yield
+    except filelock.Timeout as error:
+        raise UserError(f"{out}: another csg-train is writing this folder; wait for it or choose another --out") from error
+    except OSError as error:
+        raise UserError(f"{out}: cannot write ({error.strerror or error}); choose another --out") from error
+
+
+class _Run:
+    """One run's objects, from construction to the last checkpoint."""
+
+    def __init__(self, recipe: Recipe, out: Path, device: torch.device) -> None:
+        self.recipe, self.out, self.device = recipe, out, device
+        self.images: ImageSet = load_split(recipe.data, "source")
+        self.network = Network(
+            recipe.model.backbone, classes=len(self.images.classes), hidden=recipe.model.hidden, seed=recipe.seed
+        )
+        self.weights = load_weights(self.network.backbone, recipe.model.backbone, recipe.model.weights)
+        self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.method: Method = recipe.build_method()
+        self.method.prepare(self.network, Setup(seed=recipe.seed, source=self._source_pass))
+        self.method.to(device)
+        self.optimizer = self._build_optimizer()
+        self.step = 0
+        self.unlogged: list[dict[str, Tensor | float]] = []
+        torch.manual_seed(seed_for(recipe.seed, "torch"))
+
+    def train(self, *, resume: bool, report: Report) -> Path:
+        path = self.out / "ckpt.pt"
+        log_bytes = self._restore(path) if resume and path.exists() else 0
+        steps = self.recipe.train.steps
+        if self.step == steps:
+            return path
+        write_text(self.out / "recipe.yaml", to_yaml(self.recipe))
+        with _Log(self.out / "log.jsonl", log_bytes) as log, _Interrupts() as interrupts:
+            for batch in self._batches():
+                self._train_step(batch.to(self.device))
+                saving = self.step == steps or self.step % self.recipe.train.save_every == 0 or interrupts.received
+                if saving or self.step % self.recipe.train.log_every == 0:
+                    report(self.step, self._flush(log))
+                if saving:
+                    log.sync()
+                    save_checkpoint(path, self._checkpoint(log.bytes))
+                if interrupts.received and self.step < steps:
+                    raise SystemExit(128 + interrupts.received)
+        return path
+
+    def _train_step(self, batch: Batch) -> None:
+        factor = learning_rate_factor(self.step, self.recipe.train)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * factor
+        self.network.set_training(batch_norm=self.recipe.model.batch_norm)
+        output = self.network(batch.views[0])
+        terms = {"ce": F.cross_entropy(output.logits, batch.labels)}
+        terms |= self.method.loss(self.network, batch, output)
+        loss = torch.stack(list(terms.values())).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.method.before_step(self.network, self.optimizer)
+        self.optimizer.step()
+        self.method.after_step(self.network)
+        self.step += 1
+        values = {"loss": loss} | terms
+        self.unlogged.append({"lr": factor} | {name: value.detach() for name, value in values.items()})
+
+    def _flush(self, log: "_Log") -> dict[str, float]:
+        """Write the steps since the last call to the log; one device synchronisation for all of them."""
+        values: dict[str, float] = {}
+        first = self.step - len(self.unlogged) + 1
+        for step, row in enumerate(self.unlogged, start=first):
+            values = {name: float(value) for name, value in row.items()}
+            if not all(math.isfinite(value) for value in values.values()):
+                parts = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+                raise UserError(
+                    f"{self.out}: the loss is not finite at step {step} ({parts}); lower train.lr_head, "
+                    "train.lr_backbone or the method's weight; the last checkpoint is kept"
+                )
+            log.write({"step": step} | values)
+        self.unlogged.clear()
+        return values
+
+    def _batches(self) -> Iterator[Batch]:
+        recipe = self.recipe
+        data = recipe.data
+        return training_batches(
+            self.images,
+            views=self.method.views,
+            batch_size=recipe.train.batch_size,
+            seed=recipe.seed,
+            start=self.step,
+            stop=recipe.train.steps,
+            workers=recipe.train.workers,
+            options={"size": data.size, "fit": data.fit, "augment": data.augment, "background": data.background},
+        )
+
+    def _source_pass(self) -> Iterator[Batch]:
+        data, train = self.recipe.data, self.recipe.train
+        for batch in evaluation_batches(self.images, size=data.size, fit=data.fit, batch_size=train.batch_size):
+            yield batch.to(self.device)
+
+    def _build_optimizer(self) -> optim.SGD:
+        train = self.recipe.train
+        backbone = [weight for weight in self.network.backbone.parameters() if weight.requires_grad]
+        heads = [*self.network.head.parameters(), *self.method.parameters()]
+        groups = [
+            {"params": backbone, "base_lr": train.lr_backbone},
+            {"params": [weight for weight in heads if weight.requires_grad], "base_lr": train.lr_head},
+        ]
+        return optim.SGD(
+            [group for group in groups if group["params"]],
+            lr=train.lr_head,
+            momentum=train.momentum,
+            weight_decay=train.weight_decay,
+        )
+
+    def _checkpoint(self, log_bytes: int) -> Checkpoint:
+        cuda = torch.cuda.get_rng_state_all() if self.device.type == "cuda" else []
+        return Checkpoint(
+            recipe=self.recipe.as_dict(),
+            step=self.step,
+            classes=list(self.images.classes),
+            data={"name": self.images.name, "identity": self.images.identity, "count": len(self.images)},
+            weights=self.weights,
+            model=self.network.state_dict(),
+            method=self.method.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            rng=[torch.get_rng_state(), *cuda],
+            log_bytes=log_bytes,
+            versions=_versions(),
+        )
+
+    def _restore(self, path: Path) -> int:
+        """Continue from a checkpoint; anything that does not fit is an error."""
+        saved = load_checkpoint(path)
+        now = {"recipe": self.recipe.as_dict(), "classes": list(self.images.classes), "weights": self.weights}
+        for name, value in now.items():
+            if getattr(saved, name) != value:
+                raise UserError(f"{path}: its {name} differs from this run's; use the same recipe, or --overwrite")
+        if saved.data["identity"] != self.images.identity:
+            raise UserError(f"{path}: the source pictures changed since; restore them, or use --overwrite")
+        load_state(self.network, saved.model, path)
+        load_state(self.method, saved.method, path)
+        try:
+            self.optimizer.load_state_dict(saved.optimizer)
+        except (ValueError, KeyError) as error:
+            raise UserError(f"{path}: optimiser state does not fit ({error}); use --overwrite") from error
+        torch.set_rng_state(saved.rng[0])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state_all(saved.rng[1:])
+        self.step = saved.step
+        return saved.log_bytes
+
+
+class _Log:
+    """``log.jsonl``: one line a step, cut back to the checkpoint's length at a resume."""
+
+    def __init__(self, path: Path, keep: int) -> None:
+        self.path, self.bytes = path, keep
+        if keep and (not path.exists() or path.stat().st_size < keep):
+            raise UserError(f"{path}: shorter than the checkpoint says; restore it or use --overwrite")
+
+    def __enter__(self) -> "_Log":
+        self.stream = self.path.open("ab")
+        self.stream.truncate(self.bytes)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stream.close()
+
+    def write(self, values: dict[str, Any]) -> None:
+        """Add one line."""
+        self.bytes += self.stream.write((json.dumps(values) + "\n").encode())
+
+    def sync(self) -> None:
+        """Bring all lines to the disk, before a checkpoint that counts on them."""
+        self.stream.flush()
+        os.fsync(self.stream.fileno())
+
+
+class _Interrupts:
+    """First SIGINT or SIGTERM: finish the step, save, exit 130 or 143. A second one acts at once."""
+
+    received = 0
+
+    def __enter__(self) -> "_Interrupts":
+        self.previous = {}
+        with contextlib.suppress(ValueError):  # not in the main thread: leave signals alone
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, _frame: object) -> None:
+        self.received = number
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _versions() -> dict[str, str]:
+    packages = ("csg-toolkit", "numpy", "pillow", "timm", "torch", "torchvision")
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}

@@ -1,0 +1,76 @@
+"""The seam between the training loop and a method.
+
+One step of the loop, with the points at which a method acts::
+
+    method.prepare(model, setup)              # once, before the optimiser exists: teachers, anchors, frozen parts
+    for batch in loader:                      # batch.views: one tensor for each name in method.views
+        output = model(batch.views[0])        # the student's logits, stage maps and ImageNet logits
+        loss = cross_entropy(output.logits, batch.labels) + sum(method.loss(model, batch, output).values())
+        loss.backward()
+        method.before_step(model, optimizer)  # gradients are there: add to them, record them, change learning rates
+        optimizer.step()
+        method.after_step(model)              # weights have moved: averages, queues, path integrals
+
+A method keeps what must survive a restart in parameters and buffers: it is an ``nn.Module``, so ``state_dict`` holds
+them, and parameters that require gradients are trained at the head's learning rate.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn, optim
+
+from csg_train.data.batch import Batch
+from csg_train.models.network import Network, Output
+
+__all__ = ["Batch", "Method", "MethodInfo", "Setup"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodInfo:
+    """What ``csg-train methods`` and the report say about a method."""
+
+    name: str
+    title: str
+    summary: str
+    equation: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a method may use to prepare itself.
+
+    Attributes:
+        seed: The run's seed; draw from it by name through `csg_train.seeds`.
+        source: Makes a fresh pass over the source pictures, without augmentation, in file order.
+    """
+
+    seed: int
+    source: Callable[[], Iterator[Batch]]
+
+
+class Method(nn.Module):
+    """A training method: the base class does nothing beyond the cross-entropy of the loop."""
+
+    info: ClassVar[MethodInfo]
+    Config: ClassVar[type[Any]]
+    views: ClassVar[tuple[str, ...]] = ("student",)
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+
+    def prepare(self, model: Network, setup: Setup) -> None:
+        """Build teachers and anchors from the model's starting weights, or freeze or rewrite parts of it."""
+
+    def loss(self, model: Network, batch: Batch, output: Output) -> dict[str, Tensor]:  # noqa: ARG002
+        """Weighted scalar terms to add to the cross-entropy, by name."""
+        return {}
+
+    def before_step(self, model: Network, optimizer: optim.Optimizer) -> None:
+        """Act on gradients or learning rates."""
+
+    def after_step(self, model: Network) -> None:
+        """Act on the moved weights."""

@@ -1,0 +1,219 @@
+"""Recipes: one readable YAML file each, checked by pydantic, resolved and saved with the run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+
+from csg_train.errors import UserError
+from csg_train.methods import METHODS, Method
+from csg_train.models.backbones import BACKBONES
+
+__all__ = ["DEFAULT_RECIPE", "RECIPES", "Domain", "Recipe", "load_recipe", "parse_recipe", "to_yaml"]
+
+RECIPES = Path(__file__).parent / "recipes"
+DEFAULT_RECIPE = "emoji-photos"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FolderDomain(_Section):
+    """Pictures of the user in ``root/CLASS/IMAGE``; a relative ``root`` starts at the working directory."""
+
+    dataset: Literal["folder"]
+    root: Path
+    name: str | None = None
+
+
+class DemoDomain(_Section):
+    """One or several domains of a packaged demo (``csg-train data fetch``), merged into one set."""
+
+    dataset: Literal["emoji-photos", "digits"]
+    domains: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+Domain = Annotated[FolderDomain | DemoDomain, Field(discriminator="dataset")]
+
+
+class Data(_Section):
+    """Domains and how a picture becomes the model's input."""
+
+    source: Domain
+    """Synthetic pictures with labels: the only ones that training sees."""
+    validation: Domain | None = None
+    """Synthetic pictures held out (other styles or renderers): the only ones that strengths may be chosen on."""
+    target: Domain
+    """Real pictures: measured, never trained on and never selected on."""
+    size: Annotated[int, Field(ge=16, le=1024)] = 224
+    """Side of the square input in pixels."""
+    fit: Literal["crop", "pad"] = "crop"
+    """``crop``: shorter side to ``size``, then a crop (the paper). ``pad``: the whole picture, squared with white."""
+    background: Literal["plain", "varied"] = "plain"
+    """What lies under transparent source pictures in training: white, or random smooth colours."""
+    augment: Literal["none", "randaugment"] = "randaugment"
+    """Training augmentation, equal for all methods; ``randaugment`` is the paper's (n=1, m=6 of 30)."""
+
+
+class Model(_Section):
+    """Network and its starting weights."""
+
+    backbone: str = "resnet101"
+    weights: Literal["imagenet", "none"] | Path = "imagenet"
+    """``imagenet``, ``none`` (random), or a state-dict file of the same architecture."""
+    hidden: Annotated[int, Field(ge=1)] = 512
+    """Width of the task head's hidden layer."""
+    batch_norm: Literal["frozen", "train"] = "frozen"
+    """``frozen`` keeps ImageNet's statistics (the paper); scale and shift are trained in both cases."""
+
+    @field_validator("backbone")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in BACKBONES:
+            raise ValueError(f"unknown backbone {value!r}; allowed: {', '.join(BACKBONES)}")
+        return value
+
+
+class Train(_Section):
+    """Optimiser and schedule: SGD, warm-up and polynomial decay per step."""
+
+    steps: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    lr_head: Annotated[float, Field(gt=0)] = 1e-4
+    """Learning rate of the task head and of a method's own heads."""
+    lr_backbone: Annotated[float, Field(ge=0)] = 1e-5
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    warmup: Annotated[int, Field(ge=0)] = 100
+    """Steps of warm-up: factor min(0.01 + 0.99 (t / warmup)^2, 1)."""
+    power: Annotated[float, Field(ge=0)] = 0.9
+    """Decay: factor (1 - t / steps)^power."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that decode and augment; they change the speed, never a number."""
+    log_every: Annotated[int, Field(ge=1)] = 10
+    save_every: Annotated[int, Field(ge=1)] = 500
+
+
+class Evaluate(_Section):
+    """How predictions are made."""
+
+    flip: bool = True
+    """Mean of the sigmoid of the logits over the picture and its mirror image (the paper)."""
+
+
+class Recipe(_Section):
+    """Everything that determines a run."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    seed: Annotated[int, Field(ge=0)] = 0
+    data: Data
+    model: Model = Model()
+    method: dict[str, Any]
+    """``name`` and the fields of that method's configuration (``csg-train methods``)."""
+    train: Train
+    evaluate: Evaluate = Evaluate()
+
+    @field_validator("method")
+    @classmethod
+    def _resolve_method(cls, value: dict[str, Any]) -> dict[str, Any]:
+        name = value.get("name")
+        if name not in METHODS:
+            raise ValueError(f"unknown method {name!r}; allowed: {', '.join(METHODS)}")
+        adapter = TypeAdapter(METHODS[name].Config)
+        fields = {key: field for key, field in value.items() if key != "name"}
+        return {"name": name, **adapter.dump_python(adapter.validate_python(fields), mode="json")}
+
+    def build_method(self) -> Method:
+        """The method that this recipe names, with its configuration."""
+        name, *_ = self.method.values()
+        kind = METHODS[name]
+        return kind(TypeAdapter(kind.Config).validate_python({k: v for k, v in self.method.items() if k != "name"}))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The resolved recipe in plain JSON types."""
+        return self.model_dump(mode="json")
+
+
+def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a packaged recipe by name, or any YAML file by path, and apply ``key.sub=value`` overrides.
+
+    Raises:
+        UserError: No such recipe, not YAML, an unknown key, or a value out of range.
+    """
+    packaged = RECIPES / f"{name_or_path}.yaml"
+    path = packaged if packaged.is_file() else Path(name_or_path)
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.yaml")))
+        raise UserError(f"{name_or_path}: no such recipe; give a YAML file or one of: {known}") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: not a readable YAML file ({error})") from error
+    return parse_recipe(value, overrides=overrides, origin=str(path.name))
+
+
+def parse_recipe(value: Any, *, overrides: Sequence[str] = (), origin: str) -> Recipe:
+    """Check a recipe given as plain data; ``origin`` names it in errors."""
+    if not isinstance(value, dict):
+        raise UserError(f"{origin}: a recipe is a mapping of keys to values; see {RECIPES}")
+    for override in overrides:
+        _apply(value, override)
+    try:
+        return Recipe.model_validate(value)
+    except ValidationError as error:
+        raise UserError(f"{origin}: {_explain(error)}") from error
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """The resolved recipe as YAML that `load_recipe` reads back to an equal recipe."""
+    return yaml.safe_dump(recipe.as_dict(), sort_keys=False, allow_unicode=True)
+
+
+def _apply(value: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise UserError(f"--set {override}: expected key=value, for instance train.steps=100")
+    try:
+        parsed = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {override}: the value is not YAML ({error})") from error
+    *parents, last = key.strip().split(".")
+    node = value
+    for part in parents:
+        node = node.setdefault(part, {})
+        if not isinstance(node, dict):
+            raise UserError(f"--set {override}: {part} is a value, not a section")
+    node[last] = parsed
+    if key.strip() == "method.name":  # the fields of another method do not carry over
+        value["method"] = {"name": parsed}
+
+
+def _explain(error: ValidationError) -> str:
+    """One line for the first fault: where, what, and what would be allowed."""
+    first = error.errors(include_url=False)[0]
+    tags = {"folder", "emoji-photos", "digits"}
+    where = ".".join(str(part) for part in first["loc"] if part not in tags)
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, ValidationError):  # a method's own configuration
+        return f"{where}.{_explain(cause)}"
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{where}: unknown key; allowed: {', '.join(_fields_at(error, first['loc'][:-1]))}"
+    return f"{where}: {first['msg'].removeprefix('Value error, ')} (given: {first['input']!r})"
+
+
+def _fields_at(error: ValidationError, loc: tuple[int | str, ...]) -> list[str]:
+    for method in METHODS.values():
+        if error.title == method.Config.__name__:
+            return list(method.Config.__dataclass_fields__)
+    node: Any = Recipe
+    for part in loc:
+        if part in ("folder", "emoji-photos", "digits"):
+            node = FolderDomain if part == "folder" else DemoDomain
+        elif part in ("source", "validation", "target"):
+            continue
+        else:
+            node = node.model_fields[str(part)].annotation
+    return list(node.model_fields)

@@ -1,0 +1,182 @@
+"""Records: JSON files in which every number carries its definition. Reports are built from them alone."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from csg_train.checkpoint import Checkpoint
+from csg_train.data.images import ImageSet
+from csg_train.errors import UserError
+from csg_train.files import write_json
+
+__all__ = [
+    "AccuracyRecord",
+    "AttentionRecord",
+    "DataInfo",
+    "EnergyRecord",
+    "Interval",
+    "Record",
+    "RunInfo",
+    "read_record",
+    "write_record",
+]
+
+
+class _Plain(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Interval(_Plain):
+    """A confidence interval and how it was made."""
+
+    low: float
+    high: float
+    level: float
+    kind: str
+
+
+class RunInfo(_Plain):
+    """Where a checkpoint comes from."""
+
+    recipe: str
+    method: str
+    method_config: dict[str, object]
+    seed: int
+    backbone: str
+    weights: str
+    """SHA-256 of the starting weights."""
+    source: str
+    source_identity: str
+    step: int
+    selection: Literal["last"] = "last"
+    """The checkpoint is the last step's; nothing was chosen on any domain."""
+    checkpoint_sha256: str
+    versions: dict[str, str]
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> "RunInfo":
+        """From a loaded checkpoint."""
+        recipe = checkpoint.recipe
+        return cls(
+            recipe=recipe["name"],
+            method=recipe["method"]["name"],
+            method_config={key: value for key, value in recipe["method"].items() if key != "name"},
+            seed=recipe["seed"],
+            backbone=recipe["model"]["backbone"],
+            weights=checkpoint.weights,
+            source=checkpoint.data["name"],
+            source_identity=checkpoint.data["identity"],
+            step=checkpoint.step,
+            checkpoint_sha256=checkpoint.sha256,
+            versions=checkpoint.versions,
+        )
+
+
+class DataInfo(_Plain):
+    """Which pictures a number was measured on, and how they were shown."""
+
+    split: str
+    name: str
+    identity: str
+    count: int
+    size: int
+    fit: str
+
+    @classmethod
+    def of(cls, images: ImageSet, *, split: str, size: int, fit: str) -> "DataInfo":
+        """From a loaded image set."""
+        return cls(split=split, name=images.name, identity=images.identity, count=len(images), size=size, fit=fit)
+
+
+class _Record(_Plain):
+    format: Literal["csg-record/1"] = "csg-record/1"
+    run: RunInfo
+    data: DataInfo
+
+
+class EnergyRecord(_Record):
+    """Hyperspherical energy of one checkpoint's features on one split; means over pairs of distinct images."""
+
+    kind: Literal["energy"] = "energy"
+    layer: str
+    pool: str
+    dim: int
+    pairs: int
+    """Unordered pairs, coincident ones included."""
+    coincident: int
+    coincident_rule: str
+    paper: dict[str, float]
+    """Eq 1 of the paper, mean over pairs, by s: log(1/d) for s=0, d^-s else."""
+    mhe: dict[str, float]
+    """As the paper's Table 1 was computed: s=0 doubled, else equal to ``paper``."""
+    interval: dict[str, Interval]
+    """By s, for the ``mhe`` value."""
+    uniform: dict[str, float | None]
+    """``mhe`` energy of the uniform distribution on the same sphere, by s; None where it is infinite."""
+
+
+class AccuracyRecord(_Record):
+    """Accuracy of one checkpoint on one split."""
+
+    kind: Literal["accuracy"] = "accuracy"
+    classes: list[str]
+    confusion: list[list[int]]
+    """Rows are true classes, columns predictions."""
+    flip: bool
+    """Mean of the sigmoids over the picture and its mirror image."""
+    per_class: list[float | None]
+    """Share of right predictions by class; None for a class without pictures."""
+    mean_per_class: float
+    """Unweighted mean over the classes that have pictures."""
+    overall: float
+    interval: Interval
+    """Of ``mean_per_class``."""
+
+
+class Attended(_Plain):
+    """One picture of an attention record."""
+
+    file: str
+    label: str | None
+    predicted: str
+    target: str
+    """Class that the map explains."""
+    flat: bool
+    """True when the map is zero everywhere."""
+
+
+class AttentionRecord(_Record):
+    """GradCAM maps of some pictures; the raw arrays lie in ``arrays`` beside the record."""
+
+    kind: Literal["attention"] = "attention"
+    layer: str
+    explained: str
+    """Which class the maps explain: predicted, label, or a class name."""
+    arrays: str
+    pictures: list[Attended]
+
+
+Record = Annotated[EnergyRecord | AccuracyRecord | AttentionRecord, Field(discriminator="kind")]
+_ADAPTER: TypeAdapter[EnergyRecord | AccuracyRecord | AttentionRecord] = TypeAdapter(Record)
+
+
+def write_record(path: Path, record: EnergyRecord | AccuracyRecord | AttentionRecord) -> None:
+    """Write a record atomically as JSON with sorted keys."""
+    write_json(path, record.model_dump(mode="json"))
+
+
+def read_record(path: Path) -> EnergyRecord | AccuracyRecord | AttentionRecord:
+    """Read a record.
+
+    Raises:
+        UserError: The file is unreadable or not a record of this format.
+    """
+    try:
+        return _ADAPTER.validate_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path}: not a csg-record/1 ({where}: {first['msg']}); measure again with csg-analyze") from error
