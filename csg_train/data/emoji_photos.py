@@ -1,8 +1,8 @@
 """Demo "emoji -> photos": drawn emoji in eight styles (source) and real photos (target), seven classes.
 
-What is chosen stands in three tables beside this module: ``emoji_classes.csv`` (emoji of each class),
-``emoji_dropped.csv`` and ``photos_dropped.csv`` (files that are left out, each with its reason). The choice rests on
-what a picture shows, never on what a model makes of it.
+What is chosen stands in two tables beside this module: ``emoji_classes.csv`` (emoji of each class) and
+``photos_dropped.csv`` (photos that are left out, each with its reason). The choice rests on what a picture shows,
+never on what a model makes of it. Of pictures with equal pixels in one domain the first is kept.
 
 Sources: the packages of `csg_train.data.packages`; Indian Food Composition Tables 2017 (National Institute of
 Nutrition, Hyderabad) and Tux Paint Stamps for the photos.
@@ -52,8 +52,8 @@ _NOT_PHOTOS = ("/cartoon/", "/toys/", "/plastic/")
 _TUXPAINT_MOVED = {"food/vegetables/lettuce": "leafy", "food/vegetables/redlettuce": "leafy"}
 
 
-def _dropped_table(name: str) -> dict[str, str]:
-    text = importlib.resources.files("csg_train.data").joinpath(name).read_text(encoding="utf-8")
+def _photos_dropped() -> dict[str, str]:
+    text = importlib.resources.files("csg_train.data").joinpath("photos_dropped.csv").read_text(encoding="utf-8")
     return {row["file"]: row["reason"] for row in csv.DictReader(io.StringIO(text))}
 
 
@@ -119,6 +119,7 @@ def build(folder: Path, work: Path, report: Callable[[str], None]) -> dict[str, 
         "packages": [package.record() for package in packages],
         "resvg_py": resvg_version,
         "counts": {domain: dict(sorted(part.counts.items())) for domain, part in kept.items()},
+        "moved": _TUXPAINT_MOVED,
         "dropped": [entry for part in kept.values() for entry in part.dropped],
     }
 
@@ -136,7 +137,7 @@ def _emoji(style: emoji_styles.Style, folder: Path, work: Path, report: Callable
     package = PACKAGES[style.package]
     files = _fetched(package, work, lambda path: emoji_styles.wanted_file(style, path), report)
     draw = emoji_styles.pictures(style, files)
-    kept = _Kept(_dropped_table("emoji_dropped.csv"))
+    kept = _Kept({})
     for emoji in emoji_styles.emoji_table():
         picture = draw(emoji)
         if picture is None or not kept.admit(f"{style.name}/{emoji.codepoint}", emoji.label, pixel_hash(picture)):
@@ -156,7 +157,7 @@ def _candidates(work: Path, report: Callable[[str], None]) -> Iterator[tuple[Pat
 
 
 def _photos(folder: Path, work: Path, report: Callable[[str], None]) -> _Kept:
-    kept = _Kept(_dropped_table("photos_dropped.csv"))
+    kept = _Kept(_photos_dropped())
     for source, (label, name, file) in _candidates(work, report):
         if not kept.admit(name, label, pixel_hash(decode(source))):
             continue

@@ -1,7 +1,8 @@
 """Emoji in eight drawing styles: from a package's files to RGBA pictures of one size.
 
 Three kinds of package: iconify JSON (bodies of SVG under English names), folders of SVG named by code point, and a
-folder of WebP named by code point.
+folder of WebP named by code point. ``fluent-flat`` and ``fluent-3d`` are one design drawn in two ways, and the two
+``noto`` are two generations: a style held out for validation should not have its twin in the source.
 """
 
 import csv
@@ -9,7 +10,7 @@ import functools
 import importlib.resources
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -53,11 +54,23 @@ STYLES = (
     Style("fluent-3d", "@lobehub/fluent-emoji-3d", "webp", "assets"),
 )
 
-# fxemoji follows no standard: names that are not noto's without hyphens. Its cat faces are drawn as foxes.
-_FXEMOJI_NAMES = {
+# Names by which two packages without code points call an emoji, where the table's name does not lead there.
+_EMOJIONE_NAMES = {
+    "1f63a": "smiling-cat-face-with-open-mouth",
+    "1f638": "grinning-cat-face-with-smiling-eyes",
+    "1f639": "cat-face-with-tears-of-joy",
+    "1f63b": "smiling-cat-face-with-heart-eyes",
+    "1f63c": "cat-face-with-wry-smile",
+    "1f63d": "kissing-cat-face",
+    "1f640": "weary-cat-face",
+    "1f63f": "crying-cat-face",
+    "1f63e": "pouting-cat-face",
+}
+_FXEMOJI_NAMES = {  # draws the cat faces as foxes
     "1f346": "aubergine",
     "1f336": "chilipepper",
     "1f33d": "earofmaize",
+    "1f342": "fallingleaf",
     "1f343": "leaffluttering",
     "1f54a": "doveofpeace",
     "1f425": "frontfacingchick",
@@ -94,6 +107,7 @@ _FXEMOJI_NAMES = {
     "1f63f": "foxcrying",
     "1f63e": "foxpouting",
 }
+_OWN_NAMES = {"emojione-v1": _EMOJIONE_NAMES, "fxemoji": _FXEMOJI_NAMES}
 
 
 @functools.cache
@@ -119,28 +133,26 @@ def wanted_file(style: Style, path: str) -> bool:
     )
 
 
-def icon_svg(
-    emoji: Emoji, icons: dict[str, Any], chars: dict[str, str], names: dict[str, str] | None = None
-) -> str | None:
+def icon_svg(emoji: Emoji, icons: dict[str, Any], chars: Mapping[str, str], names: Mapping[str, str]) -> str | None:
     """The SVG of one emoji in an iconify package, or None where the style lacks it.
 
     Args:
         emoji: What to find.
         icons: Content of ``icons.json``: ``icons`` (name to ``body``), ``aliases`` (name to ``parent``), ``width``...
         chars: Code point to name, of ``chars.json``; it is empty in some packages.
-        names: The style's own names for code points; they win over ``chars`` and the table's name.
+        names: The style's own names for code points; they win over ``chars``, which wins over the table's name.
     """
     if emoji.codepoint.startswith("e0"):  # private use: OpenMoji's own, and others may mean another thing by the name
         return None
     by_key = {_key(code): name for code, name in chars.items()}
-    name = (names or {}).get(emoji.codepoint) or by_key.get(emoji.codepoint) or emoji.name
+    name = names.get(emoji.codepoint) or by_key.get(emoji.codepoint) or emoji.name
     known, aliases = icons["icons"], icons.get("aliases", {})
     seen: set[str] = set()
     while name not in known and name in aliases and name not in seen:
         seen.add(name)
         name = aliases[name]["parent"]
-    if name not in known and names is not None:
-        name = name.replace("-", "")
+    if name not in known:
+        name = name.replace("-", "")  # fxemoji
     if name not in known:
         return None
     icon = known[name]
@@ -178,7 +190,7 @@ def pictures(style: Style, folder: Path) -> Callable[[Emoji], Image.Image | None
     if style.kind == "iconify":
         icons = json.loads((folder / "icons.json").read_text(encoding="utf-8"))
         chars = json.loads((folder / "chars.json").read_text(encoding="utf-8"))
-        names = _FXEMOJI_NAMES if style.name == "fxemoji" else None
+        names = _OWN_NAMES.get(style.name, {})
 
         def from_icons(emoji: Emoji) -> Image.Image | None:
             svg = icon_svg(emoji, icons, chars, names)

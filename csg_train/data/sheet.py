@@ -21,8 +21,8 @@ def contact_sheet(
 ) -> None:
     """Write a PNG contact sheet: one labelled block of rows per class, transparent pictures over white.
 
-    Pictures keep their aspect ratio and are never enlarged beyond `size`; a file that does not decode shows its
-    name in red, so that a broken picture is seen and not left out.
+    Pictures keep their aspect ratio; small ones are enlarged by a whole factor, their pixels unblurred. A file that
+    does not decode shows its name in red, so that a broken picture is seen and not left out.
 
     Args:
         images: What to show.
@@ -72,6 +72,9 @@ def _cell(
         pen.text((corner[0] + 4, corner[1] + size // 2), "bad file", fill=_BAD, font=font)
         pen.text((corner[0], corner[1] + size), name, fill=_BAD, font=font)
         return
+    factor = size // max(picture.size)
+    if factor > 1:
+        picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
     picture.thumbnail((size, size), Image.Resampling.LANCZOS)
     left, top = corner[0] + (size - picture.width) // 2, corner[1] + (size - picture.height) // 2
     sheet.paste(picture, (left, top), picture)
