@@ -19,9 +19,25 @@ from csg_train.methods import METHODS
 from csg_train.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 from csg_train.records import write_record
 
-__all__ = ["main"]
+__all__ = ["device_option", "main"]
 
 _SET = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one field of the recipe.")
+
+
+def _device(_context: click.Context, _parameter: click.Parameter, name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name}: not usable here ({str(error).splitlines()[0]})") from error
+    return device
+
+
+device_option = click.option(
+    "--device", default="auto", show_default=True, callback=_device, help="cpu, cuda, cuda:1 ..."
+)
 _RECIPE = click.argument("recipe_name", metavar="[RECIPE]", default=DEFAULT_RECIPE)
 
 
@@ -36,7 +52,7 @@ def main() -> None:
 @_SET
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run. [default: runs/NAME/METHOD-sSEED]")
 @click.option("--weights", type=click.Path(path_type=Path), help="State-dict file of starting weights.")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 ...")
+@device_option
 @click.option("--resume", is_flag=True, help="Continue the run in the folder.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in the folder.")
 def run(
@@ -44,7 +60,7 @@ def run(
     overrides: tuple[str, ...],
     out: Path | None,
     weights: Path | None,
-    device: str,
+    device: torch.device,
     resume: bool,
     overwrite: bool,
 ) -> None:
@@ -54,10 +70,9 @@ def run(
     recipe = load_recipe(recipe_name, overrides)
     method = str(recipe.method["name"])
     out = out or Path("runs") / recipe.name / f"{method}-s{recipe.seed}"
-    place = _device(device)
     with progress(f"{method} seed {recipe.seed}", recipe.train.steps) as report:
-        path = train(recipe, out, device=place, resume=resume, overwrite=overwrite, report=report)
-    _evaluate(path, recipe, place)
+        path = train(recipe, out, device=device, resume=resume, overwrite=overwrite, report=report)
+    _evaluate(path, recipe, device)
 
 
 @main.command()
@@ -109,17 +124,6 @@ def check(recipe_name: str, overrides: tuple[str, ...], sheet: Path | None) -> N
     bad = [file for result in found.values() for file in result.bad]
     if bad:
         raise UserError(f"{len(bad)} bad files, listed above; replace or remove them")
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name}: not usable here ({str(error).splitlines()[0]})") from error
-    return device
 
 
 def _evaluate(path: Path, recipe: Recipe, device: torch.device) -> None:

@@ -10,6 +10,8 @@ from rich.table import Table
 __all__ = ["console", "print_table", "progress"]
 
 console = Console(soft_wrap=True)
+if not console.is_terminal:
+    console.width = 200  # a log file or a pipe: tables keep their columns
 
 
 @contextmanager

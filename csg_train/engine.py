@@ -156,6 +156,7 @@ class _Run:
             self.images,
             views=self.method.views,
             batch_size=recipe.train.batch_size,
+            sampling=data.sampling,
             seed=recipe.seed,
             start=self.step,
             stop=recipe.train.steps,

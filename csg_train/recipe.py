@@ -54,6 +54,8 @@ class Data(_Section):
     """``crop``: shorter side to ``size``, then a crop (the paper). ``pad``: the whole picture, squared with white."""
     background: Literal["plain", "varied"] = "plain"
     """What lies under transparent source pictures in training: white, or random smooth colours."""
+    sampling: Literal["uniform", "balanced"] = "uniform"
+    """``uniform`` draws every source picture equally often, ``balanced`` every class."""
     augment: Literal["none", "randaugment"] = "randaugment"
     """Training augmentation, equal for all methods; ``randaugment`` is the paper's (n=1, m=6 of 30)."""
 

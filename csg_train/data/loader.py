@@ -1,6 +1,7 @@
 """Batches whose content depends on (seed, step) alone: exact resume needs nothing but the step's number."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -18,21 +19,43 @@ __all__ = ["evaluation_batches", "step_keys", "training_batches"]
 Key = tuple[int, int]  # (epoch, index)
 
 
-def step_keys(count: int, batch_size: int, *, seed: int, start: int, stop: int) -> Iterator[list[Key]]:
+def step_keys(orders: Callable[[int], list[int]], batch_size: int, *, start: int, stop: int) -> Iterator[list[Key]]:
     """The (epoch, index) keys of steps ``start`` to ``stop - 1``.
 
-    Each epoch is a fresh permutation of all ``count`` pictures, and steps cut the endless sequence of epochs into
-    batches: every picture is used equally often and none is dropped (the official loader drops an epoch's rest).
+    Steps cut the endless sequence of epochs into batches, so no picture is dropped (the official loader drops an
+    epoch's rest).
+
+    Args:
+        orders: Gives the picture indices of one epoch; every epoch is of the same length.
+        batch_size: Keys in a step.
+        start: First step.
+        stop: One past the last step.
     """
-    epoch, order = -1, []
+    length, epoch, order = len(orders(0)), -1, []
     for step in range(start, stop):
         keys = []
         for position in range(step * batch_size, (step + 1) * batch_size):
-            if position // count != epoch:
-                epoch = position // count
-                order = torch.randperm(count, generator=generator_for(seed, "order", epoch)).tolist()
-            keys.append((epoch, order[position % count]))
+            if position // length != epoch:
+                epoch = position // length
+                order = orders(epoch)
+            keys.append((epoch, order[position % length]))
         yield keys
+
+
+def uniform_order(images: ImageSet, seed: int, epoch: int) -> list[int]:
+    """A permutation of all pictures."""
+    return torch.randperm(len(images), generator=generator_for(seed, "order", epoch)).tolist()
+
+
+def balanced_order(images: ImageSet, seed: int, epoch: int) -> list[int]:
+    """As many draws of every class as make about the set's size; a class's pictures come in turn, over all epochs."""
+    generator = generator_for(seed, "order", epoch)
+    share = max(1, round(len(images) / len(images.classes)))
+    order: list[int] = []
+    for label in range(len(images.classes)):
+        own = [index for index, other in enumerate(images.labels) if other == label]
+        order += [own[position % len(own)] for position in range(epoch * share, (epoch + 1) * share)]
+    return [order[position] for position in torch.randperm(len(order), generator=generator).tolist()]
 
 
 class _Views(Dataset[tuple[list[Tensor], int]]):
@@ -69,6 +92,7 @@ def training_batches(
     *,
     views: tuple[str, ...],
     batch_size: int,
+    sampling: str,
     seed: int,
     start: int,
     stop: int,
@@ -76,7 +100,8 @@ def training_batches(
     options: dict[str, Any],
 ) -> Iterator[Batch]:
     """The batches of steps ``start`` to ``stop - 1``; ``options`` go to `training_view`."""
-    keys = step_keys(len(images), batch_size, seed=seed, start=start, stop=stop)
+    order = {"uniform": uniform_order, "balanced": balanced_order}[sampling]
+    keys = step_keys(functools.partial(order, images, seed), batch_size, start=start, stop=stop)
     dataset = _Views(images, views, seed, options)
     yield from DataLoader(dataset, batch_sampler=keys, num_workers=workers, collate_fn=_collate)  # type: ignore[arg-type]
 

@@ -252,8 +252,18 @@ def extract(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> None:
         archive: A ``.tgz`` of npm (paths begin with ``package/``, which is cut off) or a ``.deb`` (with ``usr/``).
         folder: Where the files go.
         wanted: Receives the POSIX path inside the archive.
+
+    Raises:
+        UserError: The archive cannot be read, or a path in it leads out of ``folder``.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    try:
+        _extract_archive(archive, folder, wanted)
+    except tarfile.TarError as error:
+        raise UserError(f"{archive.name}: cannot unpack ({error}); repeat, or {_INSTEAD}") from error
+
+
+def _extract_archive(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> None:
     if archive.suffix == ".tgz":
         with tarfile.open(archive, "r:gz") as tar:
             _extract(tar, folder, wanted, strip=1)
