@@ -18,7 +18,9 @@ Pool = Literal["average", "attention"]
 
 
 @torch.no_grad()
-def extract(network: Network, images: ImageSet, recipe: Recipe, *, layer: str = "layer4", pool: Pool = "average") -> np.ndarray:
+def extract(
+    network: Network, images: ImageSet, recipe: Recipe, *, layer: str = "layer4", pool: Pool = "average"
+) -> np.ndarray:
     """Pooled features of every picture, in the order of ``images.files``.
 
     Args:

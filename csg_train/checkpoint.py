@@ -88,7 +88,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise UserError(f"{path}: no such checkpoint; train one with csg-train run") from error
     except Exception as error:  # torch raises many types for cut and foreign files
         reason = str(error).split("\n", 1)[0][:120]
-        raise UserError(f"{path}: not a complete checkpoint of csg-train ({reason}); train again or restore it") from error
+        raise UserError(
+            f"{path}: not a complete checkpoint of csg-train ({reason}); train again or restore it"
+        ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise UserError(f"{path}: not a checkpoint of csg-train (format {found!r}, expected {FORMAT!r})")

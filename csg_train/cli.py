@@ -82,9 +82,7 @@ def methods() -> None:
         info = method.info
         console.print(f"[bold]{info.name}[/bold]  {info.title}\n  {info.summary}", highlight=False)
         console.print(f"  {info.equation}\n  {info.source}", highlight=False, markup=False)
-        fields = ", ".join(
-            f"{name}={field.default!r}" for name, field in method.Config.__dataclass_fields__.items()
-        )
+        fields = ", ".join(f"{name}={field.default!r}" for name, field in method.Config.__dataclass_fields__.items())
         console.print(f"  fields: {fields or 'none'}\n", highlight=False, markup=False)
 
 

@@ -71,7 +71,9 @@ def _locked(out: Path) -> Iterator[None]:
         with lock:
             yield
     except filelock.Timeout as error:
-        raise UserError(f"{out}: another csg-train is writing this folder; wait for it or choose another --out") from error
+        raise UserError(
+            f"{out}: another csg-train is writing this folder; wait for it or choose another --out"
+        ) from error
     except OSError as error:
         raise UserError(f"{out}: cannot write ({error.strerror or error}); choose another --out") from error
 

@@ -66,7 +66,9 @@ def mean_per_class(confusion: np.ndarray) -> float:
     return float(np.nanmean(per_class_accuracy(confusion)))
 
 
-def bootstrap_mean_per_class(confusion: np.ndarray, *, seed: int, resamples: int = 2000, level: float = 0.95) -> Interval:
+def bootstrap_mean_per_class(
+    confusion: np.ndarray, *, seed: int, resamples: int = 2000, level: float = 0.95
+) -> Interval:
     """Percentile bootstrap of `mean_per_class`, pictures resampled within each true class.
 
     Resampling n pictures of one class with replacement makes its confusion row multinomial, so only rows are drawn.

@@ -179,4 +179,6 @@ def read_record(path: Path) -> EnergyRecord | AccuracyRecord | AttentionRecord:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path}: not a csg-record/1 ({where}: {first['msg']}); measure again with csg-analyze") from error
+        raise UserError(
+            f"{path}: not a csg-record/1 ({where}: {first['msg']}); measure again with csg-analyze"
+        ) from error

@@ -86,7 +86,9 @@ def decode(path: Path) -> Image.Image:
                 upright = ImageOps.exif_transpose(image)
                 alpha = upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info
                 if upright.mode.startswith("I;16") or upright.mode in ("I", "F"):
-                    raise UserError(f"{path}: {upright.mode} samples of more than 8 bits; convert it to 8 bits a channel")
+                    raise UserError(
+                        f"{path}: {upright.mode} samples of more than 8 bits; convert it to 8 bits a channel"
+                    )
                 return upright.convert("RGBA" if alpha else "RGB")
     except UserError:
         raise

@@ -103,7 +103,13 @@ def training_batches(
     order = {"uniform": uniform_order, "balanced": balanced_order}[sampling]
     keys = step_keys(functools.partial(order, images, seed), batch_size, start=start, stop=stop)
     dataset = _Views(images, views, seed, options)
-    yield from DataLoader(dataset, batch_sampler=keys, num_workers=workers, collate_fn=_collate)  # type: ignore[arg-type]
+    yield from DataLoader(
+        dataset,
+        batch_sampler=keys,  # type: ignore[arg-type]
+        num_workers=workers,
+        collate_fn=_collate,
+        generator=torch.Generator(),  # unused by our keys; without it the loader draws from the global generator
+    )
 
 
 def evaluation_batches(images: ImageSet, *, size: int, fit: str, batch_size: int) -> Iterator[Batch]:

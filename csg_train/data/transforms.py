@@ -25,7 +25,9 @@ def _signed(low_high: float, rng: random.Random) -> float:
     return low_high if rng.random() < 0.5 else -low_high
 
 
-def _enhance(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Callable[[Image.Image, random.Random], Image.Image]:
+def _enhance(
+    kind: Callable[[Image.Image], ImageEnhance._Enhance],
+) -> Callable[[Image.Image, random.Random], Image.Image]:
     return lambda image, rng: kind(image).enhance(1 + _signed(0.9 * _MAGNITUDE / _LEVELS, rng))
 
 
@@ -78,9 +80,7 @@ def _square(image: Image.Image, size: int, fit: str, rng: random.Random | None) 
         return ImageOps.pad(image, (size, size), Image.Resampling.BILINEAR, color=_WHITE)
     width, height = image.size
     scale = size / min(width, height)
-    image = image.resize(
-        (max(size, round(width * scale)), max(size, round(height * scale))), Image.Resampling.BILINEAR
-    )
+    image = image.resize((max(size, round(width * scale)), max(size, round(height * scale))), Image.Resampling.BILINEAR)
     left, top = image.width - size, image.height - size
     left, top = (left // 2, top // 2) if rng is None else (rng.randint(0, left), rng.randint(0, top))
     return image.crop((left, top, left + size, top + size))

@@ -1,0 +1,93 @@
+"""A tiny data set in the real layout, its recipe, and the real commands in a child process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+torch.set_num_threads(1)
+
+CLASSES = ("bus", "car", "truck")
+
+
+def write_tree(root: Path, *, per_class: int = 4, side: int = 40, seed: int = 0) -> None:
+    """Random pictures in ``root/CLASS/N.png``; each class has its own mean colour."""
+    rng = np.random.default_rng(seed)
+    for label, name in enumerate(CLASSES):
+        for index in range(per_class):
+            pixels = rng.integers(0, 120, (side, side + 8, 3), dtype=np.uint8)
+            pixels[..., label] += 100
+            path = root / name / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture(scope="session")
+def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``source`` and ``target`` trees; read only."""
+    root = tmp_path_factory.mktemp("trees")
+    write_tree(root / "source", seed=1)
+    write_tree(root / "target", per_class=3, seed=2)
+    return root
+
+
+@pytest.fixture
+def recipe_dict(trees: Path) -> dict:
+    """A recipe of a few quick steps on the tiny trees."""
+    return {
+        "name": "tiny",
+        "data": {
+            "source": {"dataset": "folder", "root": str(trees / "source")},
+            "target": {"dataset": "folder", "root": str(trees / "target")},
+            "size": 32,
+        },
+        "model": {"backbone": "resnet18", "weights": "none", "hidden": 8},
+        "method": {"name": "baseline"},
+        "train": {
+            "steps": 5,
+            "batch_size": 5,
+            "lr_head": 0.01,
+            "lr_backbone": 0.001,
+            "warmup": 2,
+            "log_every": 2,
+            "save_every": 2,
+        },
+    }
+
+
+@pytest.fixture
+def recipe_file(recipe_dict: dict, tmp_path: Path) -> Path:
+    """The tiny recipe as a file."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(recipe_dict))
+    return path
+
+
+def command(name: str, *arguments: object, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+    """Run ``csg-train``, ``csg-analyze`` or ``csg-report`` as a user would."""
+    executable = Path(sys.executable).parent / name
+    return subprocess.run(
+        [str(executable), *map(str, arguments)],
+        cwd=cwd,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | (env or {}),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def assert_user_error(result: subprocess.CompletedProcess, *parts: str) -> None:
+    """Exit code 2, exactly one line on standard error, no traceback, and the parts in it."""
+    assert result.returncode == 2, result.stderr + result.stdout
+    assert "Traceback" not in result.stderr + result.stdout
+    line = result.stderr.strip().splitlines()
+    assert len(line) == 1, result.stderr
+    for part in parts:
+        assert part in line[0], f"{part!r} not in {line[0]!r}"

@@ -1,0 +1,98 @@
+"""What holds for every method: resume equals an uninterrupted run, and frozen parts stay as they are."""
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from csg_train import engine
+from csg_train.checkpoint import load_checkpoint
+from csg_train.methods import METHODS
+from csg_train.recipe import Recipe
+from tests.train.method_cases import METHOD_CASES
+
+CPU = torch.device("cpu")
+
+
+def equal(left: object, right: object) -> bool:
+    """Bit equality of nested state."""
+    if isinstance(left, torch.Tensor):
+        return isinstance(right, torch.Tensor) and left.dtype == right.dtype and torch.equal(left, right)
+    if isinstance(left, dict):
+        return isinstance(right, dict) and left.keys() == right.keys() and all(equal(left[k], right[k]) for k in left)
+    if isinstance(left, list | tuple):
+        return len(left) == len(right) and all(itertools.starmap(equal, zip(left, right, strict=True)))
+    return left == right
+
+
+def recipe_of(recipe_dict: dict, method: str, **train: object) -> Recipe:
+    return Recipe.model_validate(
+        recipe_dict | {"method": {"name": method} | METHOD_CASES[method], "train": recipe_dict["train"] | train}
+    )
+
+
+def run(recipe: Recipe, out: Path, *, resume: bool = False) -> Path:
+    return engine.train(recipe, out, device=CPU, resume=resume, overwrite=False, report=lambda step, values: None)
+
+
+def test_every_method_has_a_case():
+    assert METHOD_CASES.keys() == METHODS.keys()
+
+
+@pytest.mark.parametrize("method", METHOD_CASES)
+@pytest.mark.parametrize("stop_at", [1, 3])
+def test_resume_equals_uninterrupted(method, stop_at, recipe_dict, tmp_path, monkeypatch):
+    """Stopped in the middle of an epoch, before and after a periodic save; workers differ too."""
+    whole = load_checkpoint(run(recipe_of(recipe_dict, method), tmp_path / "whole"))
+
+    original = engine._Run._train_step
+
+    def die(self, batch):
+        if self.step == stop_at:
+            raise KeyboardInterrupt
+        original(self, batch)
+
+    monkeypatch.setattr(engine._Run, "_train_step", die)
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe_of(recipe_dict, method), tmp_path / "parts")
+    monkeypatch.setattr(engine._Run, "_train_step", original)
+    parts = load_checkpoint(run(recipe_of(recipe_dict, method), tmp_path / "parts", resume=True))
+
+    assert parts.step == whole.step == 5
+    for name in ("model", "method", "optimizer", "rng", "log_bytes"):
+        assert equal(getattr(parts, name), getattr(whole, name)), name
+    logs = [(tmp_path / name / "log.jsonl").read_text() for name in ("whole", "parts")]
+    assert logs[0] == logs[1]
+    assert [json.loads(line)["step"] for line in logs[0].splitlines()] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("method", METHOD_CASES)
+def test_frozen_parts_do_not_move(method, recipe_dict, tmp_path):
+    """BatchNorm statistics and the ImageNet classifier, bit for bit; with the oracle the whole backbone."""
+    recipe = recipe_of(recipe_dict, method)
+    start = engine._Run(recipe, tmp_path, CPU).network.state_dict()
+    start = {name: value.clone() for name, value in start.items()}
+    end = load_checkpoint(run(recipe, tmp_path / "run")).model
+    moved = {name for name in start if not torch.equal(start[name], end[name])}
+    assert "head.0.weight" in moved
+    assert not [name for name in moved if "running_" in name or ".fc." in name or "num_batches" in name]
+    assert bool([name for name in moved if name.startswith("backbone.")]) == (method != "oracle")
+    if method != "oracle":
+        assert "backbone.net.bn1.weight" in moved  # scale and shift do train
+
+
+def test_trained_batch_norm_moves(recipe_dict, tmp_path):
+    recipe = Recipe.model_validate(recipe_dict | {"model": recipe_dict["model"] | {"batch_norm": "train"}})
+    end = load_checkpoint(run(recipe, tmp_path / "run")).model
+    assert end["backbone.net.bn1.num_batches_tracked"] == 5
+
+
+def test_workers_change_no_number(recipe_dict, tmp_path):
+    one, two = (
+        load_checkpoint(run(recipe_of(recipe_dict, "csg", workers=workers), tmp_path / str(workers)))
+        for workers in (0, 2)
+    )
+    assert equal(one.model, two.model)
+    assert equal(one.method, two.method)
