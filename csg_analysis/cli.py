@@ -125,9 +125,17 @@ def energy(
         return
     columns = ["checkpoint", "split", "images", "coincident", "E_0 paper", "E_0 mhe", "+-", "E_1", "E_2"]
     table = [
-        [subject.label, record.data.split, str(record.data.count), str(record.coincident)]
-        + [f"{record.paper['0']:.4f}", f"{record.mhe['0']:.4f}", f"{_half(record.interval['0']):.4f}"]
-        + [f"{record.mhe['1']:.4f}", f"{record.mhe['2']:.4f}"]
+        [
+            subject.label,
+            record.data.split,
+            str(record.data.count),
+            str(record.coincident),
+            f"{record.paper['0']:.4f}",
+            f"{record.mhe['0']:.4f}",
+            f"{_half(record.interval['0']):.4f}",
+            f"{record.mhe['1']:.4f}",
+            f"{record.mhe['2']:.4f}",
+        ]
         for subject, record in records
     ]
     first = records[0][1]

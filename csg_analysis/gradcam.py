@@ -78,7 +78,10 @@ def attend(network: Network, images: ImageSet, recipe: Recipe, *, layer: str, ex
     if layer not in network.backbone.widths:
         raise UserError(f"--layer {layer}: not in this backbone; allowed: {', '.join(network.backbone.widths)}")
     device = next(network.parameters()).device
-    maps, shown, predicted, explained = [], [], [], []
+    maps: list[np.ndarray] = []
+    shown: list[np.ndarray] = []
+    predicted: list[int] = []
+    explained: list[int] = []
     data = recipe.data
     for batch in evaluation_batches(images, size=data.size, fit=data.fit, batch_size=recipe.train.batch_size):
         pictures = batch.views[0].to(device).float() / 255
@@ -138,7 +141,7 @@ def overlay(image_HWC: np.ndarray, map_HW: np.ndarray) -> np.ndarray:
     colour = mpl.colormaps["turbo"](share)[..., :3] * 255
     grey = image_HWC.mean(axis=-1, keepdims=True).repeat(3, axis=-1)
     weight = (0.15 + 0.5 * share)[..., None] if peak > 0 else np.zeros((*share.shape, 1))
-    return np.uint8(np.clip((1 - weight) * grey + weight * colour, 0, 255))
+    return np.asarray(np.clip((1 - weight) * grey + weight * colour, 0, 255), dtype=np.uint8)
 
 
 def side_by_side(path: Path, columns: Sequence[tuple[str, np.ndarray]]) -> None:

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from csg_analysis.pair_terms import PairSums, Strip, squared_distances
+from csg_analysis.pair_terms import COINCIDENT, PairSums, Strip, squared_distances
 from csg_analysis.unit_rows import UnitRows, arrange, offsets
 from csg_train.errors import UserError
 
@@ -24,6 +24,7 @@ __all__ = ["pair_sums"]
 # A pair is near when its squared distance is below this share of the mean square of its residuals; above it the
 # rounding of the product changes single squared distances by about 2e-6 (float32) and 1e-9 (float64), either way.
 _NEAR_SINGLE, _NEAR_DOUBLE = 2.0**-4, 1e-7
+_FLOOR = 4 * COINCIDENT**2  # residuals can be as short as coincident pairs are near; these are always looked at
 _MANY = 256  # with one near pair in so many, a float64 product costs less than single pairs
 _PANEL_BYTES, _BLOCK_BYTES, _STRIP_BYTES = 96 * 2**20, 16 * 2**20, 2**20
 _ALIGN = 64  # numbers: products into rows of odd length run at two thirds of the speed
@@ -47,19 +48,19 @@ class _Side(NamedTuple):
 
 
 class _Block:
-    """Squared distances of the rows of one side and the columns of another, as float64 needs them again."""
+    """What the pairs of the rows of one side and the columns of another have in common, and when they are near."""
 
     def __init__(self, side: _Side, column: _Side, near: float) -> None:
         self.side, self.column, self.diagonal = side, column, side is column
         self.left_B, self.top_C = side.offset[:, column.piece.centre], column.offset[:, side.piece.centre]
         self.near_B = near / 4 * (self.left_B.abs() + side.square)
         self.near_C = near / 4 * (self.top_C.abs() + column.square)
-        self.limit = float(self.near_B.max() + self.near_C.max())
+        self.limit = float(self.near_B.max() + self.near_C.max()) + _FLOOR
         self.columns_CD: Tensor | None = None
 
     def near(self, squared_BC: Tensor, at: slice, finer: float = 1.0) -> Tensor:
         """The near pairs of a strip, shape (P, 2)."""
-        return (squared_BC <= finer * (self.near_B[at, None] + self.near_C)).nonzero()
+        return (squared_BC <= finer * (self.near_B[at, None] + self.near_C) + _FLOOR).nonzero()
 
 
 class _Engine:

@@ -25,7 +25,7 @@ _MAX_CENTRES = 64
 
 def _as_tensor(features: Any) -> Tensor:
     if isinstance(features, np.ndarray):
-        if features.dtype not in (np.float16, np.float32, np.float64):
+        if features.dtype.kind != "f" or features.dtype.itemsize > 8:
             raise UserError(f"features of type {features.dtype}; give float16, float32 or float64")
         native = features if features.dtype.isnative and min(features.strides, default=0) >= 0 else features.copy()
         with warnings.catch_warnings():

@@ -51,7 +51,8 @@ def predict(network: Network, batches: Iterable[Batch], *, flip: bool) -> Predic
 def confusion_matrix(predictions: Predictions, classes: int) -> np.ndarray:
     """Counts ``(classes, classes)``: rows true, columns predicted."""
     pairs = predictions.labels.numpy() * classes + predictions.predicted.numpy()
-    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+    counts: np.ndarray = np.bincount(pairs, minlength=classes * classes)
+    return counts.reshape(classes, classes)
 
 
 def per_class_accuracy(confusion: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ def _named_errors(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot write ({reason}); free space or choose another folder") from error
 
 
-def atomic_write(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file through ``write(stream)``: temporary file beside it, fsync, rename, fsync of the folder.
 
     Args:
@@ -55,7 +55,7 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], None]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically (see `atomic_write`)."""
-    atomic_write(path, lambda stream: stream.write(text.encode()) and None)
+    atomic_write(path, lambda stream: stream.write(text.encode()))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,0 +1,1 @@
+"""The report, built from run records only."""

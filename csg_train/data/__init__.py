@@ -1,0 +1,1 @@
+"""Image sets, demo data, transforms and the keyed loader."""

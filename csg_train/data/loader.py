@@ -105,7 +105,7 @@ def training_batches(
     dataset = _Views(images, views, seed, options)
     yield from DataLoader(
         dataset,
-        batch_sampler=keys,  # type: ignore[arg-type]
+        batch_sampler=keys,
         num_workers=workers,
         collate_fn=_collate,
         generator=torch.Generator(),  # unused by our keys; without it the loader draws from the global generator

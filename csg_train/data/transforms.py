@@ -3,6 +3,7 @@
 The draws of a sample are keyed by (seed, epoch, index, view), so neither worker count nor a restart changes them.
 """
 
+import math
 import random
 from collections.abc import Callable
 
@@ -38,7 +39,7 @@ _OPERATIONS: tuple[Callable[[Image.Image, random.Random], Image.Image], ...] = (
     lambda image, rng: ImageOps.equalize(image) if rng.random() < _SHARE else image,
     lambda image, rng: image.rotate(_signed(30 * _SHARE, rng)),
     lambda image, rng: ImageOps.posterize(image, 8 - int(7 * _SHARE)),
-    lambda image, rng: ImageOps.solarize(image, 256 * (1 - _SHARE)),
+    lambda image, rng: ImageOps.solarize(image, math.ceil(256 * (1 - _SHARE))),
     _enhance(ImageEnhance.Color),
     _enhance(ImageEnhance.Contrast),
     _enhance(ImageEnhance.Brightness),
