@@ -51,15 +51,17 @@ def predict(network: Network, batches: Iterable[Batch], *, flip: bool) -> Predic
 def confusion_matrix(predictions: Predictions, classes: int) -> np.ndarray:
     """Counts ``(classes, classes)``: rows true, columns predicted."""
     pairs = predictions.labels.numpy() * classes + predictions.predicted.numpy()
-    counts: np.ndarray = np.bincount(pairs, minlength=classes * classes)
-    return counts.reshape(classes, classes)
+    counts: np.ndarray = np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+    return counts
 
 
 def per_class_accuracy(confusion: np.ndarray) -> np.ndarray:
     """Share of right predictions of each true class; NaN for a class without pictures. ``(..., C)``."""
     totals = confusion.sum(axis=-1)
     right = np.diagonal(confusion, axis1=-2, axis2=-1)
-    return np.divide(right, totals, out=np.full(totals.shape, np.nan), where=totals > 0)
+    shares = np.full(totals.shape, np.nan)
+    np.divide(right, totals, out=shares, where=totals > 0)
+    return shares
 
 
 def mean_per_class(confusion: np.ndarray) -> float:

@@ -1,0 +1,208 @@
+"""Reading run folders: records, training log, resolved recipe. Nothing else of a run is opened."""
+
+import json
+import math
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from csg_train.errors import UserError
+from csg_train.files import sha256_file
+from csg_train.records import AccuracyRecord, AttentionRecord, EnergyRecord, RunInfo, read_record
+
+__all__ = ["Curve", "Run", "load_runs", "read_maps"]
+
+_PATTERNS = ("accuracy-*.json", "energy-*.json", "attention.json")
+_BINS = 120
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One logged term: means over bins of consecutive logged steps.
+
+    Attributes:
+        steps: Last step of each bin.
+        values: Mean of the term over the bin.
+        width: Logged steps in a bin.
+    """
+
+    steps: tuple[float, ...]
+    values: tuple[float, ...]
+    width: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run folder as its records describe it.
+
+    Attributes:
+        name: The folder, relative to the folder that all runs of the report share.
+        folder: Where it lies.
+        info: Where the checkpoint comes from; equal in all records.
+        energy: By split.
+        accuracy: By split.
+        attention: GradCAM, if it was measured.
+        curves: Logged terms by name.
+        last_step: Last step of the log, None without a log.
+        recipe: The resolved recipe as plain values, empty without one.
+        files: Record files and the SHA-256 of each.
+    """
+
+    name: str
+    folder: Path
+    info: RunInfo
+    energy: Mapping[str, EnergyRecord]
+    accuracy: Mapping[str, AccuracyRecord]
+    attention: AttentionRecord | None
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    last_step: int | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def pair(self) -> tuple[str, int]:
+        """Runs of different methods with an equal ``pair`` differ in the method alone."""
+        return self.info.source_identity, self.info.seed
+
+    @property
+    def config(self) -> str:
+        """The method's configuration as one line of JSON."""
+        return json.dumps(self.info.method_config, sort_keys=True, ensure_ascii=False)
+
+
+def load_runs(roots: Sequence[Path]) -> list[Run]:
+    """Read every run folder at or below ``roots``, sorted by path.
+
+    Raises:
+        UserError: A root is missing, no records are found, a record is damaged, records of one folder come from
+            different checkpoints, or one checkpoint lies in two folders.
+    """
+    folders = sorted({folder for root in roots for folder in _find(root)})
+    if not folders:
+        where = ", ".join(map(str, roots))
+        raise UserError(f"{where}: no records; train with csg-train run, then measure with csg-analyze")
+    shared = Path(os.path.commonpath(folders)) if len(folders) > 1 else folders[0].parent
+    runs = [_load(folder, folder.relative_to(shared).as_posix()) for folder in folders]
+    _check_distinct(runs)
+    return runs
+
+
+def _find(root: Path) -> list[Path]:
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; give a run folder, or a folder that holds some (csg-train run)")
+    return [path.parent.resolve() for pattern in _PATTERNS for path in root.rglob(pattern)]
+
+
+def _load(folder: Path, name: str) -> Run:
+    paths = sorted(path for pattern in _PATTERNS for path in folder.glob(pattern))
+    energy: dict[str, EnergyRecord] = {}
+    accuracy: dict[str, AccuracyRecord] = {}
+    attention: AttentionRecord | None = None
+    infos: dict[Path, RunInfo] = {}
+    for path in paths:
+        record = read_record(path)
+        infos[path] = record.run
+        if path.stem not in (f"{record.kind}-{record.data.split}", record.kind):
+            raise UserError(
+                f"{path}: holds the {record.kind} record of {record.data.split}; measure again (csg-analyze)"
+            )
+        if isinstance(record, EnergyRecord):
+            energy[record.data.split] = record
+        elif isinstance(record, AccuracyRecord):
+            accuracy[record.data.split] = record
+        else:
+            attention = record
+    curves, last_step = _read_log(folder / "log.jsonl")
+    return Run(
+        name=name,
+        folder=folder,
+        info=_one_checkpoint(infos),
+        energy=energy,
+        accuracy=accuracy,
+        attention=attention,
+        curves=curves,
+        last_step=last_step,
+        recipe=_read_recipe(folder / "recipe.yaml"),
+        files=tuple((path.name, sha256_file(path)) for path in paths),
+    )
+
+
+def _one_checkpoint(infos: Mapping[Path, RunInfo]) -> RunInfo:
+    (first_path, first), *others = infos.items()
+    for path, info in others:
+        if info.checkpoint_sha256 != first.checkpoint_sha256:
+            raise UserError(
+                f"{path}: measured on checkpoint {info.checkpoint_sha256[:12]}, but {first_path.name} on "
+                f"{first.checkpoint_sha256[:12]}; run csg-analyze again on this folder's ckpt.pt"
+            )
+    return first
+
+
+def _check_distinct(runs: Sequence[Run]) -> None:
+    seen: dict[str, Run] = {}
+    for run in runs:
+        other = seen.setdefault(run.info.checkpoint_sha256, run)
+        if other is not run:
+            raise UserError(f"{run.folder}: the same checkpoint as {other.folder}; give only one of the two")
+
+
+def _read_log(path: Path) -> tuple[dict[str, Curve], int | None]:
+    if not path.is_file():
+        return {}, None
+    terms: dict[str, list[tuple[float, float]]] = {}
+    step = 0
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    for number, line in enumerate(lines[:-1], start=1):  # what follows the last line break is half a line
+        try:
+            row = json.loads(line)
+            step = int(row.pop("step"))
+            for name, value in row.items():
+                terms.setdefault(str(name), []).append((step, float(value)))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UserError(f"{path}:{number}: not a line of a training log; restore it or train again") from error
+    return {name: _bin(points) for name, points in terms.items() if name != "lr"}, step or None
+
+
+def _bin(points: Sequence[tuple[float, float]]) -> Curve:
+    finite = [point for point in points if math.isfinite(point[1])]
+    width = max(1, math.ceil(len(finite) / _BINS))
+    bins = [finite[start : start + width] for start in range(0, len(finite), width)]
+    means = tuple(math.fsum(value for _, value in points) / len(points) for points in bins)
+    return Curve(tuple(points[-1][0] for points in bins), means, width)
+
+
+def _read_recipe(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: not a readable recipe; restore it or remove it") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: not a recipe; restore it or remove it")
+    return value
+
+
+def read_maps(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """The arrays of a run's attention record: maps ``(N, H, W)`` and pictures ``(N, H, W, 3)`` uint8.
+
+    Raises:
+        UserError: The file is missing, damaged, outside the run's folder, or does not fit the record.
+    """
+    assert run.attention is not None
+    path = run.folder / Path(run.attention.arrays).name
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            maps, images = arrays["maps"], arrays["images"]
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: missing or damaged; run csg-analyze gradcam again") from error
+    count = len(run.attention.pictures)
+    if maps.ndim != 3 or images.dtype != np.uint8 or images.shape != (*maps.shape, 3) or len(maps) != count:
+        raise UserError(f"{path}: does not fit attention.json ({count} pictures); run csg-analyze gradcam again")
+    return maps, images

@@ -1,0 +1,108 @@
+"""The statistics of the report: spread over runs, paired differences with a t-interval, rank correlation."""
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from scipy import stats
+
+__all__ = [
+    "LEVEL",
+    "MIN_METHODS",
+    "MIN_PAIRS",
+    "Difference",
+    "Spread",
+    "paired_difference",
+    "rank_correlation",
+    "spread",
+]
+
+LEVEL = 0.95
+MIN_PAIRS = 3
+"""Fewer pairs give no interval, hence no statement about which method is better."""
+MIN_METHODS = 4
+"""Fewer methods give no rank correlation."""
+
+Sign = Literal["higher", "lower", "none", "few"]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation (n - 1) of one number over runs; no deviation for a single run."""
+
+    mean: float
+    sd: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of paired differences, with its t-interval where there are enough pairs.
+
+    Attributes:
+        mean: Mean difference.
+        low: Lower end of the interval, None below `MIN_PAIRS` pairs.
+        high: Upper end.
+        values: The differences, in the order of their keys.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    values: tuple[float, ...]
+
+    @property
+    def n(self) -> int:
+        """Number of pairs."""
+        return len(self.values)
+
+    @property
+    def sign(self) -> Sign:
+        """What the interval supports: ``few`` pairs for one, it covers 0 (``none``), ``higher`` or ``lower``."""
+        if self.low is None or self.high is None:
+            return "few"
+        if self.low > 0:
+            return "higher"
+        return "lower" if self.high < 0 else "none"
+
+
+def spread(values: Sequence[float]) -> Spread | None:
+    """Mean and standard deviation of some runs' numbers; None without any."""
+    if not values:
+        return None
+    mean = math.fsum(values) / len(values)
+    return Spread(mean, _deviation(values, mean) if len(values) > 1 else None, len(values))
+
+
+def _deviation(values: Sequence[float], mean: float) -> float:
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+
+
+def paired_difference(ours: Mapping[Hashable, float], theirs: Mapping[Hashable, float]) -> Difference | None:
+    """Differences ``ours - theirs`` over the keys that both have, with a two-sided t-interval.
+
+    Args:
+        ours: A number for each key; a key is what makes two runs a pair.
+        theirs: The numbers to subtract.
+
+    Returns:
+        The difference, without interval below `MIN_PAIRS` pairs; None without any pair.
+    """
+    keys = [key for key in ours if key in theirs]
+    values = tuple(ours[key] - theirs[key] for key in keys)
+    if not values:
+        return None
+    mean = math.fsum(values) / len(values)
+    if len(values) < MIN_PAIRS:
+        return Difference(mean, None, None, values)
+    error = _deviation(values, mean) / math.sqrt(len(values))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * error
+    return Difference(mean, mean - half, mean + half, values)
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Spearman's rank correlation; None below `MIN_METHODS` points or where one side is constant."""
+    if len(first) < MIN_METHODS or len(set(first)) == 1 or len(set(second)) == 1:
+        return None
+    return float(stats.spearmanr(first, second).statistic)

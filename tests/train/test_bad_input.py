@@ -1,0 +1,92 @@
+"""Users' mistakes through the real command: one line that names the file and the fix, exit 2, nothing half-written."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import assert_user_error, command, write_tree
+
+
+def test_unknown_method_names_the_allowed_ones(recipe_file, tmp_path):
+    result = command("csg-train", "run", recipe_file, "--set", "method.name=magic", cwd=tmp_path)
+    assert_user_error(result, "method", "magic", "baseline", "csg")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_unknown_key_names_the_allowed_ones(recipe_file, tmp_path):
+    result = command("csg-train", "run", recipe_file, "--set", "train.stepz=3", cwd=tmp_path)
+    assert_user_error(result, "train.stepz", "unknown key", "steps")
+
+
+def test_unknown_recipe_names_the_packaged_ones(tmp_path):
+    assert_user_error(command("csg-train", "run", "nope", cwd=tmp_path), "nope", "emoji-photos")
+
+
+def test_demo_data_not_fetched_names_the_command(tmp_path):
+    result = command("csg-train", "run", cwd=tmp_path, env={"CSG_DATA_DIR": str(tmp_path / "none")})
+    assert_user_error(result, "csg-train data fetch emoji-photos")
+
+
+@pytest.mark.parametrize("fault", ["truncated", "empty class", "empty folder"])
+def test_bad_pictures(fault, recipe_file, tmp_path):
+    root = tmp_path / "own"
+    write_tree(root)
+    victim = root / "car" / "1.png"
+    if fault == "truncated":
+        victim.write_bytes(victim.read_bytes()[:300])
+    elif fault == "empty class":
+        victim = root / "car"
+        shutil.rmtree(victim)
+        victim.mkdir()
+    else:
+        victim = root
+        shutil.rmtree(root)
+        root.mkdir()
+    result = command("csg-train", "run", recipe_file, "--set", f"data.source.root={root}", cwd=tmp_path)
+    assert_user_error(result, str(victim))
+    if fault != "truncated":  # a run that meets the picture later keeps its earlier checkpoint
+        assert not list(tmp_path.rglob("ckpt.pt"))
+
+
+def test_loss_that_is_not_finite_stops_with_step_and_parts(recipe_file, tmp_path):
+    sets = ("--set", "train.lr_head=1e30", "--set", "train.warmup=0", "--set", "model.batch_norm=train")
+    result = command("csg-train", "run", recipe_file, *sets, cwd=tmp_path)
+    assert_user_error(result, "not finite at step", "ce", "train.lr_head")
+    assert not list(tmp_path.rglob("ckpt.pt"))
+
+
+@pytest.mark.parametrize("fault", ["foreign", "cut", "missing"])
+def test_bad_checkpoints(fault, recipe_file, tmp_path):
+    path = tmp_path / "ckpt.pt"
+    if fault == "foreign":
+        path.write_bytes(b"not a checkpoint")
+    elif fault == "cut":
+        assert command("csg-train", "run", recipe_file, "--out", tmp_path / "run", cwd=tmp_path).returncode == 0
+        whole = (tmp_path / "run" / "ckpt.pt").read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+    assert_user_error(command("csg-analyze", "energy", path, cwd=tmp_path), str(path))
+    assert not list(tmp_path.glob("energy-*"))
+
+
+def test_a_run_is_not_overwritten_unasked_and_then_measured(recipe_file, tmp_path):
+    """The whole chain on own data: run, refuse, resume, energy, accuracy, GradCAM of a split and of a folder."""
+    out: Path = tmp_path / "run"
+    assert command("csg-train", "run", recipe_file, "--out", out, cwd=tmp_path).returncode == 0
+    assert_user_error(command("csg-train", "run", recipe_file, "--out", out, cwd=tmp_path), "--resume", "--overwrite")
+    assert command("csg-train", "run", recipe_file, "--out", out, "--resume", cwd=tmp_path).returncode == 0
+    for arguments in (("energy",), ("accuracy", "--json"), ("gradcam",), ("gradcam", "--images", out.parent)):
+        if "--images" in arguments:
+            assert_user_error(
+                command("csg-analyze", *arguments, out / "ckpt.pt", "--explain", "label", cwd=tmp_path), "no labels"
+            )
+            continue
+        result = command("csg-analyze", *arguments, out / "ckpt.pt", cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+    assert {path.name for path in out.iterdir()} >= {
+        "energy-target.json",
+        "energy-source.csv",
+        "accuracy-target.json",
+        "attention.json",
+        "attention.npz",
+    }
