@@ -4,7 +4,19 @@ PYTHON ?= python3
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed-$(shell sha256sum pyproject.toml | cut -c1-16)
 
-.PHONY: test lint
+RUNS ?= runs/emoji-photos
+METHODS = oracle baseline csg
+
+.PHONY: demo test lint
+demo: $(STAMP)
+	$(BIN)/csg-train data fetch emoji-photos
+	for method in $(METHODS); do \
+	  $(BIN)/csg-train run emoji-photos --set method.name=$$method --resume --out $(RUNS)/$$method-s0 || exit; \
+	done
+	$(BIN)/csg-analyze energy $(METHODS:%=$(RUNS)/%-s0/ckpt.pt)
+	$(BIN)/csg-analyze gradcam $(METHODS:%=$(RUNS)/%-s0/ckpt.pt) --out $(RUNS)/gradcam
+	@echo "records and pictures: $(RUNS)"
+
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
