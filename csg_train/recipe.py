@@ -182,6 +182,9 @@ def _apply(value: dict[str, Any], override: str) -> None:
         parsed = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UserError(f"--set {override}: the value is not YAML ({error})") from error
+    if key.strip() == "method.name":  # the fields of another method do not carry over
+        fields = value.get("method", {})
+        value["method"] = fields if fields.get("name") == parsed else {"name": parsed}
     *parents, last = key.strip().split(".")
     node = value
     for part in parents:
@@ -189,8 +192,6 @@ def _apply(value: dict[str, Any], override: str) -> None:
         if not isinstance(node, dict):
             raise UserError(f"--set {override}: {part} is a value, not a section")
     node[last] = parsed
-    if key.strip() == "method.name":  # the fields of another method do not carry over
-        value["method"] = {"name": parsed}
 
 
 def _explain(error: ValidationError) -> str:
