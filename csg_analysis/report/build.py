@@ -1,0 +1,72 @@
+"""Writing a report folder: every file is computed first, then written; files of an older report are removed."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from csg_analysis.report.compare import check_comparable
+from csg_analysis.report.gallery import contact_chart
+from csg_analysis.report.load import load_runs
+from csg_analysis.report.page import Report, make_report, render_markdown, render_page
+from csg_analysis.report.svg import to_png, to_svg
+from csg_analysis.report.tables import to_csv, to_json
+from csg_train.errors import UserError
+from csg_train.files import atomic_write
+
+__all__ = ["build", "report_files"]
+
+_FILES = "files.json"
+
+
+def build(roots: Sequence[Path], out: Path, *, allow_mixed: bool) -> Path:
+    """Build the report of all runs at or below ``roots`` in the folder ``out``.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        UserError: No records, damaged or incomparable records, or the folder cannot be written.
+    """
+    runs = load_runs(roots)
+    report = make_report(runs, check_comparable(runs, allow_mixed=allow_mixed))
+    files = report_files(report)
+    old = _old_files(out)
+    for name in sorted(files):
+        _write(out / name, files[name])
+    for path in sorted(old - {out / name for name in files}):
+        path.unlink(missing_ok=True)
+    return out / "index.html"
+
+
+def report_files(report: Report) -> dict[str, bytes]:
+    """Content of every file of the report by its path in the folder; equal records give equal bytes."""
+    files = {"index.html": render_page(report), "report.md": render_markdown(report)}
+    for table in report.tables.values():
+        files[f"tables/{table.name}.csv"] = to_csv(table)
+        files[f"tables/{table.name}.json"] = to_json(table)
+    for chart in report.charts.values():
+        files[f"figures/{chart.name}.svg"] = to_svg(chart.draw, chart.name, chart.alt)
+    content = {name: text.encode() for name, text in files.items()}
+    content |= {f"figures/{chart.name}.png": to_png(chart.draw) for chart in report.charts.values()}
+    if report.gallery is not None:
+        content["figures/gradcam.png"] = to_png(contact_chart(report.gallery).draw)
+    content[_FILES] = (json.dumps(sorted([*content, _FILES]), indent=1) + "\n").encode()
+    return content
+
+
+def _write(path: Path, content: bytes) -> None:
+    atomic_write(path, lambda stream: stream.write(content) and None)
+
+
+def _old_files(out: Path) -> set[Path]:
+    """Files of an older report in this folder, as its own list names them; never one outside the folder."""
+    path = out / _FILES
+    if not path.is_file():
+        return set()
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))
+        listed = {out / name for name in names}
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path}: not a report's list of files; remove it or choose another --out") from error
+    root = out.resolve()
+    return {file for file in listed if file.resolve().is_relative_to(root)}

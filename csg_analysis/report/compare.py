@@ -1,0 +1,166 @@
+"""What may stand side by side: the fields in which runs must agree, and what happens where they do not."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from csg_analysis.report.load import Run
+from csg_train.errors import UserError
+from csg_train.records import DataInfo
+
+__all__ = ["Comparison", "check_comparable", "gallery_setting", "notices"]
+
+_GALLERY = "GradCAM"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Which runs are comparable.
+
+    Attributes:
+        group: Letter of each run's group by run name; all empty when every run is comparable with every other.
+        differing: Fields in which the runs differ, with ``value: runs`` lines; empty unless mixing was allowed.
+    """
+
+    group: Mapping[str, str]
+    differing: Mapping[str, tuple[str, ...]]
+
+
+def _shown(data: DataInfo) -> str:
+    return f"{data.name}, {data.count} pictures, identity {data.identity[:12]}"
+
+
+def _settings(run: Run) -> Iterator[tuple[str, str]]:
+    """Every ``(field, value)`` of a run that must be equal in all runs; a record that is missing has no say."""
+    info, source = run.info, run.info.source
+    yield "backbone", info.backbone
+    yield "starting weights", info.weights[:12]
+    yield "selection rule", info.selection
+    yield f"training steps on {source}", str(info.step)
+    yield f"source pictures of {source}", f"identity {info.source_identity[:12]}"
+    for record in (*run.energy.values(), *run.accuracy.values()):
+        split = record.data.split
+        name = "target pictures" if split == "target" else f"{split} pictures measured for {source}"
+        yield name, _shown(record.data)
+        yield "input size", f"{record.data.size} px, {record.data.fit}"
+    for energy in run.energy.values():
+        yield "energy layer and pool", f"{energy.layer}, {energy.pool} pool"
+        yield "rule for coincident pairs", energy.coincident_rule
+    for accuracy in run.accuracy.values():
+        yield "flip averaging", "on" if accuracy.flip else "off"
+    if run.attention is not None:
+        yield f"{_GALLERY} pictures", _shown(run.attention.data)
+        yield f"{_GALLERY} layer", run.attention.layer
+        yield f"{_GALLERY} explained class", run.attention.explained
+
+
+def gallery_setting(run: Run) -> tuple[str, ...]:
+    """What two runs must share to stand in one gallery."""
+    return tuple(value for name, value in _settings(run) if name.startswith(_GALLERY))
+
+
+def check_comparable(runs: Sequence[Run], *, allow_mixed: bool) -> Comparison:
+    """Compare the settings of all runs.
+
+    With ``allow_mixed``, runs that differ get into groups with letters; averages and pairs stay within a group.
+
+    Raises:
+        UserError: The runs differ and ``allow_mixed`` is off, or two runs are the same method, source and seed.
+    """
+    values: dict[str, dict[str, list[str]]] = {}
+    for run in runs:
+        for name, value in _settings(run):
+            holders = values.setdefault(name, {}).setdefault(value, [])
+            if run.name not in holders:
+                holders.append(run.name)
+    differing = {name: found for name, found in values.items() if len(found) > 1}
+    if differing and not allow_mixed:
+        name, found = next(iter(differing.items()))
+        more = f"; also differing: {', '.join(list(differing)[1:])}" if len(differing) > 1 else ""
+        raise UserError(
+            f"the runs are not comparable: {name}: {' / '.join(_lines(found))}{more}; "
+            "give runs of one setting, measure them again alike, or mark them with --allow-mixed"
+        )
+    comparison = Comparison(
+        group=_groups(runs, [name for name in differing if not name.startswith(_GALLERY)]),
+        differing={name: tuple(_lines(found)) for name, found in differing.items()},
+    )
+    _check_repeated(runs, comparison)
+    return comparison
+
+
+def _lines(found: Mapping[str, Sequence[str]]) -> list[str]:
+    return [f"{value} ({_some(names)})" for value, names in found.items()]
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{names[0]}, {names[1]} and {len(names) - 2} more"
+
+
+def _groups(runs: Sequence[Run], fields: Sequence[str]) -> dict[str, str]:
+    if not fields:
+        return dict.fromkeys((run.name for run in runs), "")
+    keys = {run.name: tuple(sorted(pair for pair in set(_settings(run)) if pair[0] in fields)) for run in runs}
+    order = {key: position for position, key in enumerate(dict.fromkeys(keys.values()))}
+    return {name: _letters(order[key]) for name, key in keys.items()}
+
+
+def _letters(position: int) -> str:
+    return chr(ord("A") + position) if position < 26 else f"G{position + 1}"
+
+
+def _check_repeated(runs: Sequence[Run], comparison: Comparison) -> None:
+    seen: dict[tuple[object, ...], Run] = {}
+    for run in runs:
+        key = (comparison.group[run.name], run.info.method, run.config, run.pair)
+        other = seen.setdefault(key, run)
+        if other is not run:
+            what = f"{run.info.method}, source {run.info.source}, seed {run.info.seed}"
+            raise UserError(f"{run.folder}: the same run as {other.folder} ({what}); give only one of the two")
+
+
+def notices(runs: Sequence[Run]) -> list[str]:
+    """What a reader should know about these runs although it does not forbid comparing them."""
+    return [*_recipe_differences(runs), *_unfinished(runs)]
+
+
+def _recipe_differences(runs: Sequence[Run]) -> Iterator[str]:
+    values: dict[str, dict[str, list[str]]] = {}
+    for run in runs:
+        for name, value in _flat(_training_part(run.recipe)):
+            values.setdefault(name, {}).setdefault(value, []).append(run.name)
+    for name, found in sorted(values.items()):
+        if len(found) > 1:
+            yield (
+                f"The recipes differ in {name}: {' / '.join(_lines(found))}. "
+                "A difference between methods may come from that."
+            )
+
+
+def _training_part(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a recipe that should be equal for all methods; data identity and weights are compared elsewhere."""
+    skipped = {"data": {"source", "validation", "target"}, "model": {"weights", "backbone"}}
+    skipped["train"] = {"workers", "log_every", "save_every", "steps"}
+    sections = {name: recipe[name] for name in ("data", "model", "train") if isinstance(recipe.get(name), dict)}
+    return {
+        name: {key: value for key, value in section.items() if key not in skipped[name]}
+        for name, section in sections.items()
+    }
+
+
+def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _unfinished(runs: Sequence[Run]) -> Iterator[str]:
+    for run in runs:
+        if run.last_step is not None and run.last_step != run.info.step:
+            yield (
+                f"{run.name}: the records are of step {run.info.step}, the training log goes to step {run.last_step}. "
+                "Measure again with csg-analyze when the training is done."
+            )

@@ -1,0 +1,273 @@
+"""The charts, each drawn once and rendered as SVG (follows the page's colours) and PNG (white)."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from csg_analysis.report import format as fmt
+from csg_analysis.report.paper import published
+from csg_analysis.report.rows import BASELINE, Measure, Row, accuracy, energy, reference
+from csg_analysis.report.svg import INK, PAPER
+from csg_analysis.report.tables import Table, Value
+
+__all__ = ["Chart", "Style", "confusion", "confusion_table", "curves", "differences", "scatter", "style_of"]
+
+_KNOWN = {"oracle": ("#8a8f98", "s"), "baseline": ("#dd5a45", "o"), "csg": ("#3a86d4", "D")}
+_OTHERS = (
+    ("#3c9d6b", "^"),
+    ("#9a6dd7", "v"),
+    ("#d08a1d", "P"),
+    ("#2a9fa3", "X"),
+    ("#d05f9d", "p"),
+    ("#9b7653", "h"),
+    ("#7a8f2f", "<"),
+)
+
+
+@dataclass(frozen=True)
+class Style:
+    """Colour and marker of one row, the same in every chart; both differ, so colour is never needed alone."""
+
+    colour: str
+    marker: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing not yet made.
+
+    Attributes:
+        name: File name stem.
+        title: Caption.
+        alt: What it shows, in words.
+        draw: Makes the figure; called under the report's own matplotlib settings.
+    """
+
+    name: str
+    title: str
+    alt: str
+    draw: Callable[[], Figure]
+
+
+def style_of(row: Row, rows: Sequence[Row]) -> Style:
+    """Fixed for the reference rows and CSG, by position for the others; black never, white never."""
+    first = next(other for other in rows if other.method == row.method)
+    if row.method in _KNOWN and row is first:
+        return Style(*_KNOWN[row.method])
+    others = [other for other in rows if other.method not in _KNOWN or _is_second(other, rows)]
+    return Style(*_OTHERS[others.index(row) % len(_OTHERS)])
+
+
+def _is_second(row: Row, rows: Sequence[Row]) -> bool:
+    return next(other for other in rows if other.method == row.method) is not row
+
+
+def _figure(width: float, height: float) -> Figure:
+    return Figure(
+        figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, wspace=0.04, hspace=0.06)
+    )
+
+
+def _clean(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color=INK, alpha=0.12, linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def _label(text: str) -> str:
+    return f" {text}" if text.startswith("_") else text
+
+
+def scatter(rows: Sequence[Row]) -> Chart:
+    """E_0 against accuracy, a point a run, and the paper's methods in a panel of their own."""
+
+    def draw() -> Figure:
+        figure = _figure(8.4, 3.9)
+        ours, theirs = figure.subplots(1, 2, width_ratios=[1.75, 1])
+        handles = []
+        for row in rows:
+            style = style_of(row, rows)
+            e, a = row.values(energy("0")), row.values(accuracy())
+            pairs = [(e[pair], 100 * a[pair]) for pair in e if pair in a]
+            x, y = zip(*pairs, strict=True) if pairs else ((), ())
+            points = ours.scatter(x, y, c=style.colour, marker=style.marker, s=46, edgecolors=PAPER, linewidths=0.9)
+            handles.append(points)
+        ours.set(title="These runs", ylabel="mean-per-class accuracy, %")
+        ours.set_xlabel("E₀ (mhe) on the target, lower = more diverse")
+        _published_points(theirs)
+        for axes in (ours, theirs):
+            _clean(axes)
+        figure.legend(handles, [_label(row.label) for row in rows], loc="outside lower center", ncols=min(len(rows), 4))
+        return figure
+
+    alt = "Scatter of hyperspherical energy against accuracy, one point a run, beside the published points"
+    return Chart("energy_accuracy", "Energy against accuracy", alt, draw)
+
+
+def _published_points(axes: Axes) -> None:
+    entries = [entry for entry in published() if "0" in entry.energy]
+    for position, entry in enumerate(entries):
+        colour, marker = _KNOWN.get(entry.method, _OTHERS[position % len(_OTHERS)])
+        x, y = entry.energy["0"], 100 * entry.accuracy
+        axes.scatter(x, y, c=colour, marker=marker, s=34, edgecolors=PAPER, linewidths=0.9)
+        right = x > 0.41
+        axes.annotate(
+            entry.label.removesuffix(" (vanilla)"),
+            (x, y),
+            xytext=(-6 if right else 6, 3),
+            textcoords="offset points",
+            ha="right" if right else "left",
+            fontsize=7.5,
+        )
+    axes.margins(x=0.12, y=0.1)
+    axes.set(title="Published (VisDA-17, ResNet-101)", xlabel="E₀ (mhe)")
+
+
+def differences(rows: Sequence[Row]) -> Chart:
+    """Paired differences to the baseline: each pair a dot, mean and interval a bar."""
+    panels = (
+        ("Δ accuracy to the baseline, points", accuracy(), 100.0),
+        ("ΔE₀ (mhe) to the baseline", energy("0"), 1.0),
+    )
+
+    def draw() -> Figure:
+        others = [row for row in rows if row.method != BASELINE and reference(rows, BASELINE, row.group)]
+        figure = _figure(8.4, 1.15 + 0.42 * len(others))
+        for axes, (title, measure, scale) in zip(figure.subplots(1, 2, sharey=True), panels, strict=True):
+            axes.axvline(0, color=INK, linewidth=0.9, alpha=0.55)
+            for height, row in enumerate(reversed(others)):
+                _one_difference(axes, height, row, rows, measure, scale)
+            axes.set(xlabel=title, ylim=(-0.7, len(others) - 0.3))
+            axes.set_yticks(range(len(others)), [_label(row.label) for row in reversed(others)])
+            _clean(axes)
+            axes.grid(visible=False, axis="y")
+            axes.tick_params(axis="y", length=0)
+            axes.spines["left"].set_visible(False)
+        return figure
+
+    alt = "Differences to the baseline over equal source and seed, with 95% intervals, accuracy and energy"
+    return Chart("differences", "Paired differences to the baseline", alt, draw)
+
+
+def _one_difference(axes: Axes, height: int, row: Row, rows: Sequence[Row], measure: Measure, scale: float) -> None:
+    base = reference(rows, BASELINE, row.group)
+    found = row.against(base, measure) if base else None
+    if found is None:
+        return
+    colour = style_of(row, rows).colour
+    values = [scale * value for value in found.values]
+    axes.scatter(values, np.full(len(values), height - 0.2), s=11, c=colour, alpha=0.6, linewidths=0)
+    if found.low is not None and found.high is not None:
+        axes.plot([scale * found.low, scale * found.high], [height, height], color=colour, linewidth=2.4)
+        axes.plot(scale * found.mean, height, "o", color=colour, markersize=6.5, markeredgecolor=PAPER)
+
+
+def _mean_confusion(row: Row) -> tuple[list[str], np.ndarray] | None:
+    """Mean over runs of the confusion matrices, each row divided by its total; NaN for a class without pictures."""
+    records = [run.accuracy["target"] for run in row.runs if "target" in run.accuracy]
+    if not records:
+        return None
+    counts = np.array([record.confusion for record in records], dtype=np.float64)
+    totals = counts.sum(axis=2, keepdims=True)
+    shares = np.divide(counts, totals, out=np.full_like(counts, np.nan), where=totals > 0)
+    return records[0].classes, shares.mean(axis=0)
+
+
+def confusion_table(rows: Sequence[Row]) -> Table:
+    """The numbers of `confusion`; data only, the page shows the matrices."""
+    data: list[dict[str, Value]] = []
+    for row in rows:
+        if (found := _mean_confusion(row)) is not None:
+            classes, matrix = found
+            for i, true in enumerate(classes):
+                for j, predicted in enumerate(classes):
+                    share = None if math.isnan(matrix[i, j]) else float(matrix[i, j])
+                    data.append({"row": row.label, "true": true, "predicted": predicted, "share": share})
+    notes = ["Share of the true class's target pictures, mean over the method's runs."]
+    return Table("confusion", "Confusion matrices", [], [], data, notes)
+
+
+def confusion(rows: Sequence[Row]) -> Chart:
+    """A matrix for each method."""
+
+    def draw() -> Figure:
+        found = [(row, mean) for row in rows if (mean := _mean_confusion(row)) is not None]
+        columns = min(len(found), 3)
+        lines = math.ceil(len(found) / columns)
+        figure = _figure(8.4 if columns > 1 else 4.2, 8.4 / max(columns, 2) * 1.06 * lines + 0.35)
+        grid = figure.subplots(lines, columns, squeeze=False)
+        for position, axes in enumerate(grid.flat):
+            if position >= len(found):
+                axes.set_axis_off()
+                continue
+            row, (classes, matrix) = found[position]
+            _one_matrix(axes, classes, matrix, first=position % columns == 0)
+            axes.set_title(_label(row.label))
+        return figure
+
+    alt = "Confusion matrices, rows true classes, columns predictions, each row divided by its number of pictures"
+    return Chart("confusion", "Confusion matrices, mean over runs, in % of each true class", alt, draw)
+
+
+def _one_matrix(axes: Axes, classes: Sequence[str], matrix: np.ndarray, *, first: bool) -> None:
+    count = len(classes)
+    colours = np.empty((count, count, 4))
+    colours[..., :3] = (0.165, 0.435, 0.72)
+    colours[..., 3] = 0.04 + 0.88 * np.nan_to_num(matrix)
+    y, x = np.mgrid[0 : count + 1, 0 : count + 1] - 0.5
+    axes.pcolormesh(x, y, np.zeros((count, count)), facecolors=None, color=colours.reshape(-1, 4), linewidth=0)
+    axes.set(aspect="equal", xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5))
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelsize=7.5)
+    axes.set_xticks(range(count), [_label(name) for name in classes], rotation=60, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(count), [_label(name) for name in classes] if first else [""] * count)
+    if first:
+        axes.set_ylabel("true")
+    axes.set_xlabel("predicted")
+    if count > 12:
+        return
+    for i in range(count):
+        for j in range(count):
+            if not math.isnan(matrix[i, j]) and round(100 * matrix[i, j]):
+                ink = "#ffffff" if matrix[i, j] > 0.45 else INK
+                axes.text(j, i, f"{100 * matrix[i, j]:.0f}", ha="center", va="center", fontsize=7, color=ink)
+
+
+def curves(rows: Sequence[Row]) -> Chart:
+    """Every logged loss term against the step, a line a run."""
+    terms = list(dict.fromkeys(name for row in rows for run in row.runs for name in run.curves))
+    width = max((curve.width for row in rows for run in row.runs for curve in run.curves.values()), default=1)
+
+    def draw() -> Figure:
+        columns = min(len(terms), 3)
+        lines = math.ceil(len(terms) / columns)
+        figure = _figure(8.4, 2.15 * lines + 0.55)
+        grid = figure.subplots(lines, columns, squeeze=False)
+        handles: dict[str, Artist] = {}
+        for position, axes in enumerate(grid.flat):
+            if position >= len(terms):
+                axes.set_axis_off()
+                continue
+            for row in rows:
+                for run in row.runs:
+                    if (curve := run.curves.get(terms[position])) is not None:
+                        (line,) = axes.plot(curve.steps, curve.values, color=style_of(row, rows).colour, alpha=0.75)
+                        handles.setdefault(row.label, line)
+            axes.set_title(terms[position])
+            axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+            if position >= len(terms) - columns:
+                axes.set_xlabel("step")
+            _clean(axes)
+        labels = [_label(name) for name in handles]
+        figure.legend(list(handles.values()), labels, loc="outside lower center", ncols=min(len(handles), 4))
+        return figure
+
+    how = "every logged step" if width == 1 else f"mean of {fmt.fixed(width, 0)} logged steps a point"
+    title = f"Loss terms while training, a line a run ({how})"
+    return Chart("curves", title, "Training curves of every loss term", draw)

@@ -1,0 +1,48 @@
+"""Numbers as text: one rule each, a real minus sign, never more digits than carry meaning."""
+
+from csg_analysis.report.stats import Difference, Spread
+
+__all__ = ["DASH", "MINUS", "difference", "fixed", "interval", "percent", "pm", "signed"]
+
+DASH = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+_NARROW = "\N{NARROW NO-BREAK SPACE}"
+
+
+def fixed(value: float | None, digits: int) -> str:
+    """A number with fixed decimals; a dash for none."""
+    if value is None:
+        return DASH
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text.replace("-", MINUS)
+
+
+def signed(value: float, digits: int) -> str:
+    """A number with its sign."""
+    text = fixed(value, digits)
+    return text if text.startswith(MINUS) or float(text) == 0 else f"+{text}"
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A share as a number of percent, without the sign."""
+    return fixed(None if value is None else 100 * value, digits)
+
+
+def pm(spread: Spread | None, digits: int, *, scale: float = 1) -> str:
+    """Mean ± standard deviation; the mean alone for a single run."""
+    if spread is None:
+        return DASH
+    mean = fixed(scale * spread.mean, digits)
+    return mean if spread.sd is None else f"{mean}{_NARROW}±{_NARROW}{fixed(scale * spread.sd, digits)}"
+
+
+def interval(value: Difference, digits: int, *, scale: float = 1) -> str:
+    """The interval in brackets, or why there is none."""
+    if value.low is None or value.high is None:
+        return f"too few runs for an interval (n = {value.n})"
+    return f"[{signed(scale * value.low, digits)}, {signed(scale * value.high, digits)}]"
+
+
+def difference(value: Difference | None, digits: int, *, scale: float = 1) -> str:
+    """A mean difference with its sign."""
+    return DASH if value is None else signed(scale * value.mean, digits)

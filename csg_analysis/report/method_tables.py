@@ -1,0 +1,224 @@
+"""The tables with a row a method: energy and accuracy on the target, the other splits, accuracy by class."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from csg_analysis.report import format as fmt
+from csg_analysis.report.rows import BASELINE, Measure, Row, accuracy, best, energy, overall, reference
+from csg_analysis.report.stats import LEVEL, MIN_PAIRS, Difference, Spread
+from csg_analysis.report.tables import Cell, Column, Table, Value
+from csg_train.records import AccuracyRecord
+
+__all__ = ["class_table", "difference_data", "method_table", "name_cell", "split_table", "spread_cell"]
+
+_MEASURES: dict[str, tuple[Measure, float]] = {
+    "e0_mhe": (energy("0"), 1),
+    "e1": (energy("1"), 1),
+    "e2": (energy("2"), 1),
+    "mean_per_class_percent": (accuracy(), 100),
+    "overall_percent": (overall(), 100),
+}
+
+
+def method_table(rows: Sequence[Row]) -> Table:
+    """Energies and accuracies on the target, mean and standard deviation over runs, paired differences."""
+    top = best(rows, accuracy())
+    return Table(
+        name="methods",
+        title="Hyperspherical energy and accuracy on the target, by method",
+        columns=[
+            Column("Method", numeric=False),
+            Column("Runs"),
+            Column("E₀", "mhe"),
+            Column("E₁"),
+            Column("E₂"),
+            Column("ΔE₀", "to baseline"),
+            Column("Mean per class", "%"),
+            Column("Δ accuracy", "points, to baseline"),
+            Column("Overall", "%"),
+        ],
+        rows=[_method_cells(row, rows, strong=row is top) for row in rows],
+        data=[_method_data(row, rows) for row in rows],
+        notes=[*_energy_notes(rows), *_accuracy_notes(rows), *_statistics_notes(top)],
+    )
+
+
+def _method_cells(row: Row, rows: Sequence[Row], *, strong: bool) -> list[Cell]:
+    base = reference(rows, BASELINE, row.group)
+    same = base is None or base is row
+    by_energy = None if same or base is None else row.against(base, energy("0"))
+    by_accuracy = None if same or base is None else row.against(base, accuracy())
+    return [
+        name_cell(row),
+        Cell(str(len(row.runs)), sort=len(row.runs)),
+        *(spread_cell(row, energy(order), 3) for order in ("0", "1", "2")),
+        _difference_cell(by_energy, 3, 1, good="lower", same=base is row),
+        spread_cell(row, accuracy(), 1, scale=100, strong=strong),
+        _difference_cell(by_accuracy, 1, 100, good="higher", same=base is row),
+        spread_cell(row, overall(), 1, scale=100),
+    ]
+
+
+def name_cell(row: Row) -> Cell:
+    """The row's heading."""
+    return Cell(row.label, sort=row.position, note=row.title if row.title != row.label else "")
+
+
+def spread_cell(row: Row, measure: Measure, digits: int, *, scale: float = 1, strong: bool = False) -> Cell:
+    """Mean ± standard deviation; says so when fewer runs than the row has were measured."""
+    found = row.spread(measure)
+    if found is None:
+        return Cell(fmt.DASH)
+    note = "" if found.n == len(row.runs) else f"n = {found.n}"
+    return Cell(fmt.pm(found, digits, scale=scale), sort=scale * found.mean, note=note, strong=strong)
+
+
+def _difference_cell(value: Difference | None, digits: int, scale: float, *, good: str, same: bool) -> Cell:
+    if value is None:
+        return Cell("reference" if same else fmt.DASH)
+    shown = value.sign in ("higher", "lower")
+    tone = ("good" if value.sign == good else "bad") if shown else ""
+    note = fmt.interval(value, digits, scale=scale)
+    note += "" if value.sign == "few" else " · shown" if shown else " · not shown"
+    text = fmt.difference(value, digits, scale=scale)
+    return Cell(text, sort=scale * value.mean, note=note, strong=shown, tone=tone)
+
+
+def _method_data(row: Row, rows: Sequence[Row]) -> dict[str, Value]:
+    base = reference(rows, BASELINE, row.group)
+    data: dict[str, Value] = {"method": row.method, "row": row.label, "group": row.group, "runs": len(row.runs)}
+    for name, (measure, scale) in _MEASURES.items():
+        data |= _spread_data(name, row.spread(measure), scale)
+    for name in ("e0_mhe", "mean_per_class_percent"):
+        measure, scale = _MEASURES[name]
+        found = None if base is None or base is row else row.against(base, measure)
+        data |= difference_data(f"{name}_minus_baseline", found, scale)
+    return data
+
+
+def _spread_data(name: str, found: Spread | None, scale: float) -> dict[str, Value]:
+    if found is None:
+        return {name: None, f"{name}_sd": None, f"{name}_n": 0}
+    deviation = None if found.sd is None else scale * found.sd
+    return {name: scale * found.mean, f"{name}_sd": deviation, f"{name}_n": found.n}
+
+
+def difference_data(name: str, found: Difference | None, scale: float) -> dict[str, Value]:
+    """Mean, interval and number of pairs as flat fields."""
+    if found is None:
+        return {name: None, f"{name}_low": None, f"{name}_high": None, f"{name}_pairs": 0}
+    low = None if found.low is None else scale * found.low
+    high = None if found.high is None else scale * found.high
+    return {name: scale * found.mean, f"{name}_low": low, f"{name}_high": high, f"{name}_pairs": found.n}
+
+
+def _energy_notes(rows: Sequence[Row]) -> list[str]:
+    records = [run.energy["target"] for row in rows for run in row.runs if "target" in run.energy]
+    if not records:
+        return []
+    settings = sorted({f"{record.pool} pool of {record.layer}, {record.dim} dimensions" for record in records})
+    rules = sorted({record.coincident_rule for record in records})
+    pairs = sorted({record.coincident for record in records})
+    found = str(pairs[0]) if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]}"
+    uniform = {record.dim: value for record in records if (value := record.uniform.get("0")) is not None}
+    reference_value = "; ".join(f"{fmt.fixed(value, 3)} in {dim} dimensions" for dim, value in sorted(uniform.items()))
+    return [
+        "E_s: hyperspherical energy, the mean over pairs of distinct target pictures, lower = more diverse features. "
+        "Convention mhe: log 1/d² for s = 0 (twice equation 1 of the paper), 1/d and 1/d² for s = 1 and 2.",
+        f"Features: {' / '.join(settings)}. Coincident pairs: {found}, rule “{' / '.join(rules)}”. "
+        + (f"Uniform directions would have E₀ = {reference_value}." if reference_value else ""),
+    ]
+
+
+def _accuracy_notes(rows: Sequence[Row]) -> list[str]:
+    records = [run.accuracy["target"] for row in rows for run in row.runs if "target" in run.accuracy]
+    if not records:
+        return []
+    shown = sorted({f"{r.data.name}, {r.data.count} pictures at {r.data.size} px ({r.data.fit})" for r in records})
+    flip = sorted({"averaged over the picture and its mirror image" if r.flip else "of the picture" for r in records})
+    rules = sorted({run.info.selection for row in rows for run in row.runs})
+    return [
+        f"Accuracy on the target: {' / '.join(shown)}; sigmoid {' / '.join(flip)}. "
+        "Mean per class weighs every class alike, overall every picture.",
+        f"Selection rule: {' / '.join(rules)} (the last training step; nothing was chosen on the target).",
+    ]
+
+
+def _statistics_notes(top: Row | None) -> list[str]:
+    strong = f"{top.label}'s accuracy is bold" if top else "no accuracy is bold"
+    return [
+        f"±: standard deviation over runs (n {fmt.MINUS} 1); none for a single run.",
+        f"Δ: mean of the paired differences over equal (source, seed), with its {LEVEL:.0%} t-interval, from "
+        f"{MIN_PAIRS} pairs on; “shown” when it excludes 0. The pairs count as independent, all share the target "
+        "pictures, and the intervals are not adjusted for the number of methods.",
+        "Bold differences are shown by their interval. The best accuracy is bold only when its interval against every "
+        f"other method excludes 0; here {strong}.",
+    ]
+
+
+def split_table(rows: Sequence[Row]) -> Table:
+    """Accuracy and E_0 on all splits: is the source learnt, and do held-out synthetic pictures tell the same story?"""
+    splits = ("source", "validation", "target")
+    names = {"source": "Source", "validation": "Validation", "target": "Target"}
+    hints = {"source": "trained on", "validation": "held-out synthetic", "target": "real"}
+    kinds = [("accuracy", split, accuracy(split), 1, 100.0) for split in splits]
+    kinds += [("e0_mhe", split, energy("0", split), 3, 1.0) for split in splits]
+    columns = [Column("Method", numeric=False)]
+    columns += [Column(f"{names[split]} accuracy", f"%, {hints[split]}") for split in splits]
+    columns += [Column(f"{names[split]} E₀", f"mhe, {hints[split]}") for split in splits]
+    cells, data = [], []
+    for row in rows:
+        cells.append([name_cell(row), *(spread_cell(row, m, digits, scale=scale) for _, _, m, digits, scale in kinds)])
+        record: dict[str, Value] = {"method": row.method, "row": row.label}
+        for kind, split, measure, _, scale in kinds:
+            record |= _spread_data(f"{kind}_{split}", row.spread(measure), scale)
+        data.append(record)
+    notes = [
+        "Accuracy is the mean per class, E₀ in the convention mhe; mean ± standard deviation over runs.",
+        "Source and validation pictures belong to a run's own source; runs of another source were measured on others.",
+    ]
+    return Table("splits", "All splits", columns, cells, data, notes)
+
+
+def class_table(rows: Sequence[Row]) -> Table:
+    """Accuracy of each class on the target, mean over the runs of each method."""
+    classes = list(dict.fromkeys(name for row in rows for run in row.runs for name in _per_class(run.accuracy)))
+    counts = _counts(rows)
+    cells, data = [], []
+    for name in classes:
+        values = {row.label: _class_mean(row, name) for row in rows}
+        cells.append(
+            [
+                Cell(name),
+                Cell(counts.get(name, fmt.DASH)),
+                *(Cell(fmt.percent(value), sort=value, heat=value) for value in values.values()),
+            ]
+        )
+        data += [
+            {"class": name, "row": label, "accuracy_percent": None if value is None else 100 * value}
+            for label, value in values.items()
+        ]
+    columns = [Column("Class", numeric=False), Column("Pictures"), *(Column(row.label, "%") for row in rows)]
+    notes = ["Share of the class's target pictures that are predicted right, mean over the method's runs."]
+    return Table("per_class", "Accuracy by class on the target", columns, cells, data, notes)
+
+
+def _per_class(records: Mapping[str, AccuracyRecord]) -> dict[str, float | None]:
+    record = records.get("target")
+    return {} if record is None else dict(zip(record.classes, record.per_class, strict=True))
+
+
+def _class_mean(row: Row, name: str) -> float | None:
+    found = [_per_class(run.accuracy).get(name) for run in row.runs]
+    values = [value for value in found if value is not None]
+    return math.fsum(values) / len(values) if values else None
+
+
+def _counts(rows: Sequence[Row]) -> dict[str, str]:
+    found: dict[str, set[int]] = {}
+    for row in rows:
+        for run in row.runs:
+            if (record := run.accuracy.get("target")) is not None:
+                for name, line in zip(record.classes, record.confusion, strict=True):
+                    found.setdefault(name, set()).add(sum(line))
+    return {name: " / ".join(map(str, sorted(counts))) for name, counts in found.items()}

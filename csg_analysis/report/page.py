@@ -1,0 +1,191 @@
+"""From runs to the text of the page and of the Markdown file. Nothing is written here."""
+
+import base64
+import hashlib
+import importlib.resources
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jinja2
+from markupsafe import Markup
+
+from csg_analysis.report import figures, gallery, method_tables, paper, run_tables
+from csg_analysis.report import format as fmt
+from csg_analysis.report.compare import Comparison, notices
+from csg_analysis.report.figures import Chart
+from csg_analysis.report.load import Run
+from csg_analysis.report.rows import Measure, Row, accuracy, energy, make_rows, on_target
+from csg_analysis.report.stats import MIN_METHODS, MIN_PAIRS, rank_correlation
+from csg_analysis.report.summary import Statement, summarize
+from csg_analysis.report.svg import to_svg
+from csg_analysis.report.tables import Table
+from csg_train import __version__
+
+__all__ = ["Report", "make_report", "render_markdown", "render_page"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that the templates show.
+
+    Attributes:
+        title: What was trained on and tested on.
+        statements: The summary.
+        notices: What a reader should know first.
+        differing: Settings that differ in a mixed report.
+        groups: Rows of each group in a mixed report.
+        tables: By name; a section without data has none.
+        charts: By name.
+        gallery: GradCAM, if recorded.
+        paper_order: How the order of methods agrees with the paper's.
+        correlation: Sentences on energy against accuracy.
+        measured: Whether any run has ``energy`` and ``accuracy`` on the target.
+    """
+
+    title: str
+    statements: list[Statement]
+    notices: list[str]
+    differing: dict[str, tuple[str, ...]]
+    tables: dict[str, Table]
+    charts: dict[str, Chart]
+    gallery: gallery.Gallery | None
+    paper_order: list[str]
+    correlation: list[str]
+    measured: dict[str, bool]
+
+
+def make_report(runs: Sequence[Run], comparison: Comparison) -> Report:
+    """Compute every part of the report.
+
+    Raises:
+        UserError: GradCAM arrays are missing or damaged.
+    """
+    rows = make_rows(runs, comparison)
+    pictures = gallery.make_gallery(rows)
+    return Report(
+        title=_title(runs),
+        statements=summarize(rows),
+        notices=notices(runs),
+        differing=dict(comparison.differing),
+        tables={table.name: table for table in _tables(rows)},
+        charts={chart.name: chart for chart in _charts(rows)},
+        gallery=pictures,
+        paper_order=paper.order_sentences(rows),
+        correlation=_correlation(rows),
+        measured={"energy": _measured(rows, energy("0")), "accuracy": _measured(rows, accuracy())},
+    )
+
+
+def _title(runs: Sequence[Run]) -> str:
+    sources = sorted({run.info.source for run in runs})
+    targets = sorted({record.data.name for run in runs for record in on_target(run)})
+    first = sources[0] if len(sources) == 1 else f"{len(sources)} synthetic sources"
+    return f"{first} → {' / '.join(targets) or 'target not measured'}"
+
+
+def _measured(rows: Sequence[Row], *measures: Measure) -> bool:
+    return any(all(measure(run) is not None for measure in measures) for row in rows for run in row.runs)
+
+
+def _tables(rows: Sequence[Row]) -> list[Table]:
+    tables = [
+        method_tables.method_table(rows),
+        method_tables.split_table(rows),
+        paper.paper_table(rows),
+        paper.order_table(rows),
+        run_tables.run_table(rows),
+        run_tables.provenance_table(rows),
+    ]
+    if _measured(rows, accuracy()):
+        tables += [method_tables.class_table(rows), figures.confusion_table(rows)]
+    return tables
+
+
+def _charts(rows: Sequence[Row]) -> list[Chart]:
+    charts = []
+    if _measured(rows, accuracy(), energy("0")):
+        charts.append(figures.scatter(rows))
+    if any(row.method == "baseline" for row in rows) and any(row.method != "baseline" for row in rows):
+        charts.append(figures.differences(rows))
+    if _measured(rows, accuracy()):
+        charts.append(figures.confusion(rows))
+    if any(run.curves for row in rows for run in row.runs):
+        charts.append(figures.curves(rows))
+    return charts
+
+
+def _correlation(rows: Sequence[Row]) -> list[str]:
+    theirs, count = paper.paper_correlation()
+    sentences = []
+    for group in dict.fromkeys(row.group for row in rows):
+        own = [row for row in rows if row.group == group]
+        found = [(e, a) for row in own if (e := row.spread(energy("0"))) and (a := row.spread(accuracy()))]
+        name = f" (group {group})" if group else ""
+        if len(found) < MIN_METHODS:
+            text = f"no rank correlation is given below {MIN_METHODS} methods (here {len(found)})"
+        elif any(spread.n < MIN_PAIRS for pair in found for spread in pair):
+            text = f"no rank correlation is given while a method has fewer than {MIN_PAIRS} runs"
+        else:
+            value = rank_correlation([e.mean for e, _ in found], [a.mean for _, a in found])
+            text = f"Spearman's rank correlation of the means is {fmt.fixed(value, 2)} (n = {len(found)} methods)"
+        sentences.append(f"These runs{name}: {text}.")
+    sentences.append(f"Published: {fmt.fixed(theirs, 2)} (n = {count} methods; computed here from the table).")
+    return sentences
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("csg_analysis.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["md"] = _markdown
+    return environment
+
+
+def _markdown(value: object) -> Markup:
+    """Text that Markdown shows as it is, also in a table cell."""
+    text = str(value)
+    for letter, code in {"&": "&amp;", "<": "&lt;", ">": "&gt;"}.items():
+        text = text.replace(letter, code)
+    for letter in "\\`*_[]|#":
+        text = text.replace(letter, f"\\{letter}")
+    return Markup(" ".join(text.split()))  # noqa: S704 - escaped above
+
+
+def _asset(name: str) -> str:
+    return importlib.resources.files("csg_analysis.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _source(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def render_page(report: Report) -> str:
+    """The self-contained page: one style sheet and one script, both allowed by their hash alone."""
+    style, script = _asset("style.css"), _asset("script.js")
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {_source(style)}; script-src {_source(script)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    drawn = {name: Markup(to_svg(chart.draw, name, chart.alt)) for name, chart in report.charts.items()}  # noqa: S704
+    return (
+        _environment()
+        .get_template("index.html.j2")
+        .render(
+            report=report,
+            drawn=drawn,
+            policy=policy,
+            style=Markup(style),  # noqa: S704 - our own file
+            script=Markup(script),  # noqa: S704 - our own file
+            version=__version__,
+        )
+    )
+
+
+def render_markdown(report: Report) -> str:
+    """The report as Markdown; figures are the PNG files beside it."""
+    return _environment().get_template("report.md.j2").render(report=report, version=__version__)

@@ -1,0 +1,159 @@
+"""From runs to the rows of the tables: one row a method and configuration, in the order of the registry."""
+
+import json
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from csg_analysis.report.compare import Comparison
+from csg_analysis.report.load import Run
+from csg_analysis.report.stats import Difference, Spread, paired_difference, spread
+from csg_train.methods import METHODS
+from csg_train.records import AccuracyRecord, EnergyRecord
+
+__all__ = [
+    "BASELINE",
+    "FROZEN",
+    "Measure",
+    "Row",
+    "accuracy",
+    "best",
+    "energy",
+    "make_rows",
+    "on_target",
+    "overall",
+    "reference",
+]
+
+BASELINE = "baseline"
+FROZEN = "oracle"
+
+Measure = Callable[[Run], float | None]
+"""One number of a run; None where it was not measured."""
+
+
+def energy(order: str, split: str = "target") -> Measure:
+    """E_s of one order in the convention ``mhe``."""
+
+    def measure(run: Run) -> float | None:
+        record = run.energy.get(split)
+        return None if record is None else record.mhe.get(order)
+
+    return measure
+
+
+def accuracy(split: str = "target") -> Measure:
+    """Mean-per-class accuracy, as a share."""
+
+    def measure(run: Run) -> float | None:
+        record = run.accuracy.get(split)
+        return None if record is None else record.mean_per_class
+
+    return measure
+
+
+def overall(split: str = "target") -> Measure:
+    """Overall accuracy, as a share."""
+
+    def measure(run: Run) -> float | None:
+        record = run.accuracy.get(split)
+        return None if record is None else record.overall
+
+    return measure
+
+
+def on_target(run: Run) -> list[AccuracyRecord | EnergyRecord]:
+    """The run's accuracy and energy records of the target, those that there are."""
+    records: tuple[Mapping[str, AccuracyRecord | EnergyRecord], ...] = (run.accuracy, run.energy)
+    return [found["target"] for found in records if "target" in found]
+
+
+@dataclass(frozen=True)
+class Row:
+    """All runs of one method in one configuration (and, in a mixed report, of one group).
+
+    Attributes:
+        label: Short name; fields that set two configurations of a method apart are in it.
+        title: The method's own title.
+        method: Name in the registry.
+        group: Letter of the group in a mixed report, else empty.
+        position: Rank in the table, from 0; fixes colour and marker.
+        runs: At least one, sorted by source and seed.
+    """
+
+    label: str
+    title: str
+    method: str
+    group: str
+    position: int
+    runs: tuple[Run, ...]
+
+    def values(self, measure: Measure) -> dict[Hashable, float]:
+        """The measured numbers by pair key, in the order of the runs."""
+        found = ((run.pair, measure(run)) for run in self.runs)
+        return {pair: value for pair, value in found if value is not None}
+
+    def spread(self, measure: Measure) -> Spread | None:
+        """Mean and standard deviation over the runs that have the number."""
+        return spread(list(self.values(measure).values()))
+
+    def against(self, other: "Row", measure: Measure) -> Difference | None:
+        """Paired difference to another row, over the pairs of source and seed that both have."""
+        return paired_difference(self.values(measure), other.values(measure))
+
+    @cached_property
+    def config(self) -> dict[str, object]:
+        """The method's configuration."""
+        return self.runs[0].info.method_config
+
+
+def make_rows(runs: Sequence[Run], comparison: Comparison) -> list[Row]:
+    """Group runs into rows; the order is the registry's, then by name, never by result."""
+    found: dict[tuple[str, str, str], list[Run]] = {}
+    for run in runs:
+        found.setdefault((comparison.group[run.name], run.info.method, run.config), []).append(run)
+    keys = sorted(found, key=lambda key: (key[0], _place(key[1]), key[1], key[2]))
+    labels = _labels({key: found[key][0].info.method_config for key in keys})
+    return [
+        Row(
+            label=labels[key],
+            title=METHODS[key[1]].info.title if key[1] in METHODS else key[1],
+            method=key[1],
+            group=key[0],
+            position=position,
+            runs=tuple(sorted(found[key], key=lambda run: (run.info.source, run.info.seed, run.name))),
+        )
+        for position, key in enumerate(keys)
+    ]
+
+
+def _place(method: str) -> int:
+    names = list(METHODS)
+    return names.index(method) if method in METHODS else len(names)
+
+
+def _labels(configs: Mapping[tuple[str, str, str], dict[str, object]]) -> dict[tuple[str, str, str], str]:
+    labels = {}
+    for key, config in configs.items():
+        group, method, _ = key
+        others = [other for (_, name, _), other in configs.items() if name == method]
+        fields = sorted({name for other in others for name in other})
+        varying = [name for name in fields if any(other.get(name) != config.get(name) for other in others)]
+        parts = [f"{name}={json.dumps(config.get(name), ensure_ascii=False)}" for name in varying]
+        labels[key] = " ".join([method, *parts, *([f"[{group}]"] if group else [])])
+    return labels
+
+
+def reference(rows: Sequence[Row], method: str, group: str) -> Row | None:
+    """The one row of a reference method in a group; None when it was not run."""
+    return next((row for row in rows if row.method == method and row.group == group), None)
+
+
+def best(rows: Sequence[Row], measure: Measure) -> Row | None:
+    """The row whose paired interval against every other row of its group lies above 0; None when no row has that."""
+    for row in rows:
+        others = [other for other in rows if other is not row and other.group == row.group and other.values(measure)]
+        signs = [difference.sign if (difference := row.against(other, measure)) else "few" for other in others]
+        if signs and all(sign == "higher" for sign in signs):
+            return row
+    return None

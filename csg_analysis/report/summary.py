@@ -1,0 +1,125 @@
+"""Three statements computed from the data; none is made that an interval does not carry."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from csg_analysis.report import format as fmt
+from csg_analysis.report.rows import BASELINE, FROZEN, Row, accuracy, energy, on_target, reference
+
+__all__ = ["Statement", "summarize"]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One sentence of the summary.
+
+    Attributes:
+        question: What it answers.
+        text: The sentence.
+        verdict: A few words.
+        tone: ``good``, ``bad`` or ``plain``.
+    """
+
+    question: str
+    text: str
+    verdict: str
+    tone: str = "plain"
+
+
+def summarize(rows: Sequence[Row]) -> list[Statement]:
+    """What was run; whether training collapses the features; whether a method helps on the target.
+
+    In a mixed report the last two are said once for each group.
+    """
+    statements = [_what(rows)]
+    for group in dict.fromkeys(row.group for row in rows):
+        own = [row for row in rows if row.group == group]
+        statements += [_collapse(own, group), _help(own, group)]
+    return statements
+
+
+def _of_group(question: str, group: str) -> str:
+    return f"{question} (group {group})" if group else question
+
+
+def _what(rows: Sequence[Row]) -> Statement:
+    runs = [run for row in rows for run in row.runs]
+    sources = sorted({run.info.source for run in runs})
+    seeds = sorted({run.info.seed for run in runs})
+    targets = sorted({f"{r.data.count} target pictures ({r.data.name})" for run in runs for r in on_target(run)})
+    measured = f", measured on {' / '.join(targets)}" if targets else ", not yet measured on a target"
+    text = (
+        f"{_count(len(runs), 'run')} of {_count(len(rows), 'method')} ({', '.join(row.label for row in rows)}), "
+        f"trained on {_count(len(sources), 'synthetic source')} ({', '.join(sources)}) "
+        f"with {_count(len(seeds), 'seed')} ({', '.join(map(str, seeds))}){measured}."
+    )
+    return Statement("What was run?", text, _count(len(runs), "run"))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _collapse(rows: Sequence[Row], group: str) -> Statement:
+    question = _of_group("Does training collapse the features?", group)
+    base, frozen = reference(rows, BASELINE, group), reference(rows, FROZEN, group)
+    found = base.against(frozen, energy("0")) if base and frozen else None
+    if found is None or base is None or frozen is None:
+        need = f"energies of {BASELINE} and {FROZEN} from the same source and seed"
+        return Statement(question, f"This cannot be said: {need} are needed.", "not measured")
+    high, low = base.spread(energy("0")), frozen.spread(energy("0"))
+    assert high is not None
+    assert low is not None
+    facts = (
+        f"E₀ (mhe) on the target is {fmt.fixed(low.mean, 3)} for the frozen features ({FROZEN}) and "
+        f"{fmt.fixed(high.mean, 3)} after plain training ({BASELINE}): {fmt.difference(found, 3)} "
+        f"{_bracket(fmt.interval(found, 3))} over {_count(found.n, 'pair')}"
+    )
+    return {
+        "higher": Statement(question, f"Yes: {facts}; the features lose diversity.", "collapse shown", "bad"),
+        "lower": Statement(question, f"No: {facts}; the features gain diversity.", "no collapse", "good"),
+        "none": Statement(question, f"{facts}: no difference can be shown.", "not shown"),
+        "few": Statement(question, f"{facts}.", "too few runs"),
+    }[found.sign]
+
+
+def _help(rows: Sequence[Row], group: str) -> Statement:
+    question = _of_group("Does it help on real pictures?", group)
+    base = reference(rows, BASELINE, group)
+    found = [
+        (row, difference)
+        for row in rows
+        if base is not None and row.method not in (BASELINE, FROZEN) and (difference := row.against(base, accuracy()))
+    ]
+    if not found:
+        need = f"target accuracy of {BASELINE} and of another method from the same source and seed"
+        return Statement(question, f"This cannot be said: {need} are needed.", "not measured")
+    parts = [
+        f"{row.label} {fmt.difference(value, 1, scale=100)} points {_bracket(fmt.interval(value, 1, scale=100))} over "
+        f"{_count(value.n, 'pair')}{_meaning(value.sign)}"
+        for row, value in found
+    ]
+    text = f"Mean-per-class accuracy on the target against the baseline: {'; '.join(parts)}."
+    signs = {value.sign for _, value in found}
+    if signs == {"few"}:
+        return Statement(question, text, "too few runs")
+    if "higher" in signs:
+        if signs == {"higher"}:
+            return Statement(question, text, "help shown", "good")
+        return Statement(question, text, "differs by method")
+    if "lower" in signs:
+        return Statement(question, text, "harm shown", "bad")
+    return Statement(question, text, "no difference shown")
+
+
+def _bracket(text: str) -> str:
+    return text if text.startswith("[") else f"({text})"
+
+
+def _meaning(sign: str) -> str:
+    return {
+        "few": "",
+        "none": ": no difference can be shown",
+        "higher": ": higher, the interval excludes 0",
+        "lower": ": lower, the interval excludes 0",
+    }[sign]
