@@ -15,7 +15,8 @@ demo: $(STAMP)
 	done
 	$(BIN)/csg-analyze energy $(METHODS:%=$(RUNS)/%-s0/ckpt.pt)
 	$(BIN)/csg-analyze gradcam $(METHODS:%=$(RUNS)/%-s0/ckpt.pt) --out $(RUNS)/gradcam
-	@echo "records and pictures: $(RUNS)"
+	$(BIN)/csg-report build $(RUNS) --out $(RUNS)/report
+	@echo "the report: $(CURDIR)/$(RUNS)/report/index.html"
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
