@@ -13,29 +13,11 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from csg_analysis.report import format as fmt
 from csg_analysis.report.paper import published
 from csg_analysis.report.rows import BASELINE, Measure, Row, accuracy, energy, reference
+from csg_analysis.report.style import published_style, style_of
 from csg_analysis.report.svg import INK, PAPER
 from csg_analysis.report.tables import Table, Value
 
-__all__ = ["Chart", "Style", "confusion", "confusion_table", "curves", "differences", "scatter", "style_of"]
-
-_KNOWN = {"oracle": ("#8a8f98", "s"), "baseline": ("#dd5a45", "o"), "csg": ("#3a86d4", "D")}
-_OTHERS = (
-    ("#3c9d6b", "^"),
-    ("#9a6dd7", "v"),
-    ("#d08a1d", "P"),
-    ("#2a9fa3", "X"),
-    ("#d05f9d", "p"),
-    ("#9b7653", "h"),
-    ("#7a8f2f", "<"),
-)
-
-
-@dataclass(frozen=True)
-class Style:
-    """Colour and marker of one row, the same in every chart; both differ, so colour is never needed alone."""
-
-    colour: str
-    marker: str
+__all__ = ["Chart", "confusion", "confusion_table", "curves", "differences", "scatter"]
 
 
 @dataclass(frozen=True)
@@ -53,19 +35,6 @@ class Chart:
     title: str
     alt: str
     draw: Callable[[], Figure]
-
-
-def style_of(row: Row, rows: Sequence[Row]) -> Style:
-    """Fixed for the reference rows and CSG, by position for the others; black never, white never."""
-    first = next(other for other in rows if other.method == row.method)
-    if row.method in _KNOWN and row is first:
-        return Style(*_KNOWN[row.method])
-    others = [other for other in rows if other.method not in _KNOWN or _is_second(other, rows)]
-    return Style(*_OTHERS[others.index(row) % len(_OTHERS)])
-
-
-def _is_second(row: Row, rows: Sequence[Row]) -> bool:
-    return next(other for other in rows if other.method == row.method) is not row
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -112,11 +81,11 @@ def scatter(rows: Sequence[Row]) -> Chart:
 
 def _published_points(axes: Axes) -> None:
     entries = [entry for entry in published() if "0" in entry.energy]
-    for position, entry in enumerate(entries):
-        colour, marker = _KNOWN.get(entry.method, _OTHERS[position % len(_OTHERS)])
+    for entry in entries:
+        style = published_style(entry.method)
         x, y = entry.energy["0"], 100 * entry.accuracy
-        axes.scatter(x, y, c=colour, marker=marker, s=34, edgecolors=PAPER, linewidths=0.9)
-        right = x > 0.41
+        axes.scatter(x, y, c=style.colour, marker=style.marker, s=40, edgecolors=PAPER, linewidths=0.9)
+        right = x > 0.37
         axes.annotate(
             entry.label.removesuffix(" (vanilla)"),
             (x, y),

@@ -6,6 +6,7 @@ __all__ = ["DASH", "MINUS", "difference", "fixed", "interval", "percent", "pm", 
 
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+_FIRM = "\N{NO-BREAK SPACE}"
 _NARROW = "\N{NARROW NO-BREAK SPACE}"
 
 
@@ -40,7 +41,7 @@ def interval(value: Difference, digits: int, *, scale: float = 1) -> str:
     """The interval in brackets, or why there is none."""
     if value.low is None or value.high is None:
         return f"too few runs for an interval (n = {value.n})"
-    return f"[{signed(scale * value.low, digits)}, {signed(scale * value.high, digits)}]"
+    return f"[{signed(scale * value.low, digits)},{_FIRM}{signed(scale * value.high, digits)}]"
 
 
 def difference(value: Difference | None, digits: int, *, scale: float = 1) -> str:

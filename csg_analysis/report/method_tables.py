@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from csg_analysis.report import format as fmt
 from csg_analysis.report.rows import BASELINE, Measure, Row, accuracy, best, energy, overall, reference
 from csg_analysis.report.stats import LEVEL, MIN_PAIRS, Difference, Spread
+from csg_analysis.report.style import style_of
 from csg_analysis.report.tables import Cell, Column, Table, Value
 from csg_train.records import AccuracyRecord
 
@@ -33,9 +34,9 @@ def method_table(rows: Sequence[Row]) -> Table:
             Column("E₁"),
             Column("E₂"),
             Column("ΔE₀", "to baseline"),
-            Column("Mean per class", "%"),
+            Column("Accuracy", "% mean per class"),
             Column("Δ accuracy", "points, to baseline"),
-            Column("Overall", "%"),
+            Column("Overall", "% accuracy"),
         ],
         rows=[_method_cells(row, rows, strong=row is top) for row in rows],
         data=[_method_data(row, rows) for row in rows],
@@ -49,7 +50,7 @@ def _method_cells(row: Row, rows: Sequence[Row], *, strong: bool) -> list[Cell]:
     by_energy = None if same or base is None else row.against(base, energy("0"))
     by_accuracy = None if same or base is None else row.against(base, accuracy())
     return [
-        name_cell(row),
+        name_cell(row, rows),
         Cell(str(len(row.runs)), sort=len(row.runs)),
         *(spread_cell(row, energy(order), 3) for order in ("0", "1", "2")),
         _difference_cell(by_energy, 3, 1, good="lower", same=base is row),
@@ -59,9 +60,10 @@ def _method_cells(row: Row, rows: Sequence[Row], *, strong: bool) -> list[Cell]:
     ]
 
 
-def name_cell(row: Row) -> Cell:
+def name_cell(row: Row, rows: Sequence[Row]) -> Cell:
     """The row's heading."""
-    return Cell(row.label, sort=row.position, note=row.title if row.title != row.label else "")
+    note = "" if row.title.casefold() == row.label.casefold() else row.title
+    return Cell(row.label, sort=row.position, note=note, swatch=style_of(row, rows).colour)
 
 
 def spread_cell(row: Row, measure: Measure, digits: int, *, scale: float = 1, strong: bool = False) -> Cell:
@@ -79,7 +81,7 @@ def _difference_cell(value: Difference | None, digits: int, scale: float, *, goo
     shown = value.sign in ("higher", "lower")
     tone = ("good" if value.sign == good else "bad") if shown else ""
     note = fmt.interval(value, digits, scale=scale)
-    note += "" if value.sign == "few" else " · shown" if shown else " · not shown"
+    note += "" if value.sign == "few" else "\nshown" if shown else "\nnot shown"
     text = fmt.difference(value, digits, scale=scale)
     return Cell(text, sort=scale * value.mean, note=note, strong=shown, tone=tone)
 
@@ -160,24 +162,28 @@ def split_table(rows: Sequence[Row]) -> Table:
     """Accuracy and E_0 on all splits: is the source learnt, and do held-out synthetic pictures tell the same story?"""
     splits = ("source", "validation", "target")
     names = {"source": "Source", "validation": "Validation", "target": "Target"}
-    hints = {"source": "trained on", "validation": "held-out synthetic", "target": "real"}
+    hints = {"source": "trained on", "validation": "held out", "target": "real"}
     kinds = [("accuracy", split, accuracy(split), 1, 100.0) for split in splits]
     kinds += [("e0_mhe", split, energy("0", split), 3, 1.0) for split in splits]
     columns = [Column("Method", numeric=False)]
-    columns += [Column(f"{names[split]} accuracy", f"%, {hints[split]}") for split in splits]
-    columns += [Column(f"{names[split]} E₀", f"mhe, {hints[split]}") for split in splits]
+    columns += [Column(f"{names[split]} %", hints[split]) for split in splits]
+    columns += [Column(f"{names[split]} E₀", hints[split]) for split in splits]
     cells, data = [], []
     for row in rows:
-        cells.append([name_cell(row), *(spread_cell(row, m, digits, scale=scale) for _, _, m, digits, scale in kinds)])
+        cells.append(
+            [name_cell(row, rows), *(spread_cell(row, m, digits, scale=scale) for _, _, m, digits, scale in kinds)]
+        )
         record: dict[str, Value] = {"method": row.method, "row": row.label}
         for kind, split, measure, _, scale in kinds:
             record |= _spread_data(f"{kind}_{split}", row.spread(measure), scale)
         data.append(record)
     notes = [
-        "Accuracy is the mean per class, E₀ in the convention mhe; mean ± standard deviation over runs.",
+        "%: mean-per-class accuracy. E₀ in the convention mhe. Mean ± standard deviation over runs.",
         "Source and validation pictures belong to a run's own source; runs of another source were measured on others.",
     ]
-    return Table("splits", "All splits", columns, cells, data, notes)
+    return Table(
+        "splits", "Accuracy and energy on source, held-out synthetic and real pictures", columns, cells, data, notes
+    )
 
 
 def class_table(rows: Sequence[Row]) -> Table:

@@ -50,7 +50,7 @@ class Report:
     charts: dict[str, Chart]
     gallery: gallery.Gallery | None
     paper_order: list[str]
-    correlation: list[str]
+    correlation: str
     measured: dict[str, bool]
 
 
@@ -114,23 +114,23 @@ def _charts(rows: Sequence[Row]) -> list[Chart]:
     return charts
 
 
-def _correlation(rows: Sequence[Row]) -> list[str]:
+def _correlation(rows: Sequence[Row]) -> str:
     theirs, count = paper.paper_correlation()
-    sentences = []
+    sentences = ["Spearman's rank correlation of E₀ and accuracy over methods:"]
     for group in dict.fromkeys(row.group for row in rows):
         own = [row for row in rows if row.group == group]
         found = [(e, a) for row in own if (e := row.spread(energy("0"))) and (a := row.spread(accuracy()))]
         name = f" (group {group})" if group else ""
         if len(found) < MIN_METHODS:
-            text = f"no rank correlation is given below {MIN_METHODS} methods (here {len(found)})"
+            text = f"not given below {MIN_METHODS} methods (here {len(found)})"
         elif any(spread.n < MIN_PAIRS for pair in found for spread in pair):
-            text = f"no rank correlation is given while a method has fewer than {MIN_PAIRS} runs"
+            text = f"not given while a method has fewer than {MIN_PAIRS} runs"
         else:
             value = rank_correlation([e.mean for e, _ in found], [a.mean for _, a in found])
-            text = f"Spearman's rank correlation of the means is {fmt.fixed(value, 2)} (n = {len(found)} methods)"
-        sentences.append(f"These runs{name}: {text}.")
-    sentences.append(f"Published: {fmt.fixed(theirs, 2)} (n = {count} methods; computed here from the table).")
-    return sentences
+            text = f"{fmt.fixed(value, 2)} (n = {len(found)} methods, their means)"
+        sentences.append(f"these runs{name}: {text};")
+    sentences.append(f"published table: {fmt.fixed(theirs, 2)} (n = {count} methods, computed here).")
+    return " ".join(sentences)
 
 
 def _environment() -> jinja2.Environment:

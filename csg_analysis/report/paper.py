@@ -135,11 +135,13 @@ def order_table(rows: Sequence[Row]) -> Table:
             record[f"{name}_agrees"] = agrees
         cells.append(line)
         data.append(record)
-    columns = [Column("Against the baseline", numeric=False)]
+    columns = [Column("Method", numeric=False)]
     for name, unit in (("ΔE₀", "mhe"), ("Δ accuracy", "points")):
         columns += [Column(name, f"{unit}, published"), Column(name, f"{unit}, ours")]
-        columns.append(Column("Same direction?", numeric=False))
-    return Table("order", "Does the order agree with the paper's?", columns, cells, data)
+        columns.append(Column("Direction", numeric=False))
+    return Table(
+        "order", "Does the order agree with the paper's? Each method against the baseline", columns, cells, data
+    )
 
 
 def _gap(first: Published, second: Published, name: str) -> float | None:
@@ -161,26 +163,32 @@ def _agreement(theirs: float | None, ours: Difference | None) -> str:
 
 
 def order_sentences(rows: Sequence[Row]) -> list[str]:
-    """How many pairs of methods stand in the published order, for energy and for accuracy."""
+    """How many pairs of methods stand in the published order, for energy and for accuracy, and which."""
     known = {entry.method: entry for entry in published()}
     sentences = []
     for name, measure, _, _ in _ORDERED:
-        found = [
-            _agreement(gap, first.against(second, measure))
-            for first, second in itertools.combinations([row for row in rows if row.method in known], 2)
-            if first.group == second.group and (gap := _gap(known[first.method], known[second.method], name))
-        ]
-        label = "E₀" if name == "E₀" else "accuracy"
-        if not found:
-            sentences.append(f"By {label}: no two methods are in both tables.")
-            continue
-        agree, against = found.count("agrees"), found.count("disagrees")
-        sentences.append(
-            f"By {label}, of {len(found)} pair{'s' * (len(found) > 1)} of methods in both tables, {agree} "
-            f"{'is' if agree == 1 else 'are'} shown in the published order, {against} in the opposite order, and "
-            f"{len(found) - agree - against} cannot be told from these runs."
-        )
+        found: dict[str, list[str]] = {"agrees": [], "disagrees": [], "": []}
+        for first, second in itertools.combinations([row for row in rows if row.method in known], 2):
+            gap = _gap(known[first.method], known[second.method], name)
+            if first.group == second.group and gap:
+                answer = _agreement(gap, first.against(second, measure))
+                label = f"{first.label} {'>' if gap > 0 else '<'} {second.label}"
+                found.get(answer, found[""]).append(label)
+        sentences.append(f"{name[0].upper()}{name[1:]}: {_told(found)}.")
     return sentences
+
+
+def _told(found: Mapping[str, Sequence[str]]) -> str:
+    total = sum(map(len, found.values()))
+    if not total:
+        return "no two methods are in both tables"
+    said = {
+        "agrees": "ordered as published,",
+        "disagrees": "the other way round, published as",
+        "": "cannot be told from these runs, published as",
+    }
+    parts = [f"{len(names)} {said[answer]} {', '.join(names)}" for answer, names in found.items() if names]
+    return f"{total} pair{'s' * (total > 1)} of methods in both tables: {'; '.join(parts)}"
 
 
 def paper_correlation() -> tuple[float | None, int]:

@@ -38,6 +38,7 @@ class Cell:
         tone: ``good``, ``bad`` or empty; colours a note that an interval supports.
         heat: Share in [0, 1] that tints the cell, None for no tint.
         hint: Full text on hovering, for a shortened one.
+        swatch: Colour of a dot before the text.
     """
 
     text: str
@@ -47,6 +48,7 @@ class Cell:
     tone: str = ""
     heat: float | None = None
     hint: str = ""
+    swatch: str = ""
 
     @property
     def level(self) -> int | None:
