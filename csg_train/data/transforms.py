@@ -79,11 +79,10 @@ def _square(image: Image.Image, size: int, fit: str, rng: random.Random | None) 
     """Square a picture; with ``fit="crop"`` and a generator the crop's place is random, else central."""
     if fit == "pad":
         return ImageOps.pad(image, (size, size), Image.Resampling.BILINEAR, color=_WHITE)
-    width, height = image.size
-    scale = size / min(width, height)
-    image = image.resize((max(size, round(width * scale)), max(size, round(height * scale))), Image.Resampling.BILINEAR)
+    short = min(image.size)  # sides and centre rounded as torchvision's Resize and CenterCrop do
+    image = image.resize((size * image.width // short, size * image.height // short), Image.Resampling.BILINEAR)
     left, top = image.width - size, image.height - size
-    left, top = (left // 2, top // 2) if rng is None else (rng.randint(0, left), rng.randint(0, top))
+    left, top = (round(left / 2), round(top / 2)) if rng is None else (rng.randint(0, left), rng.randint(0, top))
     return image.crop((left, top, left + size, top + size))
 
 

