@@ -1,4 +1,4 @@
-"""Views: equal to torchvision's where it has the same, drawn from the given generator alone, and RandAugment's facts."""
+"""Views: equal to torchvision where it has the same, drawn from the given generator alone; RandAugment's facts."""
 
 import random
 
