@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -37,9 +38,10 @@ class Chart:
     draw: Callable[[], Figure]
 
 
-def _figure(width: float, height: float) -> Figure:
+def _figure(width: float, height: float, *, squares: bool = False) -> Figure:
     return Figure(
-        figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, wspace=0.04, hspace=0.06)
+        figsize=(width, height),
+        layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, wspace=0.04, hspace=0.06, compress=squares),
     )
 
 
@@ -72,7 +74,7 @@ def scatter(rows: Sequence[Row]) -> Chart:
         _published_points(theirs)
         for axes in (ours, theirs):
             _clean(axes)
-        figure.legend(handles, [_label(row.label) for row in rows], loc="outside lower center", ncols=min(len(rows), 4))
+        figure.legend(handles, [_label(row.label) for row in rows], loc="outside lower center", ncols=min(len(rows), 6))
         return figure
 
     alt = "Scatter of hyperspherical energy against accuracy, one point a run, beside the published points"
@@ -86,10 +88,11 @@ def _published_points(axes: Axes) -> None:
         x, y = entry.energy["0"], 100 * entry.accuracy
         axes.scatter(x, y, c=style.colour, marker=style.marker, s=40, edgecolors=PAPER, linewidths=0.9)
         right = x > 0.37
+        lift = {"si": 6, "weight-l2": -9}.get(entry.method, 3)  # these two are neighbours
         axes.annotate(
             entry.label.removesuffix(" (vanilla)"),
             (x, y),
-            xytext=(-6 if right else 6, 3),
+            xytext=(-6 if right else 6, lift),
             textcoords="offset points",
             ha="right" if right else "left",
             fontsize=7.5,
@@ -169,7 +172,8 @@ def confusion(rows: Sequence[Row]) -> Chart:
         found = [(row, mean) for row in rows if (mean := _mean_confusion(row)) is not None]
         columns = min(len(found), 3)
         lines = math.ceil(len(found) / columns)
-        figure = _figure(8.4 if columns > 1 else 4.2, 8.4 / max(columns, 2) * 1.06 * lines + 0.35)
+        width = 8.4 if columns > 1 else 4.4
+        figure = _figure(width, lines * (0.93 * width / columns + 0.75), squares=True)
         grid = figure.subplots(lines, columns, squeeze=False)
         for position, axes in enumerate(grid.flat):
             if position >= len(found):
@@ -189,8 +193,9 @@ def _one_matrix(axes: Axes, classes: Sequence[str], matrix: np.ndarray, *, first
     colours = np.empty((count, count, 4))
     colours[..., :3] = (0.165, 0.435, 0.72)
     colours[..., 3] = 0.04 + 0.88 * np.nan_to_num(matrix)
-    y, x = np.mgrid[0 : count + 1, 0 : count + 1] - 0.5
-    axes.pcolormesh(x, y, np.zeros((count, count)), facecolors=None, color=colours.reshape(-1, 4), linewidth=0)
+    corner, side = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]) - 0.5, 0.95
+    squares = [side * corner + (j, i) for i in range(count) for j in range(count)]
+    axes.add_collection(PolyCollection(squares, facecolors=colours.reshape(-1, 4), linewidths=0))
     axes.set(aspect="equal", xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5))
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelsize=7.5)
@@ -204,17 +209,18 @@ def _one_matrix(axes: Axes, classes: Sequence[str], matrix: np.ndarray, *, first
     for i in range(count):
         for j in range(count):
             if not math.isnan(matrix[i, j]) and round(100 * matrix[i, j]):
-                ink = "#ffffff" if matrix[i, j] > 0.45 else INK
+                ink = "#ffffff" if matrix[i, j] > 0.6 else INK
                 axes.text(j, i, f"{100 * matrix[i, j]:.0f}", ha="center", va="center", fontsize=7, color=ink)
 
 
 def curves(rows: Sequence[Row]) -> Chart:
     """Every logged loss term against the step, a line a run."""
-    terms = list(dict.fromkeys(name for row in rows for run in row.runs for name in run.curves))
+    found = {name for row in rows for run in row.runs for name in run.curves}
+    terms = sorted(found, key=lambda name: (name != "loss", name != "ce", name))
     width = max((curve.width for row in rows for run in row.runs for curve in run.curves.values()), default=1)
 
     def draw() -> Figure:
-        columns = min(len(terms), 3)
+        columns = len(terms) if len(terms) <= 4 else 3
         lines = math.ceil(len(terms) / columns)
         figure = _figure(8.4, 2.15 * lines + 0.55)
         grid = figure.subplots(lines, columns, squeeze=False)
@@ -234,7 +240,7 @@ def curves(rows: Sequence[Row]) -> Chart:
                 axes.set_xlabel("step")
             _clean(axes)
         labels = [_label(name) for name in handles]
-        figure.legend(list(handles.values()), labels, loc="outside lower center", ncols=min(len(handles), 4))
+        figure.legend(list(handles.values()), labels, loc="outside lower center", ncols=min(len(handles), 6))
         return figure
 
     how = "every logged step" if width == 1 else f"mean of {fmt.fixed(width, 0)} logged steps a point"
