@@ -40,12 +40,12 @@ def build(roots: Sequence[Path], out: Path, *, allow_mixed: bool) -> Path:
 
 def report_files(report: Report) -> dict[str, bytes]:
     """Content of every file of the report by its path in the folder; equal records give equal bytes."""
-    files = {"index.html": render_page(report), "report.md": render_markdown(report)}
+    drawn = {name: to_svg(chart.draw, name, chart.alt) for name, chart in report.charts.items()}
+    files = {"index.html": render_page(report, drawn), "report.md": render_markdown(report)}
     for table in report.tables.values():
         files[f"tables/{table.name}.csv"] = to_csv(table)
         files[f"tables/{table.name}.json"] = to_json(table)
-    for chart in report.charts.values():
-        files[f"figures/{chart.name}.svg"] = to_svg(chart.draw, chart.name, chart.alt)
+    files |= {f"figures/{name}.svg": svg for name, svg in drawn.items()}
     content = {name: text.encode() for name, text in files.items()}
     content |= {f"figures/{chart.name}.png": to_png(chart.draw) for chart in report.charts.values()}
     if report.gallery is not None:

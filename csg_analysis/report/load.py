@@ -198,7 +198,7 @@ def read_maps(run: Run) -> tuple[np.ndarray, np.ndarray]:
     assert run.attention is not None
     path = run.folder / Path(run.attention.arrays).name
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             maps, images = arrays["maps"], arrays["images"]
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: missing or damaged; run csg-analyze gradcam again") from error

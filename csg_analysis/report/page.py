@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import importlib.resources
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import jinja2
@@ -17,7 +17,6 @@ from csg_analysis.report.load import Run
 from csg_analysis.report.rows import Measure, Row, accuracy, energy, make_rows, on_target
 from csg_analysis.report.stats import MIN_METHODS, MIN_PAIRS, rank_correlation
 from csg_analysis.report.summary import Statement, summarize
-from csg_analysis.report.svg import to_svg
 from csg_analysis.report.tables import Table
 from csg_train import __version__
 
@@ -164,20 +163,24 @@ def _source(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def render_page(report: Report) -> str:
-    """The self-contained page: one style sheet and one script, both allowed by their hash alone."""
+def render_page(report: Report, drawn: Mapping[str, str]) -> str:
+    """The self-contained page: one style sheet and one script, both allowed by their hash alone.
+
+    Args:
+        report: What to show.
+        drawn: SVG text of each chart.
+    """
     style, script = _asset("style.css"), _asset("script.js")
     policy = (
         f"default-src 'none'; img-src data:; style-src {_source(style)}; script-src {_source(script)}; "
         "base-uri 'none'; form-action 'none'"
     )
-    drawn = {name: Markup(to_svg(chart.draw, name, chart.alt)) for name, chart in report.charts.items()}  # noqa: S704
     return (
         _environment()
         .get_template("index.html.j2")
         .render(
             report=report,
-            drawn=drawn,
+            drawn={name: Markup(svg) for name, svg in drawn.items()},  # noqa: S704 - matplotlib escapes names in it
             policy=policy,
             style=Markup(style),  # noqa: S704 - our own file
             script=Markup(script),  # noqa: S704 - our own file
