@@ -22,8 +22,9 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from csg_train.errors import UserError
-from csg_train.methods.base import Batch, Method, MethodInfo, Setup
+from csg_train.data.batch import Batch
+from csg_train.methods.base import MethodInfo, Setup
+from csg_train.methods.teacher import Taught, check_layers
 from csg_train.models.network import Network, Output
 from csg_train.seeds import generator_for, seed_for
 
@@ -90,7 +91,7 @@ class CSGConfig:
     """Of the teacher heads' moving average."""
 
 
-class CSG(Method):
+class CSG(Taught):
     """Contrastive syn-to-real generalization with a queue and teacher heads for each layer."""
 
     info = MethodInfo(
@@ -106,11 +107,9 @@ class CSG(Method):
 
     def prepare(self, model: Network, setup: Setup) -> None:
         """Copy the ImageNet backbone as teacher; make heads, their averages and queues."""
+        super().prepare(model, setup)
+        check_layers(self.config.layers, model.backbone)
         width = model.backbone.widths
-        if unknown := sorted(set(self.config.layers) - set(width)):
-            raise UserError(f"method.layers: {unknown} not in this backbone; allowed: {', '.join(width)}")
-        # In a tuple: rebuilt from the starting weights at a restart, not stored in every checkpoint.
-        self._teacher = (copy.deepcopy(model.backbone).requires_grad_(False).eval(),)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for(setup.seed, "csg-heads"))
             self.heads = nn.ModuleDict(
@@ -134,7 +133,7 @@ class CSG(Method):
         """One InfoNCE term a layer, weighted by lambda."""
         with torch.no_grad():
             student_k = model.backbone(batch.views[1]).stages
-            teacher_k = self._teacher[0](batch.views[1]).stages
+            teacher_k = self.teacher(batch.views[1]).stages
         terms = {}
         for name in self.config.layers:
             query_ND = F.normalize(self.heads[name](self._pool(output.stages[name], output.stages[name])), dim=1)

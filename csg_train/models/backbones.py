@@ -75,15 +75,19 @@ class Backbone(nn.Module):
         """The module whose output is the stage's map (what GradCAM hooks)."""
         return self.net.get_submodule(self.stage_paths[name])
 
+    def normalise(self, images_NCHW: Tensor) -> Tensor:
+        """What the network itself takes: pictures in [0, 1] (or uint8), less the mean, over the deviation."""
+        if images_NCHW.dtype == torch.uint8:
+            images_NCHW = images_NCHW.float() / 255
+        return (images_NCHW - self.mean) / self.std
+
     def forward(self, images_NCHW: Tensor) -> Features:
         """Run the network once and collect the stages.
 
         Args:
             images_NCHW: uint8 in 0..255, or floating point in [0, 1].
         """
-        if images_NCHW.dtype == torch.uint8:
-            images_NCHW = images_NCHW.float() / 255
-        normalised = ((images_NCHW - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        normalised = self.normalise(images_NCHW).contiguous(memory_format=torch.channels_last)
         stages: dict[str, Tensor] = {}
 
         def keep(name: str) -> Callable[[nn.Module, Any, Tensor], None]:

@@ -1,0 +1,102 @@
+"""Elastic Weight Consolidation: the distance to the ImageNet weights, each weighted by its Fisher information."""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+from torch.func import functional_call, grad, vmap
+
+from csg_train.data.batch import Batch
+from csg_train.methods.anchored import Anchored, backbone_weights, flatten, quadratic_penalty
+from csg_train.methods.base import MethodInfo, Setup
+from csg_train.models.backbones import Backbone
+from csg_train.models.network import Network, Output
+from csg_train.seeds import generator_for
+
+__all__ = ["EWC", "diagonal_fisher"]
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class EWCConfig:
+    """Strength and estimator; the papers give no value."""
+
+    weight: Annotated[float, Field(ge=0)] = 1000.0
+    """lambda of the penalty, which is lambda / 2 times the Fisher-weighted distance."""
+    estimator: Literal["sampled", "empirical"] = "sampled"
+    """Label of each picture's gradient: drawn from the model's own ImageNet prediction, or its most likely class."""
+    samples: Annotated[int, Field(ge=1)] = 256
+    """Source pictures used, the first in file order."""
+    chunk: Annotated[int, Field(ge=1)] = 8
+    """Pictures whose gradients are held at once; changes memory and speed, not the result."""
+
+
+def diagonal_fisher(backbone: Backbone, images_NCHW: Tensor, labels_N: Tensor, *, chunk: int) -> Tensor:
+    """Sum over pictures of the squared gradient of each picture's own log-likelihood of an ImageNet class.
+
+    Per-sample gradients, never the square of a batch's mean, so neither batch nor chunk size changes the result.
+
+    Args:
+        backbone: In evaluation mode.
+        images_NCHW: uint8 or in [0, 1].
+        labels_N: ImageNet class of each picture.
+        chunk: Pictures differentiated at once.
+
+    Returns:
+        ``(K,)`` over the trained weights of the backbone, in the order of ``parameters()``.
+    """
+    trained = {name: value.detach() for name, value in backbone.net.named_parameters() if value.requires_grad}
+
+    def log_likelihood(weights: dict[str, Tensor], image_CHW: Tensor, label: Tensor) -> Tensor:
+        logits: Tensor = functional_call(backbone.net, weights, (image_CHW[None],))
+        return logits.log_softmax(dim=1)[0].gather(0, label[None])[0]
+
+    per_sample = vmap(grad(log_likelihood), in_dims=(None, 0, 0))
+    normalised = backbone.normalise(images_NCHW)
+    total = torch.zeros(sum(value.numel() for value in trained.values()), device=images_NCHW.device)
+    for start in range(0, len(normalised), chunk):
+        gradients = per_sample(trained, normalised[start : start + chunk], labels_N[start : start + chunk])
+        total += flatten(value.square().sum(dim=0) for value in gradients.values())
+    return total
+
+
+class EWC(Anchored):
+    """Weights matter as much as ImageNet's likelihood depends on them."""
+
+    info = MethodInfo(
+        name="ewc",
+        title="Elastic Weight Consolidation",
+        summary="Pulls each backbone weight towards its ImageNet value by its Fisher information.",
+        equation="L = CE + lambda/2 * sum_k F_k (w_k - w*_k)^2,  F_k = mean_x (d log p(y|x) / d w_k)^2",
+        source="Kirkpatrick et al., PNAS 2017, Eq 3",
+    )
+    Config = EWCConfig
+    config: EWCConfig
+    fisher_K: Tensor
+
+    def prepare(self, model: Network, setup: Setup) -> None:
+        """Take the Fisher information on the ImageNet task, over the first source pictures."""
+        super().prepare(model, setup)
+        total, seen = torch.zeros_like(self._anchor[0]), 0
+        generator = generator_for(setup.seed, "ewc-labels")
+        model.backbone.eval()
+        for batch in setup.source():
+            images = batch.views[0][: self.config.samples - seen]
+            with torch.no_grad():
+                probabilities = model.backbone(images).imagenet_logits.softmax(dim=1).cpu()
+            if self.config.estimator == "sampled":
+                draws = torch.rand(len(images), 1, generator=generator)
+                labels = (probabilities.cumsum(dim=1) < draws).sum(dim=1).clamp_max(probabilities.shape[1] - 1)
+            else:
+                labels = probabilities.argmax(dim=1)
+            total += diagonal_fisher(model.backbone, images, labels.to(images.device), chunk=self.config.chunk)
+            seen += len(images)
+            if seen == self.config.samples:
+                break
+        self.register_buffer("fisher_K", total / seen)
+
+    def loss(self, model: Network, batch: Batch, output: Output) -> dict[str, Tensor]:  # noqa: ARG002
+        """The Fisher-weighted distance."""
+        penalty = quadratic_penalty(backbone_weights(model), self._anchor[0], self.fisher_K)
+        return {"ewc": self.config.weight / 2 * penalty}

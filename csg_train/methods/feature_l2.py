@@ -1,0 +1,52 @@
+"""Feature-l2: keep the student's feature maps near the frozen ImageNet network's."""
+
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from csg_train.data.batch import Batch
+from csg_train.methods.base import MethodInfo, Setup
+from csg_train.methods.teacher import Taught, check_layers
+from csg_train.models.network import Network, Output
+
+__all__ = ["FeatureL2"]
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class FeatureL2Config:
+    """Strength and layers; the papers give neither."""
+
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    layers: Annotated[tuple[str, ...], Field(min_length=1)] = ("layer4",)
+
+
+class FeatureL2(Taught):
+    """Feature distillation at every position, on the synthetic picture itself."""
+
+    info = MethodInfo(
+        name="feature-l2",
+        title="Feature l2 distance",
+        summary="Keeps the student's feature maps near the frozen ImageNet network's on the same synthetic picture.",
+        equation="L = CE + lambda * sum_l mean_chw (v_l(x) - v~_l(x))^2",
+        source="Chen et al., ROAD, CVPR 2018, on synthetic instead of real pictures, as ASG and CSG compare",
+    )
+    Config = FeatureL2Config
+    config: FeatureL2Config
+
+    def prepare(self, model: Network, setup: Setup) -> None:
+        """Copy the teacher; check the layers' names."""
+        super().prepare(model, setup)
+        check_layers(self.config.layers, model.backbone)
+
+    def loss(self, model: Network, batch: Batch, output: Output) -> dict[str, Tensor]:  # noqa: ARG002
+        """The mean squared difference of each layer's maps."""
+        with torch.no_grad():
+            stages = self.teacher(batch.views[0]).stages
+        return {
+            f"feature_l2_{name}": self.config.weight * F.mse_loss(output.stages[name], stages[name])
+            for name in self.config.layers
+        }

@@ -1,0 +1,40 @@
+"""Weight-l2: the plain distance to the ImageNet weights (L2-SP)."""
+
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from csg_train.data.batch import Batch
+from csg_train.methods.anchored import Anchored, backbone_weights, quadratic_penalty
+from csg_train.methods.base import MethodInfo
+from csg_train.models.network import Network, Output
+
+__all__ = ["WeightL2"]
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class WeightL2Config:
+    """The paper gives no value; choose it on held-out synthetic pictures."""
+
+    weight: Annotated[float, Field(ge=0)] = 0.01
+    """c of the penalty."""
+
+
+class WeightL2(Anchored):
+    """Every weight is equally important (L2-SP)."""
+
+    info = MethodInfo(
+        name="weight-l2",
+        title="Weight l2 distance",
+        summary="Pulls every backbone weight towards its ImageNet value with equal force.",
+        equation="L = CE + c * sum_k (w_k - w*_k)^2",
+        source="CSG Table 1, row 3; the plain distance, without Fisher information",
+    )
+    Config = WeightL2Config
+    config: WeightL2Config
+
+    def loss(self, model: Network, batch: Batch, output: Output) -> dict[str, Tensor]:  # noqa: ARG002
+        """The weighted distance."""
+        return {"weight_l2": self.config.weight * quadratic_penalty(backbone_weights(model), self._anchor[0], 1.0)}
