@@ -140,7 +140,7 @@ def _recipe_differences(runs: Sequence[Run]) -> Iterator[str]:
 
 def _training_part(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a recipe that should be equal for all methods; data identity and weights are compared elsewhere."""
-    skipped = {"data": {"source", "validation", "target"}, "model": {"weights", "backbone"}}
+    skipped = {"data": {"source", "validation", "target", "size", "fit"}, "model": {"weights", "backbone"}}
     skipped["train"] = {"workers", "log_every", "save_every", "steps"}
     sections = {name: recipe[name] for name in ("data", "model", "train") if isinstance(recipe.get(name), dict)}
     return {

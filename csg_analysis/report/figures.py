@@ -51,6 +51,12 @@ def _clean(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
+def _legend(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> None:
+    """Below the panels, in as many columns as fit."""
+    columns = max(1, min(len(names), 110 // (6 + max(map(len, names), default=1))))
+    figure.legend(handles, [_label(name) for name in names], loc="outside lower center", ncols=columns)
+
+
 def _label(text: str) -> str:
     return f" {text}" if text.startswith("_") else text
 
@@ -74,7 +80,7 @@ def scatter(rows: Sequence[Row]) -> Chart:
         _published_points(theirs)
         for axes in (ours, theirs):
             _clean(axes)
-        figure.legend(handles, [_label(row.label) for row in rows], loc="outside lower center", ncols=min(len(rows), 6))
+        _legend(figure, handles, [row.label for row in rows])
         return figure
 
     alt = "Scatter of hyperspherical energy against accuracy, one point a run, beside the published points"
@@ -239,8 +245,7 @@ def curves(rows: Sequence[Row]) -> Chart:
             if position >= len(terms) - columns:
                 axes.set_xlabel("step")
             _clean(axes)
-        labels = [_label(name) for name in handles]
-        figure.legend(list(handles.values()), labels, loc="outside lower center", ncols=min(len(handles), 6))
+        _legend(figure, list(handles.values()), list(handles))
         return figure
 
     how = "every logged step" if width == 1 else f"mean of {fmt.fixed(width, 0)} logged steps a point"

@@ -21,14 +21,13 @@ _KNOWN = {
     "baseline": Style("#dd5a45", "o"),
     "csg": Style("#3a86d4", "D"),
     "weight-l2": Style("#9a6dd7", "v"),
-    "ewc": Style("#b9862b", "h"),
+    "ewc": Style("#9b7653", "h"),
     "si": Style("#c98a1b", "^"),
     "feature-l2": Style("#2a9fa3", "p"),
     "asg": Style("#3c9d6b", "<"),
 }
 _OTHERS = (
     Style("#d05f9d", ">"),
-    Style("#9b7653", "h"),
     Style("#7a8f2f", "P"),
     Style("#5f74d9", "X"),
     Style("#c2603a", "*"),
