@@ -30,7 +30,7 @@ from csg_analysis.energy_estimates import (
     simplex_energy,
     uniform_energy,
 )
-from csg_analysis.pair_terms import PairSums, powers, squared_distances
+from csg_analysis.pair_terms import TermSums, powers, squared_distances
 from csg_analysis.pairs import pair_sums
 from csg_analysis.unit_rows import UnitRows
 from csg_train.errors import UserError
@@ -106,7 +106,7 @@ def hyperspherical_energy(
         labels: One class for each row; adds the means within and between classes.
         device: Where to compute, CPU or CUDA; by default where the features are.
         distributed: Share the blocks among the processes of the default `torch.distributed` group.
-        block_rows: Rows of a block; by default what fills 16 MB.
+        block_rows: Rows of a block; by default what keeps the memory below 256 MB.
 
     Raises:
         UserError: Wrong shapes or values; a row that is zero, NaN or infinite; all pairs coincide under "exclude".
@@ -121,9 +121,9 @@ def hyperspherical_energy(
     pairs, same = rows.n * (rows.n - 1) // 2, round(float(sums.coincident.sum()) / 2)
     _check_rule(coincident, pairs, same)
     counts = [] if labels_N is None else torch.bincount(labels_N).tolist()
-    inside, same_inside = sum(count * (count - 1) // 2 for count in counts), round(float(sums.within[-1]))
+    inside, same_inside = sum(count * (count - 1) // 2 for count in counts), sums.within_coincident
     parts = {}
-    for order, row_N, within in zip(orders, sums.by_row, sums.within.tolist(), strict=False):
+    for order, row_N, within in zip(orders, sums.rows, sums.within.tolist(), strict=True):
         total = float(row_N.sum()) / 2
         value = _mean(total, pairs, same, coincident)
         parts[order] = Parts(value, jackknife_error(row_N, rows.n - 1 - sums.coincident))
@@ -173,22 +173,23 @@ def sampled_energy(
     generator = np.random.default_rng(seed_for(seed, "energy", "pairs"))
     order_N = torch.from_numpy(generator.permutation(rows.n)[:used]).to(rows.device)
     ahead = generator.permutation((used - 1) // 2)[: pairs // used] + 1
-    sums = PairSums(rows, orders, None)
+    sums = TermSums(orders, (rows.n, rows.n), rows.device)
     squares = torch.zeros(len(orders), dtype=torch.float64, device=rows.device)
     for distance in ahead.tolist():
         other_N = order_N.roll(-distance)
         for start, stop in rows.chunks(0, used):
             first_P, second_P = order_N[start:stop], other_N[start:stop]
             squared_P = squared_distances(rows, first_P, second_P)
-            sums.add_pairs(squared_P, first_P, second_P, diagonal=False)
+            sums.add_pairs(squared_P, first_P, second_P)
             kept_P = squared_P[squared_P > 0]
             squares += torch.stack([powers(kept_P, order).square().sum() for order in orders])
-    visited, same = used * len(ahead), round(float(sums.coincident.sum()) / 2)
+    row_TN = sums.rows + sums.columns
+    visited, same = used * len(ahead), round(float(row_TN[-1].sum()) / 2)
     _check_rule(coincident, visited, same)
     kept = max(visited - same, 1)
-    kept_N = 2 * len(ahead) - sums.coincident[order_N]
+    kept_N = 2 * len(ahead) - row_TN[-1, order_N]
     parts = {}
-    for order, row_N, square in zip(orders, sums.by_row, squares.tolist(), strict=True):
+    for order, row_N, square in zip(orders, row_TN[:-1], squares.tolist(), strict=True):
         mean = float(row_N.sum()) / 2 / kept
         spread = max(square / kept - mean**2, 0) / kept
         variance = jackknife_error(row_N[order_N], kept_N) ** 2 - spread

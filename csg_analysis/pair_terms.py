@@ -1,17 +1,16 @@
-"""What one pair of unit vectors adds to the energies, and the sums of it by row and by class.
+"""What one pair of unit vectors adds to the energies, and the sums of it in a block of pairs.
 
-Shape suffixes: N rows, D features, S exponents, B rows of a strip, C its columns, P listed pairs.
+Shape suffixes: D features, S orders, T terms (orders and the count), B rows, C columns, P listed pairs.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from csg_analysis.unit_rows import UnitRows
 
-__all__ = ["COINCIDENT", "PairSums", "Strip", "powers", "squared_distances"]
+__all__ = ["COINCIDENT", "TermSums", "powers", "squared_distances"]
 
 COINCIDENT = 1e-12  # float64 distance of two normalised rows below which they are one point
 _WIDE = 3.0  # above this order d^-s can leave the range of float32
@@ -31,67 +30,66 @@ def squared_distances(rows: UnitRows, first_P: Tensor, second_P: Tensor) -> Tens
     return squared_P.masked_fill_(squared_P < COINCIDENT**2, 0)
 
 
-class Strip(NamedTuple):
-    """Where some rows of a block lie: first and last position of the rows and of the columns.
+class TermSums:
+    """Sums of the terms of the pairs of one block, float64; coincident pairs contribute nothing and are counted.
 
-    A diagonal strip holds each of its pairs twice, and rows paired with themselves, which its owner made infinitely
-    distant.
-    """
-
-    top: int
-    bottom: int
-    left: int
-    right: int
-    diagonal: bool
-
-
-class PairSums:
-    """Sums over pairs, float64; coincident pairs contribute nothing and are counted.
+    A diagonal block, whose rows and columns are the same, holds each pair twice; a row paired with itself must be
+    infinitely distant there.
 
     Attributes:
-        s: The orders.
-        by_row: Shape (S, N): for each order and position, the sum over the pairs of that row.
-        coincident: Shape (N,): the number of coincident pairs of that row.
-        within: Shape (S + 1,): the sums over pairs of one class, then the number of coincident ones among them.
-        labels: Shape (N,): class numbers by position, or None. The positions of one class in a strip are consecutive.
+        rows: Shape (S + 1, B): for each order and row the sum over its pairs; last, its number of coincident pairs.
+        columns: Shape (S + 1, C): the same for the columns; zero in a diagonal block, where the rows say it all.
+        within: Shape (S + 1,): the same for the pairs of one class, in all.
     """
 
-    def __init__(self, rows: UnitRows, s: tuple[float, ...], labels: Tensor | None) -> None:
-        self.s, self.labels = s, labels
-        self.by_row = torch.zeros(len(s), rows.n, dtype=torch.float64, device=rows.device)
-        self.coincident = torch.zeros(rows.n, dtype=torch.float64, device=rows.device)
-        self.within = torch.zeros(len(s) + 1, dtype=torch.float64, device=rows.device)
+    def __init__(
+        self,
+        s: tuple[float, ...],
+        shape: tuple[int, int],
+        device: torch.device,
+        *,
+        diagonal: bool = False,
+        labels: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
+        """``labels``: class numbers of the rows and of the columns, those of one class consecutive."""
+        self.s, self.diagonal, self.labels = s, diagonal, labels
+        self.rows = torch.zeros(len(s) + 1, shape[0], dtype=torch.float64, device=device)
+        self.columns = torch.zeros(len(s) + 1, shape[1], dtype=torch.float64, device=device)
+        self.within = torch.zeros(len(s) + 1, dtype=torch.float64, device=device)
 
-    def add_pairs(self, squared_P: Tensor, first_P: Tensor, second_P: Tensor, diagonal: bool) -> None:
-        """Add pairs of the listed positions by their squared distances, 0 where they coincide."""
+    def add_pairs(self, squared_P: Tensor, row_P: Tensor, column_P: Tensor) -> None:
+        """Add listed pairs by their squared distances, 0 where they coincide."""
         same_P = squared_P == 0
         terms_P = [*(powers(squared_P, s).masked_fill_(same_P, 0) for s in self.s), same_P.double()]
-        for sums_N, term_P in zip([*self.by_row, self.coincident], terms_P, strict=True):
-            sums_N.index_add_(0, first_P, term_P)
-            if not diagonal:
-                sums_N.index_add_(0, second_P, term_P)
+        terms_TP = torch.stack(terms_P)
+        self.rows.index_add_(1, row_P, terms_TP)
+        if not self.diagonal:
+            self.columns.index_add_(1, column_P, terms_TP)
         if self.labels is not None:
-            one_class_P = self.labels[first_P] == self.labels[second_P]
-            sums = torch.stack([(term_P * one_class_P).sum() for term_P in terms_P])
-            self.within += sums / 2 if diagonal else sums
+            one_class_P = self.labels[0][row_P] == self.labels[1][column_P]
+            self.within += (terms_TP * one_class_P).sum(1) / (2 if self.diagonal else 1)
 
-    def add_strip(self, squared_BC: Tensor, strip: Strip, done_P2: Tensor | None) -> None:
-        """Add all pairs of a strip but the listed ones by their squared distances, which are overwritten.
+    def add_strip(self, squared_BC: Tensor, top: int, done_P2: Tensor | None) -> None:
+        """Add all pairs of some rows but the listed ones by their squared distances, which are overwritten.
 
         Sums along a row or column of the strip run in its own precision (pairwise), those of strips in float64.
+
+        Args:
+            squared_BC: Squared distances of the rows from ``top`` on and all columns.
+            top: First row.
+            done_P2: Row (from ``top`` on) and column of the pairs to leave out.
         """
         if done_P2 is not None:
             squared_BC[done_P2[:, 0], done_P2[:, 1]] = torch.inf
-        rectangles = self._rectangles(strip)
-        for index, term_BC in self._terms(squared_BC, strip, done_P2):
-            self.by_row[index, strip.top : strip.bottom] += term_BC.sum(1)
-            if not strip.diagonal:
-                self.by_row[index, strip.left : strip.right] += term_BC.sum(0)
+        rectangles = self._rectangles(top, top + len(squared_BC))
+        for index, term_BC in self._terms(squared_BC, top, done_P2):
+            self.rows[index, top : top + len(squared_BC)] += term_BC.sum(1)
+            if not self.diagonal:
+                self.columns[index] += term_BC.sum(0)
             for rectangle in rectangles:
-                part = term_BC[rectangle].sum(1).double().sum()
-                self.within[index] += part / 2 if strip.diagonal else part
+                self.within[index] += term_BC[rectangle].sum(1).double().sum() / (2 if self.diagonal else 1)
 
-    def _terms(self, squared_BC: Tensor, strip: Strip, done_P2: Tensor | None) -> Iterator[tuple[int, Tensor]]:
+    def _terms(self, squared_BC: Tensor, top: int, done_P2: Tensor | None) -> Iterator[tuple[int, Tensor]]:
         """The terms of each order with its index, 0 for infinite distances; order 0 comes last and in place."""
         if max(self.s) > _WIDE:
             squared_BC = squared_BC.double()
@@ -104,17 +102,17 @@ class PairSums:
             if s not in (0, 1, 2):
                 yield index, torch.pow(squared_BC, -s / 2)
         if 0 in self.s:
-            if strip.diagonal:
-                squared_BC.diagonal(strip.top - strip.left).fill_(1)
+            if self.diagonal:
+                squared_BC.diagonal(top).fill_(1)
             if done_P2 is not None:
                 squared_BC[done_P2[:, 0], done_P2[:, 1]] = 1
             yield self.s.index(0), squared_BC.log_().mul_(-0.5)
 
-    def _rectangles(self, strip: Strip) -> list[tuple[slice, slice]]:
+    def _rectangles(self, top: int, bottom: int) -> list[tuple[slice, slice]]:
         """The parts of a strip whose rows and columns share a class."""
         if self.labels is None:
             return []
-        high, wide = (_runs(self.labels[a:b]) for a, b in ((strip.top, strip.bottom), (strip.left, strip.right)))
+        high, wide = _runs(self.labels[0][top:bottom]), _runs(self.labels[1])
         return [(high[label], wide[label]) for label in high if label in wide]
 
 
