@@ -154,6 +154,7 @@ class _Run:
     def _batches(self) -> Iterator[Batch]:
         recipe = self.recipe
         data = recipe.data
+        augment = self.method.paper_augment if data.augment == "paper" else data.augment
         return training_batches(
             self.images,
             views=self.method.views,
@@ -163,7 +164,7 @@ class _Run:
             start=self.step,
             stop=recipe.train.steps,
             workers=recipe.train.workers,
-            options={"size": data.size, "fit": data.fit, "augment": data.augment, "background": data.background},
+            options={"size": data.size, "fit": data.fit, "augment": augment, "background": data.background},
         )
 
     def _source_pass(self) -> Iterator[Batch]:

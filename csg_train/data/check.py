@@ -42,6 +42,7 @@ class Check:
         bad: Files that do not decode.
         licence: Licence of the pictures.
         identity: Identity of the set, or None where a file is missing.
+        expected: Official count of each class, where the data set has one.
     """
 
     name: str
@@ -50,11 +51,19 @@ class Check:
     bad: tuple[BadFile, ...]
     licence: str
     identity: str | None
+    expected: dict[str, int] | None = None
 
     def lines(self) -> Iterator[str]:
         """The findings for people, one line each; long lists end in a count of what is left out."""
         yield f"{sum(self.counts.values())} pictures; licence: {self.licence}"
         yield f"identity {self.identity[:16] if self.identity else 'unknown, for a file is missing'}"
+        if self.expected is not None:
+            other = [
+                f"{name} has {self.counts[name]}, not {count}"
+                for name, count in self.expected.items()
+                if self.counts[name] != count
+            ]
+            yield f"official counts: {'; '.join(other) or 'all agree'}"
         groups = [
             f"equal pixels{' but DIFFERENT CLASSES' if group.labels_differ else ''}: {', '.join(group.files)}"
             for group in sorted(self.duplicates, key=lambda group: not group.labels_differ)
@@ -93,4 +102,5 @@ def check(images: ImageSet) -> Check:
         identity = images.identity
     except UserError:
         identity = None
-    return Check(images.name, images.counts(), duplicates, tuple(bad), images.licence, identity)
+    expected = None if images.expected is None else dict(zip(images.classes, images.expected, strict=True))
+    return Check(images.name, images.counts(), duplicates, tuple(bad), images.licence, identity, expected)

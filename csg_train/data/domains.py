@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from csg_train.data.demo import demo_domain
 from csg_train.data.images import ImageSet, image_folder
+from csg_train.data.lists import manifest, visda17
 from csg_train.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ def load_domain(domain: "Domain", classes: Sequence[str] | None = None) -> Image
     """
     if domain.dataset == "folder":
         return image_folder(domain.root, name=domain.name or domain.root.name, classes=classes)
+    if domain.dataset == "manifest":
+        return manifest(domain.root, domain.file, name=domain.name or domain.file.stem, classes=classes)
+    if domain.dataset == "visda17":
+        return visda17(domain.root, domain.split)
     parts = [demo_domain(domain.dataset, name) for name in domain.domains]
     for part in parts:
         if part.classes != tuple(classes or parts[0].classes):

@@ -28,6 +28,7 @@ class ImageSet:
         labels: Class index of each file.
         classes: Class names; ``classes[label]``.
         licence: Licence of the pictures, or ``"user's own"``.
+        expected: Official number of pictures of each class, where the data set has one.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ImageSet:
     labels: tuple[int, ...]
     classes: tuple[str, ...]
     licence: str = "user's own"
+    expected: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.files:

@@ -57,6 +57,8 @@ class Method(nn.Module):
     info: ClassVar[MethodInfo]
     Config: ClassVar[type[Any]]
     views: ClassVar[tuple[str, ...]] = ("student",)
+    paper_augment: ClassVar[str] = "none"
+    """What the published table trained this method with (recipe field ``augment: paper``)."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()

@@ -104,6 +104,7 @@ class CSG(Taught):
     Config = CSGConfig
     config: CSGConfig
     views = ("student", "teacher")
+    paper_augment = "randaugment"
 
     def prepare(self, model: Network, setup: Setup) -> None:
         """Copy the ImageNet backbone as teacher; make heads, their averages and queues."""
