@@ -18,6 +18,7 @@ from csg_train.evaluate import accuracy_record
 from csg_train.methods import METHODS
 from csg_train.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 from csg_train.records import write_record
+from csg_train.sweep import load_sweep, shard
 
 __all__ = ["device_option", "main"]
 
@@ -70,9 +71,28 @@ def run(
     recipe = load_recipe(recipe_name, overrides)
     method = str(recipe.method["name"])
     out = out or Path("runs") / recipe.name / f"{method}-s{recipe.seed}"
-    with progress(f"{method} seed {recipe.seed}", recipe.train.steps) as report:
+    _run(recipe, out, f"{method} seed {recipe.seed}", device, resume=resume, overwrite=overwrite)
+
+
+def _run(recipe: Recipe, out: Path, title: str, device: torch.device, *, resume: bool, overwrite: bool = False) -> None:
+    with progress(title, recipe.train.steps) as report:
         path = train(recipe, out, device=device, resume=resume, overwrite=overwrite, report=report)
     _evaluate(path, recipe, device)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for one folder of each run.")
+@click.option("--shard", "part", default="1/1", show_default=True, metavar="I/N", help="This machine's part.")
+@device_option
+def sweep(file: Path, out: Path, part: str, device: torch.device) -> None:
+    """Train every run of a sweep FILE: finished runs are skipped, interrupted ones continue."""
+    runs = shard(load_sweep(file), part)
+    waiting = [run for run in runs if not run.finished(out)]
+    console.print(f"{file}: {len(runs)} runs, {len(runs) - len(waiting)} finished", highlight=False)
+    for number, planned in enumerate(waiting, start=len(runs) - len(waiting) + 1):
+        title = f"[{number}/{len(runs)}] {planned.name}"
+        _run(planned.recipe, out / planned.name, title, device, resume=True)
 
 
 @main.command()

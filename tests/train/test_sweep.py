@@ -1,0 +1,52 @@
+"""Sweeps: order, shards, skipping what is finished, and refusals, through the real command where it matters."""
+
+import pytest
+import yaml
+
+from csg_train.errors import UserError
+from csg_train.sweep import load_sweep, shard
+from tests.conftest import assert_user_error, command
+
+
+@pytest.fixture
+def sweep_file(recipe_file, tmp_path):
+    vary = {
+        "method": {"base": ["method.name=baseline"], "frozen": ["method.name=oracle"]},
+        "seed": {"s0": ["seed=0", "train.steps=2"], "s1": ["seed=1", "train.steps=2"]},
+    }
+    path = tmp_path / "sweep.yaml"
+    path.write_text(yaml.safe_dump({"recipe": str(recipe_file), "vary": vary}))
+    return path
+
+
+def test_every_combination_in_order_and_shards_divide_them(sweep_file):
+    runs = load_sweep(sweep_file)
+    assert [run.name for run in runs] == ["base-s0", "base-s1", "frozen-s0", "frozen-s1"]
+    assert [(run.recipe.method["name"], run.recipe.seed) for run in runs[1:3]] == [("baseline", 1), ("oracle", 0)]
+    parts = [run.name for i in (1, 2, 3) for run in shard(runs, f"{i}/3")]
+    assert sorted(parts) == [run.name for run in runs]
+    for text in ("0/2", "3/2", "1", "a/b"):
+        with pytest.raises(UserError, match="--shard"):
+            shard(runs, text)
+
+
+def test_finished_runs_are_skipped_and_a_changed_sweep_is_refused(sweep_file, tmp_path):
+    def run(*arguments):
+        return command("csg-train", "sweep", sweep_file, "--out", tmp_path / "runs", *arguments, cwd=tmp_path)
+
+    assert "2 runs, 0 finished" in run("--shard", "1/2").stdout
+    before = (tmp_path / "runs" / "base-s0" / "ckpt.pt").stat().st_mtime_ns
+    result = run()
+    assert "4 runs, 2 finished" in result.stdout
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "runs" / "base-s0" / "ckpt.pt").stat().st_mtime_ns == before
+    assert (tmp_path / "runs" / "frozen-s1" / "accuracy-target.json").exists()
+    sweep_file.write_text(sweep_file.read_text().replace("train.steps=2", "train.steps=3"))
+    assert_user_error(run(), "another recipe")
+
+
+def test_a_fault_in_any_run_is_found_before_the_first_starts(sweep_file, tmp_path):
+    sweep_file.write_text(sweep_file.read_text().replace("method.name=oracle", "method.name=magic"))
+    result = command("csg-train", "sweep", sweep_file, "--out", tmp_path / "runs", cwd=tmp_path)
+    assert_user_error(result, "magic")
+    assert not (tmp_path / "runs").exists()
