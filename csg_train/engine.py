@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, optim
 
 from csg_train.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
+from csg_train.console import console
 from csg_train.data.batch import Batch
 from csg_train.data.domains import load_split
 from csg_train.data.images import ImageSet
@@ -32,6 +33,7 @@ from csg_train.seeds import seed_for
 __all__ = ["learning_rate_factor", "train"]
 
 Report = Callable[[int, dict[str, float]], None]
+_OUTPUTS = ("ckpt.pt", "log.jsonl", "recipe.yaml", "accuracy-*", "confusion-*", "energy-*", "attention.*")
 
 
 def learning_rate_factor(step: int, train: Train) -> float:
@@ -60,6 +62,9 @@ def train(recipe: Recipe, out: Path, *, device: torch.device, resume: bool, over
     with _locked(out):
         if (out / "log.jsonl").exists() and not (resume or overwrite):
             raise UserError(f"{out}: holds a run; continue it with --resume, or replace it with --overwrite")
+        if overwrite:  # records of the old checkpoint must not stand beside the new one
+            for stale in (path for pattern in _OUTPUTS for path in out.glob(pattern)):
+                stale.unlink()
         return _Run(recipe, out, device).train(resume=resume, report=report)
 
 
@@ -114,6 +119,7 @@ class _Run:
                     log.sync()
                     save_checkpoint(path, self._checkpoint(log.bytes))
                 if interrupts.received and self.step < steps:
+                    console.print(f"interrupted and saved at step {self.step}; continue with --resume")
                     raise SystemExit(128 + interrupts.received)
         return path
 
@@ -149,6 +155,7 @@ class _Run:
                 )
             log.write({"step": step} | values)
         self.unlogged.clear()
+        log.stream.flush()  # for those who follow the file
         return values
 
     def _batches(self) -> Iterator[Batch]:

@@ -1,10 +1,16 @@
 """Users' mistakes through the real command: one line that names the file and the fix, exit 2, nothing half-written."""
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from csg_train.checkpoint import load_checkpoint
 from tests.conftest import assert_user_error, command, write_tree
 
 
@@ -90,3 +96,31 @@ def test_a_run_is_not_overwritten_unasked_and_then_measured(recipe_file, tmp_pat
         "attention.json",
         "attention.npz",
     }
+
+
+def test_overwrite_leaves_no_record_of_the_old_run(recipe_file, tmp_path):
+    out = tmp_path / "run"
+    assert command("csg-train", "run", recipe_file, "--out", out, cwd=tmp_path).returncode == 0
+    sets = ("--set", "train.lr_head=1e30", "--set", "train.warmup=0", "--set", "model.batch_norm=train")
+    assert command("csg-train", "run", recipe_file, "--out", out, "--overwrite", *sets, cwd=tmp_path).returncode == 2
+    assert not [path.name for path in out.iterdir() if path.name.startswith(("accuracy", "ckpt"))]
+
+
+def test_interrupt_finishes_the_step_saves_and_exits_130(recipe_file, tmp_path):
+    executable = Path(sys.executable).parent / "csg-train"
+    log = tmp_path / "run" / "log.jsonl"
+    process = subprocess.Popen(
+        [str(executable), "run", str(recipe_file), "--set", "train.steps=100000", "--out", str(tmp_path / "run")],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    while not (log.exists() and log.stat().st_size):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    step = load_checkpoint(tmp_path / "run" / "ckpt.pt").step
+    assert f"saved at step {step}" in output
+    assert len(log.read_text().splitlines()) == step
