@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from csg_train.data.batch import Batch
 from csg_train.data.images import ImageSet, decode
 from csg_train.data.transforms import evaluation_view, training_view
+from csg_train.errors import UserError
 from csg_train.seeds import generator_for, random_for
 
 __all__ = ["evaluation_batches", "step_keys", "training_batches"]
@@ -103,13 +104,17 @@ def training_batches(
     order = {"uniform": uniform_order, "balanced": balanced_order}[sampling]
     keys = step_keys(functools.partial(order, images, seed), batch_size, start=start, stop=stop)
     dataset = _Views(images, views, seed, options)
-    yield from DataLoader(
+    loader = DataLoader(
         dataset,
         batch_sampler=keys,
         num_workers=workers,
         collate_fn=_collate,
         generator=torch.Generator(),  # unused by our keys; without it the loader draws from the global generator
     )
+    try:
+        yield from loader
+    except UserError as error:  # a worker's error arrives with its traceback in the message
+        raise UserError(error.message.rsplit("UserError: ", 1)[-1]) from error
 
 
 def evaluation_batches(images: ImageSet, *, size: int, fit: str, batch_size: int) -> Iterator[Batch]:

@@ -34,8 +34,10 @@ def test_demo_data_not_fetched_names_the_command(tmp_path):
     assert_user_error(result, "csg-train data fetch emoji-photos")
 
 
-@pytest.mark.parametrize("fault", ["truncated", "empty class", "empty folder"])
-def test_bad_pictures(fault, recipe_file, tmp_path):
+@pytest.mark.parametrize(
+    ("fault", "workers"), [("truncated", 0), ("truncated", 2), ("empty class", 0), ("empty folder", 0)]
+)
+def test_bad_pictures(fault, workers, recipe_file, tmp_path):
     root = tmp_path / "own"
     write_tree(root)
     victim = root / "car" / "1.png"
@@ -49,8 +51,10 @@ def test_bad_pictures(fault, recipe_file, tmp_path):
         victim = root
         shutil.rmtree(root)
         root.mkdir()
-    result = command("csg-train", "run", recipe_file, "--set", f"data.source.root={root}", cwd=tmp_path)
+    sets = ("--set", f"data.source.root={root}", "--set", f"train.workers={workers}")
+    result = command("csg-train", "run", recipe_file, *sets, cwd=tmp_path)
     assert_user_error(result, str(victim))
+    assert "worker" not in result.stderr
     if fault != "truncated":  # a run that meets the picture later keeps its earlier checkpoint
         assert not list(tmp_path.rglob("ckpt.pt"))
 
