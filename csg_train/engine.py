@@ -139,7 +139,7 @@ class _Run:
         self.method.after_step(self.network)
         self.step += 1
         values = {"loss": loss} | terms
-        self.unlogged.append({"lr": factor} | {name: value.detach() for name, value in values.items()})
+        self.unlogged.append({"lr_factor": factor} | {name: value.detach() for name, value in values.items()})
 
     def _flush(self, log: "_Log") -> dict[str, float]:
         """Write the steps since the last call to the log; one device synchronisation for all of them."""

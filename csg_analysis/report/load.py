@@ -166,7 +166,7 @@ def _read_log(path: Path) -> tuple[dict[str, Curve], int | None]:
                 terms.setdefault(str(name), []).append((step, float(value)))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{path}:{number}: not a line of a training log; restore it or train again") from error
-    return {name: _bin(points) for name, points in terms.items() if name != "lr"}, step or None
+    return {name: _bin(points) for name, points in terms.items() if name != "lr_factor"}, step or None
 
 
 def _bin(points: Sequence[tuple[float, float]]) -> Curve:

@@ -84,7 +84,7 @@ def write_run(
     _write_energy(folder, run, data, value)
     if attention:
         _write_attention(folder, run, data, classes)
-    lines = [{"step": n, "lr": 1.0, "loss": 2 / n, "ce": 2 / n} for n in range(1, step + 1)]
+    lines = [{"step": n, "lr_factor": 1.0, "loss": 2 / n, "ce": 2 / n} for n in range(1, step + 1)]
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "recipe.yaml").write_text(yaml.safe_dump({"name": "tiny", "train": {"steps": step, "lr_head": 0.1}}))
     return folder
