@@ -253,7 +253,8 @@ def gradcam(
         arrays = {"maps": maps.maps_NHW, "images": maps.images_NHWC}
         atomic_write(subject.folder / record.arrays, lambda stream, a=arrays: np.savez_compressed(stream, **a))  # type: ignore[misc]
         write_record(subject.folder / "attention.json", record)
-        columns = columns or [[(picture.label or "picture", shown)] for picture, shown in _shown(record, maps)]
+        captions = [picture.label or "picture" for picture in record.pictures]
+        columns = columns or [[pair] for pair in zip(captions, maps.images_NHWC, strict=True)]
         for row, picture, shown, cam in zip(columns, record.pictures, maps.images_NHWC, maps.maps_NHW, strict=True):
             caption = f"{subject.label}: {picture.predicted}" + (" (flat map)" if picture.flat else "")
             row.append((caption, cams.overlay(shown, cam)))
@@ -273,10 +274,6 @@ def _check_explained(explain: str, where: str, images: ImageSet) -> None:
         raise UserError(f"--explain label: {where} has no labels; use predicted or a class name")
     if explain not in ("predicted", "label", *images.classes):
         raise UserError(f"--explain {explain}: allowed: predicted, label, {', '.join(images.classes)}")
-
-
-def _shown(record: AttentionRecord, maps: cams.Maps) -> list[tuple[Attended, np.ndarray]]:
-    return list(zip(record.pictures, maps.images_NHWC, strict=True))
 
 
 def _attention_record(
