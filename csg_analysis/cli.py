@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,21 +131,29 @@ def energy(
             record.data.split,
             str(record.data.count),
             str(record.coincident),
-            f"{record.paper['0']:.4f}",
-            f"{record.mhe['0']:.4f}",
-            f"{_half(record.interval['0']):.4f}",
-            f"{record.mhe['1']:.4f}",
-            f"{record.mhe['2']:.4f}",
+            _energy_text(record.paper["0"]),
+            _energy_text(record.mhe["0"]),
+            _half(record.interval.get("0")),
+            _energy_text(record.mhe["1"]),
+            _energy_text(record.mhe["2"]),
         ]
         for subject, record in records
     ]
     first = records[0][1]
     print_table(f"energy, mean over pairs, {first.pool} pool of {first.layer}, d = {first.dim}", columns, table)
-    console.print(f"+-: half the {first.interval['0'].kind} interval of E_0 mhe; E_1, E_2 agree in both conventions")
+    console.print("+-: half the 95 % jackknife interval over pictures of E_0 mhe; E_1, E_2 agree in both conventions")
 
 
-def _half(interval: Interval) -> float:
-    return (interval.high - interval.low) / 2
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _energy_text(value: float | None) -> str:
+    return "infinite" if value is None else f"{value:.4f}"
+
+
+def _half(interval: Interval | None) -> str:
+    return "none" if interval is None else f"{(interval.high - interval.low) / 2:.4f}"
 
 
 def _energy_record(subject: _Subject, split: str, *, layer: str, pool: Any, coincident: Any) -> EnergyRecord:
@@ -160,13 +169,14 @@ def _energy_record(subject: _Subject, split: str, *, layer: str, pool: Any, coin
         pairs=result.pairs,
         coincident=result.coincident_pairs,
         coincident_rule=result.coincident,
-        paper={f"{s:g}": estimate.value for s, estimate in result.paper.items()},
-        mhe={f"{s:g}": estimate.value for s, estimate in result.mhe.items()},
+        paper={f"{s:g}": _finite(estimate.value) for s, estimate in result.paper.items()},
+        mhe={f"{s:g}": _finite(estimate.value) for s, estimate in result.mhe.items()},
         interval={
             f"{s:g}": Interval(low=estimate.low, high=estimate.high, level=0.95, kind="jackknife over pictures")
             for s, estimate in result.mhe.items()
+            if math.isfinite(estimate.standard_error)
         },
-        uniform={f"{s:g}": estimate.uniform for s, estimate in result.mhe.items()},
+        uniform={f"{s:g}": _finite(estimate.uniform) for s, estimate in result.mhe.items()},
     )
 
 

@@ -106,12 +106,13 @@ class EnergyRecord(_Record):
     """Unordered pairs, coincident ones included."""
     coincident: int
     coincident_rule: str
-    paper: dict[str, float]
-    """Eq 1 of the paper, mean over pairs, by s: log(1/d) for s=0, d^-s else."""
-    mhe: dict[str, float]
+    paper: dict[str, float | None]
+    """Eq 1 of the paper, mean over pairs, by s: log(1/d) for s=0, d^-s else. None where it is infinite, which only
+    coincident pairs under the rule ``infinite`` make it."""
+    mhe: dict[str, float | None]
     """As the paper's Table 1 was computed: s=0 doubled, else equal to ``paper``."""
     interval: dict[str, Interval]
-    """By s, for the ``mhe`` value."""
+    """By s, for the ``mhe`` value; none for an infinite value or fewer than three pictures."""
     uniform: dict[str, float | None]
     """``mhe`` energy of the uniform distribution on the same sphere, by s; None where it is infinite."""
 
