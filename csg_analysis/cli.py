@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,16 @@ class _Subject:
         return f"{self.recipe.method['name']} s{self.recipe.seed}"
 
 
+def _measured(
+    checkpoints: Sequence[Path], splits: Sequence[str], overrides: tuple[str, ...], device: torch.device
+) -> Iterator[tuple[_Subject, str]]:
+    """Every checkpoint, opened once, with every split to measure it on."""
+    for path in checkpoints:
+        subject = _Subject.open(path, overrides, device)
+        for split in splits or ("source", "target"):
+            yield subject, split
+
+
 @main.command()
 @_CHECKPOINTS
 @_SPLITS
@@ -113,14 +123,12 @@ def energy(
 ) -> None:
     """Hyperspherical energy E_0, E_1, E_2 of each checkpoint's features (lower = more diverse)."""
     records = []
-    for path in checkpoints:
-        subject = _Subject.open(path, overrides, device)
-        for split in splits or ("source", "target"):
-            record = _energy_record(subject, split, layer=layer, pool=pool, coincident=coincident)
-            write_record(subject.folder / f"energy-{split}.json", record)
-            rows = [[s, record.paper[s], record.mhe[s], record.coincident, record.data.count] for s in record.mhe]
-            _write_csv(subject.folder / f"energy-{split}.csv", ["s", "paper", "mhe", "coincident", "images"], rows)
-            records.append((subject, record))
+    for subject, split in _measured(checkpoints, splits, overrides, device):
+        record = _energy_record(subject, split, layer=layer, pool=pool, coincident=coincident)
+        write_record(subject.folder / f"energy-{split}.json", record)
+        rows = [[s, record.paper[s], record.mhe[s], record.coincident, record.data.count] for s in record.mhe]
+        _write_csv(subject.folder / f"energy-{split}.csv", ["s", "paper", "mhe", "coincident", "images"], rows)
+        records.append((subject, record))
     if as_json:
         _print_json([record for _, record in records])
         return
@@ -195,16 +203,13 @@ def accuracy(
 ) -> None:
     """Per-class, mean-per-class and overall accuracy, with a bootstrap interval and the confusion matrix."""
     records = []
-    for path in checkpoints:
-        subject = _Subject.open(path, overrides, device)
-        for split in splits or ("source", "target"):
-            record = accuracy_record(
-                subject.checkpoint, subject.network, subject.images(split), split=split, recipe=subject.recipe
-            )
-            write_record(subject.folder / f"accuracy-{split}.json", record)
-            confusion = [[name, *row] for name, row in zip(record.classes, record.confusion, strict=True)]
-            _write_csv(subject.folder / f"confusion-{split}.csv", ["true \\ predicted", *record.classes], confusion)
-            records.append((f"{subject.label} {split}", record))
+    for subject, split in _measured(checkpoints, splits, overrides, device):
+        images = subject.images(split)
+        record = accuracy_record(subject.checkpoint, subject.network, images, split=split, recipe=subject.recipe)
+        write_record(subject.folder / f"accuracy-{split}.json", record)
+        confusion = [[name, *row] for name, row in zip(record.classes, record.confusion, strict=True)]
+        _write_csv(subject.folder / f"confusion-{split}.csv", ["true \\ predicted", *record.classes], confusion)
+        records.append((f"{subject.label} {split}", record))
     if as_json:
         _print_json([record for _, record in records])
         return

@@ -7,7 +7,6 @@ import torch
 
 from csg_train.data.images import ImageSet
 from csg_train.data.loader import evaluation_batches
-from csg_train.errors import UserError
 from csg_train.methods.csg import attention, attention_pool
 from csg_train.models.network import Network
 from csg_train.recipe import Recipe
@@ -36,8 +35,7 @@ def extract(
     Raises:
         UserError: The backbone has no such layer, or a picture cannot be read.
     """
-    if layer not in network.backbone.widths:
-        raise UserError(f"--layer {layer}: not in this backbone; allowed: {', '.join(network.backbone.widths)}")
+    network.backbone.require_stages([layer], "--layer")
     device = next(network.parameters()).device
     rows = []
     data = recipe.data

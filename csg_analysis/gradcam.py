@@ -4,6 +4,7 @@ Selvaraju et al., Grad-CAM, ICCV 2017: ``ReLU(sum_c alpha_c A_c)`` with ``alpha_
 the class's logit with respect to channel c of the layer's map A.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from csg_train.data.images import IMAGE_SUFFIXES, ImageSet
+from csg_train.data.images import ImageSet, image_files
 from csg_train.data.loader import evaluation_batches
 from csg_train.errors import UserError
 from csg_train.files import atomic_write
@@ -75,8 +76,7 @@ def attend(network: Network, images: ImageSet, recipe: Recipe, *, layer: str, ex
     Raises:
         UserError: No such layer or class, or ``label`` for pictures without labels.
     """
-    if layer not in network.backbone.widths:
-        raise UserError(f"--layer {layer}: not in this backbone; allowed: {', '.join(network.backbone.widths)}")
+    network.backbone.require_stages([layer], "--layer")
     device = next(network.parameters()).device
     maps: list[np.ndarray] = []
     shown: list[np.ndarray] = []
@@ -106,23 +106,18 @@ def pick(images: ImageSet, per_class: int) -> ImageSet:
     for label, name in enumerate(images.classes):
         own = [index for index, other in enumerate(images.labels) if other == label]
         chosen += sorted(random_for(0, "gallery", name).sample(own, min(per_class, len(own))))
-    return ImageSet(
-        name=images.name,
-        root=images.root,
+    return dataclasses.replace(
+        images,
         files=tuple(images.files[index] for index in chosen),
         labels=tuple(images.labels[index] for index in chosen),
-        classes=images.classes,
-        licence=images.licence,
+        expected=None,
     )
 
 
 def unlabelled(path: Path, classes: Sequence[str]) -> ImageSet:
     """One picture, or every picture below a folder, without labels (label 0 stands in; do not read it)."""
     if path.is_dir():
-        files = sorted(
-            file.relative_to(path).as_posix() for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES
-        )
-        root = path
+        root, files = path, image_files(path, path)
     elif path.is_file():
         root, files = path.parent, [path.name]
     else:

@@ -146,18 +146,18 @@ class Recipe(_Section):
     @field_validator("method")
     @classmethod
     def _resolve_method(cls, value: dict[str, Any]) -> dict[str, Any]:
-        name = value.get("name")
-        if name not in METHODS:
+        fields = dict(value)
+        name = fields.pop("name", None)
+        if not isinstance(name, str) or name not in METHODS:
             raise ValueError(f"unknown method {name!r}; allowed: {', '.join(METHODS)}")
         adapter = TypeAdapter(METHODS[name].Config)
-        fields = {key: field for key, field in value.items() if key != "name"}
         return {"name": name, **adapter.dump_python(adapter.validate_python(fields), mode="json")}
 
     def build_method(self) -> Method:
         """The method that this recipe names, with its configuration."""
-        name, *_ = self.method.values()
-        kind = METHODS[name]
-        return kind(TypeAdapter(kind.Config).validate_python({k: v for k, v in self.method.items() if k != "name"}))
+        fields = dict(self.method)
+        kind = METHODS[fields.pop("name")]
+        return kind(TypeAdapter(kind.Config).validate_python(fields))
 
     def as_dict(self) -> dict[str, Any]:
         """The resolved recipe in plain JSON types."""
@@ -215,8 +215,9 @@ def _apply(value: dict[str, Any], override: str) -> None:
     except yaml.YAMLError as error:
         raise UserError(f"--set {override}: the value is not YAML ({error})") from error
     if key.strip() == "method.name":  # the fields of another method do not carry over
-        fields = value.get("method", {})
-        value["method"] = fields if fields.get("name") == parsed else {"name": parsed}
+        fields = value.get("method")
+        same = isinstance(fields, dict) and fields.get("name") == parsed
+        value["method"] = fields if same else {"name": parsed}
     *parents, last = key.strip().split(".")
     node = value
     for part in parents:

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from csg_train.errors import UserError
 
-__all__ = ["IMAGE_SUFFIXES", "ImageSet", "decode", "image_folder"]
+__all__ = ["IMAGE_SUFFIXES", "ImageSet", "decode", "image_files", "image_folder"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # few decoders, small attack surface
@@ -100,6 +100,15 @@ def decode(path: Path) -> Image.Image:
         raise UserError(f"{path}: cannot decode ({error}); replace the image or remove it") from error
 
 
+def image_files(root: Path, folder: Path) -> list[str]:
+    """The picture files at any depth below ``folder``, hidden ones left out: sorted, POSIX, relative to ``root``."""
+    return sorted(
+        path.relative_to(root).as_posix()
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
+    )
+
+
 def image_folder(
     root: Path, *, name: str, classes: Sequence[str] | None = None, licence: str = "user's own"
 ) -> ImageSet:
@@ -126,11 +135,7 @@ def image_folder(
     files: list[str] = []
     labels: list[int] = []
     for label, class_name in enumerate(wanted):
-        images = sorted(
-            path.relative_to(root).as_posix()
-            for path in (root / class_name).rglob("*")
-            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
-        )
+        images = image_files(root, root / class_name)
         if not images:
             raise UserError(f"{root / class_name}: a class without images; add images or remove the folder")
         files += images

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from csg_train.data.batch import Batch
 from csg_train.methods.base import MethodInfo, Setup
-from csg_train.methods.teacher import Taught, check_layers
+from csg_train.methods.teacher import Taught
 from csg_train.models.network import Network, Output
 from csg_train.seeds import generator_for, seed_for
 
@@ -109,7 +109,7 @@ class CSG(Taught):
     def prepare(self, model: Network, setup: Setup) -> None:
         """Copy the ImageNet backbone as teacher; make heads, their averages and queues."""
         super().prepare(model, setup)
-        check_layers(self.config.layers, model.backbone)
+        model.backbone.require_stages(self.config.layers, "method.layers")
         width = model.backbone.widths
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for(setup.seed, "csg-heads"))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from csg_train.data.batch import Batch
 from csg_train.methods.base import MethodInfo, Setup
-from csg_train.methods.teacher import Taught, check_layers
+from csg_train.methods.teacher import Taught
 from csg_train.models.network import Network, Output
 
 __all__ = ["FeatureL2"]
@@ -40,7 +40,7 @@ class FeatureL2(Taught):
     def prepare(self, model: Network, setup: Setup) -> None:
         """Copy the teacher; check the layers' names."""
         super().prepare(model, setup)
-        check_layers(self.config.layers, model.backbone)
+        model.backbone.require_stages(self.config.layers, "method.layers")
 
     def loss(self, model: Network, batch: Batch, output: Output) -> dict[str, Tensor]:  # noqa: ARG002
         """The mean squared difference of each layer's maps."""

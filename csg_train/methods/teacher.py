@@ -1,20 +1,12 @@
 """What methods with a frozen ImageNet teacher share."""
 
 import copy
-from collections.abc import Iterable
 
-from csg_train.errors import UserError
 from csg_train.methods.base import Method, Setup
 from csg_train.models.backbones import Backbone
 from csg_train.models.network import Network
 
-__all__ = ["Taught", "check_layers"]
-
-
-def check_layers(layers: Iterable[str], backbone: Backbone) -> None:
-    """Refuse stages that the backbone does not have."""
-    if unknown := sorted(set(layers) - set(backbone.widths)):
-        raise UserError(f"method.layers: {unknown} not in this backbone; allowed: {', '.join(backbone.widths)}")
+__all__ = ["Taught"]
 
 
 class Taught(Method):

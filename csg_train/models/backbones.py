@@ -6,7 +6,7 @@ nearest activated maps of the same resolution: the last expansion at stride 16, 
 """
 
 import urllib.error
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,11 @@ class Backbone(nn.Module):
     def stage(self, name: str) -> nn.Module:
         """The module whose output is the stage's map (what GradCAM hooks)."""
         return self.net.get_submodule(self.stage_paths[name])
+
+    def require_stages(self, names: Iterable[str], field: str) -> None:
+        """Refuse stages that this backbone does not have; ``field`` names the option or recipe field that asked."""
+        if unknown := sorted(set(names) - set(self.widths)):
+            raise UserError(f"{field}: {', '.join(unknown)} not in this backbone; allowed: {', '.join(self.widths)}")
 
     def normalise(self, images_NCHW: Tensor) -> Tensor:
         """What the network itself takes: pictures in [0, 1] (or uint8), less the mean, over the deviation."""

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from csg_train.engine import _Run
+from csg_train.errors import UserError
 from csg_train.methods.csg import Queue, attention, attention_pool, info_nce
 from csg_train.recipe import Recipe
 from tests.train.test_methods import CPU, recipe_of
@@ -125,3 +126,9 @@ def test_average_pool_ignores_attention(recipe_dict, tmp_path):
     run = _Run(Recipe.model_validate(recipe_dict), tmp_path, CPU)
     v, other = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
     torch.testing.assert_close(run.method._pool(v, other), v.mean(dim=(2, 3)))
+
+
+def test_an_unknown_layer_is_named_with_the_allowed_ones(recipe_dict, tmp_path):
+    recipe_dict["method"] = {"name": "csg", "layers": ["layer4", "layer9"]}
+    with pytest.raises(UserError, match=r"method\.layers: layer9 not in this backbone; allowed: layer1, layer2"):
+        _Run(Recipe.model_validate(recipe_dict), tmp_path, CPU)

@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from csg_train.errors import UserError
 from csg_train.recipe import RECIPES, load_recipe, parse_recipe, to_yaml
 
 
@@ -41,3 +42,13 @@ def test_the_papers_defaults():
     assert (train.warmup, train.power, train.batch_size, recipe.data.size) == (100, 0.9, 32, 224)
     assert recipe.model.batch_norm == "frozen"
     assert recipe.evaluate.flip
+
+
+@pytest.mark.parametrize(
+    ("method", "overrides"), [("csg", ["method.name=magic"]), ({"name": ["csg"]}, []), ({}, []), ("csg", [])]
+)
+def test_a_method_that_is_no_mapping_with_a_known_name_is_one_line(method, overrides):
+    domain = {"dataset": "folder", "root": "."}
+    value = {"name": "x", "method": method, "train": {"steps": 1}, "data": {"source": domain, "target": domain}}
+    with pytest.raises(UserError, match="x: method: "):
+        parse_recipe(value, overrides=overrides, origin="x")
