@@ -15,7 +15,7 @@ from csg_analysis.report.compare import Comparison, notices
 from csg_analysis.report.figures import Chart
 from csg_analysis.report.load import Run
 from csg_analysis.report.rows import Measure, Row, accuracy, energy, make_rows, on_target
-from csg_analysis.report.stats import MIN_METHODS, MIN_PAIRS, rank_correlation
+from csg_analysis.report.stats import LEVEL, MIN_METHODS, MIN_PAIRS, rank_correlation, rank_correlation_interval
 from csg_analysis.report.summary import Statement, summarize
 from csg_analysis.report.tables import Table
 from csg_train import __version__
@@ -117,7 +117,7 @@ def _correlation(rows: Sequence[Row]) -> str:
     theirs, count = paper.paper_correlation()
     sentences = ["Spearman's rank correlation of E₀ and accuracy over methods:"]
     for group in dict.fromkeys(row.group for row in rows):
-        own = [row for row in rows if row.group == group]
+        own = [row for row in rows if row.group == group and row.spread(energy("0")) and row.spread(accuracy())]
         found = [(e, a) for row in own if (e := row.spread(energy("0"))) and (a := row.spread(accuracy()))]
         name = f" (group {group})" if group else ""
         if len(found) < MIN_METHODS:
@@ -126,10 +126,21 @@ def _correlation(rows: Sequence[Row]) -> str:
             text = f"not given while a method has fewer than {MIN_PAIRS} runs"
         else:
             value = rank_correlation([e.mean for e, _ in found], [a.mean for _, a in found])
-            text = f"{fmt.fixed(value, 2)} (n = {len(found)} methods, their means)"
+            text = f"{fmt.fixed(value, 2)}{_interval(own)} (n = {len(found)} methods, their means)"
         sentences.append(f"these runs{name}: {text};")
-    sentences.append(f"published table: {fmt.fixed(theirs, 2)} (n = {count} methods, computed here).")
+    sentences.append(
+        f"published table: {fmt.fixed(theirs, 2)} (n = {count} methods, one run each, so no interval; computed here)."
+    )
     return " ".join(sentences)
+
+
+def _interval(rows: Sequence[Row]) -> str:
+    ends = rank_correlation_interval(
+        [row.values(energy("0")) for row in rows], [row.values(accuracy()) for row in rows]
+    )
+    if ends is None:
+        return ""
+    return f" [{fmt.fixed(ends[0], 2)}, {fmt.fixed(ends[1], 2)}; {LEVEL:.0%} bootstrap over the paired runs]"
 
 
 def _environment() -> jinja2.Environment:

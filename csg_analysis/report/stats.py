@@ -5,6 +5,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from scipy import stats
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Spread",
     "paired_difference",
     "rank_correlation",
+    "rank_correlation_interval",
     "spread",
 ]
 
@@ -106,3 +108,36 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float |
     if len(first) < MIN_METHODS or len(set(first)) == 1 or len(set(second)) == 1:
         return None
     return float(stats.spearmanr(first, second).statistic)
+
+
+def rank_correlation_interval(
+    first: Sequence[Mapping[Hashable, float]], second: Sequence[Mapping[Hashable, float]], *, resamples: int = 2000
+) -> tuple[float, float] | None:
+    """Percentile bootstrap of the rank correlation of the methods' means, over the pairs that every method has.
+
+    The same resampled pairs (source and seed) are taken for every method, so what they share stays shared. The methods
+    themselves are fixed: the interval says how far the runs determine the correlation, not what other methods would do.
+
+    Args:
+        first: One number for each pair, a mapping a method.
+        second: Likewise, the methods in the same order.
+        resamples: Bootstrap samples, drawn with a fixed seed.
+
+    Returns:
+        The interval's ends; None below `MIN_METHODS` methods or `MIN_PAIRS` shared pairs.
+    """
+    keys = [key for key in first[0] if all(key in values for values in (*first, *second))] if first else []
+    if len(first) < MIN_METHODS or len(keys) < MIN_PAIRS:
+        return None
+    chosen_RP = np.random.default_rng(0).integers(len(keys), size=(resamples, len(keys)))
+    ranks = []
+    for side in (first, second):
+        values_MP = np.array([[values[key] for key in keys] for values in side])
+        ranks_RM = stats.rankdata(values_MP[:, chosen_RP].mean(axis=2).T, axis=1)
+        ranks.append(ranks_RM - ranks_RM.mean(axis=1, keepdims=True))
+    with np.errstate(invalid="ignore"):  # all equal on one side: no rank correlation in that resample
+        found = (ranks[0] * ranks[1]).sum(axis=1) / np.sqrt((ranks[0] ** 2).sum(axis=1) * (ranks[1] ** 2).sum(axis=1))
+    if np.isnan(found).all():
+        return None
+    low, high = np.nanquantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)

@@ -13,7 +13,7 @@ from scipy import stats
 from csg_analysis.report.build import build
 from csg_analysis.report.gallery import choose
 from csg_analysis.report.paper import order_sentences, published
-from csg_analysis.report.stats import paired_difference, rank_correlation, spread
+from csg_analysis.report.stats import paired_difference, rank_correlation, rank_correlation_interval, spread
 from csg_analysis.report.summary import summarize
 from tests.analysis.report_cases import HELP, rows_of, sha, visible_text, write_all, write_run
 
@@ -64,6 +64,22 @@ def test_spread_of_one_run_has_no_deviation() -> None:
     assert one.sd is None
     assert three is not None
     assert three.sd == pytest.approx(1.0)
+
+
+def test_interval_of_the_rank_correlation() -> None:
+    """Shifted copies keep their order in every resample: [1, 1]. One noisy pair of methods: against a direct loop."""
+    first = [{pair: pair + 10.0 * method for pair in range(5)} for method in range(4)]
+    assert rank_correlation_interval(first, first) == (1, 1)
+    assert rank_correlation_interval(first, [{p: -v for p, v in m.items()} for m in first]) == (-1, -1)
+    assert rank_correlation_interval(first[:3], first[:3]) is None  # methods
+    assert rank_correlation_interval([{0: m[0], 1: m[1]} for m in first], first) is None  # shared pairs
+    noisy = [{0: 0.0, 1: 3.0, 2: 9.0}, {0: 5.0, 1: 2.0, 2: 1.0}, {0: 7.0, 1: 6.0, 2: 8.0}, {0: 9.0, 1: 9.0, 2: 0.5}]
+    ordered = [{pair: float(method) for pair in range(3)} for method in range(4)]
+    drawn = np.random.default_rng(0).integers(3, size=(2000, 3))
+    direct = [
+        stats.spearmanr([sum(m[p] for p in pairs.tolist()) for m in noisy], range(4)).statistic for pairs in drawn
+    ]
+    assert rank_correlation_interval(noisy, ordered) == pytest.approx(tuple(np.quantile(direct, [0.025, 0.975])))
 
 
 def test_rank_correlation_needs_four_methods() -> None:
@@ -145,7 +161,10 @@ def test_rank_correlation_of_four_methods_is_given(tmp_path: Path) -> None:
         for seed in range(3):
             write_run(tmp_path / "runs", method, seed, right=50 + 2 * place + seed, energy=-0.1 * place)
     out = build([tmp_path / "runs"], tmp_path / "out", allow_mixed=False).parent
-    assert "\u22121.00 (n = 4 methods, their means)" in visible_text((out / "index.html").read_text())
+    assert (
+        "\u22121.00 [\u22121.00, \u22121.00; 95% bootstrap over the paired runs] (n = 4 methods, their means)"
+        in visible_text((out / "index.html").read_text())
+    )
 
 
 def test_published_numbers_are_table_1() -> None:
