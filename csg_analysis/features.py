@@ -7,7 +7,7 @@ import torch
 
 from csg_train.data.images import ImageSet
 from csg_train.data.loader import evaluation_batches
-from csg_train.methods.csg import attention, attention_pool
+from csg_train.methods.contrastive import attention, attention_pool
 from csg_train.models.network import Network
 from csg_train.recipe import Recipe
 

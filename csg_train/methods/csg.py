@@ -9,8 +9,11 @@ key view, h the student's projection head and h~ its moving average::
     NCE = -log  exp(z.z+ / tau) / (exp(z.z+ / tau) + sum_{z- in queue} exp(z.z- / tau))           (Eq 3, Eq 5)
     L   = CE + lambda * sum_{l in G} NCE_l
 
+The variants of the paper are fields: average pooling, other layers, no projection head, ASG's divergence added.
+
 Deviations from the official code, on purpose: the queue wraps around correctly for any batch size, an all-zero map is
-pooled to zero instead of 0/0, and the pooling is the one that the configuration names.
+pooled to zero instead of 0/0, the pooling is the one that the configuration names, with or without a head, and adding
+ASG is possible (there the ImageNet classifier is lost).
 """
 
 import copy
@@ -23,56 +26,14 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from csg_train.data.batch import Batch
+from csg_train.methods.asg import imagenet_kl
 from csg_train.methods.base import MethodInfo, Setup
+from csg_train.methods.contrastive import Queue, attention, attention_pool, info_nce
 from csg_train.methods.teacher import Taught
 from csg_train.models.network import Network, Output
 from csg_train.seeds import generator_for, seed_for
 
-__all__ = ["CSG", "CSGConfig", "attention", "attention_pool", "info_nce"]
-
-
-def attention(features_NCHW: Tensor) -> Tensor:
-    """Attention of a non-negative map: each position's inner product with the mean, as shares that sum to 1.
-
-    ``a_ij = <v_ij, vbar> / sum_kl <v_kl, vbar>`` with ``vbar`` the spatial mean (CSG section 3.3).
-
-    Returns:
-        ``(N, H, W)`` weights >= 0 with sum 1; all zero where the map is all zero, so that it pools to zero.
-    """
-    scores_NHW = torch.einsum("nchw,nc->nhw", features_NCHW, features_NCHW.mean(dim=(2, 3)))
-    return scores_NHW / scores_NHW.sum(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(scores_NHW.dtype).tiny)
-
-
-def attention_pool(features_NCHW: Tensor, attention_NHW: Tensor) -> Tensor:
-    """A-pool: the weighted sum of a map over its positions, ``(N, C)``."""
-    return torch.einsum("nchw,nhw->nc", features_NCHW, attention_NHW)
-
-
-def info_nce(query_ND: Tensor, positive_ND: Tensor, negatives_KD: Tensor, *, temperature: float) -> Tensor:
-    """InfoNCE of unit vectors: cross-entropy of the positive among itself and K negatives, mean over N (Eq 3)."""
-    positive_N1 = (query_ND * positive_ND).sum(dim=1, keepdim=True)
-    logits = torch.cat([positive_N1, query_ND @ negatives_KD.T], dim=1) / temperature
-    return (logits.logsumexp(dim=1) - logits[:, 0]).mean()
-
-
-class Queue(nn.Module):
-    """First in, first out: the last K keys of one layer; starts with random unit vectors."""
-
-    keys_KD: Tensor
-    position: Tensor
-
-    def __init__(self, size: int, dim: int, generator: torch.Generator) -> None:
-        super().__init__()
-        self.register_buffer("keys_KD", F.normalize(torch.randn(size, dim, generator=generator), dim=1))
-        self.register_buffer("position", torch.zeros((), dtype=torch.int64))
-
-    @torch.no_grad()
-    def push(self, keys_ND: Tensor) -> None:
-        """Replace the oldest N keys, wrapping around at the end."""
-        count, size = len(keys_ND), len(self.keys_KD)
-        slots = (self.position + torch.arange(count, device=self.position.device)) % size
-        self.keys_KD[slots] = keys_ND.to(self.keys_KD.dtype)
-        self.position.copy_((self.position + count) % size)
+__all__ = ["CSG", "CSGConfig"]
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -86,7 +47,12 @@ class CSGConfig:
     pool: Literal["attention", "average"] = "attention"
     queue_size: Annotated[int, Field(ge=1)] = 65536
     """Keys kept for each layer; more than about half an epoch puts an image's own old keys among its negatives."""
+    head: Literal["mlp", "none"] = "mlp"
+    """Projection h: Linear, ReLU, Linear to ``dim``; ``none`` compares the pooled features themselves."""
     dim: Annotated[int, Field(ge=1)] = 128
+    """Width of the projection."""
+    asg_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Of ASG's divergence between the ImageNet predictions on the student's view (``CSG + ASG``)."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Of the teacher heads' moving average."""
 
@@ -110,28 +76,25 @@ class CSG(Taught):
         """Copy the ImageNet backbone as teacher; make heads, their averages and queues."""
         super().prepare(model, setup)
         model.backbone.require_stages(self.config.layers, "method.layers")
-        width = model.backbone.widths
+        if self.config.asg_weight:
+            setup.require_imagenet("method.asg_weight")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for(setup.seed, "csg-heads"))
-            self.heads = nn.ModuleDict(
-                {
-                    name: nn.Sequential(
-                        nn.Linear(width[name], width[name]), nn.ReLU(), nn.Linear(width[name], self.config.dim)
-                    )
-                    for name in self.config.layers
-                }
-            )
+            self.heads = nn.ModuleDict({name: self._head(model.backbone.widths[name]) for name in self.config.layers})
         self.teacher_heads = copy.deepcopy(self.heads).requires_grad_(False)
-        self.queues = nn.ModuleDict(
-            {
-                name: Queue(self.config.queue_size, self.config.dim, generator_for(setup.seed, "csg-queue", name))
-                for name in self.config.layers
-            }
-        )
+        self.queues = nn.ModuleDict()
+        for name in self.config.layers:
+            dim = model.backbone.widths[name] if self.config.head == "none" else self.config.dim
+            self.queues[name] = Queue(self.config.queue_size, dim, generator_for(setup.seed, "csg-queue", name))
         self._new_keys: dict[str, Tensor] = {}
 
+    def _head(self, width: int) -> nn.Module:
+        if self.config.head == "none":
+            return nn.Identity()
+        return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, self.config.dim))
+
     def loss(self, model: Network, batch: Batch, output: Output) -> dict[str, Tensor]:
-        """One InfoNCE term a layer, weighted by lambda."""
+        """One InfoNCE term a layer, weighted by lambda, and ASG's divergence where it has a weight."""
         with torch.no_grad():
             student_k = model.backbone(batch.views[1]).stages
             teacher_k = self.teacher(batch.views[1]).stages
@@ -146,6 +109,10 @@ class CSG(Taught):
             nce = info_nce(query_ND, key_ND, queue.keys_KD, temperature=self.config.temperature)
             terms[f"nce_{name}"] = self.config.weight * nce
             self._new_keys[name] = key_ND
+        if self.config.asg_weight:
+            with torch.no_grad():
+                logits = self.teacher(batch.views[0]).imagenet_logits
+            terms["asg_kl"] = self.config.asg_weight * imagenet_kl(logits, output.imagenet_logits)
         return terms
 
     def _pool(self, features: Tensor, attended: Tensor) -> Tensor:

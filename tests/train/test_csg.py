@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from csg_train.engine import _Run
 from csg_train.errors import UserError
-from csg_train.methods.csg import Queue, attention, attention_pool, info_nce
+from csg_train.methods.contrastive import Queue, attention, attention_pool, info_nce
 from csg_train.recipe import Recipe
 from tests.train.test_methods import CPU, recipe_of
 
