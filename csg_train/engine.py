@@ -14,7 +14,7 @@ from typing import Any
 import filelock
 import torch
 import torch.nn.functional as F
-from torch import Tensor, optim
+from torch import Tensor
 
 from csg_train.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
 from csg_train.console import console
@@ -27,6 +27,7 @@ from csg_train.files import write_text
 from csg_train.methods import Method, Setup
 from csg_train.models.backbones import load_weights
 from csg_train.models.network import Network
+from csg_train.optimizer import build_optimizer
 from csg_train.recipe import Recipe, Train, to_yaml
 from csg_train.seeds import seed_for
 
@@ -95,9 +96,10 @@ class _Run:
         self.weights = load_weights(self.network.backbone, recipe.model.backbone, recipe.model.weights)
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.method: Method = recipe.build_method()
-        self.method.prepare(self.network, Setup(seed=recipe.seed, source=self._source_pass))
+        setup = Setup(seed=recipe.seed, source=self._source_pass, steps=recipe.train.steps, weights=self.weights)
+        self.method.prepare(self.network, setup)
         self.method.to(device)
-        self.optimizer = self._build_optimizer()
+        self.optimizer = build_optimizer(self.network, self.method, recipe.train)
         self.step = 0
         self.unlogged: list[dict[str, Tensor | float]] = []
         torch.manual_seed(seed_for(recipe.seed, "torch"))
@@ -178,21 +180,6 @@ class _Run:
         data, train = self.recipe.data, self.recipe.train
         for batch in evaluation_batches(self.images, size=data.size, fit=data.fit, batch_size=train.batch_size):
             yield batch.to(self.device)
-
-    def _build_optimizer(self) -> optim.SGD:
-        train = self.recipe.train
-        backbone = [weight for weight in self.network.backbone.parameters() if weight.requires_grad]
-        heads = [*self.network.head.parameters(), *self.method.parameters()]
-        groups = [
-            {"params": backbone, "base_lr": train.lr_backbone},
-            {"params": [weight for weight in heads if weight.requires_grad], "base_lr": train.lr_head},
-        ]
-        return optim.SGD(
-            [group for group in groups if group["params"]],
-            lr=train.lr_head,
-            momentum=train.momentum,
-            weight_decay=train.weight_decay,
-        )
 
     def _checkpoint(self, log_bytes: int) -> Checkpoint:
         cuda = torch.cuda.get_rng_state_all() if self.device.type == "cuda" else []

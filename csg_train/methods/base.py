@@ -7,7 +7,7 @@ One step of the loop, with the points at which a method acts::
         output = model(batch.views[0])        # the student's logits, stage maps and ImageNet logits
         loss = cross_entropy(output.logits, batch.labels) + sum(method.loss(model, batch, output).values())
         loss.backward()
-        method.before_step(model, optimizer)  # gradients are there: add to them, record them, change learning rates
+        method.before_step(model, optimizer)  # gradients are there: add to them, record them, set a group's lr
         optimizer.step()
         method.after_step(model)              # weights have moved: averages, queues, path integrals
 
@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn, optim
 
 from csg_train.data.batch import Batch
+from csg_train.errors import UserError
 from csg_train.models.network import Network, Output
 
 __all__ = ["Batch", "Method", "MethodInfo", "Setup"]
@@ -45,10 +46,23 @@ class Setup:
     Attributes:
         seed: The run's seed; draw from it by name through `csg_train.seeds`.
         source: Makes a fresh pass over the source pictures, without augmentation, in file order.
+        steps: Optimiser steps of the run.
+        weights: SHA-256 of the starting weights, or ``"none"`` where they are random.
     """
 
     seed: int
     source: Callable[[], Iterator[Batch]]
+    steps: int
+    weights: str
+
+    def require_imagenet(self, field: str) -> None:
+        """Refuse random starting weights; ``field`` names what needs the ImageNet classifier.
+
+        Raises:
+            UserError: The run starts from random weights.
+        """
+        if self.weights == "none":
+            raise UserError(f"{field}: needs the ImageNet classifier; set model.weights to imagenet or a file")
 
 
 class Method(nn.Module):
