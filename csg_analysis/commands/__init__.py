@@ -1,0 +1,1 @@
+"""The commands of ``csg-analyze``, one module each; `csg_analysis.cli` lists them."""

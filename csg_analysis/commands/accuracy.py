@@ -1,0 +1,65 @@
+"""``csg-analyze accuracy``: accuracy of checkpoints, by class and overall."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+import torch
+
+from csg_analysis.commands.options import checkpoints, device_option, json_option, set_option, splits_option
+from csg_analysis.commands.output import print_json, write_csv
+from csg_analysis.commands.subject import measured
+from csg_train.console import console, print_table
+from csg_train.evaluate import accuracy_record
+from csg_train.records import AccuracyRecord, write_record
+
+__all__ = ["accuracy"]
+
+
+@click.command()
+@checkpoints
+@splits_option
+@set_option
+@device_option
+@json_option
+def accuracy(
+    checkpoints: tuple[Path, ...],
+    splits: tuple[str, ...],
+    overrides: tuple[str, ...],
+    device: torch.device,
+    as_json: bool,
+) -> None:
+    """Per-class, mean-per-class and overall accuracy, with a bootstrap interval and the confusion matrix."""
+    records = []
+    for subject, split in measured(checkpoints, splits, overrides, device):
+        images = subject.images(split)
+        record = accuracy_record(subject.checkpoint, subject.network, images, split=split, recipe=subject.recipe)
+        write_record(subject.folder / f"accuracy-{split}.json", record)
+        confusion = [[name, *row] for name, row in zip(record.classes, record.confusion, strict=True)]
+        write_csv(subject.folder / f"confusion-{split}.csv", ["true \\ predicted", *record.classes], confusion)
+        records.append((f"{subject.label} {split}", record))
+    if as_json:
+        print_json([record for _, record in records])
+        return
+    print_table("accuracy in %, last step", ["", *(name for name, _ in records)], _accuracy_rows(records))
+    console.print(f"interval: {records[0][1].interval.kind}; flip averaging {records[0][1].flip}")
+
+
+def _accuracy_rows(records: Sequence[tuple[str, AccuracyRecord]]) -> list[list[str]]:
+    def row(name: str, cell: Callable[[AccuracyRecord], str]) -> list[str]:
+        return [name, *(cell(record) for _, record in records)]
+
+    def one(position: int) -> Callable[[AccuracyRecord], str]:
+        return lambda record: _percent(record.per_class[position])
+
+    return [
+        row("images", lambda record: str(record.data.count)),
+        *(row(name, one(position)) for position, name in enumerate(records[0][1].classes)),
+        row("mean per class", lambda record: _percent(record.mean_per_class)),
+        row("95 % bootstrap", lambda r: f"{_percent(r.interval.low)} - {_percent(r.interval.high)}"),
+        row("overall", lambda record: _percent(record.overall)),
+    ]
+
+
+def _percent(value: float | None) -> str:
+    return "no images" if value is None else f"{100 * value:.1f}"

@@ -1,0 +1,21 @@
+"""The options that several commands share."""
+
+from pathlib import Path
+
+import click
+
+from csg_train.cli import device_option
+from csg_train.data.domains import SPLITS
+
+__all__ = ["checkpoints", "device_option", "json_option", "layer_option", "pool_option", "set_option", "splits_option"]
+
+checkpoints = click.argument("checkpoints", nargs=-1, required=True, type=click.Path(path_type=Path))
+set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a recipe field, e.g. data.target.root."
+)
+splits_option = click.option(
+    "--split", "splits", multiple=True, type=click.Choice(SPLITS), help="May be repeated. [default: source and target]"
+)
+layer_option = click.option("--layer", default="layer4", show_default=True, help="A stage of the backbone.")
+pool_option = click.option("--pool", type=click.Choice(["average", "attention"]), default="average", show_default=True)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the records as JSON instead of a table.")
