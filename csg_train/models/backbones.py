@@ -3,6 +3,11 @@
 A stage is a named, non-negative feature map. ``layer3`` and ``layer4`` are the paper's (torchvision's ResNet outputs,
 after ReLU). An EfficientNet block ends in a linear bottleneck, whose output may be negative, so its stages are the
 nearest activated maps of the same resolution: the last expansion at stride 16, and ``conv_head`` after its ReLU6.
+
+For segmentation a backbone can keep its resolution: beyond ``output_stride`` every stride is traded for dilation. The
+weights are the same, and the dilated map, taken at every second (fourth, ...) position, is the strided one. torchvision
+does so for Bottleneck networks and refuses resnet18 and resnet34; `_dilate` gives the same for the former and holds for
+both, because each convolution is dilated by the strides removed before it, also inside a block.
 """
 
 import urllib.error
@@ -29,7 +34,8 @@ class BackboneSpec:
     """One line of the table of backbones.
 
     Attributes:
-        build: Makes the network with its ImageNet classifier, randomly initialised.
+        build: Makes the network with its ImageNet classifier, randomly initialised; takes the output stride as an
+            optional argument.
         imagenet: Gives the ImageNet state dict and the file's SHA-256.
         stages: Stage name -> (module path whose output is the map, channels), from low to high.
         classifier: Module path of the ImageNet classifier.
@@ -37,7 +43,7 @@ class BackboneSpec:
         std: Likewise.
     """
 
-    build: Callable[[], nn.Module]
+    build: Callable[..., nn.Module]
     imagenet: Callable[[], tuple[StateDict, str]]
     stages: Mapping[str, tuple[str, int]]
     classifier: str
@@ -57,14 +63,18 @@ class Backbone(nn.Module):
     """A network that takes pictures in [0, 1] (or uint8) and gives its named stage maps.
 
     The ImageNet classifier stays in place and is never trained; batches are normalised inside.
+
+    Args:
+        spec: The line of the table to build.
+        output_stride: Pixels to a position of the last stages, 8 or 16, through dilation; None as published (32).
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, spec: BackboneSpec) -> None:
+    def __init__(self, spec: BackboneSpec, *, output_stride: int | None = None) -> None:
         super().__init__()
-        self.net = spec.build()
+        self.net = spec.build() if output_stride is None else spec.build(output_stride)
         self.stage_paths = {name: path for name, (path, _) in spec.stages.items()}
         self.widths = {name: channels for name, (_, channels) in spec.stages.items()}
         self.net.get_submodule(spec.classifier).requires_grad_(False)
@@ -107,6 +117,20 @@ class Backbone(nn.Module):
         return Features(stages, logits)
 
 
+def _dilate(net: nn.Module, output_stride: int) -> nn.Module:
+    """Trade the strides of a torchvision ResNet beyond ``output_stride`` for dilation, in place."""
+    dilation = 1
+    for stride, layer in ((16, "layer3"), (32, "layer4")):
+        for conv in net.get_submodule(layer).modules() if stride > output_stride else ():
+            if not isinstance(conv, nn.Conv2d):
+                continue
+            removed, conv.stride = conv.stride[0], (1, 1)
+            if conv.kernel_size == (3, 3):  # the others are 1x1, the shortcut among them
+                conv.dilation = conv.padding = (dilation, dilation)
+                dilation *= removed
+    return net
+
+
 def _torchvision(name: str, width: int) -> BackboneSpec:
     """A torchvision ResNet; ``width`` is the channel count of layer4."""
 
@@ -123,7 +147,7 @@ def _torchvision(name: str, width: int) -> BackboneSpec:
         return dict(state), sha256_file(cached)
 
     return BackboneSpec(
-        build=lambda: torchvision.models.get_model(name, weights=None),
+        build=lambda output_stride=32: _dilate(torchvision.models.get_model(name, weights=None), output_stride),
         imagenet=imagenet,
         stages={f"layer{i}": (f"layer{i}", width >> (4 - i)) for i in (1, 2, 3, 4)},
         classifier="fc",
@@ -163,7 +187,9 @@ BACKBONES: dict[str, BackboneSpec] = {
     "resnet50": _torchvision("resnet50", 2048),
     "resnet101": _torchvision("resnet101", 2048),
     "tf_efficientnet_lite0": BackboneSpec(
-        build=lambda: timm.create_model("tf_efficientnet_lite0", pretrained=False),
+        build=lambda output_stride=32: timm.create_model(
+            "tf_efficientnet_lite0", pretrained=False, output_stride=output_stride
+        ),
         imagenet=_lite0_imagenet,
         stages={"layer3": ("blocks.5.0.bn1", 672), "layer4": ("bn2", 1280)},
         classifier="classifier",
