@@ -1,0 +1,39 @@
+"""Cross-entropy of every pixel: the segmentation loss of all methods."""
+
+import torch
+from torch import Tensor
+
+from csg_train.errors import UserError
+
+__all__ = ["IGNORE", "pixel_cross_entropy"]
+
+IGNORE = 255
+"""Label of a pixel that counts neither in the loss nor in the evaluation (Cityscapes' train ids)."""
+
+
+def pixel_cross_entropy(logits_NCHW: Tensor, labels_NHW: Tensor) -> Tensor:
+    """Mean of ``-log softmax(logits)[label]`` over the pixels of the batch whose label is not `IGNORE`.
+
+    Written as a gather, because the library's own pixel loss has no deterministic gradient on CUDA.
+
+    Args:
+        logits_NCHW: Of C classes at the labels' resolution.
+        labels_NHW: int64 in 0..C-1, or `IGNORE`.
+
+    Returns:
+        A scalar >= 0, in nats.
+
+    Raises:
+        UserError: Every pixel is ignored, where the mean would be 0 / 0. The labels are at fault then, not the crop:
+            single ignored pictures are fine.
+    """
+    counted_NHW = labels_NHW != IGNORE
+    count = counted_NHW.sum()
+    if not count:
+        raise UserError(
+            f"labels: every pixel of a batch of {len(labels_NHW)} pictures is ignored ({IGNORE}), so there is no loss; "
+            "check that the label pictures hold train ids"
+        )
+    index_N1HW = labels_NHW.masked_fill(~counted_NHW, 0)[:, None]
+    losses_NHW = -logits_NCHW.log_softmax(dim=1).gather(1, index_N1HW)[:, 0]
+    return torch.where(counted_NHW, losses_NHW, 0).sum() / count
