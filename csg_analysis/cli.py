@@ -4,6 +4,7 @@ import click
 
 from csg_analysis.commands.accuracy import accuracy
 from csg_analysis.commands.energy import energy
+from csg_analysis.commands.features import features
 from csg_analysis.commands.gradcam import gradcam
 from csg_train import __version__
 
@@ -16,5 +17,5 @@ def main() -> None:
     """Measure checkpoints: hyperspherical energy, GradCAM, accuracy. Records are written beside each checkpoint."""
 
 
-for _command in (energy, accuracy, gradcam):
+for _command in (energy, accuracy, gradcam, features):
     main.add_command(_command)

@@ -1,46 +1,65 @@
-"""Features of a checkpoint: one vector a picture, from a named layer, pooled by a named rule."""
+"""Features of a checkpoint: one vector a picture, from named layers, pooled by a named rule."""
 
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from csg_train.data.images import ImageSet
 from csg_train.data.loader import evaluation_batches
 from csg_train.methods.contrastive import attention, attention_pool
+from csg_train.models.backbones import Backbone
 from csg_train.models.network import Network
 from csg_train.recipe import Recipe
 
-__all__ = ["Pool", "extract"]
+__all__ = ["Pool", "extract", "pooled_batches"]
 
 Pool = Literal["average", "attention"]
 
 
-@torch.no_grad()
-def extract(
-    network: Network, images: ImageSet, recipe: Recipe, *, layer: str = "layer4", pool: Pool = "average"
-) -> np.ndarray:
-    """Pooled features of every picture, in the order of ``images.files``.
+def _pooled(stage_NCHW: Tensor, pool: Pool) -> Tensor:
+    if pool == "average":
+        return stage_NCHW.mean(dim=(2, 3)).float()
+    return attention_pool(stage_NCHW, attention(stage_NCHW)).float()
+
+
+def pooled_batches(
+    backbone: Backbone, images: ImageSet, recipe: Recipe, *, layers: Sequence[str], pool: Pool = "average"
+) -> Iterator[dict[str, np.ndarray]]:
+    """Pooled features of every picture, batch by batch in the order of ``images.files``; one forward pass a batch.
 
     Args:
-        network: In evaluation mode; its own normalisation is applied inside.
+        backbone: In evaluation mode; its own normalisation is applied inside.
         images: The pictures; shown centrally, without augmentation.
         recipe: Says size, fit and batch size.
-        layer: A stage of the backbone.
+        layers: Stages of the backbone.
         pool: ``average`` (GAP, what the task head sees) or ``attention`` (CSG's A-pool).
 
-    Returns:
-        ``(N, C)`` float32, not normalised.
+    Yields:
+        For each layer ``(B, C)`` float32, not normalised.
 
     Raises:
         UserError: The backbone has no such layer, or a picture cannot be read.
     """
-    network.backbone.require_stages([layer], "--layer")
-    device = next(network.parameters()).device
-    rows = []
+    backbone.require_stages(layers, "--layer")
+    device = next(backbone.parameters()).device
     data = recipe.data
     for batch in evaluation_batches(images, size=data.size, fit=data.fit, batch_size=recipe.train.batch_size):
-        stage = network.backbone(batch.views[0].to(device)).stages[layer]
-        pooled = stage.mean(dim=(2, 3)) if pool == "average" else attention_pool(stage, attention(stage))
-        rows.append(pooled.float().cpu())
-    return torch.cat(rows).numpy()
+        with torch.no_grad():
+            stages = backbone(batch.views[0].to(device)).stages
+            rows = {layer: _pooled(stages[layer], pool).cpu().numpy() for layer in layers}
+        yield rows
+
+
+def extract(
+    network: Network, images: ImageSet, recipe: Recipe, *, layer: str = "layer4", pool: Pool = "average"
+) -> np.ndarray:
+    """Pooled features of one layer in memory, see `pooled_batches`.
+
+    Returns:
+        ``(N, C)`` float32, not normalised.
+    """
+    batches = pooled_batches(network.backbone, images, recipe, layers=[layer], pool=pool)
+    return np.concatenate([batch[layer] for batch in batches])

@@ -1,14 +1,15 @@
 """``csg-analyze energy``: hyperspherical energy of checkpoints."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
+from click.core import ParameterSource
 
 from csg_analysis.commands.options import (
-    checkpoints,
     device_option,
     json_option,
     layer_option,
@@ -18,16 +19,25 @@ from csg_analysis.commands.options import (
 )
 from csg_analysis.commands.output import print_json, write_csv
 from csg_analysis.commands.subject import Subject, measured
-from csg_analysis.energy import hyperspherical_energy
+from csg_analysis.energy import Energy, hyperspherical_energy
+from csg_analysis.feature_files import open_features
 from csg_analysis.features import extract
 from csg_train.console import console, print_table
-from csg_train.records import EnergyRecord, Interval, RunInfo, write_record
+from csg_train.errors import UserError
+from csg_train.records import DataInfo, EnergyRecord, Interval, RunInfo, write_record
 
 __all__ = ["energy"]
 
 
 @click.command()
-@checkpoints
+@click.argument("checkpoints", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--features",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A file of csg-analyze features, instead of checkpoints; it is memory-mapped. May be repeated.",
+)
 @splits_option
 @layer_option
 @pool_option
@@ -41,8 +51,11 @@ __all__ = ["energy"]
 @set_option
 @device_option
 @json_option
+@click.pass_context
 def energy(
+    context: click.Context,
     checkpoints: tuple[Path, ...],
+    files: tuple[Path, ...],
     splits: tuple[str, ...],
     layer: str,
     pool: Any,
@@ -52,20 +65,53 @@ def energy(
     as_json: bool,
 ) -> None:
     """Hyperspherical energy E_0, E_1, E_2 of each checkpoint's features (lower = more diverse)."""
-    records = []
-    for subject, split in measured(checkpoints, splits, overrides, device):
-        record = _energy_record(subject, split, layer=layer, pool=pool, coincident=coincident)
-        write_record(subject.folder / f"energy-{split}.json", record)
-        rows = [[s, record.paper[s], record.mhe[s], record.coincident, record.data.count] for s in record.mhe]
-        write_csv(subject.folder / f"energy-{split}.csv", ["s", "paper", "mhe", "coincident", "images"], rows)
-        records.append((subject, record))
+    if bool(checkpoints) == bool(files):
+        raise UserError("energy: give checkpoints, or --features FILE.npy, and not both")
+    if files:
+        _refuse_options(context)
+        records = [_of_file(path, coincident=coincident, device=device) for path in files]
+    else:
+        records = []
+        for subject, split in measured(checkpoints, splits, overrides, device):
+            record = _of_subject(subject, split, layer=layer, pool=pool, coincident=coincident)
+            write_record(subject.folder / f"energy-{split}.json", record)
+            rows = [[s, record.paper[s], record.mhe[s], record.coincident, record.data.count] for s in record.mhe]
+            write_csv(subject.folder / f"energy-{split}.csv", ["s", "paper", "mhe", "coincident", "images"], rows)
+            records.append((subject.label, record))
     if as_json:
         print_json([record for _, record in records])
         return
+    _print_energies(records)
+
+
+def _refuse_options(context: click.Context) -> None:
+    """A feature file says these itself; an option that would be ignored is an error."""
+    for name, option in {"splits": "--split", "layer": "--layer", "pool": "--pool", "overrides": "--set"}.items():
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise UserError(f"{option}: the feature file fixes it; leave it out, or extract other features")
+
+
+def _of_file(path: Path, *, coincident: Any, device: torch.device) -> tuple[str, EnergyRecord]:
+    rows_ND, own = open_features(path)
+    result = hyperspherical_energy(rows_ND, s=(0, 1, 2), coincident=coincident, device=device)
+    record = _record(result, own.run, own.data, layer=own.layer, pool=own.pool)
+    write_record(path.with_suffix(".energy.json"), record)
+    return path.stem, record
+
+
+def _of_subject(subject: Subject, split: str, *, layer: str, pool: Any, coincident: Any) -> EnergyRecord:
+    images = subject.images(split)
+    features_ND = extract(subject.network, images, subject.recipe, layer=layer, pool=pool)
+    result = hyperspherical_energy(features_ND, s=(0, 1, 2), coincident=coincident)
+    run = RunInfo.of(subject.checkpoint)
+    return _record(result, run, subject.data_info(images, split), layer=layer, pool=pool)
+
+
+def _print_energies(records: Sequence[tuple[str, EnergyRecord]]) -> None:
     columns = ["checkpoint", "split", "images", "coincident", "E_0 paper", "E_0 mhe", "+-", "E_1", "E_2"]
     table = [
         [
-            subject.label,
+            label,
             record.data.split,
             str(record.data.count),
             str(record.coincident),
@@ -75,10 +121,10 @@ def energy(
             _energy_text(record.mhe["1"]),
             _energy_text(record.mhe["2"]),
         ]
-        for subject, record in records
+        for label, record in records
     ]
-    first = records[0][1]
-    print_table(f"energy, mean over pairs, {first.pool} pool of {first.layer}, d = {first.dim}", columns, table)
+    spaces = dict.fromkeys(f"{record.pool} pool of {record.layer}, d = {record.dim}" for _, record in records)
+    print_table(f"energy, mean over pairs, {'; '.join(spaces)}", columns, table)
     console.print("+-: half the 95 % jackknife interval over pictures of E_0 mhe; E_1, E_2 agree in both conventions")
 
 
@@ -94,13 +140,10 @@ def _half(interval: Interval | None) -> str:
     return "none" if interval is None else f"{(interval.high - interval.low) / 2:.4f}"
 
 
-def _energy_record(subject: Subject, split: str, *, layer: str, pool: Any, coincident: Any) -> EnergyRecord:
-    images = subject.images(split)
-    features = extract(subject.network, images, subject.recipe, layer=layer, pool=pool)
-    result = hyperspherical_energy(features, s=(0, 1, 2), coincident=coincident)
+def _record(result: Energy, run: RunInfo, data: DataInfo, *, layer: str, pool: str) -> EnergyRecord:
     return EnergyRecord(
-        run=RunInfo.of(subject.checkpoint),
-        data=subject.data_info(images, split),
+        run=run,
+        data=data,
         layer=layer,
         pool=pool,
         dim=result.d,

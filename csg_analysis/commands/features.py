@@ -1,0 +1,80 @@
+"""``csg-analyze features``: pooled features of checkpoints as files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from csg_analysis.commands.options import checkpoints, device_option, pool_option, set_option
+from csg_analysis.commands.subject import Subject
+from csg_analysis.feature_files import Definitions, FeatureFile, complete_folder, write_rows
+from csg_analysis.features import pooled_batches
+from csg_train.console import console
+from csg_train.data.domains import SPLITS
+from csg_train.errors import UserError
+from csg_train.records import RunInfo
+
+__all__ = ["features"]
+
+
+@click.command()
+@checkpoints
+@click.option("--layer", "layers", multiple=True, default=("layer4",), help="May be repeated. [default: layer4]")
+@pool_option
+@click.option("--split", type=click.Choice(SPLITS), default="target", show_default=True)
+@click.option("--half", is_flag=True, help="Keep float16: half the space, numbers rounded to 11 bits and labelled so.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A new folder.")
+@set_option
+@device_option
+def features(
+    checkpoints: tuple[Path, ...],
+    layers: tuple[str, ...],
+    pool: Any,
+    split: str,
+    half: bool,
+    out: Path,
+    overrides: tuple[str, ...],
+    device: torch.device,
+) -> None:
+    """Pooled features of every picture of a split as memory-mappable .npy files, with index and definition."""
+    layers = tuple(dict.fromkeys(layers))
+    names = _names(checkpoints)
+    dtype: Any = "float16" if half else "float32"
+    files = {}
+    with complete_folder(out) as folder:
+        for name, path in zip(names, checkpoints, strict=True):
+            subject = Subject.open(path, overrides, device)
+            images = subject.images(split)
+            backbone = subject.network.backbone
+            batches = pooled_batches(backbone, images, subject.recipe, layers=layers, pool=pool)
+            backbone.require_stages(layers, "--layer")
+            widths = {layer: backbone.widths[layer] for layer in layers}
+            digest = write_rows(folder, name, images, widths, batches, dtype=dtype)
+            for layer in layers:
+                files[f"{name}-{layer}.npy"] = FeatureFile(
+                    run=RunInfo.of(subject.checkpoint),
+                    data=subject.data_info(images, split),
+                    layer=layer,
+                    pool=pool,
+                    dtype=dtype,
+                    count=len(images),
+                    dim=widths[layer],
+                    index=f"{name}.csv",
+                    index_sha256=digest,
+                )
+        Definitions(files=files).write(folder)
+    for name, file in files.items():
+        console.print(f"{out / name}: {file.count} x {file.dim} {file.dtype}, {pool} pool", highlight=False)
+
+
+def _names(checkpoints: Sequence[Path]) -> list[str]:
+    """The folder of each checkpoint, and its own name unless that is ``ckpt.pt``; the start of its files' names."""
+    names = []
+    for path in checkpoints:
+        folder = path.resolve().parent.name or "run"
+        names.append(folder if path.stem == "ckpt" else f"{folder}-{path.stem}")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"two checkpoints would both write {twice[0]}-LAYER.npy; give them one by one, each its --out")
+    return names
