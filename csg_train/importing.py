@@ -4,7 +4,7 @@ A file is read with ``weights_only=True`` and nothing else. Every tensor of it i
 reason; every tensor of the network comes from it, or is filled with zeros under a name. Anything else is an error.
 
 The official files lie on a drive without version or hash and were not at hand: their layout is written down from the
-released code. The epoch in them was chosen on the target domain, so what is made of them says ``oracle`` selection.
+released code. Their epoch was chosen on the target domain, which the checkpoint made of them says (``selection``).
 """
 
 import importlib.metadata
@@ -260,6 +260,7 @@ def _checkpoint(state: StateDict, kind: str, recipe: Recipe, digest: str, epoch:
             "csg-toolkit": importlib.metadata.version("csg-toolkit"),
             "imported from": f"official {kind} checkpoint, SHA-256 {digest}",
         },
+        selection="oracle",
     )
 
 

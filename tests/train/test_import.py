@@ -128,7 +128,7 @@ def test_what_a_csg_checkpoint_says_of_itself(tmp_path):
     assert (checkpoint.step, checkpoint.weights, checkpoint.classes) == (11 * 4762, digest, list(VISDA_CLASSES))
     assert checkpoint.recipe["method"]["name"] == "csg"
     assert checkpoint.versions["imported from"] == f"official csg checkpoint, SHA-256 {digest}"
-    assert (checkpoint.method, checkpoint.optimizer) == ({}, {})
+    assert (checkpoint.method, checkpoint.optimizer, checkpoint.selection) == ({}, {}, "oracle")
     assert not checkpoint.model["backbone.net.fc.weight"].any()
 
 
@@ -313,13 +313,18 @@ def test_an_imported_checkpoint_is_measured(visda, tmp_path):
 
 
 def test_training_does_not_continue_from_an_import(visda, tmp_path):
-    out, _ = imported(official_asg(network()), "asg", tmp_path)
-    roots = (f"data.source.root={visda}", f"data.target.root={visda}", "model.weights=none")
+    """With the very recipe of the import, and starting weights of its own."""
+    weights, out = tmp_path / "imagenet.pt", tmp_path / "run" / "ckpt.pt"
+    torch.save(network().backbone.net.state_dict(), weights)
+    torch.save(official_asg(network()), tmp_path / "official.pth")
+    roots = (f"data.source.root={visda}", f"data.target.root={visda}", f"model.weights={weights}")
     recipe = load_recipe("visda17-resnet101-asg", (*RESNET18, *roots, "train.workers=0"))
+    import_file(tmp_path / "official.pth", "asg", recipe, out)
     before = out.read_bytes()
     with pytest.raises(UserError, match=r"ckpt\.pt: "):
         train(recipe, out.parent, device=torch.device("cpu"), resume=True, overwrite=False, report=print)
     assert out.read_bytes() == before
+    assert not (out.parent / "log.jsonl").exists()
 
 
 def test_the_command_prints_the_lines_and_fails_with_one(tmp_path):
