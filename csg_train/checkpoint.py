@@ -10,7 +10,7 @@ from torch import Tensor
 from csg_train.errors import UserError
 from csg_train.files import atomic_write, sha256_file
 from csg_train.models.network import Network
-from csg_train.recipe import Recipe, parse_recipe
+from csg_train.recipe import Recipe, Rule, parse_recipe
 
 __all__ = ["FORMAT", "Checkpoint", "load_checkpoint", "save_checkpoint"]
 
@@ -33,6 +33,9 @@ class Checkpoint:
         rng: State of torch's global generator (and of each CUDA device).
         log_bytes: Length of ``log.jsonl`` when this was written.
         versions: Of Python packages, for the record.
+        selection: Rule that chose this step; ``ckpt.pt`` is always ``last``.
+        best_score: Highest accuracy, of 0 to 1, that the recipe's rule measured up to this step: in ``best.pt`` the one
+            it was chosen by. None before the first measurement and with the rule ``last``.
         sha256: Of the file; empty before it is written.
         path: Where it was read from.
     """
@@ -48,6 +51,8 @@ class Checkpoint:
     rng: list[Tensor]
     log_bytes: int
     versions: dict[str, str]
+    selection: Rule = "last"
+    best_score: float | None = None
     sha256: str = ""
     path: Path = Path()
 
@@ -66,6 +71,8 @@ class Checkpoint:
 
 
 _FILE_FIELDS = tuple(name for name in Checkpoint.__dataclass_fields__ if name not in ("sha256", "path"))
+_LATER_FIELDS = ("selection", "best_score")
+"""Files of the first version lack these and take the defaults."""
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -94,9 +101,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise UserError(f"{path}: not a checkpoint of csg-train (format {found!r}, expected {FORMAT!r})")
-    if missing := [name for name in _FILE_FIELDS if name not in content]:
+    if missing := [name for name in _FILE_FIELDS if name not in content and name not in _LATER_FIELDS]:
         raise UserError(f"{path}: incomplete checkpoint, without {', '.join(missing)}")
-    fields = {name: content[name] for name in _FILE_FIELDS}
+    fields = {name: content[name] for name in _FILE_FIELDS if name in content}
     return Checkpoint(**fields, sha256=sha256_file(path), path=path)
 
 

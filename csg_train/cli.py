@@ -18,6 +18,7 @@ from csg_train.evaluate import accuracy_record
 from csg_train.methods import METHODS
 from csg_train.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 from csg_train.records import write_record
+from csg_train.selection import rule_title
 from csg_train.sweep import load_sweep, shard
 
 __all__ = ["device_option", "main"]
@@ -160,4 +161,4 @@ def _evaluate(path: Path, recipe: Recipe, device: torch.device) -> None:
             [split, str(len(images)), f"{100 * record.mean_per_class:.1f}", interval, f"{100 * record.overall:.1f}"]
         )
     columns = ["split", "images", "mean per class %", "95 % bootstrap", "overall %"]
-    print_table(f"accuracy of the last step ({checkpoint.step}), {path}", columns, rows)
+    print_table(f"accuracy of {rule_title(checkpoint)}, {path}", columns, rows)

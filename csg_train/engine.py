@@ -28,13 +28,14 @@ from csg_train.methods import Method, Setup
 from csg_train.models.backbones import load_weights
 from csg_train.models.network import Network
 from csg_train.optimizer import build_optimizer
-from csg_train.recipe import Recipe, Train, to_yaml
+from csg_train.recipe import Recipe, Rule, Train, to_yaml
 from csg_train.seeds import seed_for
+from csg_train.selection import SELECTED_ON, chosen_file, is_due, selection_images, selection_score
 
 __all__ = ["learning_rate_factor", "train"]
 
 Report = Callable[[int, dict[str, float]], None]
-_OUTPUTS = ("ckpt.pt", "log.jsonl", "recipe.yaml", "accuracy-*", "confusion-*", "energy-*", "attention.*")
+_OUTPUTS = ("ckpt.pt", "best.pt", "log.jsonl", "recipe.yaml", "accuracy-*", "confusion-*", "energy-*", "attention.*")
 
 
 def learning_rate_factor(step: int, train: Train) -> float:
@@ -48,14 +49,14 @@ def train(recipe: Recipe, out: Path, *, device: torch.device, resume: bool, over
 
     Args:
         recipe: The resolved recipe.
-        out: The run's folder: ``recipe.yaml``, ``log.jsonl``, ``ckpt.pt``.
+        out: The run's folder: ``recipe.yaml``, ``log.jsonl``, ``ckpt.pt``, and ``best.pt`` where a rule selects.
         device: Where to compute.
         resume: Continue from ``ckpt.pt`` if it is there; the result equals an uninterrupted run bit for bit.
         overwrite: Start again, whatever the folder holds.
         report: Called with the step and its logged values every ``train.log_every`` steps.
 
     Returns:
-        Path of the final checkpoint.
+        Path of the checkpoint that the recipe's selection rule chooses: the last step's, or ``best.pt``.
 
     Raises:
         UserError: Bad data or folder, another run in the folder, or a loss that is not finite.
@@ -93,6 +94,8 @@ class _Run:
         self.network = Network(
             recipe.model.backbone, classes=len(self.images.classes), hidden=recipe.model.hidden, seed=recipe.seed
         )
+        self.selected_on = selection_images(recipe, self.images.classes)
+        self.best_score: float | None = None
         self.weights = load_weights(self.network.backbone, recipe.model.backbone, recipe.model.weights)
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.method: Method = recipe.build_method()
@@ -108,22 +111,27 @@ class _Run:
         path = self.out / "ckpt.pt"
         log_bytes = self._restore(path) if resume and path.exists() else 0
         steps = self.recipe.train.steps
+        chosen = chosen_file(self.recipe, self.out)
         if self.step == steps:
-            return path
+            return chosen
         write_text(self.out / "recipe.yaml", to_yaml(self.recipe))
         with _Log(self.out / "log.jsonl", log_bytes) as log, _Interrupts() as interrupts:
             for batch in self._batches():
                 self._train_step(batch.to(self.device))
-                saving = self.step == steps or self.step % self.recipe.train.save_every == 0 or interrupts.received
+                best = self._is_best()
+                due = self.step == steps or self.step % self.recipe.train.save_every == 0
+                saving = due or best or interrupts.received
                 if saving or self.step % self.recipe.train.log_every == 0:
                     report(self.step, self._flush(log))
                 if saving:
                     log.sync()
-                    save_checkpoint(path, self._checkpoint(log.bytes))
+                    if best:  # before ckpt.pt, which must not promise a best.pt that is not there
+                        save_checkpoint(chosen, self._checkpoint(log.bytes, self.recipe.evaluate.select))
+                    save_checkpoint(path, self._checkpoint(log.bytes, "last"))
                 if interrupts.received and self.step < steps:
                     console.print(f"interrupted and saved at step {self.step}; continue with --resume")
                     raise SystemExit(128 + interrupts.received)
-        return path
+        return chosen
 
     def _train_step(self, batch: Batch) -> None:
         factor = learning_rate_factor(self.step, self.recipe.train)
@@ -142,6 +150,16 @@ class _Run:
         self.step += 1
         values = {"loss": loss} | terms
         self.unlogged.append({"lr_factor": factor} | {name: value.detach() for name, value in values.items()})
+
+    def _is_best(self) -> bool:
+        """Measure for the selection rule where it is due; whether no step before was as accurate."""
+        if self.selected_on is None or not is_due(self.step, self.recipe):
+            return False
+        score = selection_score(self.network, self.selected_on, self.recipe)
+        self.unlogged[-1][f"accuracy_{SELECTED_ON[self.recipe.evaluate.select]}"] = score
+        best = self.best_score is None or score > self.best_score
+        self.best_score = score if best else self.best_score
+        return best
 
     def _flush(self, log: "_Log") -> dict[str, float]:
         """Write the steps since the last call to the log; one device synchronisation for all of them."""
@@ -181,13 +199,17 @@ class _Run:
         for batch in evaluation_batches(self.images, size=data.size, fit=data.fit, batch_size=train.batch_size):
             yield batch.to(self.device)
 
-    def _checkpoint(self, log_bytes: int) -> Checkpoint:
+    def _data(self) -> dict[str, Any]:
+        data = {"name": self.images.name, "identity": self.images.identity, "count": len(self.images)}
+        return data if self.selected_on is None else data | {"selection_identity": self.selected_on.identity}
+
+    def _checkpoint(self, log_bytes: int, selection: Rule) -> Checkpoint:
         cuda = torch.cuda.get_rng_state_all() if self.device.type == "cuda" else []
         return Checkpoint(
             recipe=self.recipe.as_dict(),
             step=self.step,
             classes=list(self.images.classes),
-            data={"name": self.images.name, "identity": self.images.identity, "count": len(self.images)},
+            data=self._data(),
             weights=self.weights,
             model=self.network.state_dict(),
             method=self.method.state_dict(),
@@ -195,27 +217,35 @@ class _Run:
             rng=[torch.get_rng_state(), *cuda],
             log_bytes=log_bytes,
             versions=_versions(),
+            selection=selection,
+            best_score=self.best_score,
         )
 
     def _restore(self, path: Path) -> int:
         """Continue from a checkpoint; anything that does not fit is an error."""
         saved = load_checkpoint(path)
-        now = {"recipe": self.recipe.as_dict(), "classes": list(self.images.classes), "weights": self.weights}
+        then = {"recipe": saved.resolved_recipe(), "classes": saved.classes, "weights": saved.weights}
+        now = {"recipe": self.recipe, "classes": list(self.images.classes), "weights": self.weights}
         for name, value in now.items():
-            if getattr(saved, name) != value:
+            if then[name] != value:
                 raise UserError(f"{path}: its {name} differs from this run's; use the same recipe, or --overwrite")
-        if saved.data["identity"] != self.images.identity:
-            raise UserError(f"{path}: the source pictures changed since; restore them, or use --overwrite")
+        if saved.data != self._data():
+            raise UserError(
+                f"{path}: the source pictures, or those selected on, changed since; restore them, or use --overwrite"
+            )
+        if saved.best_score is not None and not (best := chosen_file(self.recipe, self.out)).exists():
+            raise UserError(f"{best}: missing, and {path.name} counts on it; restore it, or use --overwrite")
         load_state(self.network, saved.model, path)
         load_state(self.method, saved.method, path)
         try:
-            self.optimizer.load_state_dict(saved.optimizer)
+            if saved.step < self.recipe.train.steps:  # a finished run needs none, whatever version wrote it
+                self.optimizer.load_state_dict(saved.optimizer)
         except (ValueError, KeyError) as error:
             raise UserError(f"{path}: optimiser state does not fit ({error}); use --overwrite") from error
         torch.set_rng_state(saved.rng[0])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state_all(saved.rng[1:])
-        self.step = saved.step
+        self.step, self.best_score = saved.step, saved.best_score
         return saved.log_bytes
 
 

@@ -16,7 +16,14 @@ from csg_train.recipe import Recipe
 from csg_train.records import AccuracyRecord, DataInfo, Interval, RunInfo
 from csg_train.seeds import seed_for
 
-__all__ = ["accuracy_record", "bootstrap_mean_per_class", "confusion_matrix", "mean_per_class", "predict"]
+__all__ = [
+    "accuracy_record",
+    "bootstrap_mean_per_class",
+    "confusion_matrix",
+    "confusion_of",
+    "mean_per_class",
+    "predict",
+]
 
 
 @dataclass(frozen=True)
@@ -89,17 +96,21 @@ def bootstrap_mean_per_class(
     return Interval(low=float(low), high=float(high), level=level, kind=kind)
 
 
+def confusion_of(network: Network, images: ImageSet, recipe: Recipe) -> np.ndarray:
+    """Confusion counts ``(C, C)`` of a network in evaluation mode, pictures and flip as the recipe says."""
+    batches = evaluation_batches(images, size=recipe.data.size, fit=recipe.data.fit, batch_size=recipe.train.batch_size)
+    return confusion_matrix(predict(network, batches, flip=recipe.evaluate.flip), len(images.classes))
+
+
 def accuracy_record(
     checkpoint: Checkpoint, network: Network, images: ImageSet, *, split: str, recipe: Recipe
 ) -> AccuracyRecord:
     """Measure one checkpoint on one split, as its recipe says."""
-    data, batch = recipe.data, recipe.train.batch_size
-    batches = evaluation_batches(images, size=data.size, fit=data.fit, batch_size=batch)
-    confusion = confusion_matrix(predict(network, batches, flip=recipe.evaluate.flip), len(images.classes))
+    confusion = confusion_of(network, images, recipe)
     each = per_class_accuracy(confusion)
     return AccuracyRecord(
         run=RunInfo.of(checkpoint),
-        data=DataInfo.of(images, split=split, size=data.size, fit=data.fit),
+        data=DataInfo.of(images, split=split, size=recipe.data.size, fit=recipe.data.fit),
         classes=list(images.classes),
         confusion=confusion.tolist(),
         flip=recipe.evaluate.flip,

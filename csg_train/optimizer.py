@@ -1,9 +1,11 @@
-"""The optimiser: stochastic gradient descent over named parameter groups, one for each part of the backbone."""
+"""The optimiser: SGD of either kind over named parameter groups, one for each part of the backbone."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from torch import nn, optim
 
+from csg_train.caffe_sgd import CaffeSGD
 from csg_train.models.network import Network
 
 if TYPE_CHECKING:
@@ -32,4 +34,5 @@ def build_optimizer(network: Network, method: nn.Module, train: "Train") -> opti
         for name, weights in layer_groups(network).items()
     ]
     groups.append({"name": "head", "params": heads, "base_lr": train.lr_head})
-    return optim.SGD(groups, lr=train.lr_head, momentum=train.momentum, weight_decay=train.weight_decay)
+    kind: Callable[..., optim.Optimizer] = {"torch": optim.SGD, "caffe": CaffeSGD}[train.sgd]
+    return kind(groups, lr=train.lr_head, momentum=train.momentum, weight_decay=train.weight_decay)

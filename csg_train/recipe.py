@@ -5,16 +5,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 
 from csg_train.errors import UserError
 from csg_train.methods import METHODS, Method
 from csg_train.models.backbones import BACKBONES
 
-__all__ = ["DEFAULT_RECIPE", "RECIPES", "Domain", "Recipe", "load_recipe", "parse_recipe", "to_yaml"]
+__all__ = ["DEFAULT_RECIPE", "RECIPES", "Domain", "Recipe", "Rule", "load_recipe", "parse_recipe", "to_yaml"]
 
 RECIPES = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = "emoji-photos"
+Rule = Literal["last", "source-val", "oracle"]
+"""Selection rules (`csg_train.selection`)."""
 
 
 class _Section(BaseModel):
@@ -53,13 +55,24 @@ class DemoDomain(_Section):
     domains: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
+class HoldoutDomain(_Section):
+    """A share of every class of the source, chosen by file name and then kept out of training; validation only."""
+
+    dataset: Literal["holdout"]
+    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+
 Domain = Annotated[FolderDomain | ManifestDomain | VisdaDomain | DemoDomain, Field(discriminator="dataset")]
+Validation = Annotated[
+    FolderDomain | ManifestDomain | VisdaDomain | DemoDomain | HoldoutDomain, Field(discriminator="dataset")
+]
 _DOMAINS: dict[str, type[_Section]] = {
     "folder": FolderDomain,
     "manifest": ManifestDomain,
     "visda17": VisdaDomain,
     "emoji-photos": DemoDomain,
     "digits": DemoDomain,
+    "holdout": HoldoutDomain,
 }
 
 
@@ -68,10 +81,11 @@ class Data(_Section):
 
     source: Domain
     """Synthetic pictures with labels: the only ones that training sees."""
-    validation: Domain | None = None
-    """Synthetic pictures held out (other styles or renderers): the only ones that strengths may be chosen on."""
+    validation: Validation | None = None
+    """Synthetic pictures held out (other styles or renderers, or ``{dataset: holdout, fraction: 0.1}`` of the source):
+    the only ones that strengths may be chosen on."""
     target: Domain
-    """Real pictures: measured, never trained on and never selected on."""
+    """Real pictures: measured, never trained on, and selected on by ``evaluate.select: oracle`` alone."""
     size: Annotated[int, Field(ge=16, le=1024)] = 224
     """Side of the square input in pixels."""
     fit: Literal["crop", "pad"] = "crop"
@@ -112,6 +126,9 @@ class Train(_Section):
     lr_head: Annotated[float, Field(gt=0)] = 1e-4
     """Learning rate of the task head and of a method's own heads."""
     lr_backbone: Annotated[float, Field(ge=0)] = 1e-5
+    sgd: Literal["torch", "caffe"] = "torch"
+    """Momentum buffer: ``torch`` applies the rate to the whole of it, ``caffe`` (the official code) to each gradient
+    as it enters. Both are equal at a constant rate."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     warmup: Annotated[int, Field(ge=0)] = 100
@@ -125,10 +142,15 @@ class Train(_Section):
 
 
 class Evaluate(_Section):
-    """How predictions are made."""
+    """How predictions are made, and on which step."""
 
     flip: bool = True
     """Mean of the sigmoid of the logits over the picture and its mirror image (the paper)."""
+    select: Rule = "last"
+    """The step that is measured: the ``last``; the most accurate on ``data.validation`` (``source-val``); or the most
+    accurate on the target (``oracle``: what the published numbers do, never fit for a comparison with other rules)."""
+    select_every: Annotated[int, Field(ge=1)] = 500
+    """Steps between the measurements of the two other rules; the last step is always measured."""
 
 
 class Recipe(_Section):
@@ -142,6 +164,17 @@ class Recipe(_Section):
     """``name`` and the fields of that method's configuration (``csg-train methods``)."""
     train: Train
     evaluate: Evaluate = Evaluate()
+
+    @field_validator("evaluate")
+    @classmethod
+    def _has_validation(cls, value: Evaluate, info: ValidationInfo) -> Evaluate:
+        data = info.data.get("data")
+        if value.select == "source-val" and data is not None and data.validation is None:
+            raise ValueError(
+                "source-val selects on data.validation, which this recipe lacks; add it, for instance "
+                "{dataset: holdout, fraction: 0.1}"
+            )
+        return value
 
     @field_validator("method")
     @classmethod

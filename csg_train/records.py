@@ -9,6 +9,7 @@ from csg_train.checkpoint import Checkpoint
 from csg_train.data.images import ImageSet
 from csg_train.errors import UserError
 from csg_train.files import write_json
+from csg_train.recipe import Rule
 
 __all__ = [
     "AccuracyRecord",
@@ -49,8 +50,9 @@ class RunInfo(_Plain):
     source: str
     source_identity: str
     step: int
-    selection: Literal["last"] = "last"
-    """The checkpoint is the last step's; nothing was chosen on any domain."""
+    selection: Rule = "last"
+    """Rule that chose the step: ``last`` (nothing was chosen on any domain), ``source-val`` (the most accurate on
+    held-out synthetic pictures) or ``oracle`` (the most accurate on the target itself)."""
     checkpoint_sha256: str
     versions: dict[str, str]
 
@@ -68,6 +70,7 @@ class RunInfo(_Plain):
             source=checkpoint.data["name"],
             source_identity=checkpoint.data["identity"],
             step=checkpoint.step,
+            selection=checkpoint.selection,
             checkpoint_sha256=checkpoint.sha256,
             versions=checkpoint.versions,
         )

@@ -26,7 +26,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from csg_train.errors import UserError
-from csg_train.recipe import Recipe, load_recipe, to_yaml
+from csg_train.recipe import Recipe, load_recipe
 
 __all__ = ["Planned", "load_sweep", "shard"]
 
@@ -55,7 +55,7 @@ class Planned:
         """
         folder = out / self.name
         saved = folder / "recipe.yaml"
-        if saved.exists() and saved.read_text(encoding="utf-8") != to_yaml(self.recipe):
+        if saved.exists() and load_recipe(str(saved)) != self.recipe:
             raise UserError(f"{folder}: holds a run of another recipe; remove the folder or choose another --out")
         return saved.exists() and (folder / "accuracy-target.json").exists()
 

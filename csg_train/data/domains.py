@@ -1,6 +1,7 @@
 """From a recipe's domain to its `ImageSet`."""
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from csg_train.errors import UserError
 if TYPE_CHECKING:
     from csg_train.recipe import Data, Domain
 
-__all__ = ["load_domain", "load_split"]
+__all__ = ["hold_out", "load_domain", "load_split"]
 
 SPLITS = ("source", "validation", "target")
 
@@ -54,9 +55,50 @@ def merge(parts: Sequence[ImageSet]) -> ImageSet:
     )
 
 
+def hold_out(images: ImageSet, fraction: float) -> tuple[ImageSet, ImageSet]:
+    """Split a set in two: what is left, and the share of every class that is held out.
+
+    The files of a class with the smallest hashes of their names are held out, so neither the order of the list nor a
+    seed matters, and a picture more or less moves few others. Renders of one object may fall on both sides.
+
+    Args:
+        images: The whole set.
+        fraction: Share of each class's files, of 0 to 1; at least one file goes to either side.
+
+    Raises:
+        UserError: A class has fewer than two files.
+    """
+    held: set[tuple[int, str]] = set()
+    for label, name in enumerate(images.classes):
+        own = {file for file, other in zip(images.files, images.labels, strict=True) if other == label}
+        if len(own) < 2:
+            raise UserError(
+                f"{images.root}: class {name} has {len(own)} picture(s), and holding some out takes two; add pictures "
+                "or choose another data.validation"
+            )
+        ordered = sorted(own, key=lambda file: hashlib.sha256(file.encode()).digest())
+        held |= {(label, file) for file in ordered[: min(max(round(fraction * len(own)), 1), len(own) - 1)]}
+    sides = [(label, file) in held for label, file in zip(images.labels, images.files, strict=True)]
+    return _part(images, sides, False, images.name), _part(images, sides, True, f"{images.name} held out")
+
+
+def _part(images: ImageSet, sides: Sequence[bool], side: bool, name: str) -> ImageSet:
+    chosen = [index for index, other in enumerate(sides) if other == side]
+    return dataclasses.replace(
+        images,
+        name=name,
+        files=tuple(images.files[index] for index in chosen),
+        labels=tuple(images.labels[index] for index in chosen),
+        expected=None,  # the official counts are those of the whole set
+    )
+
+
 def load_split(data: "Data", split: str, classes: Sequence[str] | None = None) -> ImageSet:
-    """The pictures of ``source``, ``validation`` or ``target``."""
+    """The pictures of ``source``, ``validation`` or ``target``; what is held out of the source is not in it."""
     domain = getattr(data, split)
     if domain is None:
         raise UserError(f"data.{split}: not in this recipe; add it, or choose another split")
+    if split != "target" and data.validation is not None and data.validation.dataset == "holdout":
+        rest, held = hold_out(load_domain(data.source, classes), data.validation.fraction)
+        return held if split == "validation" else rest
     return load_domain(domain, classes)

@@ -89,6 +89,7 @@ def test_visda_recipes_resolve_to_the_published_figures(method):
     assert (train.momentum, train.weight_decay, train.warmup, train.power) == (0.9, 5e-4, 100, 0.9)
     assert (recipe.model.backbone, recipe.model.batch_norm, recipe.data.size) == ("resnet101", "frozen", 224)
     assert train.steps == 30 * (152397 // 32)
+    assert (train.sgd, recipe.evaluate.select, recipe.evaluate.select_every) == ("caffe", "last", train.steps // 30)
 
 
 def write_csv(path: Path, rows: list[list[str]]) -> Path:

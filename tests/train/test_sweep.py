@@ -45,6 +45,21 @@ def test_finished_runs_are_skipped_and_a_changed_sweep_is_refused(sweep_file, tm
     assert_user_error(run(), "another recipe")
 
 
+def test_a_run_recorded_before_a_field_existed_is_finished_still(sweep_file, tmp_path):
+    planned = load_sweep(sweep_file)[0]
+    folder = tmp_path / planned.name
+    folder.mkdir()
+    fields = planned.recipe.as_dict()
+    del fields["train"]["sgd"], fields["evaluate"]["select"]
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(fields))
+    assert not planned.finished(tmp_path)
+    (folder / "accuracy-target.json").write_text("{}")
+    assert planned.finished(tmp_path)
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(fields | {"evaluate": {"select": "oracle"}}))
+    with pytest.raises(UserError, match="another recipe"):
+        planned.finished(tmp_path)
+
+
 def test_a_fault_in_any_run_is_found_before_the_first_starts(sweep_file, tmp_path):
     sweep_file.write_text(sweep_file.read_text().replace("method.name=oracle", "method.name=magic"))
     result = command("csg-train", "sweep", sweep_file, "--out", tmp_path / "runs", cwd=tmp_path)

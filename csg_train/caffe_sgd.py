@@ -1,0 +1,50 @@
+"""SGD whose momentum buffer holds steps, not gradients: the learning rate is applied before the buffer."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import optim
+
+__all__ = ["CaffeSGD"]
+
+
+class CaffeSGD(optim.Optimizer):
+    """SGD with momentum as Caffe and the official CSG code have it (methods.md 1.3).
+
+    With the gradient g of a weight w::
+
+        v <- m v + lr (g + wd w);   w <- w - v
+
+    `torch.optim.SGD` multiplies the whole buffer by the present rate, so a change of rate acts on past gradients too;
+    here they keep the rate of their own step. At a constant rate both are equal.
+
+    Args:
+        params: Weights or parameter groups.
+        lr: Learning rate, for groups without their own.
+        momentum: m, in [0, 1).
+        weight_decay: wd, per step and in units of the gradient.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[dict[str, Any]] | Iterable[torch.Tensor],
+        *,
+        lr: float,
+        momentum: float,
+        weight_decay: float,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002
+        """Move every weight that has a gradient."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                state = self.state[weight]
+                if not state:
+                    state["momentum_buffer"] = torch.zeros_like(weight)
+                gradient = weight.grad.add(weight, alpha=group["weight_decay"])
+                weight -= state["momentum_buffer"].mul_(group["momentum"]).add_(gradient, alpha=group["lr"])

@@ -1,0 +1,56 @@
+"""Selection rules: which step of a run its numbers are measured on.
+
+``last`` takes the last step and looks at no picture. The two others measure the mean-per-class accuracy every
+``evaluate.select_every`` steps and at the last one, and keep the first step that reached the highest value in
+``best.pt``: ``source-val`` on held-out synthetic pictures, ``oracle`` on the target, which no honest comparison may do
+(the published numbers do).
+"""
+
+from pathlib import Path
+
+from csg_train.checkpoint import Checkpoint
+from csg_train.data.domains import load_split
+from csg_train.data.images import ImageSet
+from csg_train.evaluate import confusion_of, mean_per_class
+from csg_train.models.network import Network
+from csg_train.recipe import Recipe
+
+__all__ = ["SELECTED_ON", "chosen_file", "is_due", "rule_title", "selection_images", "selection_score"]
+
+SELECTED_ON = {"source-val": "validation", "oracle": "target"}
+"""The split that a rule measures; ``last`` measures none."""
+
+
+def chosen_file(recipe: Recipe, out: Path) -> Path:
+    """The checkpoint in a run's folder that the recipe's rule chooses."""
+    return out / ("best.pt" if recipe.evaluate.select in SELECTED_ON else "ckpt.pt")
+
+
+def is_due(step: int, recipe: Recipe) -> bool:
+    """Whether the rule measures after this many steps."""
+    evaluate, steps = recipe.evaluate, recipe.train.steps
+    return evaluate.select in SELECTED_ON and (step % evaluate.select_every == 0 or step == steps)
+
+
+def selection_images(recipe: Recipe, classes: tuple[str, ...]) -> ImageSet | None:
+    """The pictures that the rule measures, or None for ``last``.
+
+    Raises:
+        UserError: They are missing, or their classes differ from the source's.
+    """
+    split = SELECTED_ON.get(recipe.evaluate.select)
+    return None if split is None else load_split(recipe.data, split, classes)
+
+
+def selection_score(network: Network, images: ImageSet, recipe: Recipe) -> float:
+    """Mean-per-class accuracy in [0, 1], predicted as the recipe says; the network stays in evaluation mode."""
+    return mean_per_class(confusion_of(network.eval(), images, recipe))
+
+
+def rule_title(checkpoint: Checkpoint) -> str:
+    """Which step a checkpoint is and who chose it, for the title of a table."""
+    if checkpoint.selection == "oracle":
+        return f"the step CHOSEN ON THE TARGET by oracle ({checkpoint.step})"
+    if checkpoint.selection == "source-val":
+        return f"the step chosen by source-val ({checkpoint.step})"
+    return f"the last step ({checkpoint.step})"
