@@ -3,6 +3,7 @@
 import click
 
 from csg_analysis.commands.accuracy import accuracy
+from csg_analysis.commands.compare import compare
 from csg_analysis.commands.energy import energy
 from csg_analysis.commands.features import features
 from csg_analysis.commands.gradcam import gradcam
@@ -17,5 +18,5 @@ def main() -> None:
     """Measure checkpoints: hyperspherical energy, GradCAM, accuracy. Records are written beside each checkpoint."""
 
 
-for _command in (energy, accuracy, gradcam, features):
+for _command in (energy, accuracy, gradcam, features, compare):
     main.add_command(_command)

@@ -1,0 +1,99 @@
+"""``csg-analyze compare``: checkpoints beside the weights they started from."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from csg_analysis.commands.options import (
+    checkpoints,
+    device_option,
+    json_option,
+    layer_option,
+    pool_option,
+    set_option,
+    splits_option,
+)
+from csg_analysis.commands.output import print_json
+from csg_analysis.commands.subject import measured
+from csg_analysis.similarity import SimilarityRecord, similarity_record
+from csg_train.console import console, print_table
+from csg_train.files import write_json
+
+__all__ = ["compare"]
+
+
+@click.command()
+@checkpoints
+@splits_option
+@layer_option
+@pool_option
+@set_option
+@device_option
+@json_option
+def compare(
+    checkpoints: tuple[Path, ...],
+    splits: tuple[str, ...],
+    layer: str,
+    pool: Any,
+    overrides: tuple[str, ...],
+    device: torch.device,
+    as_json: bool,
+) -> None:
+    """CKA of every stage with the starting (ImageNet) weights; alignment, uniformity, effective rank, spread."""
+    records = []
+    for subject, split in measured(checkpoints, splits, overrides, device):
+        images = subject.images(split)
+        record = similarity_record(
+            subject.checkpoint,
+            subject.network,
+            images,
+            recipe=subject.recipe,
+            data=subject.data_info(images, split),
+            layer=layer,
+            pool=pool,
+        )
+        write_json(subject.folder / f"similarity-{split}.json", record.model_dump(mode="json"))
+        records.append((subject.label, record))
+    if as_json:
+        print_json([record for _, record in records])
+        return
+    _print_table(records)
+
+
+def _print_table(records: Sequence[tuple[str, SimilarityRecord]]) -> None:
+    stages = list(dict.fromkeys(stage for _, record in records for stage in record.cka))
+    first = records[0][1]
+    rows, starts = [], set()
+    for label, record in records:
+        start = (record.start, record.data.identity, record.data.split)
+        if start not in starts:
+            starts.add(start)
+            rows.append(_row("starting weights", record, stages, {}, record.start_measures))
+        rows.append(_row(label, record, stages, record.cka, record.measures))
+    columns = ["checkpoint", "split", "images", *(f"CKA {stage}" for stage in stages), *first.measures]
+    print_table(f"against the starting weights; {first.pool} pool, measures of {first.layer}", columns, rows)
+    for name, definition in first.definitions.items():
+        console.print(f"{name}: {definition}", highlight=False, markup=False)
+    for label, record in records:
+        if record.start != record.run.weights:
+            console.print(f"{label}: trained from {record.run.weights[:12]}, compared with {record.start[:12]}")
+
+
+def _row(
+    label: str,
+    record: SimilarityRecord,
+    stages: Sequence[str],
+    cka: Mapping[str, float],
+    measures: Mapping[str, float],
+) -> list[str]:
+    similar = [f"{cka[stage]:.4f}" if stage in cka else "" for stage in stages]
+    return [
+        label,
+        record.data.split,
+        str(record.data.count),
+        *similar,
+        *(f"{value:.4f}" for value in measures.values()),
+    ]

@@ -1,0 +1,43 @@
+"""Checks and normalisation that the metrics share. All work in float64.
+
+Shape suffixes: N rows, D features.
+"""
+
+import numpy as np
+
+from csg_analysis.unit_rows import UnitRows
+from csg_train.errors import UserError
+
+__all__ = ["by_class", "centred", "unit"]
+
+
+def unit(features_ND: np.ndarray) -> np.ndarray:
+    """The rows at length 1, float64; a row that is zero, NaN or infinite is a named error."""
+    rows = UnitRows(features_ND)
+    return rows.take(slice(0, rows.n)).numpy()
+
+
+def centred(features_ND: np.ndarray) -> np.ndarray:
+    """The rows less their mean, float64, with the sum of squares 1.
+
+    Raises:
+        UserError: A NaN or infinite value, or rows that are all equal.
+    """
+    rows_ND = np.asarray(features_ND, dtype=np.float64)
+    if not np.isfinite(rows_ND).all():
+        raise UserError(f"feature row {int(np.argmin(np.isfinite(rows_ND).all(1)))} has a NaN or infinite value")
+    largest = max(np.abs(rows_ND).max(), np.finfo(np.float64).tiny)
+    moved_ND = rows_ND / largest
+    moved_ND -= moved_ND.mean(0)
+    length = float(np.linalg.norm(moved_ND))
+    if length < 1e-12:
+        raise UserError(f"all {len(rows_ND)} feature rows are equal: the features collapsed to one point")
+    moved_ND /= length
+    return moved_ND
+
+
+def by_class(rows_ND: np.ndarray, labels_N: np.ndarray) -> list[np.ndarray]:
+    """The rows of each class that occurs, in the order of the class numbers."""
+    if np.shape(labels_N) != (len(rows_ND),):
+        raise UserError(f"labels of shape {np.shape(labels_N)} for {len(rows_ND)} feature rows; give one for each row")
+    return [rows_ND[labels_N == label] for label in np.unique(labels_N)]

@@ -1,0 +1,118 @@
+"""A checkpoint beside the weights that its training started from: how far each stage moved, and what became of it."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from csg_analysis.features import Pool, pooled_batches
+from csg_analysis.metrics import METRICS
+from csg_analysis.metrics.cka import CKA
+from csg_analysis.metrics.spread import class_spread
+from csg_train.checkpoint import Checkpoint
+from csg_train.data.images import ImageSet
+from csg_train.models.backbones import Backbone, load_weights
+from csg_train.models.network import Network
+from csg_train.recipe import Recipe
+from csg_train.records import DataInfo, RunInfo
+
+__all__ = ["SimilarityRecord", "measures", "similarity_record", "starting_backbone"]
+
+
+class SimilarityRecord(BaseModel):
+    """One checkpoint beside the weights that its training started from, on the same pictures."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["csg-record/1"] = "csg-record/1"
+    run: RunInfo
+    data: DataInfo
+    kind: Literal["similarity"] = "similarity"
+    start: str
+    """SHA-256 of the starting weights that it was compared with, or ``none`` (random, drawn again)."""
+    pool: str
+    cka: dict[str, float]
+    """Linear CKA with the starting weights, by stage."""
+    layer: str
+    """Stage of all measures below."""
+    dim: int
+    measures: dict[str, float]
+    """Of the checkpoint, by metric."""
+    start_measures: dict[str, float]
+    """Of the starting weights, by metric."""
+    spread_by_class: dict[str, float]
+    """Of the checkpoint, for each class that has pictures."""
+    definitions: dict[str, str]
+    """Formula and source of every metric."""
+
+
+def starting_backbone(checkpoint: Checkpoint, recipe: Recipe, device: torch.device) -> tuple[Backbone, str]:
+    """The backbone as it was before the first step, in evaluation mode, and the SHA-256 of its weights.
+
+    Random starting weights (``model.weights: none``) are drawn again from the run's seed.
+
+    Raises:
+        UserError: The weights' file or package is missing or does not fit.
+    """
+    model = recipe.model
+    network = Network(model.backbone, classes=len(checkpoint.classes), hidden=model.hidden, seed=recipe.seed)
+    digest = load_weights(network.backbone, model.backbone, model.weights)
+    backbone = network.backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return backbone.eval(), digest
+
+
+def measures(features_ND: np.ndarray, labels_N: np.ndarray) -> dict[str, float]:
+    """Every metric of the table that needs one model alone, by name."""
+    inputs = {"features": features_ND, "labels": labels_N}
+    return {name: metric.of(**inputs) for name, metric in METRICS.items() if metric is not CKA}
+
+
+def similarity_record(
+    checkpoint: Checkpoint,
+    network: Network,
+    images: ImageSet,
+    *,
+    recipe: Recipe,
+    data: DataInfo,
+    layer: str,
+    pool: Pool,
+) -> SimilarityRecord:
+    """Measure one checkpoint and its starting weights on the same pictures.
+
+    Args:
+        checkpoint: Says where the training started.
+        network: Its network, in evaluation mode.
+        images: The pictures; all stages are held in memory, 8 bytes a number.
+        recipe: Of the checkpoint.
+        data: The pictures, for the record.
+        layer: Stage of the measures of one model; CKA is of every stage.
+        pool: How a stage becomes a vector.
+
+    Raises:
+        UserError: No such stage, missing starting weights, a collapsed stage, or a bad picture.
+    """
+    network.backbone.require_stages([layer], "--layer")
+    start, digest = starting_backbone(checkpoint, recipe, next(network.parameters()).device)
+    ours, before = (_stages(backbone, images, recipe, pool) for backbone in (network.backbone, start))
+    labels_N = np.array(images.labels)
+    spread = class_spread(ours[layer], labels_N)
+    present = [images.classes[label] for label in np.unique(labels_N)]
+    return SimilarityRecord(
+        run=RunInfo.of(checkpoint),
+        data=data,
+        start=digest,
+        pool=pool,
+        cka={stage: CKA.of(features=ours[stage], others=before[stage]) for stage in ours},
+        layer=layer,
+        dim=ours[layer].shape[1],
+        measures=measures(ours[layer], labels_N),
+        start_measures=measures(before[layer], labels_N),
+        spread_by_class=dict(zip(present, map(float, spread), strict=True)),
+        definitions={name: f"{metric.definition} ({metric.source})" for name, metric in METRICS.items()},
+    )
+
+
+def _stages(backbone: Backbone, images: ImageSet, recipe: Recipe, pool: Pool) -> dict[str, np.ndarray]:
+    batches = list(pooled_batches(backbone, images, recipe, layers=list(backbone.widths), pool=pool))
+    return {stage: np.concatenate([batch[stage] for batch in batches]) for stage in backbone.widths}
