@@ -1,5 +1,6 @@
-"""The classifier that is trained: a backbone and the paper's two-layer task head."""
+"""The networks that are trained: a backbone and a task head. Here the paper's classifier."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,17 +9,44 @@ from torch import Tensor, nn
 from csg_train.models.backbones import BACKBONES, Backbone, Features
 from csg_train.seeds import seed_for
 
-__all__ = ["Network", "Output"]
+__all__ = ["Network", "Output", "TaskNetwork"]
 
 
 @dataclass(frozen=True)
 class Output(Features):
-    """Features of a batch and the task head's logits, ``(N, classes)``."""
+    """Features of a batch and the task head's logits: ``(N, classes)``, of a segmentation ``(N, classes, H, W)``."""
 
     logits: Tensor
 
 
-class Network(nn.Module):
+class TaskNetwork(nn.Module):
+    """What the loop trains and a method sees: a backbone and a task head, called with pictures, giving an `Output`.
+
+    Args:
+        backbone: Name in `BACKBONES`.
+        head: Makes the head, given the width of ``layer4``.
+        seed: The run's seed; the start of backbone and head depends on it and on nothing else.
+        output_stride: Of the backbone; None as published.
+    """
+
+    def __init__(
+        self, backbone: str, *, head: Callable[[int], nn.Module], seed: int, output_stride: int | None = None
+    ) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_for(seed, "backbone"))
+            self.backbone = Backbone(BACKBONES[backbone], output_stride=output_stride)
+            torch.manual_seed(seed_for(seed, "head"))
+            self.head = head(self.backbone.widths["layer4"])
+
+    def set_training(self, *, batch_norm: str) -> None:
+        """Training mode; ``batch_norm="frozen"`` keeps the statistics of the backbone's BatchNorm as they are."""
+        self.train()
+        if batch_norm == "frozen":
+            self.backbone.eval()
+
+
+class Network(TaskNetwork):
     """Backbone, global average pooling of ``layer4``, Linear, ReLU, Linear (CSG section 4.1).
 
     Args:
@@ -29,23 +57,14 @@ class Network(nn.Module):
     """
 
     def __init__(self, backbone: str, *, classes: int, hidden: int, seed: int) -> None:
-        super().__init__()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_for(seed, "backbone"))
-            self.backbone = Backbone(BACKBONES[backbone])
-            torch.manual_seed(seed_for(seed, "head"))
-            self.head = nn.Sequential(
-                nn.Linear(self.backbone.widths["layer4"], hidden), nn.ReLU(), nn.Linear(hidden, classes)
-            )
+        super().__init__(
+            backbone,
+            head=lambda width: nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, classes)),
+            seed=seed,
+        )
 
     def forward(self, images_NCHW: Tensor) -> Output:
         """Logits and stage maps of pictures in [0, 1] (or uint8)."""
         features = self.backbone(images_NCHW)
         logits = self.head(features.stages["layer4"].mean(dim=(2, 3)))
         return Output(features.stages, features.imagenet_logits, logits)
-
-    def set_training(self, *, batch_norm: str) -> None:
-        """Training mode; ``batch_norm="frozen"`` keeps the statistics of every BatchNorm as they are."""
-        self.train()
-        if batch_norm == "frozen":
-            self.backbone.eval()
