@@ -36,6 +36,6 @@ def pyramid_consistency(features_KNCHW: Tensor, levels: Sequence[int] = (1, 2, 4
     assert styles > 1, "one style is always consistent with itself"
     distances = []
     for p in levels:
-        pooled_KLC = patches(features_KNCHW.flatten(0, 1), p).mean(dim=(2, 3)).unflatten(0, (styles, n * p * p))
+        pooled_KLC = patches(features_KNCHW.flatten(0, 1), p).mean(dim=(2, 3)).reshape(styles, n * p * p, -1)
         distances.append((pooled_KLC - pooled_KLC.mean(dim=0)).abs().mean())
     return torch.stack(distances).mean()
