@@ -7,6 +7,7 @@ from csg_analysis.commands.compare import compare
 from csg_analysis.commands.energy import energy
 from csg_analysis.commands.features import features
 from csg_analysis.commands.gradcam import gradcam
+from csg_analysis.commands.sphere import sphere
 from csg_train import __version__
 
 __all__ = ["main"]
@@ -18,5 +19,5 @@ def main() -> None:
     """Measure checkpoints: hyperspherical energy, GradCAM, accuracy. Records are written beside each checkpoint."""
 
 
-for _command in (energy, accuracy, gradcam, features, compare):
+for _command in (energy, accuracy, gradcam, features, compare, sphere):
     main.add_command(_command)

@@ -30,8 +30,8 @@ def linear_cka(features_ND: np.ndarray, others_NE: np.ndarray) -> float:
     if len(features_ND) != len(others_NE):
         raise UserError(f"CKA of {len(features_ND)} and {len(others_NE)} rows; give rows of the same pictures")
     x_ND, y_NE = centred(features_ND), centred(others_NE)
-    own = np.linalg.norm(_gram(x_ND)) * np.linalg.norm(_gram(y_NE))
-    return float(min(np.linalg.norm(y_NE.T @ x_ND) ** 2 / own, 1.0))
+    own = float(np.linalg.norm(_gram(x_ND)) * np.linalg.norm(_gram(y_NE)))
+    return min(float(np.linalg.norm(y_NE.T @ x_ND)) ** 2 / own, 1.0)
 
 
 def _gram(rows_ND: np.ndarray) -> np.ndarray:

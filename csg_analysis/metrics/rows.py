@@ -27,7 +27,7 @@ def centred(features_ND: np.ndarray) -> np.ndarray:
     if not np.isfinite(rows_ND).all():
         raise UserError(f"feature row {int(np.argmin(np.isfinite(rows_ND).all(1)))} has a NaN or infinite value")
     largest = max(np.abs(rows_ND).max(), np.finfo(np.float64).tiny)
-    moved_ND = rows_ND / largest
+    moved_ND: np.ndarray = rows_ND / largest
     moved_ND -= moved_ND.mean(0)
     length = float(np.linalg.norm(moved_ND))
     if length < 1e-12:

@@ -1,0 +1,73 @@
+"""``csg-analyze sphere``: features of checkpoints on one circle."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+
+from csg_analysis.commands.options import checkpoints, device_option, layer_option, pool_option, set_option
+from csg_analysis.commands.subject import Subject
+from csg_analysis.energy import hyperspherical_energy
+from csg_analysis.features import extract
+from csg_analysis.report.style import published_style
+from csg_analysis.report.svg import to_png, to_svg
+from csg_analysis.sphere_figure import Panel, draw
+from csg_train.console import console
+from csg_train.data.domains import SPLITS
+from csg_train.errors import UserError
+from csg_train.files import atomic_write, write_text
+
+__all__ = ["sphere"]
+
+
+@click.command()
+@checkpoints
+@click.option("--split", type=click.Choice(SPLITS), default="target", show_default=True)
+@layer_option
+@pool_option
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("sphere.png"), show_default=True, help="A .png or .svg file."
+)
+@set_option
+@device_option
+def sphere(
+    checkpoints: tuple[Path, ...],
+    split: str,
+    layer: str,
+    pool: Any,
+    out: Path,
+    overrides: tuple[str, ...],
+    device: torch.device,
+) -> None:
+    """Features of the same pictures on a circle, one panel a checkpoint: how spread each model's are."""
+    if out.suffix not in (".png", ".svg"):
+        raise UserError(f"--out {out}: give a name that ends in .png or .svg")
+    panels: list[Panel] = []
+    shown = ""
+    for path in checkpoints:
+        subject = Subject.open(path, overrides, device)
+        images = subject.images(split)
+        if panels and images.identity != shown:
+            raise UserError(f"{path}: other pictures in split {split} than {checkpoints[0]}; draw them in two figures")
+        shown = images.identity
+        features_ND = extract(subject.network, images, subject.recipe, layer=layer, pool=pool)
+        energy = hyperspherical_energy(features_ND, s=0).mhe[0].value
+        panels.append(
+            Panel(
+                title=subject.label,
+                features=features_ND,
+                labels=np.array(images.labels),
+                energy=energy,
+                colour=published_style(subject.recipe.method["name"]).colour,
+            )
+        )
+    what = f"{len(images)} pictures of {images.name} ({split}), {layer}, {pool} pool"
+    if out.suffix == ".png":
+        drawn = to_png(lambda: draw(panels, images.classes, what))
+        atomic_write(out, lambda stream: stream.write(drawn))
+    else:
+        alt = f"Features on a circle: {', '.join(panel.title for panel in panels)}; {what}"
+        write_text(out, to_svg(lambda: draw(panels, images.classes, what), "sphere", alt) + "\n")
+    console.print(f"{out}: {len(panels)} panels, {what}", highlight=False, markup=False)
