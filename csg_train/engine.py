@@ -230,9 +230,7 @@ class _Run:
             if then[name] != value:
                 raise UserError(f"{path}: its {name} differs from this run's; use the same recipe, or --overwrite")
         if saved.data != self._data():
-            raise UserError(
-                f"{path}: the source pictures, or those selected on, changed since; restore them, or use --overwrite"
-            )
+            raise UserError(f"{path}: the source or selection pictures changed since; restore them, or use --overwrite")
         if saved.best_score is not None and not (best := chosen_file(self.recipe, self.out)).exists():
             raise UserError(f"{best}: missing, and {path.name} counts on it; restore it, or use --overwrite")
         load_state(self.network, saved.model, path)

