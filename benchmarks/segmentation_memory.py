@@ -1,0 +1,115 @@
+"""Peak resident memory of one segmentation training step on the CPU, and its line through the batch sizes.
+
+    python benchmarks/segmentation_memory.py                          # batches of 1 and 2, estimate for 6
+    python benchmarks/segmentation_memory.py --batch 6                # measured outright: see the estimate first
+    python benchmarks/segmentation_memory.py --head deeplab-v3 --batch 2 --batch 3
+    python benchmarks/segmentation_memory.py --loss ce --out memory.json
+
+Measured with ResNet-50 at stride 8 and 512 x 512 (x86_64, 1 thread, torch 2.14): deeplab-v2 2.7 and 4.1 GiB for 1 and 2
+pictures, so about 9.6 GiB for the paper's 6; deeplab-v3 4.3 and 5.9 GiB for 2 and 3, so about 10.6 GiB. The line errs
+upwards: at 256 x 256 it says 4.0 GiB for 6, and 3.7 GiB are measured.
+
+The step is the engine's: forward, loss, backward, SGD with momentum, with the gradients of the step before still there
+during the forward pass. ``csg`` adds the teacher, the key view and the dense contrast in 8 x 8 patches of layer3 and
+layer4 against 65,536 keys each. Batches run in rising order in one process, so each peak is its own.
+"""
+
+import copy
+import platform
+import resource
+from pathlib import Path
+
+import click
+import torch
+import torch.nn.functional as F
+from torch import nn, optim
+
+from csg_train.files import write_json
+from csg_train.methods.contrastive import info_nce
+from csg_train.methods.patches import patch_pool
+from csg_train.methods.pixels import pixel_cross_entropy
+from csg_train.models.deeplab import HEADS, SegmentationNetwork
+
+LAYERS = ("layer3", "layer4")
+CLASSES, PATCHES, KEYS, DIM = 19, 8, 65536, 128
+PAPER_BATCH = 6
+
+
+class Contrast(nn.Module):
+    """The state of CSG: teacher, heads and keys."""
+
+    def __init__(self, network: SegmentationNetwork) -> None:
+        super().__init__()
+        self.teacher = copy.deepcopy(network.backbone).requires_grad_(False).eval()
+        widths = {name: network.backbone.widths[name] for name in LAYERS}
+        self.heads = nn.ModuleDict(
+            {name: nn.Sequential(nn.Linear(c, c), nn.ReLU(), nn.Linear(c, DIM)) for name, c in widths.items()}
+        )
+        self.teacher_heads = copy.deepcopy(self.heads).requires_grad_(False)
+        self.keys = {name: F.normalize(torch.randn(KEYS, DIM), dim=1) for name in LAYERS}
+
+    def forward(self, network: SegmentationNetwork, images: torch.Tensor, stages: dict) -> torch.Tensor:
+        """The weighted sum of both layers' terms."""
+        with torch.no_grad():
+            student_k, teacher_k = network.backbone(images).stages, self.teacher(images).stages
+        terms = []
+        for name in LAYERS:
+            query = F.normalize(self.heads[name](patch_pool(stages[name], stages[name], PATCHES)), dim=1)
+            with torch.no_grad():
+                pooled = patch_pool(teacher_k[name], student_k[name], PATCHES)
+                key = F.normalize(self.teacher_heads[name](pooled), dim=1)
+            terms.append(info_nce(query, key, self.keys[name], temperature=0.07))
+        return 75 * torch.stack(terms).sum()
+
+
+def peak_gib() -> float:
+    """Largest resident memory of this process so far (Linux gives KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+@click.command()
+@click.option("--batch", "batches", type=int, multiple=True, default=(1, 2), show_default=True)
+@click.option("--side", default=512, show_default=True, help="Side of the crop in pixels, a multiple of 64.")
+@click.option("--backbone", default="resnet50", show_default=True)
+@click.option("--head", type=click.Choice(sorted(HEADS)), default="deeplab-v2", show_default=True)
+@click.option("--loss", type=click.Choice(["csg", "ce"]), default="csg", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Write the figures as JSON.")
+def main(batches: tuple[int, ...], side: int, backbone: str, head: str, loss: str, out: Path | None) -> None:
+    torch.manual_seed(0)
+    network = SegmentationNetwork(backbone, classes=CLASSES, head=head, seed=0)
+    network.to(memory_format=torch.channels_last)
+    contrast = Contrast(network) if loss == "csg" else None
+    trained = [w for part in (network, contrast) if part for w in part.parameters() if w.requires_grad]
+    optimizer = optim.SGD(trained, lr=1e-5, momentum=0.9, weight_decay=5e-4)
+
+    def step(batch: int, pixels: int) -> None:
+        images = torch.randint(0, 256, (batch, 3, pixels, pixels), dtype=torch.uint8)
+        labels = torch.randint(0, CLASSES, (batch, pixels, pixels))
+        network.set_training(batch_norm="frozen")
+        output = network(images)
+        total = pixel_cross_entropy(output.logits, labels)
+        if contrast:
+            total = total + contrast(network, images, output.stages)
+        optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        optimizer.step()
+
+    step(2, 64)  # gradients and momentum are there from now on
+    rows = [{"batch": 0, "peak_gib": peak_gib()}]
+    click.echo(f"model, optimiser and a tiny step: {rows[0]['peak_gib']:.2f} GiB")
+    for batch in sorted(set(batches)):
+        step(batch, side)
+        rows.append({"batch": batch, "peak_gib": peak_gib()})
+        click.echo(f"batch {batch}: {rows[-1]['peak_gib']:.2f} GiB")
+    slope = (rows[-1]["peak_gib"] - rows[-2]["peak_gib"]) / (rows[-1]["batch"] - rows[-2]["batch"])
+    estimate = rows[-1]["peak_gib"] + slope * (PAPER_BATCH - rows[-1]["batch"])
+    click.echo(f"{slope:.2f} GiB a picture; batch {PAPER_BATCH} by this line: {estimate:.1f} GiB")
+    machine = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    click.echo(f"{backbone}, {head}, {loss}, {side} x {side}, {machine}")
+    if out:
+        setting = {"backbone": backbone, "head": head, "loss": loss, "side": side, "machine": machine}
+        write_json(out, setting | {"peaks": rows, "gib_a_picture": slope, "estimate_gib": estimate})
+
+
+if __name__ == "__main__":
+    main()
