@@ -5,7 +5,7 @@ Shapes: H rows, W columns, N pictures, C classes.
 
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -232,18 +232,31 @@ def _size(path: Path) -> tuple[int, int]:
         raise UserError(f"{path}: cannot read its size ({error}); replace or restore it") from error
 
 
-def masked_folder(root: Path, *, name: str | None = None, licence: str = "user's own") -> MaskedSet:
+def masked_folder(
+    root: Path, *, name: str | None = None, classes: Sequence[str] | None = None, licence: str = "user's own"
+) -> MaskedSet:
     """Read a user's own data: ``images/NAME.jpg``, ``masks/NAME.png`` (at any depth) and ``classes.txt``.
 
     A mask holds class ids: 0 for the first line of ``classes.txt``, 1 for the second ...; 255 is ignored.
 
+    Args:
+        root: The folder of all three.
+        name: Name of the domain in tables; by default the folder's.
+        classes: Class names in training order, which the list must have in whatever order; by default the list.
+        licence: Licence of the pictures.
+
     Raises:
-        UserError: A folder, the class list, a mask or a picture is missing, or two pictures share a name.
+        UserError: A folder, the class list, a mask or a picture is missing, two pictures share a name, or the classes
+            differ.
     """
     path = root / "classes.txt"
-    classes = tuple(line.strip() for _, line in _lines(path))
-    if not classes or len(set(classes)) < len(classes) or len(classes) > IGNORE:
+    listed = tuple(line.strip() for _, line in _lines(path))
+    if not listed or len(set(listed)) < len(listed) or len(listed) > IGNORE:
         raise UserError(f"{path}: needs 1 to {IGNORE} different class names, one a line")
+    wanted = listed if classes is None else tuple(classes)
+    if set(listed) != set(wanted):
+        missing, extra = sorted(set(wanted) - set(listed)), sorted(set(listed) - set(wanted))
+        raise UserError(f"{path}: classes differ from the source's: missing {missing}, unexpected {extra}")
     files, masks = (
         {file.rpartition(".")[0].partition("/")[2]: file for file in image_files(root, root / folder)}
         for folder in ("images", "masks")
@@ -256,8 +269,8 @@ def masked_folder(root: Path, *, name: str | None = None, licence: str = "user's
         root=root,
         files=tuple(files.values()),
         masks=tuple(masks[key] for key in files),
-        classes=classes,
-        ids={**{index: index for index in range(len(classes))}, IGNORE: IGNORE},
+        classes=wanted,
+        ids={**{line: wanted.index(label) for line, label in enumerate(listed)}, IGNORE: IGNORE},
         licence=licence,
     )
 

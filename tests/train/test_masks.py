@@ -149,6 +149,15 @@ def test_own_folder_pairs_by_name(tmp_path: Path) -> None:
     assert mask_HW.tolist() == [[0, 1, 2], [2, IGNORE, 0]]
 
 
+def test_own_folder_follows_the_order_of_the_sources_classes(tmp_path: Path) -> None:
+    root = own_folder(tmp_path, ("a",))
+    images = masked_folder(root, classes=("car", "sky", "low wall"))
+    assert images.classes == ("car", "sky", "low wall")
+    assert picture_and_mask(images, 0)[1].tolist() == [[1, 2, 0], [0, IGNORE, 1]]
+    with pytest.raises(UserError, match=r"classes differ from the source's: missing \['bus'\], unexpected \['car'\]"):
+        masked_folder(root, classes=("sky", "low wall", "bus"))
+
+
 def test_own_folder_errors(tmp_path: Path) -> None:
     root = own_folder(tmp_path)
     (root / "masks" / "b.png").unlink()

@@ -1,0 +1,82 @@
+"""Batches of crops and masks whose content depends on (seed, step) alone, as those of `csg_train.data.loader`."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from csg_train.data.batch import Batch
+from csg_train.data.loader import Key, step_keys
+from csg_train.data.masks import MaskedSet, picture_and_mask
+from csg_train.data.segmentation_views import segmentation_views
+from csg_train.errors import UserError
+from csg_train.seeds import generator_for, random_for
+
+__all__ = ["segmentation_batches"]
+
+_KEPT_PIXELS = 1 << 26  # of decoded pictures, 4 bytes each with the mask
+
+
+class _Crops(Dataset[tuple[list[Tensor], Tensor]]):
+    """Views and mask by key. Small sets are decoded once and kept."""
+
+    def __init__(self, images: MaskedSet, views: Sequence[str], seed: int, options: dict[str, Any]) -> None:
+        self.images, self.views, self.seed, self.options = images, views, seed, options
+        self.kept: dict[int, tuple[Image.Image, np.ndarray]] = {}
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, key: Key) -> tuple[list[Tensor], Tensor]:
+        epoch, index = key
+        pair = self.kept.get(index)
+        if pair is None:
+            pair = picture_and_mask(self.images, index)
+            if len(self.images) * pair[1].size <= _KEPT_PIXELS:
+                self.kept[index] = pair
+        rng = random_for(self.seed, "augment", epoch, index)
+        return segmentation_views(*pair, views=self.views, rng=rng, **self.options)
+
+
+def _collate(samples: list[tuple[list[Tensor], Tensor]]) -> Batch:
+    views, labels = zip(*samples, strict=True)
+    return Batch(tuple(torch.stack(view) for view in zip(*views, strict=True)), torch.stack(labels))
+
+
+def segmentation_batches(
+    images: MaskedSet,
+    *,
+    views: Sequence[str],
+    batch_size: int,
+    seed: int,
+    start: int,
+    stop: int,
+    workers: int,
+    options: dict[str, Any],
+) -> Iterator[Batch]:
+    """The batches of steps ``start`` to ``stop - 1``; ``options`` go to `segmentation_views`.
+
+    Every epoch is a permutation of all pictures (the official loader draws with replacement).
+
+    Raises:
+        UserError: A picture or mask is bad, or their sizes differ.
+    """
+
+    def order(epoch: int) -> list[int]:
+        return torch.randperm(len(images), generator=generator_for(seed, "order", epoch)).tolist()
+
+    loader = DataLoader(
+        _Crops(images, views, seed, options),
+        batch_sampler=step_keys(order, batch_size, start=start, stop=stop),
+        num_workers=workers,
+        collate_fn=_collate,
+        generator=torch.Generator(),  # unused by our keys; without it the loader draws from the global generator
+    )
+    try:
+        yield from loader
+    except UserError as error:  # a worker's error arrives with its traceback in the message
+        raise UserError(error.message.rsplit("UserError: ", 1)[-1]) from error
