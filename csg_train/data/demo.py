@@ -17,7 +17,7 @@ from csg_train.data.packages import PACKAGES, data_root
 from csg_train.errors import UserError
 from csg_train.files import write_json
 
-__all__ = ["DEMOS", "Demo", "Domain", "demo_domain", "fetch", "masked_demo_domain"]
+__all__ = ["DEMOS", "Demo", "Domain", "demo_domain", "fetch", "masked_demo_domain", "style_folder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class Demo:
         domains: Domain name in recipes to its place and licence.
         build: ``build(folder, work, report)`` fills an empty folder and returns the content of ``SOURCE.json``.
         masked: Whether every pixel has a class (`masked_demo_domain`) and not every picture (`demo_domain`).
+        styles: Folder below the demo's with real pictures that no domain shows (`style_folder`); empty for none.
     """
 
     title: str
@@ -47,6 +48,7 @@ class Demo:
     domains: dict[str, Domain]
     build: Callable[[Path, Path, Callable[[str], None]], dict[str, Any]]
     masked: bool = False
+    styles: str = ""
 
 
 def _licence(*packages: str) -> str:
@@ -98,6 +100,7 @@ DEMOS = {
         },
         build=_build_scenes,
         masked=True,
+        styles="styles",
     ),
 }
 
@@ -192,11 +195,15 @@ def _fetched(demo: str, domain: str, *, masked: bool) -> tuple[Path, Domain]:
         raise UserError(f"{demo}: a demo for {'segmentation' if entry.masked else 'classification'}; choose another")
     if domain not in entry.domains:
         raise UserError(f"{domain}: no such domain of {demo}; choose one of {', '.join(entry.domains)}")
-    folder = data_root() / entry.folder
+    place = entry.domains[domain]
+    return _built(demo) / place.folder, place
+
+
+def _built(demo: str) -> Path:
+    folder = data_root() / _demo(demo).folder
     if not (folder / "SOURCE.json").is_file():
         raise UserError(f"{demo}: not fetched; run: csg-train data fetch {demo}")
-    place = entry.domains[domain]
-    return folder / place.folder, place
+    return folder
 
 
 def demo_domain(demo: str, domain: str) -> ImageSet:
@@ -217,3 +224,15 @@ def masked_demo_domain(demo: str, domain: str) -> MaskedSet:
     """
     folder, place = _fetched(demo, domain, masked=True)
     return masked_folder(folder, name=domain, licence=place.licence)
+
+
+def style_folder(demo: str) -> Path:
+    """The folder of a demo's real pictures without labels, whose look a method may borrow.
+
+    Raises:
+        UserError: Unknown demo, one without such pictures, or data that is not fetched.
+    """
+    if not _demo(demo).styles:
+        with_styles = ", ".join(name for name, entry in DEMOS.items() if entry.styles)
+        raise UserError(f"{demo}: a demo without pictures for styles; choose {with_styles}, or a folder")
+    return _built(demo) / _demo(demo).styles

