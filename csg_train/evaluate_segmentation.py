@@ -11,18 +11,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from csg_train.checkpoint import Checkpoint
 from csg_train.data.masks import IGNORE, MaskedSet, picture_and_mask
 from csg_train.data.segmentation_views import segmentation_evaluation_view
-from csg_train.records import Interval
+from csg_train.models.network import TaskNetwork
+from csg_train.recipe import Recipe
+from csg_train.records import DataInfo, Interval, RunInfo, SegmentationRecord
+from csg_train.seeds import seed_for
 
 __all__ = [
     "PixelCounts",
     "bootstrap_mean_iou",
     "confusion_of_pixels",
+    "count_masks",
     "count_pixels",
     "iou_per_class",
     "mean_iou",
     "predicted_masks",
+    "segmentation_record",
 ]
 
 _RESAMPLES_AT_ONCE = 100
@@ -95,7 +101,7 @@ def iou_per_class(confusion: np.ndarray) -> np.ndarray:
     """Intersection over union of each class, ``(C,)`` in 0..1.
 
     A class that is neither true nor predicted anywhere is NaN. One that is predicted but never true is 0: every one of
-    its pixels is a false positive. This is the rule of Cityscapes' own script and of torchmetrics.
+    its pixels is a false positive. This is the rule of Cityscapes' own script and of torchmetrics' JaccardIndex.
     """
     return _iou(_right_true_predicted(confusion))
 
@@ -152,3 +158,34 @@ def predicted_masks(
         if scores_1CHW.shape[2:] != mask_HW.shape:
             scores_1CHW = F.interpolate(scores_1CHW, size=mask_HW.shape, mode="bilinear", align_corners=True)
         yield scores_1CHW[0].argmax(dim=0).to(torch.uint8).cpu().numpy(), mask_HW
+
+
+def count_masks(network: TaskNetwork, images: MaskedSet, recipe: Recipe) -> PixelCounts:
+    """Counts of a network in evaluation mode, pictures shown as the recipe says."""
+    assert recipe.segmentation is not None
+    pairs = predicted_masks(
+        lambda pictures: network(pictures).logits,
+        images,
+        longest_side=recipe.segmentation.longest_side,
+        device=next(network.parameters()).device,
+    )
+    return count_pixels(pairs, len(images.classes))
+
+
+def segmentation_record(
+    checkpoint: Checkpoint, network: TaskNetwork, images: MaskedSet, *, split: str, recipe: Recipe
+) -> SegmentationRecord:
+    """Measure one checkpoint on one split, as its recipe says."""
+    assert recipe.segmentation is not None
+    counts = count_masks(network, images, recipe)
+    confusion = counts.confusion
+    return SegmentationRecord(
+        run=RunInfo.of(checkpoint),
+        data=DataInfo.of(images, split=split, size=recipe.segmentation.longest_side, fit="whole"),
+        classes=list(images.classes),
+        confusion=confusion.tolist(),
+        per_class=[None if np.isnan(value) else float(value) for value in iou_per_class(confusion)],
+        mean_iou=mean_iou(confusion),
+        overall=float(np.trace(confusion) / confusion.sum()),
+        interval=bootstrap_mean_iou(counts, seed=seed_for(0, "bootstrap")),
+    )
