@@ -3,6 +3,7 @@
 import click
 
 from csg_analysis.commands.accuracy import accuracy
+from csg_analysis.commands.attention import attention
 from csg_analysis.commands.compare import compare
 from csg_analysis.commands.energy import energy
 from csg_analysis.commands.features import features
@@ -16,8 +17,8 @@ __all__ = ["main"]
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
-    """Measure checkpoints: hyperspherical energy, GradCAM, accuracy. Records are written beside each checkpoint."""
+    """Measure checkpoints: features, energy, similarity, attention, accuracy. Records are written beside each."""
 
 
-for _command in (energy, accuracy, gradcam, features, compare, sphere):
+for _command in (energy, accuracy, gradcam, attention, features, compare, sphere):
     main.add_command(_command)

@@ -24,7 +24,7 @@ from csg_train.errors import UserError
 from csg_train.files import sha256_file, write_json, write_text
 from csg_train.records import DataInfo, RunInfo
 
-__all__ = ["DEFINITION", "Definitions", "FeatureFile", "complete_folder", "open_features", "write_rows"]
+__all__ = ["DEFINITION", "Definitions", "Dtype", "FeatureFile", "complete_folder", "open_features", "write_rows"]
 
 DEFINITION = "features.json"
 

@@ -5,7 +5,7 @@ the class's logit with respect to channel c of the layer's map A.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from csg_train.models.network import Network
 from csg_train.recipe import Recipe
 from csg_train.seeds import random_for
 
-__all__ = ["Maps", "attend", "grad_cam", "overlay", "pick", "side_by_side", "unlabelled"]
+__all__ = ["Maps", "attend", "attend_batches", "grad_cam", "overlay", "pick", "side_by_side", "unlabelled"]
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ def grad_cam(network: Network, images_NCHW: Tensor, classes: Tensor, *, layer: s
     return F.interpolate(coarse, images_NCHW.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
 
 
-def attend(network: Network, images: ImageSet, recipe: Recipe, *, layer: str, explain: str) -> Maps:
-    """GradCAM of every picture of a set, batch by batch.
+def attend_batches(network: Network, images: ImageSet, recipe: Recipe, *, layer: str, explain: str) -> Iterator[Maps]:
+    """GradCAM of every picture of a set, batch by batch in the order of ``images.files``; no batch is kept.
 
     Args:
         network: In evaluation mode.
@@ -74,14 +74,12 @@ def attend(network: Network, images: ImageSet, recipe: Recipe, *, layer: str, ex
         explain: ``predicted``, ``label``, or the name of a class of the checkpoint.
 
     Raises:
-        UserError: No such layer or class, or ``label`` for pictures without labels.
+        UserError: No such layer or class.
     """
     network.backbone.require_stages([layer], "--layer")
+    if explain not in ("predicted", "label", *images.classes):
+        raise UserError(f"--explain {explain}: allowed: predicted, label, {', '.join(images.classes)}")
     device = next(network.parameters()).device
-    maps: list[np.ndarray] = []
-    shown: list[np.ndarray] = []
-    predicted: list[int] = []
-    explained: list[int] = []
     data = recipe.data
     for batch in evaluation_batches(images, size=data.size, fit=data.fit, batch_size=recipe.train.batch_size):
         pictures = batch.views[0].to(device).float() / 255
@@ -90,11 +88,20 @@ def attend(network: Network, images: ImageSet, recipe: Recipe, *, layer: str, ex
         targets = {"predicted": guesses, "label": batch.labels.to(device)}.get(explain)
         if targets is None:
             targets = torch.full_like(guesses, images.classes.index(explain))
-        maps.append(grad_cam(network, pictures, targets, layer=layer).cpu().numpy())
-        shown.append(batch.views[0].permute(0, 2, 3, 1).numpy())
-        predicted += guesses.tolist()
-        explained += targets.tolist()
-    return Maps(np.concatenate(maps), np.concatenate(shown), predicted, explained)
+        maps_NHW = grad_cam(network, pictures, targets, layer=layer).cpu().numpy()
+        images_NHWC = batch.views[0].permute(0, 2, 3, 1).numpy()
+        yield Maps(maps_NHW, images_NHWC, guesses.tolist(), targets.tolist())
+
+
+def attend(network: Network, images: ImageSet, recipe: Recipe, *, layer: str, explain: str) -> Maps:
+    """GradCAM of every picture of a set in memory, see `attend_batches`."""
+    batches = list(attend_batches(network, images, recipe, layer=layer, explain=explain))
+    return Maps(
+        np.concatenate([batch.maps_NHW for batch in batches]),
+        np.concatenate([batch.images_NHWC for batch in batches]),
+        [guess for batch in batches for guess in batch.predicted],
+        [target for batch in batches for target in batch.explained],
+    )
 
 
 def pick(images: ImageSet, per_class: int) -> ImageSet:

@@ -1,10 +1,7 @@
 """A checkpoint beside the weights that its training started from: how far each stage moved, and what became of it."""
 
-from typing import Literal
-
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
 
 from csg_analysis.features import Pool, pooled_batches
 from csg_analysis.metrics import METRICS
@@ -15,36 +12,9 @@ from csg_train.data.images import ImageSet
 from csg_train.models.backbones import Backbone, load_weights
 from csg_train.models.network import Network
 from csg_train.recipe import Recipe
-from csg_train.records import DataInfo, RunInfo
+from csg_train.records import DataInfo, RunInfo, SimilarityRecord
 
-__all__ = ["SimilarityRecord", "measures", "similarity_record", "starting_backbone"]
-
-
-class SimilarityRecord(BaseModel):
-    """One checkpoint beside the weights that its training started from, on the same pictures."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: Literal["csg-record/1"] = "csg-record/1"
-    run: RunInfo
-    data: DataInfo
-    kind: Literal["similarity"] = "similarity"
-    start: str
-    """SHA-256 of the starting weights that it was compared with, or ``none`` (random, drawn again)."""
-    pool: str
-    cka: dict[str, float]
-    """Linear CKA with the starting weights, by stage."""
-    layer: str
-    """Stage of all measures below."""
-    dim: int
-    measures: dict[str, float]
-    """Of the checkpoint, by metric."""
-    start_measures: dict[str, float]
-    """Of the starting weights, by metric."""
-    spread_by_class: dict[str, float]
-    """Of the checkpoint, for each class that has pictures."""
-    definitions: dict[str, str]
-    """Formula and source of every metric."""
+__all__ = ["measures", "similarity_record", "starting_backbone"]
 
 
 def starting_backbone(checkpoint: Checkpoint, recipe: Recipe, device: torch.device) -> tuple[Backbone, str]:

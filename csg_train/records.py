@@ -14,11 +14,15 @@ from csg_train.recipe import Rule
 __all__ = [
     "AccuracyRecord",
     "AttentionRecord",
+    "AttentionScores",
+    "CurveScores",
     "DataInfo",
     "EnergyRecord",
     "Interval",
+    "OverlapScores",
     "Record",
     "RunInfo",
+    "SimilarityRecord",
     "read_record",
     "write_record",
 ]
@@ -118,6 +122,8 @@ class EnergyRecord(_Record):
     """By s, for the ``mhe`` value; none for an infinite value or fewer than three pictures."""
     uniform: dict[str, float | None]
     """``mhe`` energy of the uniform distribution on the same sphere, by s; None where it is infinite."""
+    dtype: Literal["float32", "float16"] = "float32"
+    """Precision that the features were kept in; ``float16`` rounds each number to 11 bits."""
 
 
 class AccuracyRecord(_Record):
@@ -161,17 +167,82 @@ class AttentionRecord(_Record):
     pictures: list[Attended]
 
 
+class OverlapScores(_Plain):
+    """Means over the pictures that have a mask and a map that is not flat."""
+
+    iou: float
+    share: float
+    area: float
+    count: int
+    without_mask: int
+    """Pictures without transparency, or whose view shows no object or no background."""
+    definition: str
+
+
+class CurveScores(_Plain):
+    """Means over the pictures whose map is not flat."""
+
+    deletion: float
+    """Area under the curve; lower is better."""
+    insertion: float
+    """Area under the curve; higher is better."""
+    deletion_curve: list[float]
+    insertion_curve: list[float]
+    steps: int
+    deletion_baseline: str
+    insertion_baseline: str
+    count: int
+    definition: str
+
+
+class AttentionScores(_Record):
+    """What the GradCAM maps of one checkpoint on one split are worth."""
+
+    kind: Literal["attention-scores"] = "attention-scores"
+    layer: str
+    explained: str
+    """Which class the maps explain: predicted, label, or a class name."""
+    flat: int
+    """Pictures whose map is zero everywhere: nothing speaks for the class. They count in no mean."""
+    overlap: OverlapScores | None
+    """None where no picture has a mask."""
+    curves: CurveScores | None
+    """None where it was not asked for, or every map is flat."""
+
+
+class SimilarityRecord(_Record):
+    """One checkpoint beside the weights that its training started from, on the same pictures."""
+
+    kind: Literal["similarity"] = "similarity"
+    start: str
+    """SHA-256 of the starting weights that it was compared with, or ``none`` (random, drawn again)."""
+    pool: str
+    cka: dict[str, float]
+    """Linear CKA with the starting weights, by stage."""
+    layer: str
+    """Stage of all measures below."""
+    dim: int
+    measures: dict[str, float]
+    """Of the checkpoint, by metric."""
+    start_measures: dict[str, float]
+    """Of the starting weights, by metric."""
+    spread_by_class: dict[str, float]
+    """Of the checkpoint, for each class that has pictures."""
+    definitions: dict[str, str]
+    """Formula and source of every metric."""
+
+
 Record = Annotated[EnergyRecord | AccuracyRecord | AttentionRecord, Field(discriminator="kind")]
 _ADAPTER: TypeAdapter[EnergyRecord | AccuracyRecord | AttentionRecord] = TypeAdapter(Record)
 
 
-def write_record(path: Path, record: EnergyRecord | AccuracyRecord | AttentionRecord) -> None:
+def write_record(path: Path, record: _Record) -> None:
     """Write a record atomically as JSON with sorted keys."""
     write_json(path, record.model_dump(mode="json"))
 
 
 def read_record(path: Path) -> EnergyRecord | AccuracyRecord | AttentionRecord:
-    """Read a record.
+    """Read a record of the kinds that the report shows.
 
     Raises:
         UserError: The file is unreadable or not a record of this format.

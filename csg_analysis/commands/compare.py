@@ -18,9 +18,9 @@ from csg_analysis.commands.options import (
 )
 from csg_analysis.commands.output import print_json
 from csg_analysis.commands.subject import measured
-from csg_analysis.similarity import SimilarityRecord, similarity_record
+from csg_analysis.similarity import similarity_record
 from csg_train.console import console, print_table
-from csg_train.files import write_json
+from csg_train.records import SimilarityRecord, write_record
 
 __all__ = ["compare"]
 
@@ -55,7 +55,7 @@ def compare(
             layer=layer,
             pool=pool,
         )
-        write_json(subject.folder / f"similarity-{split}.json", record.model_dump(mode="json"))
+        write_record(subject.folder / f"similarity-{split}.json", record)
         records.append((subject.label, record))
     if as_json:
         print_json([record for _, record in records])

@@ -20,7 +20,7 @@ from csg_analysis.commands.options import (
 from csg_analysis.commands.output import print_json, write_csv
 from csg_analysis.commands.subject import Subject, measured
 from csg_analysis.energy import Energy, hyperspherical_energy
-from csg_analysis.feature_files import open_features
+from csg_analysis.feature_files import Dtype, open_features
 from csg_analysis.features import extract
 from csg_train.console import console, print_table
 from csg_train.errors import UserError
@@ -94,7 +94,7 @@ def _refuse_options(context: click.Context) -> None:
 def _of_file(path: Path, *, coincident: Any, device: torch.device) -> tuple[str, EnergyRecord]:
     rows_ND, own = open_features(path)
     result = hyperspherical_energy(rows_ND, s=(0, 1, 2), coincident=coincident, device=device)
-    record = _record(result, own.run, own.data, layer=own.layer, pool=own.pool)
+    record = _record(result, own.run, own.data, layer=own.layer, pool=own.pool, dtype=own.dtype)
     write_record(path.with_suffix(".energy.json"), record)
     return path.stem, record
 
@@ -104,7 +104,7 @@ def _of_subject(subject: Subject, split: str, *, layer: str, pool: Any, coincide
     features_ND = extract(subject.network, images, subject.recipe, layer=layer, pool=pool)
     result = hyperspherical_energy(features_ND, s=(0, 1, 2), coincident=coincident)
     run = RunInfo.of(subject.checkpoint)
-    return _record(result, run, subject.data_info(images, split), layer=layer, pool=pool)
+    return _record(result, run, subject.data_info(images, split), layer=layer, pool=pool, dtype="float32")
 
 
 def _print_energies(records: Sequence[tuple[str, EnergyRecord]]) -> None:
@@ -123,9 +123,15 @@ def _print_energies(records: Sequence[tuple[str, EnergyRecord]]) -> None:
         ]
         for label, record in records
     ]
-    spaces = dict.fromkeys(f"{record.pool} pool of {record.layer}, d = {record.dim}" for _, record in records)
+    spaces = dict.fromkeys(
+        f"{record.pool} pool of {record.layer}, d = {record.dim}{_half_precision(record)}" for _, record in records
+    )
     print_table(f"energy, mean over pairs, {'; '.join(spaces)}", columns, table)
     console.print("+-: half the 95 % jackknife interval over pictures of E_0 mhe; E_1, E_2 agree in both conventions")
+
+
+def _half_precision(record: EnergyRecord) -> str:
+    return ", float16" if record.dtype == "float16" else ""
 
 
 def _finite(value: float) -> float | None:
@@ -140,12 +146,13 @@ def _half(interval: Interval | None) -> str:
     return "none" if interval is None else f"{(interval.high - interval.low) / 2:.4f}"
 
 
-def _record(result: Energy, run: RunInfo, data: DataInfo, *, layer: str, pool: str) -> EnergyRecord:
+def _record(result: Energy, run: RunInfo, data: DataInfo, *, layer: str, pool: str, dtype: Dtype) -> EnergyRecord:
     return EnergyRecord(
         run=run,
         data=data,
         layer=layer,
         pool=pool,
+        dtype=dtype,
         dim=result.d,
         pairs=result.pairs,
         coincident=result.coincident_pairs,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from click.testing import CliRunner, Result
 
 from csg_analysis.cli import main
@@ -27,7 +28,17 @@ def report(runs: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(trees: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def resnet_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random state dict of ResNet-18, which the checkpoints of ``trained`` started from; read only."""
+    path = tmp_path_factory.mktemp("weights") / "resnet18.pt"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        torch.save(torchvision.models.resnet18().state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(trees: Path, resnet_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Checkpoints of two steps, seeds 0 and 1, on the tiny trees (9 target pictures); do not change them."""
     out = tmp_path_factory.mktemp("trained")
     paths = []
@@ -40,7 +51,7 @@ def trained(trees: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory
                 "target": {"dataset": "folder", "root": str(trees / "target")},
                 "size": 64,
             },
-            "model": {"backbone": "resnet18", "weights": str(weights), "hidden": 8},
+            "model": {"backbone": "resnet18", "weights": str(resnet_weights), "hidden": 8},
             "method": {"name": "baseline"},
             "train": {"steps": 2, "batch_size": 4, "lr_head": 0.01, "lr_backbone": 0.01, "warmup": 0},
         }

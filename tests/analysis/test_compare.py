@@ -31,11 +31,11 @@ def record_of(checkpoint, network, recipe, images, **options):
     return similarity_record(checkpoint, network, images, recipe=recipe, data=data, **options)
 
 
-def test_the_start_is_the_file_of_starting_weights(opened, weights):
+def test_the_start_is_the_file_of_starting_weights(opened, resnet_weights):
     checkpoint, _, recipe, _ = opened
     backbone, digest = starting_backbone(checkpoint, recipe, CPU)
-    assert digest == sha256_file(weights) == checkpoint.weights
-    expected = torch.load(weights, weights_only=True)
+    assert digest == sha256_file(resnet_weights) == checkpoint.weights
+    expected = torch.load(resnet_weights, weights_only=True)
     assert all(torch.equal(value, expected[name]) for name, value in backbone.net.state_dict().items())
     assert not any(module.training for module in backbone.modules())
 
@@ -63,14 +63,14 @@ def test_untrained_weights_have_a_cka_of_one_and_equal_measures(opened):
     assert record.measures == record.start_measures
 
 
-def test_trained_weights_against_features_taken_by_hand(opened, weights):
+def test_trained_weights_against_features_taken_by_hand(opened, resnet_weights):
     checkpoint, network, recipe, images = opened
     record = record_of(checkpoint, network, recipe, images, layer="layer4", pool="average")
     assert all(0 < value < 1 for value in record.cka.values())
     labels = np.array(images.labels)
     assert record.measures["alignment"] == alignment(extract(network, images, recipe), labels)
     resnet = torchvision.models.resnet18()
-    resnet.load_state_dict(torch.load(weights, weights_only=True))
+    resnet.load_state_dict(torch.load(resnet_weights, weights_only=True))
     network.backbone.net.load_state_dict(resnet.state_dict())
     assert record.start_measures["alignment"] == pytest.approx(alignment(extract(network, images, recipe), labels))
     assert list(record.spread_by_class) == list(images.classes)

@@ -97,6 +97,8 @@ def test_half_precision_is_the_nearest_float16_and_says_so(trained, opened, tmp_
     rows, own = open_features(tmp_path / "half" / "seed0-layer4.npy")
     assert own.dtype == "float16"
     np.testing.assert_array_equal(rows, extract(network, images, recipe).astype(np.float16))
+    result = analyze("energy", "--features", tmp_path / "half" / "seed0-layer4.npy", "--json")
+    assert json.loads(result.stdout)[0]["dtype"] == "float16"
 
 
 def rows_of(images, *batches, dtype="float32", folder):

@@ -1,11 +1,17 @@
 """GradCAM against pytorch-grad-cam, batched against one by one, and what it leaves behind."""
 
+import weakref
+
 import numpy as np
+import pytest
 import torch
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-from csg_analysis.gradcam import grad_cam, overlay
+from csg_analysis.gradcam import attend, attend_batches, grad_cam, overlay
+from csg_train.checkpoint import load_checkpoint
+from csg_train.data.domains import load_split
+from csg_train.errors import UserError
 from csg_train.models.network import Network
 
 
@@ -49,3 +55,58 @@ def test_batched_equals_one_by_one_and_nothing_is_left_behind():
 def test_flat_map_leaves_the_picture_grey():
     picture = np.full((4, 4, 3), 90, dtype=np.uint8)
     np.testing.assert_array_equal(overlay(picture, np.zeros((4, 4))), picture)
+
+
+class Broken(torch.nn.Module):
+    def forward(self, _features: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("no memory")
+
+
+def test_hooks_go_even_when_the_network_fails():
+    network, images, classes = small()
+    network.head = Broken()
+    with pytest.raises(RuntimeError, match="no memory"):
+        grad_cam(network, images, classes, layer="layer4")
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+    assert not any(module._backward_hooks for module in network.modules())
+
+
+@pytest.fixture
+def opened(trained):
+    checkpoint = load_checkpoint(trained[0])
+    recipe = checkpoint.resolved_recipe()
+    images = load_split(recipe.data, "target", checkpoint.classes)
+    return checkpoint, checkpoint.build_network(torch.device("cpu")), recipe, images
+
+
+EXPLAIN = ("predicted", "label", "truck")
+
+
+def test_every_way_to_name_the_class(opened):
+    _, network, recipe, images = opened
+    by = {explain: attend(network, images, recipe, layer="layer4", explain=explain) for explain in EXPLAIN}
+    assert by["predicted"].explained == by["predicted"].predicted
+    assert by["label"].explained == list(images.labels)
+    assert by["truck"].explained == [2] * 9
+    for maps in by.values():
+        assert maps.predicted == by["predicted"].predicted
+    trucks = [index for index, label in enumerate(images.labels) if label == 2]
+    np.testing.assert_array_equal(by["label"].maps_NHW[trucks], by["truck"].maps_NHW[trucks])
+    with pytest.raises(UserError, match="--explain tram: allowed: predicted, label, bus, car, truck"):
+        attend(network, images, recipe, layer="layer4", explain="tram")
+
+
+def test_batches_of_any_size_give_the_same_maps_and_none_is_kept(opened):
+    checkpoint, network, _, images = opened
+    recipes = [checkpoint.resolved_recipe((f"train.batch_size={size}",)) for size in (1, 4, 9)]
+    whole = [attend(network, images, recipe, layer="layer3", explain="car") for recipe in recipes]
+    for maps in whole[1:]:
+        np.testing.assert_allclose(maps.maps_NHW, whole[0].maps_NHW, rtol=1e-3, atol=1e-7)
+        np.testing.assert_array_equal(maps.images_NHWC, whole[0].images_NHWC)
+    stream = attend_batches(network, images, recipes[1], layer="layer3", explain="car")
+    first = next(stream)
+    assert len(first.maps_NHW) == 4
+    gone = weakref.ref(first)
+    del first
+    next(stream)
+    assert gone() is None

@@ -1,0 +1,148 @@
+"""Attention of one checkpoint over a whole split, picture by picture: nothing but numbers is kept."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from csg_analysis.gradcam import Maps, attend_batches
+from csg_analysis.overlap import OVERLAP, Overlap, object_mask, overlap
+from csg_analysis.removal import DELETION_BASELINE, INSERTION_BASELINE, REMOVAL, area, blurred, removal_curves
+from csg_train.data.images import ImageSet, decode
+from csg_train.models.network import Network
+from csg_train.recipe import Recipe
+from csg_train.records import AttentionScores, CurveScores, DataInfo, OverlapScores, RunInfo
+
+__all__ = ["Scored", "attention_scores", "scored_pictures"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """One picture.
+
+    Attributes:
+        file: Its path in the image set.
+        label: True class.
+        predicted: Class with the largest logit.
+        explained: Class that the map explains.
+        flat: The map is zero everywhere.
+        masked: The picture says where its object is.
+        overlap: With its mask; None without a mask or with a flat map.
+        deletion: ``(S,)`` curve, None where not asked for or flat.
+        insertion: Likewise.
+    """
+
+    file: str
+    label: str
+    predicted: str
+    explained: str
+    flat: bool
+    masked: bool
+    overlap: Overlap | None
+    deletion: np.ndarray | None = None
+    insertion: np.ndarray | None = None
+
+
+def scored_pictures(
+    network: Network, images: ImageSet, recipe: Recipe, *, layer: str, explain: str, steps: int | None
+) -> Iterator[Scored]:
+    """Measure the attention of every picture, in the order of ``images.files``.
+
+    Args:
+        network: In evaluation mode.
+        images: The pictures.
+        recipe: Says size, fit and batch size.
+        layer: A stage of the backbone.
+        explain: ``predicted``, ``label``, or the name of a class.
+        steps: Of the curves, each of which costs ``steps + 1`` forward passes; None leaves them out.
+
+    Raises:
+        UserError: No such layer or class, or a bad picture.
+    """
+    index, names = 0, images.classes
+    for maps in attend_batches(network, images, recipe, layer=layer, explain=explain):
+        curves = None if steps is None else _curves(network, maps, steps)
+        for place, map_HW in enumerate(maps.maps_NHW):
+            flat = not bool(map_HW.any())
+            mask_HW = object_mask(decode(images.path(index)), size=recipe.data.size, fit=recipe.data.fit)
+            yield Scored(
+                file=images.files[index],
+                label=names[images.labels[index]],
+                predicted=names[maps.predicted[place]],
+                explained=names[maps.explained[place]],
+                flat=flat,
+                masked=mask_HW is not None,
+                overlap=None if flat or mask_HW is None else overlap(map_HW, mask_HW),
+                deletion=None if flat or curves is None else curves[0][place],
+                insertion=None if flat or curves is None else curves[1][place],
+            )
+            index += 1
+
+
+def _curves(network: Network, maps: Maps, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    device = next(network.parameters()).device
+    images_NCHW = torch.from_numpy(maps.images_NHWC).permute(0, 3, 1, 2).to(device).float() / 255
+    classes_N1 = torch.tensor(maps.explained, device=device).unsqueeze(1)
+
+    def score(pictures_NCHW: Tensor) -> Tensor:
+        logits_NK: Tensor = network(pictures_NCHW).logits
+        return logits_NK.softmax(dim=1).gather(1, classes_N1)[:, 0]
+
+    curves = removal_curves(
+        score,
+        images_NCHW,
+        torch.from_numpy(maps.maps_NHW).to(device),
+        blank_NCHW=network.backbone.mean,
+        blurred_NCHW=blurred(images_NCHW),
+        steps=steps,
+    )
+    return curves.deletion_NS.cpu().numpy(), curves.insertion_NS.cpu().numpy()
+
+
+def attention_scores(
+    pictures: Sequence[Scored], *, run: RunInfo, data: DataInfo, layer: str, explain: str, steps: int | None
+) -> AttentionScores:
+    """The record of measured pictures."""
+    overlaps = [picture.overlap for picture in pictures if picture.overlap is not None]
+    flat = sum(picture.flat for picture in pictures)
+    measured = None
+    if overlaps:
+        measured = OverlapScores(
+            iou=float(np.mean([one.iou for one in overlaps])),
+            share=float(np.mean([one.share for one in overlaps])),
+            area=float(np.mean([one.area for one in overlaps])),
+            count=len(overlaps),
+            without_mask=sum(not picture.masked for picture in pictures),
+            definition=OVERLAP,
+        )
+    return AttentionScores(
+        run=run,
+        data=data,
+        layer=layer,
+        explained=explain,
+        flat=flat,
+        overlap=measured,
+        curves=_curve_scores(pictures, steps),
+    )
+
+
+def _curve_scores(pictures: Sequence[Scored], steps: int | None) -> CurveScores | None:
+    deletion = [picture.deletion for picture in pictures if picture.deletion is not None]
+    insertion = [picture.insertion for picture in pictures if picture.insertion is not None]
+    if steps is None or not deletion:
+        return None
+    deletion_S, insertion_S = (np.stack(curves).mean(axis=0, dtype=np.float64) for curves in (deletion, insertion))
+    left, entered = (float(area(torch.from_numpy(mean_S[None]))[0]) for mean_S in (deletion_S, insertion_S))
+    return CurveScores(
+        deletion=left,
+        insertion=entered,
+        deletion_curve=deletion_S.tolist(),
+        insertion_curve=insertion_S.tolist(),
+        steps=steps,
+        deletion_baseline=DELETION_BASELINE,
+        insertion_baseline=INSERTION_BASELINE,
+        count=len(deletion),
+        definition=REMOVAL,
+    )
