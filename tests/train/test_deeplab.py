@@ -1,5 +1,6 @@
 """DeepLab heads against convolutions written out, their counts, and the modes of the segmentation network."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,7 @@ def count(module: nn.Module) -> int:
 
 def test_v2_is_the_sum_of_four_atrous_convolutions():
     head = HEADS["deeplab-v2"](7, 3).double()
-    v, total = features(2, 7, 9, 11), torch.zeros(2, 3, 9, 11, dtype=torch.float64)
+    v, total = features(2, 7, 30, 49), torch.zeros(2, 3, 30, 49, dtype=torch.float64)
     for branch, rate in zip(head.branches, (6, 12, 18, 24), strict=True):
         total += F.conv2d(v, branch.weight, branch.bias, padding=rate, dilation=rate)
     torch.testing.assert_close(head(v), total)
@@ -62,7 +63,7 @@ def test_v3_equals_its_definition_written_out():
         if isinstance(module, nn.BatchNorm2d):
             for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
                 tensor.data.copy_(torch.rand(256, generator=generator) + 0.5)
-    v = features(2, 5, 8, 9)
+    v = features(1, 5, 37, 38)
 
     def unit(x, conv, norm, **options):
         assert conv.bias is None
@@ -76,7 +77,7 @@ def test_v3_equals_its_definition_written_out():
         unit(v, *list(pyramid.convs[i])[:2], padding=rate, dilation=rate)
         for i, rate in enumerate((12, 24, 36), start=1)
     ]
-    parts.append(unit(v.mean(dim=(2, 3), keepdim=True), *list(pyramid.convs[4])[1:3]).expand(-1, -1, 8, 9))
+    parts.append(unit(v.mean(dim=(2, 3), keepdim=True), *list(pyramid.convs[4])[1:3]).expand(-1, -1, 37, 38))
     torch.testing.assert_close(pyramid.convs[4](v), parts[-1].contiguous())  # the same at every position
     x = unit(torch.cat(parts, dim=1), *list(pyramid.project)[:2])
     assert pyramid.project[3].p == 0.5
@@ -85,7 +86,7 @@ def test_v3_equals_its_definition_written_out():
 
 
 @pytest.mark.parametrize(("backbone", "width"), [("resnet18", 512), ("tf_efficientnet_lite0", 1280)])
-def test_logits_are_the_heads_at_the_corners_and_as_large_as_the_picture(backbone, width):
+def test_logits_are_the_heads_stretched_from_corner_to_corner_of_the_picture(backbone, width):
     network = SegmentationNetwork(backbone, classes=4, head="deeplab-v2", seed=0).eval()
     with torch.no_grad():
         output = network(pictures(side=72))
@@ -93,6 +94,8 @@ def test_logits_are_the_heads_at_the_corners_and_as_large_as_the_picture(backbon
     assert output.stages["layer4"].shape == (2, width, 9, 9)
     assert output.logits.shape == (2, 4, 72, 72)
     torch.testing.assert_close(output.logits[:, :, ::71, ::71], coarse[:, :, ::8, ::8])
+    expected = np.interp(np.linspace(0, 8, 72), range(9), coarse[1, 2, 0].numpy())
+    np.testing.assert_allclose(output.logits[1, 2, 0].numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_imagenet_logits_come_from_the_pooled_layer4_through_the_kept_classifier():
