@@ -3,7 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -216,14 +216,19 @@ def demo_domain(demo: str, domain: str) -> ImageSet:
     return image_folder(folder, name=domain, classes=_demo(demo).classes, licence=place.licence)
 
 
-def masked_demo_domain(demo: str, domain: str) -> MaskedSet:
+def masked_demo_domain(demo: str, domain: str, classes: Sequence[str] | None = None) -> MaskedSet:
     """List the pictures and masks of one domain of a demo, for instance ``("scenes", "target")``.
 
+    Args:
+        demo: Key of `DEMOS`.
+        domain: One of its domains.
+        classes: Class names in training order, see `masked_folder`.
+
     Raises:
-        UserError: Unknown demo or domain, one without masks, or data that is not fetched.
+        UserError: Unknown demo or domain, one without masks, data that is not fetched, or other classes.
     """
     folder, place = _fetched(demo, domain, masked=True)
-    return masked_folder(folder, name=domain, licence=place.licence)
+    return masked_folder(folder, name=domain, classes=classes, licence=place.licence)
 
 
 def style_folder(demo: str) -> Path:

@@ -189,6 +189,9 @@ def test_build_makes_four_domains_that_are_read_as_masked_sets(root: Path) -> No
         assert (images.name, len(images), images.classes) == (domain, number, CLASSES)
         assert check_masks(images).bad == check_masks(images).mismatches == ()
     assert [path.name for path in sorted(style_folder("scenes").rglob("*.*"))] == ["ifct-C001.jpg", "ifct-E001.jpg"]
+    assert masked_demo_domain("scenes", "target", CLASSES[::-1]).ids[0] == 5
+    with pytest.raises(UserError, match="classes differ from the source's"):
+        masked_demo_domain("scenes", "target", ("background", "cat"))
     first = contents(folder)
     (folder / "target" / "images" / "0003.png").unlink()
     fetch("scenes", lambda _: None)
