@@ -11,7 +11,7 @@ from csg_analysis.gradcam import Maps, attend_batches
 from csg_analysis.overlap import OVERLAP, Overlap, object_mask, overlap
 from csg_analysis.removal import DELETION_BASELINE, INSERTION_BASELINE, REMOVAL, area, blurred, removal_curves
 from csg_train.data.images import ImageSet, decode
-from csg_train.models.network import Network
+from csg_train.models.network import TaskNetwork
 from csg_train.recipe import Recipe
 from csg_train.records import AttentionScores, CurveScores, DataInfo, OverlapScores, RunInfo
 
@@ -46,7 +46,7 @@ class Scored:
 
 
 def scored_pictures(
-    network: Network, images: ImageSet, recipe: Recipe, *, layer: str, explain: str, steps: int | None
+    network: TaskNetwork, images: ImageSet, recipe: Recipe, *, layer: str, explain: str, steps: int | None
 ) -> Iterator[Scored]:
     """Measure the attention of every picture, in the order of ``images.files``.
 
@@ -81,7 +81,7 @@ def scored_pictures(
             index += 1
 
 
-def _curves(network: Network, maps: Maps, steps: int) -> tuple[np.ndarray, np.ndarray]:
+def _curves(network: TaskNetwork, maps: Maps, steps: int) -> tuple[np.ndarray, np.ndarray]:
     device = next(network.parameters()).device
     images_NCHW = torch.from_numpy(maps.images_NHWC).permute(0, 3, 1, 2).to(device).float() / 255
     classes_N1 = torch.tensor(maps.explained, device=device).unsqueeze(1)

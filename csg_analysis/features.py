@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from csg_train.data.images import ImageSet
-from csg_train.data.loader import evaluation_batches
+from csg_train.data.domains import AnySet
+from csg_train.measure import shown_batches
 from csg_train.methods.contrastive import attention, attention_pool
 from csg_train.models.backbones import Backbone
-from csg_train.models.network import Network
+from csg_train.models.network import TaskNetwork
 from csg_train.recipe import Recipe
 
 __all__ = ["Pool", "extract", "pooled_batches"]
@@ -26,14 +26,14 @@ def _pooled(stage_NCHW: Tensor, pool: Pool) -> Tensor:
 
 
 def pooled_batches(
-    backbone: Backbone, images: ImageSet, recipe: Recipe, *, layers: Sequence[str], pool: Pool = "average"
+    backbone: Backbone, images: AnySet, recipe: Recipe, *, layers: Sequence[str], pool: Pool = "average"
 ) -> Iterator[dict[str, np.ndarray]]:
     """Pooled features of every picture, batch by batch in the order of ``images.files``; one forward pass a batch.
 
     Args:
         backbone: In evaluation mode; its own normalisation is applied inside.
-        images: The pictures; shown centrally, without augmentation.
-        recipe: Says size, fit and batch size.
+        images: The pictures; shown as they are measured, without augmentation.
+        recipe: Says how.
         layers: Stages of the backbone.
         pool: ``average`` (GAP, what the task head sees) or ``attention`` (CSG's A-pool).
 
@@ -45,8 +45,7 @@ def pooled_batches(
     """
     backbone.require_stages(layers, "--layer")
     device = next(backbone.parameters()).device
-    data = recipe.data
-    for batch in evaluation_batches(images, size=data.size, fit=data.fit, batch_size=recipe.train.batch_size):
+    for batch in shown_batches(images, recipe):
         with torch.no_grad():
             stages = backbone(batch.views[0].to(device)).stages
             rows = {layer: _pooled(stages[layer], pool).cpu().numpy() for layer in layers}
@@ -54,7 +53,7 @@ def pooled_batches(
 
 
 def extract(
-    network: Network, images: ImageSet, recipe: Recipe, *, layer: str = "layer4", pool: Pool = "average"
+    network: TaskNetwork, images: AnySet, recipe: Recipe, *, layer: str = "layer4", pool: Pool = "average"
 ) -> np.ndarray:
     """Pooled features of one layer in memory, see `pooled_batches`.
 

@@ -22,7 +22,7 @@ from csg_train.data.images import ImageSet, image_files
 from csg_train.data.loader import evaluation_batches
 from csg_train.errors import UserError
 from csg_train.files import atomic_write
-from csg_train.models.network import Network
+from csg_train.models.network import TaskNetwork
 from csg_train.recipe import Recipe
 from csg_train.seeds import random_for
 
@@ -46,7 +46,7 @@ class Maps:
     explained: list[int]
 
 
-def grad_cam(network: Network, images_NCHW: Tensor, classes: Tensor, *, layer: str) -> Tensor:
+def grad_cam(network: TaskNetwork, images_NCHW: Tensor, classes: Tensor, *, layer: str) -> Tensor:
     """GradCAM maps, ReLU applied, bilinearly upsampled to the input.
 
     Args:
@@ -63,7 +63,9 @@ def grad_cam(network: Network, images_NCHW: Tensor, classes: Tensor, *, layer: s
     return F.interpolate(coarse, images_NCHW.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
 
 
-def attend_batches(network: Network, images: ImageSet, recipe: Recipe, *, layer: str, explain: str) -> Iterator[Maps]:
+def attend_batches(
+    network: TaskNetwork, images: ImageSet, recipe: Recipe, *, layer: str, explain: str
+) -> Iterator[Maps]:
     """GradCAM of every picture of a set, batch by batch in the order of ``images.files``; no batch is kept.
 
     Args:
@@ -93,7 +95,7 @@ def attend_batches(network: Network, images: ImageSet, recipe: Recipe, *, layer:
         yield Maps(maps_NHW, images_NHWC, guesses.tolist(), targets.tolist())
 
 
-def attend(network: Network, images: ImageSet, recipe: Recipe, *, layer: str, explain: str) -> Maps:
+def attend(network: TaskNetwork, images: ImageSet, recipe: Recipe, *, layer: str, explain: str) -> Maps:
     """GradCAM of every picture of a set in memory, see `attend_batches`."""
     batches = list(attend_batches(network, images, recipe, layer=layer, explain=explain))
     return Maps(

@@ -9,8 +9,9 @@ from csg_analysis.metrics.cka import CKA
 from csg_analysis.metrics.spread import class_spread
 from csg_train.checkpoint import Checkpoint
 from csg_train.data.images import ImageSet
-from csg_train.models.backbones import Backbone, load_weights
-from csg_train.models.network import Network
+from csg_train.models.backbones import Backbone
+from csg_train.models.build import start_network
+from csg_train.models.network import TaskNetwork
 from csg_train.recipe import Recipe
 from csg_train.records import DataInfo, RunInfo, SimilarityRecord
 
@@ -25,9 +26,7 @@ def starting_backbone(checkpoint: Checkpoint, recipe: Recipe, device: torch.devi
     Raises:
         UserError: The weights' file or package is missing or does not fit.
     """
-    model = recipe.model
-    network = Network(model.backbone, classes=len(checkpoint.classes), hidden=model.hidden, seed=recipe.seed)
-    digest = load_weights(network.backbone, model.backbone, model.weights)
+    network, digest = start_network(recipe, recipe.build_method(), classes=len(checkpoint.classes))
     backbone = network.backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return backbone.eval(), digest
 
@@ -40,7 +39,7 @@ def measures(features_ND: np.ndarray, labels_N: np.ndarray) -> dict[str, float]:
 
 def similarity_record(
     checkpoint: Checkpoint,
-    network: Network,
+    network: TaskNetwork,
     images: ImageSet,
     *,
     recipe: Recipe,

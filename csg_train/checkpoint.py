@@ -9,7 +9,8 @@ from torch import Tensor
 
 from csg_train.errors import UserError
 from csg_train.files import atomic_write, sha256_file
-from csg_train.models.network import Network
+from csg_train.models.build import build_network
+from csg_train.models.network import TaskNetwork
 from csg_train.recipe import Recipe, Rule, parse_recipe
 
 __all__ = ["FORMAT", "Checkpoint", "load_checkpoint", "save_checkpoint"]
@@ -60,12 +61,11 @@ class Checkpoint:
         """The recipe as an object, with ``key=value`` overrides (for instance another data root)."""
         return parse_recipe(dict(self.recipe), overrides=overrides, origin=str(self.path))
 
-    def build_network(self, device: torch.device) -> Network:
+    def build_network(self, device: torch.device) -> TaskNetwork:
         """The trained network, in evaluation mode."""
         recipe = self.resolved_recipe()
-        network = Network(
-            recipe.model.backbone, classes=len(self.classes), hidden=recipe.model.hidden, seed=recipe.seed
-        )
+        network = build_network(recipe, classes=len(self.classes))
+        recipe.build_method().rewrite(network.backbone)
         load_state(network, self.model, self.path)
         return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
 

@@ -8,13 +8,18 @@ import torch
 from csg_train import __version__
 from csg_train.checkpoint import load_checkpoint
 from csg_train.console import console, print_table, progress
-from csg_train.data import check as checks
 from csg_train.data import demo
+from csg_train.data.check import Check
+from csg_train.data.check import check as check_images
 from csg_train.data.domains import SPLITS, load_split
+from csg_train.data.mask_check import MaskCheck, check_masks
+from csg_train.data.mask_sheet import mask_sheet
+from csg_train.data.masks import MaskedSet
 from csg_train.data.sheet import contact_sheet
 from csg_train.engine import train
 from csg_train.errors import UserError
-from csg_train.evaluate import accuracy_record
+from csg_train.importing import import_command
+from csg_train.measure import measure
 from csg_train.methods import METHODS
 from csg_train.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 from csg_train.records import write_record
@@ -47,6 +52,9 @@ _RECIPE = click.argument("recipe_name", metavar="[RECIPE]", default=DEFAULT_RECI
 @click.version_option(__version__)
 def main() -> None:
     """Train and evaluate synthetic-to-real methods."""
+
+
+main.add_command(import_command)
 
 
 @main.command()
@@ -129,16 +137,23 @@ def check(recipe_name: str, overrides: tuple[str, ...], sheet: Path | None) -> N
     recipe = load_recipe(recipe_name, overrides)
     splits = [split for split in SPLITS if getattr(recipe.data, split) is not None]
     classes = load_split(recipe.data, "source").classes
-    found = {split: checks.check(load_split(recipe.data, split, classes)) for split in splits}
-    rows = [[name, *(str(found[split].counts[name]) for split in splits)] for name in classes]
-    rows.append(["total", *(str(sum(found[split].counts.values())) for split in splits)])
+    sets = {split: load_split(recipe.data, split, classes) for split in splits}
+    found: dict[str, Check | MaskCheck] = {
+        split: check_masks(images) if isinstance(images, MaskedSet) else check_images(images)
+        for split, images in sets.items()
+    }
+    rows = [[name, *(str(result.counts[name]) for result in found.values())] for name in classes]
+    rows.append(["total", *(str(len(images)) for images in sets.values())])
     print_table(f"{recipe.name}: pictures by class", ["class", *splits], rows)
     for split, result in found.items():
         for line in result.lines():
             console.print(f"{split}: {line}", highlight=False, markup=False)
         if sheet is not None:
-            images = load_split(recipe.data, split, classes)
-            contact_sheet(images, sheet / f"{split}.png")
+            images, path = sets[split], sheet / f"{split}.png"
+            if isinstance(images, MaskedSet):
+                mask_sheet(images, path)
+            else:
+                contact_sheet(images, path)
             console.print(f"{split}: contact sheet {sheet / f'{split}.png'}", highlight=False, markup=False)
     bad = [file for result in found.values() for file in result.bad]
     if bad:
@@ -153,12 +168,9 @@ def _evaluate(path: Path, recipe: Recipe, device: torch.device) -> None:
         if getattr(recipe.data, split) is None:
             continue
         images = load_split(recipe.data, split, checkpoint.classes)
-        record = accuracy_record(checkpoint, network, images, split=split, recipe=recipe)
-        write_record(path.parent / f"accuracy-{split}.json", record)
-        low, high = record.interval.low, record.interval.high
-        interval = f"{100 * low:.1f} - {100 * high:.1f}"
-        rows.append(
-            [split, str(len(images)), f"{100 * record.mean_per_class:.1f}", interval, f"{100 * record.overall:.1f}"]
-        )
-    columns = ["split", "images", "mean per class %", "95 % bootstrap", "overall %"]
+        record = measure(checkpoint, network, images, split=split, recipe=recipe)
+        write_record(path.parent / f"{record.kind}-{split}.json", record)
+        interval = f"{100 * record.interval.low:.1f} - {100 * record.interval.high:.1f}"
+        rows.append([split, str(len(images)), f"{100 * record.score:.1f}", interval, f"{100 * record.overall:.1f}"])
+    columns = ["split", "images", f"{record.score_name} %", "95 % bootstrap", "overall %"]
     print_table(f"accuracy of {rule_title(checkpoint)}, {path}", columns, rows)

@@ -13,20 +13,20 @@ from typing import Any
 
 import filelock
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from csg_train.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
 from csg_train.console import console
 from csg_train.data.batch import Batch
 from csg_train.data.domains import load_split
-from csg_train.data.images import ImageSet
 from csg_train.data.loader import evaluation_batches, training_batches
+from csg_train.data.masks import MaskedSet
+from csg_train.data.segmentation_loader import segmentation_batches, whole_pictures
 from csg_train.errors import UserError
 from csg_train.files import write_text
 from csg_train.methods import Method, Setup
-from csg_train.models.backbones import load_weights
-from csg_train.models.network import Network
+from csg_train.methods.pixels import task_loss
+from csg_train.models.build import start_network
 from csg_train.optimizer import build_optimizer
 from csg_train.recipe import Recipe, Rule, Train, to_yaml
 from csg_train.seeds import seed_for
@@ -35,7 +35,10 @@ from csg_train.selection import SELECTED_ON, chosen_file, is_due, selection_imag
 __all__ = ["learning_rate_factor", "train"]
 
 Report = Callable[[int, dict[str, float]], None]
-_OUTPUTS = ("ckpt.pt", "best.pt", "log.jsonl", "recipe.yaml", "accuracy-*", "confusion-*", "energy-*", "attention.*")
+_OUTPUTS = (
+    *("ckpt.pt", "best.pt", "log.jsonl", "recipe.yaml"),
+    *("accuracy-*", "segmentation-*", "confusion-*", "energy-*", "attention.*"),
+)
 
 
 def learning_rate_factor(step: int, train: Train) -> float:
@@ -90,15 +93,12 @@ class _Run:
 
     def __init__(self, recipe: Recipe, out: Path, device: torch.device) -> None:
         self.recipe, self.out, self.device = recipe, out, device
-        self.images: ImageSet = load_split(recipe.data, "source")
-        self.network = Network(
-            recipe.model.backbone, classes=len(self.images.classes), hidden=recipe.model.hidden, seed=recipe.seed
-        )
+        self.images = load_split(recipe.data, "source")
+        self.method: Method = recipe.build_method()
+        self.network, self.weights = start_network(recipe, self.method, classes=len(self.images.classes))
         self.selected_on = selection_images(recipe, self.images.classes)
         self.best_score: float | None = None
-        self.weights = load_weights(self.network.backbone, recipe.model.backbone, recipe.model.weights)
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.method: Method = recipe.build_method()
         setup = Setup(seed=recipe.seed, source=self._source_pass, steps=recipe.train.steps, weights=self.weights)
         self.method.prepare(self.network, setup)
         self.method.to(device)
@@ -139,7 +139,7 @@ class _Run:
             group["lr"] = group["base_lr"] * factor
         self.network.set_training(batch_norm=self.recipe.model.batch_norm)
         output = self.network(batch.views[0])
-        terms = {"ce": F.cross_entropy(output.logits, batch.labels)}
+        terms = {"ce": task_loss(output.logits, batch.labels)}
         terms |= self.method.loss(self.network, batch, output)
         loss = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
@@ -179,24 +179,32 @@ class _Run:
         return values
 
     def _batches(self) -> Iterator[Batch]:
-        recipe = self.recipe
-        data = recipe.data
+        data, train, segmentation = self.recipe.data, self.recipe.train, self.recipe.segmentation
+        common: dict[str, Any] = {
+            "views": self.method.views,
+            "batch_size": train.batch_size,
+            "seed": self.recipe.seed,
+            "start": self.step,
+            "stop": train.steps,
+            "workers": train.workers,
+        }
+        if isinstance(self.images, MaskedSet):
+            assert segmentation is not None
+            crops = {"size": data.size, "scale": segmentation.scale, "styles": self.method.styles()}
+            return segmentation_batches(self.images, options=crops, **common)
         augment = self.method.paper_augment if data.augment == "paper" else data.augment
-        return training_batches(
-            self.images,
-            views=self.method.views,
-            batch_size=recipe.train.batch_size,
-            sampling=data.sampling,
-            seed=recipe.seed,
-            start=self.step,
-            stop=recipe.train.steps,
-            workers=recipe.train.workers,
-            options={"size": data.size, "fit": data.fit, "augment": augment, "background": data.background},
-        )
+        options = {"size": data.size, "fit": data.fit, "augment": augment, "background": data.background}
+        return training_batches(self.images, sampling=data.sampling, options=options, **common)
 
     def _source_pass(self) -> Iterator[Batch]:
-        data, train = self.recipe.data, self.recipe.train
-        for batch in evaluation_batches(self.images, size=data.size, fit=data.fit, batch_size=train.batch_size):
+        data = self.recipe.data
+        if isinstance(self.images, MaskedSet):
+            batches = whole_pictures(self.images, longest_side=data.size)
+        else:
+            batches = evaluation_batches(
+                self.images, size=data.size, fit=data.fit, batch_size=self.recipe.train.batch_size
+            )
+        for batch in batches:
             yield batch.to(self.device)
 
     def _data(self) -> dict[str, Any]:

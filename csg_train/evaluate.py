@@ -11,7 +11,7 @@ from csg_train.checkpoint import Checkpoint
 from csg_train.data.batch import Batch
 from csg_train.data.images import ImageSet
 from csg_train.data.loader import evaluation_batches
-from csg_train.models.network import Network
+from csg_train.models.network import TaskNetwork
 from csg_train.recipe import Recipe
 from csg_train.records import AccuracyRecord, DataInfo, Interval, RunInfo
 from csg_train.seeds import seed_for
@@ -35,7 +35,7 @@ class Predictions:
 
 
 @torch.no_grad()
-def predict(network: Network, batches: Iterable[Batch], *, flip: bool) -> Predictions:
+def predict(network: TaskNetwork, batches: Iterable[Batch], *, flip: bool) -> Predictions:
     """Predict every picture of ``batches``.
 
     Args:
@@ -96,21 +96,21 @@ def bootstrap_mean_per_class(
     return Interval(low=float(low), high=float(high), level=level, kind=kind)
 
 
-def confusion_of(network: Network, images: ImageSet, recipe: Recipe) -> np.ndarray:
+def confusion_of(network: TaskNetwork, images: ImageSet, recipe: Recipe) -> np.ndarray:
     """Confusion counts ``(C, C)`` of a network in evaluation mode, pictures and flip as the recipe says."""
     batches = evaluation_batches(images, size=recipe.data.size, fit=recipe.data.fit, batch_size=recipe.train.batch_size)
     return confusion_matrix(predict(network, batches, flip=recipe.evaluate.flip), len(images.classes))
 
 
 def accuracy_record(
-    checkpoint: Checkpoint, network: Network, images: ImageSet, *, split: str, recipe: Recipe
+    checkpoint: Checkpoint, network: TaskNetwork, images: ImageSet, *, split: str, recipe: Recipe
 ) -> AccuracyRecord:
     """Measure one checkpoint on one split, as its recipe says."""
     confusion = confusion_of(network, images, recipe)
     each = per_class_accuracy(confusion)
     return AccuracyRecord(
         run=RunInfo.of(checkpoint),
-        data=DataInfo.of(images, split=split, size=recipe.data.size, fit=recipe.data.fit),
+        data=DataInfo.shown(images, split=split, recipe=recipe),
         classes=list(images.classes),
         confusion=confusion.tolist(),
         flip=recipe.evaluate.flip,

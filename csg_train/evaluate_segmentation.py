@@ -176,12 +176,11 @@ def segmentation_record(
     checkpoint: Checkpoint, network: TaskNetwork, images: MaskedSet, *, split: str, recipe: Recipe
 ) -> SegmentationRecord:
     """Measure one checkpoint on one split, as its recipe says."""
-    assert recipe.segmentation is not None
     counts = count_masks(network, images, recipe)
     confusion = counts.confusion
     return SegmentationRecord(
         run=RunInfo.of(checkpoint),
-        data=DataInfo.of(images, split=split, size=recipe.segmentation.longest_side, fit="whole"),
+        data=DataInfo.shown(images, split=split, recipe=recipe),
         classes=list(images.classes),
         confusion=confusion.tolist(),
         per_class=[None if np.isnan(value) else float(value) for value in iou_per_class(confusion)],

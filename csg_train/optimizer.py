@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn, optim
 
 from csg_train.caffe_sgd import CaffeSGD
-from csg_train.models.network import Network
+from csg_train.models.network import TaskNetwork
 
 if TYPE_CHECKING:
     from csg_train.recipe import Train
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["build_optimizer", "layer_groups"]
 
 
-def layer_groups(network: Network) -> dict[str, list[nn.Parameter]]:
+def layer_groups(network: TaskNetwork) -> dict[str, list[nn.Parameter]]:
     """The backbone's trained weights by top-level module, in its order (torchvision: conv1, bn1, layer1 to layer4)."""
     groups: dict[str, list[nn.Parameter]] = {}
     for name, weight in network.backbone.net.named_parameters():
@@ -23,7 +23,7 @@ def layer_groups(network: Network) -> dict[str, list[nn.Parameter]]:
     return groups
 
 
-def build_optimizer(network: Network, method: nn.Module, train: "Train") -> optim.Optimizer:
+def build_optimizer(network: TaskNetwork, method: nn.Module, train: "Train") -> optim.Optimizer:
     """SGD with one group for each of `layer_groups`, then ``head``: the task head and the method's own heads.
 
     Every group has a ``name`` and a ``base_lr``, on which the schedule's factor acts.

@@ -5,7 +5,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from csg_train.errors import UserError
 from csg_train.methods import METHODS, Method
@@ -55,6 +64,44 @@ class DemoDomain(_Section):
     domains: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
+class GTA5Domain(_Section):
+    """GTA5 in its official layout: ``images``, ``labels`` and, where there is one, ``gta5_SPLIT.txt`` in ``root``."""
+
+    dataset: Literal["gta5"]
+    root: Path
+    split: Literal["train", "val", "test", "all"] = "train"
+
+
+class CityscapesDomain(_Section):
+    """Cityscapes in its official layout: ``leftImg8bit`` and ``gtFine`` in ``root``."""
+
+    dataset: Literal["cityscapes"]
+    root: Path
+    split: Literal["train", "val", "test"] = "val"
+
+
+class SynthiaDomain(_Section):
+    """SYNTHIA-RAND-CITYSCAPES: ``RGB`` and ``GT/LABELS`` in ``root``; 16 of Cityscapes' 19 classes."""
+
+    dataset: Literal["synthia"]
+    root: Path
+
+
+class MaskedFolderDomain(_Section):
+    """Pictures of the user with masks: ``images``, ``masks`` and ``classes.txt`` in ``root``."""
+
+    dataset: Literal["masked-folder"]
+    root: Path
+    name: str | None = None
+
+
+class MaskedDemoDomain(_Section):
+    """One domain of a packaged demo with masks (``csg-train data fetch scenes``)."""
+
+    dataset: Literal["scenes"]
+    domain: str
+
+
 class HoldoutDomain(_Section):
     """A share of every class of the source, chosen by file name and then kept out of training; validation only."""
 
@@ -62,10 +109,12 @@ class HoldoutDomain(_Section):
     fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
 
 
-Domain = Annotated[FolderDomain | ManifestDomain | VisdaDomain | DemoDomain, Field(discriminator="dataset")]
-Validation = Annotated[
-    FolderDomain | ManifestDomain | VisdaDomain | DemoDomain | HoldoutDomain, Field(discriminator="dataset")
-]
+LabelledDomain = FolderDomain | ManifestDomain | VisdaDomain | DemoDomain
+"""Domains in which every picture has a class."""
+MaskedDomain = GTA5Domain | CityscapesDomain | SynthiaDomain | MaskedFolderDomain | MaskedDemoDomain
+"""Domains in which every pixel has a class."""
+Domain = Annotated[LabelledDomain | MaskedDomain, Field(discriminator="dataset")]
+Validation = Annotated[LabelledDomain | HoldoutDomain | MaskedDomain, Field(discriminator="dataset")]
 _DOMAINS: dict[str, type[_Section]] = {
     "folder": FolderDomain,
     "manifest": ManifestDomain,
@@ -153,6 +202,25 @@ class Evaluate(_Section):
     """Steps between the measurements of the two other rules; the last step is always measured."""
 
 
+class Segmentation(_Section):
+    """A class for every pixel: DeepLab's head, crops for training, whole pictures for the evaluation.
+
+    ``data.size`` is the side of the training crop; ``fit``, ``background``, ``augment`` and ``evaluate.flip`` do not
+    apply.
+    """
+
+    head: Literal["deeplab-v2", "deeplab-v3"] = "deeplab-v3"
+    """``deeplab-v2`` is what the paper names, ``deeplab-v3`` what its released code has."""
+    output_stride: Literal[8, 16] = 8
+    """Pixels to a position of the last stages."""
+    affine: Literal["frozen", "trained"] = "frozen"
+    """Scale and shift of the backbone's BatchNorm."""
+    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.75, 1.25)
+    """Range of the random scale before the crop."""
+    longest_side: Annotated[int, Field(ge=16)] | None = None
+    """Cap on the longer side of a picture that is measured; none as published."""
+
+
 class Recipe(_Section):
     """Everything that determines a run."""
 
@@ -164,6 +232,8 @@ class Recipe(_Section):
     """``name`` and the fields of that method's configuration (``csg-train methods``)."""
     train: Train
     evaluate: Evaluate = Evaluate()
+    segmentation: Segmentation | None = None
+    """Makes the recipe one of segmentation; none for classification."""
 
     @field_validator("evaluate")
     @classmethod
@@ -186,6 +256,19 @@ class Recipe(_Section):
         adapter = TypeAdapter(METHODS[name].Config)
         return {"name": name, **adapter.dump_python(adapter.validate_python(fields), mode="json")}
 
+    @model_validator(mode="after")
+    def _one_task(self) -> "Recipe":
+        if self.segmentation is not None and self.data.sampling == "balanced":
+            raise ValueError("data.sampling: balanced draws by the class of a picture, which masks do not have")
+        for split in ("source", "validation", "target"):
+            domain = getattr(self.data, split)
+            if domain is None or (isinstance(domain, MaskedDomain) == (self.segmentation is not None)):
+                continue
+            if self.segmentation is None:
+                raise ValueError(f"data.{split}: {domain.dataset} has masks; add a section segmentation: {{}}")
+            raise ValueError(f"data.{split}: {domain.dataset} has no masks, and the recipe is one of segmentation")
+        return self
+
     def build_method(self) -> Method:
         """The method that this recipe names, with its configuration."""
         fields = dict(self.method)
@@ -205,11 +288,16 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     """
     packaged = RECIPES / f"{name_or_path}.yaml"
     path = packaged if packaged.is_file() else Path(name_or_path)
-    value = _read(path, name_or_path)
-    if isinstance(value, dict) and "extends" in value:  # a packaged recipe, whose sections this one replaces
-        base = _read(RECIPES / f"{value.pop('extends')}.yaml", name_or_path)
-        value = base | value
+    value = _extended(_read(path, name_or_path), name_or_path)
     return parse_recipe(value, overrides=overrides, origin=str(path.name))
+
+
+def _extended(value: Any, asked: str) -> Any:
+    """With what it ``extends``, a packaged recipe, whose sections it replaces."""
+    if not isinstance(value, dict) or "extends" not in value:
+        return value
+    base = _extended(_read(RECIPES / f"{value['extends']}.yaml", asked), asked)
+    return base | {key: own for key, own in value.items() if key != "extends"}
 
 
 def _read(path: Path, asked: str) -> Any:

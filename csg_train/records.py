@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from csg_train.checkpoint import Checkpoint
-from csg_train.data.images import ImageSet
+from csg_train.data.domains import AnySet
 from csg_train.errors import UserError
 from csg_train.files import write_json
-from csg_train.recipe import Rule
+from csg_train.recipe import Recipe, Rule
 
 __all__ = [
     "AccuracyRecord",
@@ -22,6 +22,8 @@ __all__ = [
     "OverlapScores",
     "Record",
     "RunInfo",
+    "ScoreRecord",
+    "SegmentationRecord",
     "SimilarityRecord",
     "read_record",
     "write_record",
@@ -87,13 +89,22 @@ class DataInfo(_Plain):
     name: str
     identity: str
     count: int
-    size: int
+    size: int | None
+    """Side of the square input; of a segmentation the cap on the longer side, None for none."""
     fit: str
+    """``crop`` or ``pad``; of a segmentation ``whole``."""
 
     @classmethod
-    def of(cls, images: ImageSet, *, split: str, size: int, fit: str) -> "DataInfo":
+    def of(cls, images: AnySet, *, split: str, size: int | None, fit: str) -> "DataInfo":
         """From a loaded image set."""
         return cls(split=split, name=images.name, identity=images.identity, count=len(images), size=size, fit=fit)
+
+    @classmethod
+    def shown(cls, images: AnySet, *, split: str, recipe: Recipe) -> "DataInfo":
+        """An image set, shown as a recipe says."""
+        if recipe.segmentation is None:
+            return cls.of(images, split=split, size=recipe.data.size, fit=recipe.data.fit)
+        return cls.of(images, split=split, size=recipe.segmentation.longest_side, fit="whole")
 
 
 class _Record(_Plain):
@@ -142,6 +153,47 @@ class AccuracyRecord(_Record):
     overall: float
     interval: Interval
     """Of ``mean_per_class``."""
+
+    @property
+    def score(self) -> float:
+        """The figure of merit, in [0, 1]."""
+        return self.mean_per_class
+
+    @property
+    def score_name(self) -> str:
+        """What `score` is."""
+        return "mean per class"
+
+
+class SegmentationRecord(_Record):
+    """Intersection over union of one checkpoint on one split; pixels of all pictures are counted together."""
+
+    kind: Literal["segmentation"] = "segmentation"
+    classes: list[str]
+    confusion: list[list[int]]
+    """Pixels: rows are true classes, columns predictions; ignored pixels are in no count."""
+    per_class: list[float | None]
+    """Intersection over union by class; None for a class that is neither true nor predicted."""
+    mean_iou: float
+    """Unweighted mean over the classes that have one."""
+    overall: float
+    """Share of right pixels."""
+    interval: Interval
+    """Of ``mean_iou``."""
+
+    @property
+    def score(self) -> float:
+        """The figure of merit, in [0, 1]."""
+        return self.mean_iou
+
+    @property
+    def score_name(self) -> str:
+        """What `score` is."""
+        return "mean IoU"
+
+
+ScoreRecord = AccuracyRecord | SegmentationRecord
+"""What a checkpoint is worth on one split, for either task."""
 
 
 class Attended(_Plain):
@@ -232,8 +284,8 @@ class SimilarityRecord(_Record):
     """Formula and source of every metric."""
 
 
-Record = Annotated[EnergyRecord | AccuracyRecord | AttentionRecord, Field(discriminator="kind")]
-_ADAPTER: TypeAdapter[EnergyRecord | AccuracyRecord | AttentionRecord] = TypeAdapter(Record)
+Record = Annotated[EnergyRecord | AccuracyRecord | SegmentationRecord | AttentionRecord, Field(discriminator="kind")]
+_ADAPTER: TypeAdapter[EnergyRecord | AccuracyRecord | SegmentationRecord | AttentionRecord] = TypeAdapter(Record)
 
 
 def write_record(path: Path, record: _Record) -> None:
@@ -241,7 +293,7 @@ def write_record(path: Path, record: _Record) -> None:
     write_json(path, record.model_dump(mode="json"))
 
 
-def read_record(path: Path) -> EnergyRecord | AccuracyRecord | AttentionRecord:
+def read_record(path: Path) -> EnergyRecord | AccuracyRecord | SegmentationRecord | AttentionRecord:
     """Read a record of the kinds that the report shows.
 
     Raises:

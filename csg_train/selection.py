@@ -1,18 +1,17 @@
 """Selection rules: which step of a run its numbers are measured on.
 
-``last`` takes the last step and looks at no picture. The two others measure the mean-per-class accuracy every
-``evaluate.select_every`` steps and at the last one, and keep the first step that reached the highest value in
-``best.pt``: ``source-val`` on held-out synthetic pictures, ``oracle`` on the target, which no honest comparison may do
-(the published numbers do).
+``last`` takes the last step and looks at no picture. The two others measure the mean-per-class accuracy (of a
+segmentation the mean IoU) every ``evaluate.select_every`` steps and at the last one, and keep the first step that
+reached the highest value in ``best.pt``: ``source-val`` on held-out synthetic pictures, ``oracle`` on the target, which
+no honest comparison may do (the published numbers do).
 """
 
 from pathlib import Path
 
 from csg_train.checkpoint import Checkpoint
-from csg_train.data.domains import load_split
-from csg_train.data.images import ImageSet
-from csg_train.evaluate import confusion_of, mean_per_class
-from csg_train.models.network import Network
+from csg_train.data.domains import AnySet, load_split
+from csg_train.measure import score
+from csg_train.models.network import TaskNetwork
 from csg_train.recipe import Recipe
 
 __all__ = ["SELECTED_ON", "chosen_file", "is_due", "rule_title", "selection_images", "selection_score"]
@@ -32,7 +31,7 @@ def is_due(step: int, recipe: Recipe) -> bool:
     return evaluate.select in SELECTED_ON and (step % evaluate.select_every == 0 or step == steps)
 
 
-def selection_images(recipe: Recipe, classes: tuple[str, ...]) -> ImageSet | None:
+def selection_images(recipe: Recipe, classes: tuple[str, ...]) -> AnySet | None:
     """The pictures that the rule measures, or None for ``last``.
 
     Raises:
@@ -42,9 +41,9 @@ def selection_images(recipe: Recipe, classes: tuple[str, ...]) -> ImageSet | Non
     return None if split is None else load_split(recipe.data, split, classes)
 
 
-def selection_score(network: Network, images: ImageSet, recipe: Recipe) -> float:
-    """Mean-per-class accuracy in [0, 1], predicted as the recipe says; the network stays in evaluation mode."""
-    return mean_per_class(confusion_of(network.eval(), images, recipe))
+def selection_score(network: TaskNetwork, images: AnySet, recipe: Recipe) -> float:
+    """`csg_train.measure.score` on these pictures; the network stays in evaluation mode."""
+    return score(network.eval(), images, recipe)
 
 
 def rule_title(checkpoint: Checkpoint) -> str:

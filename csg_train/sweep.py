@@ -57,7 +57,8 @@ class Planned:
         saved = folder / "recipe.yaml"
         if saved.exists() and load_recipe(str(saved)) != self.recipe:
             raise UserError(f"{folder}: holds a run of another recipe; remove the folder or choose another --out")
-        return saved.exists() and (folder / "accuracy-target.json").exists()
+        measured = ("accuracy-target.json", "segmentation-target.json")
+        return saved.exists() and any((folder / name).exists() for name in measured)
 
 
 def load_sweep(path: Path) -> list[Planned]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
 import yaml
 from PIL import Image
 
@@ -37,8 +38,18 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state dict of ResNet-18, random: what stands for ImageNet's; read only."""
+    path = tmp_path_factory.mktemp("weights") / "resnet18.pt"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        torch.save(torchvision.models.resnet18(weights=None).state_dict(), path)
+    return path
+
+
 @pytest.fixture
-def recipe_dict(trees: Path) -> dict:
+def recipe_dict(trees: Path, weights: Path) -> dict:
     """A recipe of a few quick steps on the tiny trees."""
     return {
         "name": "tiny",
@@ -47,7 +58,7 @@ def recipe_dict(trees: Path) -> dict:
             "target": {"dataset": "folder", "root": str(trees / "target")},
             "size": 32,
         },
-        "model": {"backbone": "resnet18", "weights": "none", "hidden": 8},
+        "model": {"backbone": "resnet18", "weights": str(weights), "hidden": 8},
         "method": {"name": "baseline"},
         "train": {
             "steps": 5,

@@ -10,8 +10,9 @@ from csg_analysis.commands.options import checkpoints, device_option, json_optio
 from csg_analysis.commands.output import print_json, write_csv
 from csg_analysis.commands.subject import measured
 from csg_train.console import console, print_table
-from csg_train.evaluate import accuracy_record
-from csg_train.records import AccuracyRecord, write_record
+from csg_train.measure import measure
+from csg_train.records import AccuracyRecord, ScoreRecord, write_record
+from csg_train.selection import rule_title
 
 __all__ = ["accuracy"]
 
@@ -29,33 +30,37 @@ def accuracy(
     device: torch.device,
     as_json: bool,
 ) -> None:
-    """Per-class, mean-per-class and overall accuracy, with a bootstrap interval and the confusion matrix."""
-    records = []
+    """Accuracy or IoU by class, their mean and overall, with a bootstrap interval and the confusion matrix."""
+    records, rules = [], []
     for subject, split in measured(checkpoints, splits, overrides, device):
         images = subject.images(split)
-        record = accuracy_record(subject.checkpoint, subject.network, images, split=split, recipe=subject.recipe)
-        write_record(subject.folder / f"accuracy-{split}.json", record)
+        record = measure(subject.checkpoint, subject.network, images, split=split, recipe=subject.recipe)
+        write_record(subject.folder / f"{record.kind}-{split}.json", record)
         confusion = [[name, *row] for name, row in zip(record.classes, record.confusion, strict=True)]
         write_csv(subject.folder / f"confusion-{split}.csv", ["true \\ predicted", *record.classes], confusion)
         records.append((f"{subject.label} {split}", record))
+        rules.append(rule_title(subject.checkpoint))
     if as_json:
         print_json([record for _, record in records])
         return
-    print_table("accuracy in %, last step", ["", *(name for name, _ in records)], _accuracy_rows(records))
-    console.print(f"interval: {records[0][1].interval.kind}; flip averaging {records[0][1].flip}")
+    title = f"accuracy in %, {'; '.join(dict.fromkeys(rules))}"
+    print_table(title, ["", *(name for name, _ in records)], _accuracy_rows(records))
+    first = records[0][1]
+    shown = f"flip averaging {first.flip}" if isinstance(first, AccuracyRecord) else "IoU by class, pixels overall"
+    console.print(f"interval: {first.interval.kind}; {shown}")
 
 
-def _accuracy_rows(records: Sequence[tuple[str, AccuracyRecord]]) -> list[list[str]]:
-    def row(name: str, cell: Callable[[AccuracyRecord], str]) -> list[str]:
+def _accuracy_rows(records: Sequence[tuple[str, ScoreRecord]]) -> list[list[str]]:
+    def row(name: str, cell: Callable[[ScoreRecord], str]) -> list[str]:
         return [name, *(cell(record) for _, record in records)]
 
-    def one(position: int) -> Callable[[AccuracyRecord], str]:
+    def one(position: int) -> Callable[[ScoreRecord], str]:
         return lambda record: _percent(record.per_class[position])
 
     return [
         row("images", lambda record: str(record.data.count)),
         *(row(name, one(position)) for position, name in enumerate(records[0][1].classes)),
-        row("mean per class", lambda record: _percent(record.mean_per_class)),
+        row(records[0][1].score_name, lambda record: _percent(record.score)),
         row("95 % bootstrap", lambda r: f"{_percent(r.interval.low)} - {_percent(r.interval.high)}"),
         row("overall", lambda record: _percent(record.overall)),
     ]

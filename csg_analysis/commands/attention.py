@@ -54,7 +54,7 @@ def attention(
     """GradCAM over whole splits: how much attention lies on the object; deletion and insertion curves."""
     records = []
     for subject, split in measured(checkpoints, splits, overrides, device):
-        images = subject.images(split)
+        images = subject.labelled(split)
         pictures = list(
             scored_pictures(subject.network, images, subject.recipe, layer=layer, explain=explain, steps=steps)
         )

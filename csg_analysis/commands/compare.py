@@ -45,7 +45,7 @@ def compare(
     """CKA of every stage with the starting (ImageNet) weights; alignment, uniformity, effective rank, spread."""
     records = []
     for subject, split in measured(checkpoints, splits, overrides, device):
-        images = subject.images(split)
+        images = subject.labelled(split)
         record = similarity_record(
             subject.checkpoint,
             subject.network,

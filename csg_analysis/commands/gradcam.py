@@ -42,7 +42,7 @@ def gradcam(
     columns: list[list[tuple[str, np.ndarray]]] = []
     for path in checkpoints:
         subject = Subject.open(path, overrides, device)
-        images = cams.pick(subject.images(where), per_class) if where in SPLITS else _own(where, subject)
+        images = cams.pick(subject.labelled(where), per_class) if where in SPLITS else _own(where, subject)
         if explain == "label" and where not in SPLITS:
             raise UserError(f"--explain label: {where} has no labels; use predicted or a class name")
         maps = cams.attend(subject.network, images, subject.recipe, layer=layer, explain=explain)

@@ -48,7 +48,7 @@ def sphere(
     shown = ""
     for path in checkpoints:
         subject = Subject.open(path, overrides, device)
-        images = subject.images(split)
+        images = subject.labelled(split)
         if panels and images.identity != shown:
             raise UserError(f"{path}: other pictures in split {split} than {checkpoints[0]}; draw them in two figures")
         shown = images.identity

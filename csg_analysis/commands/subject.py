@@ -7,9 +7,11 @@ from pathlib import Path
 import torch
 
 from csg_train.checkpoint import Checkpoint, load_checkpoint
-from csg_train.data.domains import load_split
+from csg_train.data.domains import AnySet, load_split
 from csg_train.data.images import ImageSet
-from csg_train.models.network import Network
+from csg_train.data.masks import MaskedSet
+from csg_train.errors import UserError
+from csg_train.models.network import TaskNetwork
 from csg_train.recipe import Recipe
 from csg_train.records import DataInfo
 
@@ -22,7 +24,7 @@ class Subject:
 
     checkpoint: Checkpoint
     recipe: Recipe
-    network: Network
+    network: TaskNetwork
 
     @classmethod
     def open(cls, path: Path, overrides: tuple[str, ...], device: torch.device) -> "Subject":
@@ -30,14 +32,24 @@ class Subject:
         checkpoint = load_checkpoint(path)
         return cls(checkpoint, checkpoint.resolved_recipe(overrides), checkpoint.build_network(device))
 
-    def images(self, split: str) -> ImageSet:
+    def images(self, split: str) -> AnySet:
         """The pictures of one split."""
         return load_split(self.recipe.data, split, self.checkpoint.classes)
 
-    def data_info(self, images: ImageSet, split: str) -> DataInfo:
+    def labelled(self, split: str) -> ImageSet:
+        """The pictures of one split, each with a class.
+
+        Raises:
+            UserError: They have masks instead.
+        """
+        images = self.images(split)
+        if isinstance(images, MaskedSet):
+            raise UserError(f"{self.checkpoint.path}: a segmentation; this command needs a class for each picture")
+        return images
+
+    def data_info(self, images: AnySet, split: str) -> DataInfo:
         """Pictures and how they are shown, for a record."""
-        data = self.recipe.data
-        return DataInfo.of(images, split=split, size=data.size, fit=data.fit)
+        return DataInfo.shown(images, split=split, recipe=self.recipe)
 
     @property
     def folder(self) -> Path:

@@ -116,7 +116,7 @@ def _load(folder: Path, name: str) -> Run:
             energy[record.data.split] = record
         elif isinstance(record, AccuracyRecord):
             accuracy[record.data.split] = record
-        else:
+        elif isinstance(record, AttentionRecord):
             attention = record
     curves, last_step = _read_log(folder / "log.jsonl")
     return Run(

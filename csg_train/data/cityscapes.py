@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from csg_train.data.images import image_files
-from csg_train.data.lists import _inside, _lines
+from csg_train.data.lists import inside, list_lines
 from csg_train.data.masks import IGNORE, MaskedSet
 from csg_train.errors import UserError
 
@@ -137,7 +137,7 @@ def gta5(
     layout = "images/NNNNN.png and labels/NNNNN.png"
     path, name = root / f"gta5_{split}.txt", f"gta5:{split}"
     if split != "all" and path.is_file():
-        pairs = [_pair(line, path, number) for number, line in _lines(path)]
+        pairs = [_pair(line, path, number) for number, line in list_lines(path)]
     elif split in ("all", "train"):
         found = image_files(root, _folder(root / "images", layout))
         pairs = [(file, file.replace("images/", "labels/", 1)) for file in found]
@@ -156,7 +156,7 @@ def _pair(line: str, path: Path, number: int) -> tuple[str, str]:
     parts = line.split()
     if len(parts) != 2:
         raise UserError(f"{path}:{number}: {line!r} is not 'images/NNNNN.png labels/NNNNN.png'; mend the line")
-    return _inside(parts[0], path, number), _inside(parts[1], path, number)
+    return inside(parts[0], path, number), inside(parts[1], path, number)
 
 
 def synthia(root: Path, *, classes: Sequence[str] | None = None) -> MaskedSet:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from csg_train.data.images import ImageSet
 from csg_train.errors import UserError
 
-__all__ = ["VISDA_CLASSES", "VISDA_COUNTS", "manifest", "visda17"]
+__all__ = ["VISDA_CLASSES", "VISDA_COUNTS", "inside", "list_lines", "manifest", "visda17"]
 
 VISDA_CLASSES = (
     "aeroplane",
@@ -47,11 +47,11 @@ def visda17(root: Path, split: str) -> ImageSet:
     """
     path = root / split / "image_list.txt"
     files, labels = [], []
-    for number, line in _lines(path):
+    for number, line in list_lines(path):
         file, label, *rest = [*line.split(), "", ""]
         if "".join(rest) or not label.isdecimal() or int(label) >= len(VISDA_CLASSES):
             raise UserError(f"{path}:{number}: {line!r} is not 'PATH LABEL' with a label of 0 to 11; mend the line")
-        files.append(_inside(file, path, number))
+        files.append(inside(file, path, number))
         labels.append(int(label))
     return ImageSet(
         name=f"visda17:{split}",
@@ -77,13 +77,13 @@ def manifest(root: Path, file: Path, *, name: str, classes: Sequence[str] | None
         UserError: No such file or column, a path that leaves ``root``, or a label that is no class of the source.
     """
     rows = []
-    reader = csv.DictReader(line for _, line in _lines(file))
+    reader = csv.DictReader(line for _, line in list_lines(file))
     if missing := {"path", "label"} - set(reader.fieldnames or ()):
         raise UserError(f"{file}: no column {', '.join(sorted(missing))}; the first line must name path and label")
     for number, row in enumerate(reader, start=2):
         if not row["path"] or not row["label"]:
             raise UserError(f"{file}: row {number} has no path or no label; complete or remove it")
-        rows.append((_inside(row["path"], file, number), row["label"]))
+        rows.append((inside(row["path"], file, number), row["label"]))
     names = tuple(classes or sorted({label for _, label in rows}))
     if unknown := sorted({label for _, label in rows} - set(names)):
         raise UserError(f"{file}: labels {unknown} are no classes of the source ({', '.join(names)})")
@@ -99,7 +99,8 @@ def manifest(root: Path, file: Path, *, name: str, classes: Sequence[str] | None
     )
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def list_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Number and text of every line that is not blank, or an error that names the file."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -107,7 +108,8 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     return ((number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip())
 
 
-def _inside(file: str, origin: Path, number: int) -> str:
+def inside(file: str, origin: Path, number: int) -> str:
+    """A path of a list file, refused where it leaves the data folder; ``origin`` and ``number`` name its line."""
     pure = PurePosixPath(file)
     if pure.is_absolute() or ".." in pure.parts or "\0" in file:
         raise UserError(f"{origin}:{number}: {file!r} leaves the data folder; use paths below it")

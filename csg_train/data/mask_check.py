@@ -44,6 +44,11 @@ class MaskCheck:
     licence: str
     identity: str | None
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Pictures in whose mask each class occurs."""
+        return self.present
+
     def lines(self) -> Iterator[str]:
         """The findings for people, one line each; long lists end in a count of what is left out."""
         yield f"{self.pictures} pictures with masks; licence: {self.licence}"

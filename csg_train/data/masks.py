@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from csg_train.data.images import decode, image_files
-from csg_train.data.lists import _lines
+from csg_train.data.lists import list_lines
 from csg_train.errors import UserError
 
 __all__ = ["IGNORE", "MaskedSet", "Mismatch", "decode_mask", "masked_folder", "mismatches", "picture_and_mask"]
@@ -250,7 +250,7 @@ def masked_folder(
             differ.
     """
     path = root / "classes.txt"
-    listed = tuple(line.strip() for _, line in _lines(path))
+    listed = tuple(line.strip() for _, line in list_lines(path))
     if not listed or len(set(listed)) < len(listed) or len(listed) > IGNORE:
         raise UserError(f"{path}: needs 1 to {IGNORE} different class names, one a line")
     wanted = listed if classes is None else tuple(classes)

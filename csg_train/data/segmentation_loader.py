@@ -12,11 +12,11 @@ from torch.utils.data import DataLoader, Dataset
 from csg_train.data.batch import Batch
 from csg_train.data.loader import Key, step_keys
 from csg_train.data.masks import MaskedSet, picture_and_mask
-from csg_train.data.segmentation_views import segmentation_views
+from csg_train.data.segmentation_views import segmentation_evaluation_view, segmentation_views
 from csg_train.errors import UserError
 from csg_train.seeds import generator_for, random_for
 
-__all__ = ["segmentation_batches"]
+__all__ = ["segmentation_batches", "whole_pictures"]
 
 _KEPT_PIXELS = 1 << 26  # of decoded pictures, 4 bytes each with the mask
 
@@ -80,3 +80,11 @@ def segmentation_batches(
         yield from loader
     except UserError as error:  # a worker's error arrives with its traceback in the message
         raise UserError(error.message.rsplit("UserError: ", 1)[-1]) from error
+
+
+def whole_pictures(images: MaskedSet, *, longest_side: int | None) -> Iterator[Batch]:
+    """Every picture once, in file order, whole, with its mask; one a batch, for they may differ in size."""
+    for index in range(len(images)):
+        picture, mask_HW = picture_and_mask(images, index)
+        view = segmentation_evaluation_view(picture, longest_side=longest_side)
+        yield Batch((view[None],), torch.from_numpy(mask_HW.astype(np.int64))[None])

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from csg_train.methods.base import Method, Setup
 from csg_train.models.backbones import Backbone
-from csg_train.models.network import Network
+from csg_train.models.network import TaskNetwork
 
 __all__ = ["Anchored", "backbone_weights", "flatten", "quadratic_penalty", "trained_weights"]
 
@@ -34,7 +34,7 @@ def flatten(tensors: Iterable[Tensor]) -> Tensor:
     return torch.cat([tensor.reshape(-1) for tensor in tensors])
 
 
-def backbone_weights(model: Network) -> Tensor:
+def backbone_weights(model: TaskNetwork) -> Tensor:
     """The trained weights of the backbone as one vector ``(K,)``, with gradient."""
     return flatten(trained_weights(model.backbone))
 
@@ -42,6 +42,6 @@ def backbone_weights(model: Network) -> Tensor:
 class Anchored(Method):
     """Remembers the starting weights."""
 
-    def prepare(self, model: Network, setup: Setup) -> None:  # noqa: ARG002
+    def prepare(self, model: TaskNetwork, setup: Setup) -> None:  # noqa: ARG002
         """Remember the starting weights of the backbone."""
         self._anchor = (backbone_weights(model).detach().clone(),)

@@ -1,19 +1,22 @@
 """ASG: keep the student's ImageNet predictions near the frozen ImageNet network's."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from torch import Tensor
+from torch import Tensor, optim
 
 from csg_train.data.batch import Batch
-from csg_train.methods.base import MethodInfo
+from csg_train.methods.base import MethodInfo, Setup
+from csg_train.methods.learned_rates import RatePolicy
+from csg_train.methods.pixels import task_loss
 from csg_train.methods.teacher import Taught
-from csg_train.models.network import Network, Output
+from csg_train.models.network import Output, TaskNetwork
+from csg_train.optimizer import layer_groups
 
-__all__ = ["ASG", "imagenet_kl"]
+__all__ = ["ASG", "ASGConfig", "imagenet_kl"]
 
 
 def imagenet_kl(teacher_logits_NC: Tensor, student_logits_NC: Tensor) -> Tensor:
@@ -31,26 +34,53 @@ class ASGConfig:
     """The default is the paper's for VisDA-17."""
 
     weight: Annotated[float, Field(ge=0)] = 0.1
+    """lambda."""
+    rates: Literal["recipe", "learned"] = "recipe"
+    """``recipe``: the hand-tuned variant, ``train.lr_backbone`` and ``train.lr_head`` with the recipe's decay.
+    ``learned``: multiples of ``train.lr_head`` for each layer group, chosen by a policy (`learned_rates`)."""
+    window: Annotated[int, Field(ge=1)] = 10
+    """Steps between two actions of the policy."""
+    policy_rate: Annotated[float, Field(gt=0)] = 0.1
+    """The policy's own learning rate."""
 
 
 class ASG(Taught):
-    """Proxy guidance: the student keeps solving ImageNet through the frozen ImageNet classifier.
-
-    The layer-wise learning rates of ASG's hand-tuned variant are the recipe's ``lr_backbone`` and ``lr_head``.
-    """
+    """Proxy guidance: the student keeps solving ImageNet through the frozen ImageNet classifier."""
 
     info = MethodInfo(
         name="asg",
         title="ASG (proxy guidance)",
         summary="Keeps the student's ImageNet predictions near the frozen network's on the same synthetic picture.",
         equation="L = CE + lambda * KL( p_ImageNet(x) || softmax(fc_ImageNet(phi(x))) )",
-        source="Chen et al., Automated Synthetic-to-Real Generalization, ICML 2020; hand-tuned learning rates",
+        source="Chen et al., Automated Synthetic-to-Real Generalization, ICML 2020; rates: hand-tuned or learned",
     )
     Config = ASGConfig
     config: ASGConfig
 
-    def loss(self, model: Network, batch: Batch, output: Output) -> dict[str, Tensor]:  # noqa: ARG002
+    def prepare(self, model: TaskNetwork, setup: Setup) -> None:
+        """Copy the teacher; make the policy where the rates are learned."""
+        setup.require_imagenet("method asg")
+        super().prepare(model, setup)
+        if self.config.rates == "learned":
+            self.policy = RatePolicy(
+                [*layer_groups(model), "head"],
+                seed=setup.seed,
+                steps=setup.steps,
+                window=self.config.window,
+                rate=self.config.policy_rate,
+            )
+
+    def loss(self, model: TaskNetwork, batch: Batch, output: Output) -> dict[str, Tensor]:  # noqa: ARG002
         """The weighted divergence."""
         with torch.no_grad():
             logits = self.teacher(batch.views[0]).imagenet_logits
-        return {"asg_kl": self.config.weight * imagenet_kl(logits, output.imagenet_logits)}
+        term = self.config.weight * imagenet_kl(logits, output.imagenet_logits)
+        if self.config.rates == "learned":
+            self._ce = task_loss(output.logits.detach(), batch.labels)
+            self._loss = self._ce + term.detach()
+        return {"asg_kl": term}
+
+    def before_step(self, model: TaskNetwork, optimizer: optim.Optimizer) -> None:
+        """Let the policy choose the learning rates."""
+        if self.config.rates == "learned":
+            self.policy.before_step(model, optimizer, ce=self._ce, loss=self._loss)

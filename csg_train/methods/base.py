@@ -2,6 +2,7 @@
 
 One step of the loop, with the points at which a method acts::
 
+    method.rewrite(backbone)                  # once, on the ImageNet weights: another architecture
     method.prepare(model, setup)              # once, before the optimiser exists: teachers, anchors, frozen parts
     for batch in loader:                      # batch.views: one tensor for each name in method.views
         output = model(batch.views[0])        # the student's logits, stage maps and ImageNet logits
@@ -22,8 +23,10 @@ from typing import Any, ClassVar
 from torch import Tensor, nn, optim
 
 from csg_train.data.batch import Batch
+from csg_train.data.restyle import Styles
 from csg_train.errors import UserError
-from csg_train.models.network import Network, Output
+from csg_train.models.backbones import Backbone
+from csg_train.models.network import Output, TaskNetwork
 
 __all__ = ["Batch", "Method", "MethodInfo", "Setup"]
 
@@ -70,7 +73,6 @@ class Method(nn.Module):
 
     info: ClassVar[MethodInfo]
     Config: ClassVar[type[Any]]
-    views: ClassVar[tuple[str, ...]] = ("student",)
     paper_augment: ClassVar[str] = "none"
     """What the published table trained this method with (recipe field ``augment: paper``)."""
 
@@ -78,15 +80,32 @@ class Method(nn.Module):
         super().__init__()
         self.config = config
 
-    def prepare(self, model: Network, setup: Setup) -> None:
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The views of each picture that a step needs; the first is the student's."""
+        return ("student",)
+
+    @property
+    def rewrite_first(self) -> bool:
+        """Whether the starting weights are those of the rewritten backbone."""
+        return False
+
+    def rewrite(self, backbone: Backbone) -> None:
+        """Change the backbone's architecture in place; done again when a checkpoint is opened."""
+
+    def styles(self) -> Styles | None:
+        """The pictures whose look the views named ``styled`` take."""
+        return None
+
+    def prepare(self, model: TaskNetwork, setup: Setup) -> None:
         """Build teachers and anchors from the model's starting weights, or freeze or rewrite parts of it."""
 
-    def loss(self, model: Network, batch: Batch, output: Output) -> dict[str, Tensor]:  # noqa: ARG002
+    def loss(self, model: TaskNetwork, batch: Batch, output: Output) -> dict[str, Tensor]:  # noqa: ARG002
         """Weighted scalar terms to add to the cross-entropy, by name."""
         return {}
 
-    def before_step(self, model: Network, optimizer: optim.Optimizer) -> None:
+    def before_step(self, model: TaskNetwork, optimizer: optim.Optimizer) -> None:
         """Act on gradients or learning rates."""
 
-    def after_step(self, model: Network) -> None:
+    def after_step(self, model: TaskNetwork) -> None:
         """Act on the moved weights."""

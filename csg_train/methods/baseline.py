@@ -4,7 +4,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from csg_train.methods.base import Method, MethodInfo, Setup
-from csg_train.models.network import Network
+from csg_train.models.network import TaskNetwork
 
 __all__ = ["Baseline", "Oracle"]
 
@@ -39,6 +39,6 @@ class Oracle(Method):
     )
     Config = NoConfig
 
-    def prepare(self, model: Network, setup: Setup) -> None:  # noqa: ARG002
+    def prepare(self, model: TaskNetwork, setup: Setup) -> None:  # noqa: ARG002
         """Take the backbone out of training."""
         model.backbone.requires_grad_(False)

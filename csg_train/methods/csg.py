@@ -9,6 +9,7 @@ key view, h the student's projection head and h~ its moving average::
     NCE = -log  exp(z.z+ / tau) / (exp(z.z+ / tau) + sum_{z- in queue} exp(z.z- / tau))           (Eq 3, Eq 5)
     L   = CE + lambda * sum_{l in G} NCE_l
 
+For segmentation each map is cut into patches, each contrasted with the teacher's patch of the same place (Eq 6).
 The variants of the paper are fields: average pooling, other layers, no projection head, ASG's divergence added.
 
 Deviations from the official code, on purpose: the queue wraps around correctly for any batch size, an all-zero map is
@@ -28,9 +29,10 @@ from torch import Tensor, nn
 from csg_train.data.batch import Batch
 from csg_train.methods.asg import imagenet_kl
 from csg_train.methods.base import MethodInfo, Setup
-from csg_train.methods.contrastive import Queue, attention, attention_pool, info_nce
+from csg_train.methods.contrastive import Queue, info_nce
+from csg_train.methods.patches import patch_pool, patches
 from csg_train.methods.teacher import Taught
-from csg_train.models.network import Network, Output
+from csg_train.models.network import Output, TaskNetwork
 from csg_train.seeds import generator_for, seed_for
 
 __all__ = ["CSG", "CSGConfig"]
@@ -45,6 +47,8 @@ class CSGConfig:
     temperature: Annotated[float, Field(gt=0)] = 0.07
     layers: Annotated[tuple[str, ...], Field(min_length=1)] = ("layer3", "layer4")
     pool: Literal["attention", "average"] = "attention"
+    patches: Annotated[int, Field(ge=1)] = 1
+    """Patches to a side of each map, contrasted one by one (Eq 6, for segmentation); 1 contrasts whole pictures."""
     queue_size: Annotated[int, Field(ge=1)] = 65536
     """Keys kept for each layer; more than about half an epoch puts an image's own old keys among its negatives."""
     head: Literal["mlp", "none"] = "mlp"
@@ -69,10 +73,14 @@ class CSG(Taught):
     )
     Config = CSGConfig
     config: CSGConfig
-    views = ("student", "teacher")
     paper_augment = "randaugment"
 
-    def prepare(self, model: Network, setup: Setup) -> None:
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The query view and the key view."""
+        return ("student", "teacher")
+
+    def prepare(self, model: TaskNetwork, setup: Setup) -> None:
         """Copy the ImageNet backbone as teacher; make heads, their averages and queues."""
         super().prepare(model, setup)
         model.backbone.require_stages(self.config.layers, "method.layers")
@@ -93,7 +101,7 @@ class CSG(Taught):
             return nn.Identity()
         return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, self.config.dim))
 
-    def loss(self, model: Network, batch: Batch, output: Output) -> dict[str, Tensor]:
+    def loss(self, model: TaskNetwork, batch: Batch, output: Output) -> dict[str, Tensor]:
         """One InfoNCE term a layer, weighted by lambda, and ASG's divergence where it has a weight."""
         with torch.no_grad():
             student_k = model.backbone(batch.views[1]).stages
@@ -117,11 +125,11 @@ class CSG(Taught):
 
     def _pool(self, features: Tensor, attended: Tensor) -> Tensor:
         if self.config.pool == "average":
-            return features.mean(dim=(2, 3))
-        return attention_pool(features, attention(attended))
+            return patches(features, self.config.patches).mean(dim=(2, 3))
+        return patch_pool(features, attended, self.config.patches)
 
     @torch.no_grad()
-    def after_step(self, model: Network) -> None:  # noqa: ARG002
+    def after_step(self, model: TaskNetwork) -> None:  # noqa: ARG002
         """Move the teacher heads' average and enqueue this step's keys (negatives exclude the current batch)."""
         for average, value in zip(self.teacher_heads.parameters(), self.heads.parameters(), strict=True):
             average.lerp_(value, 1 - self.config.momentum)

@@ -12,7 +12,7 @@ from csg_train.data.batch import Batch
 from csg_train.methods.anchored import Anchored, backbone_weights, flatten, quadratic_penalty
 from csg_train.methods.base import MethodInfo, Setup
 from csg_train.models.backbones import Backbone
-from csg_train.models.network import Network, Output
+from csg_train.models.network import Output, TaskNetwork
 from csg_train.seeds import generator_for
 
 __all__ = ["EWC", "diagonal_fisher"]
@@ -75,8 +75,9 @@ class EWC(Anchored):
     config: EWCConfig
     fisher_K: Tensor
 
-    def prepare(self, model: Network, setup: Setup) -> None:
+    def prepare(self, model: TaskNetwork, setup: Setup) -> None:
         """Take the Fisher information on the ImageNet task, over the first source pictures."""
+        setup.require_imagenet("method ewc")
         super().prepare(model, setup)
         total, seen = torch.zeros_like(self._anchor[0]), 0
         generator = generator_for(setup.seed, "ewc-labels")
@@ -96,7 +97,7 @@ class EWC(Anchored):
                 break
         self.register_buffer("fisher_K", total / seen)
 
-    def loss(self, model: Network, batch: Batch, output: Output) -> dict[str, Tensor]:  # noqa: ARG002
+    def loss(self, model: TaskNetwork, batch: Batch, output: Output) -> dict[str, Tensor]:  # noqa: ARG002
         """The Fisher-weighted distance."""
         penalty = quadratic_penalty(backbone_weights(model), self._anchor[0], self.fisher_K)
         return {"ewc": self.config.weight / 2 * penalty}

@@ -11,7 +11,7 @@ from torch import Tensor
 from csg_train.data.batch import Batch
 from csg_train.methods.base import MethodInfo, Setup
 from csg_train.methods.teacher import Taught
-from csg_train.models.network import Network, Output
+from csg_train.models.network import Output, TaskNetwork
 
 __all__ = ["FeatureL2"]
 
@@ -37,12 +37,12 @@ class FeatureL2(Taught):
     Config = FeatureL2Config
     config: FeatureL2Config
 
-    def prepare(self, model: Network, setup: Setup) -> None:
+    def prepare(self, model: TaskNetwork, setup: Setup) -> None:
         """Copy the teacher; check the layers' names."""
         super().prepare(model, setup)
         model.backbone.require_stages(self.config.layers, "method.layers")
 
-    def loss(self, model: Network, batch: Batch, output: Output) -> dict[str, Tensor]:  # noqa: ARG002
+    def loss(self, model: TaskNetwork, batch: Batch, output: Output) -> dict[str, Tensor]:  # noqa: ARG002
         """The mean squared difference of each layer's maps."""
         with torch.no_grad():
             stages = self.teacher(batch.views[0]).stages

@@ -1,11 +1,12 @@
 """Cross-entropy of every pixel: the segmentation loss of all methods."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from csg_train.errors import UserError
 
-__all__ = ["IGNORE", "pixel_cross_entropy"]
+__all__ = ["IGNORE", "pixel_cross_entropy", "task_loss"]
 
 IGNORE = 255
 """Label of a pixel that counts neither in the loss nor in the evaluation (Cityscapes' train ids)."""
@@ -37,3 +38,8 @@ def pixel_cross_entropy(logits_NCHW: Tensor, labels_NHW: Tensor) -> Tensor:
     index_N1HW = labels_NHW.masked_fill(~counted_NHW, 0)[:, None]
     losses_NHW = -logits_NCHW.log_softmax(dim=1).gather(1, index_N1HW)[:, 0]
     return torch.where(counted_NHW, losses_NHW, 0).sum() / count
+
+
+def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """The cross-entropy of the recipe's task: of pictures ``(N, C)``, ``(N,)`` or of pixels ``(N, C, H, W)``."""
+    return F.cross_entropy(logits, labels) if labels.ndim == 1 else pixel_cross_entropy(logits, labels)

@@ -10,7 +10,7 @@ from torch import Tensor, optim
 from csg_train.data.batch import Batch
 from csg_train.methods.anchored import Anchored, backbone_weights, flatten, quadratic_penalty, trained_weights
 from csg_train.methods.base import MethodInfo, Setup
-from csg_train.models.network import Network, Output
+from csg_train.models.network import Output, TaskNetwork
 
 __all__ = ["SynapticIntelligence", "SynapticIntelligenceConfig", "path_importance"]
 
@@ -47,7 +47,7 @@ class SynapticIntelligence(Anchored):
     config: SynapticIntelligenceConfig
     path_K: Tensor
 
-    def prepare(self, model: Network, setup: Setup) -> None:
+    def prepare(self, model: TaskNetwork, setup: Setup) -> None:
         """Start the path integral at zero."""
         super().prepare(model, setup)
         self.register_buffer("path_K", torch.zeros_like(self._anchor[0]))
@@ -56,13 +56,13 @@ class SynapticIntelligence(Anchored):
         return path_importance(self.path_K, weights_K - self._anchor[0], self.config.xi)
 
     @torch.no_grad()
-    def loss(self, model: Network, batch: Batch, output: Output) -> dict[str, Tensor]:  # noqa: ARG002
+    def loss(self, model: TaskNetwork, batch: Batch, output: Output) -> dict[str, Tensor]:  # noqa: ARG002
         """The penalty's value; its gradient follows in `before_step`."""
         weights_K = backbone_weights(model)
         return {"si": self.config.c * quadratic_penalty(weights_K, self._anchor[0], self._importance(weights_K))}
 
     @torch.no_grad()
-    def before_step(self, model: Network, optimizer: optim.Optimizer) -> None:  # noqa: ARG002
+    def before_step(self, model: TaskNetwork, optimizer: optim.Optimizer) -> None:  # noqa: ARG002
         """Record the loss's gradient and the weights, then add the penalty's gradient."""
         trained = trained_weights(model.backbone)
         weights_K = backbone_weights(model)
@@ -75,7 +75,7 @@ class SynapticIntelligence(Anchored):
                 weight.grad += pull.view_as(weight)
 
     @torch.no_grad()
-    def after_step(self, model: Network) -> None:
+    def after_step(self, model: TaskNetwork) -> None:
         """``omega -= g * dw`` over the step just made."""
         weights_K, gradient_K = self._before
         self.path_K -= gradient_K * (backbone_weights(model) - weights_K)

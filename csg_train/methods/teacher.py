@@ -4,7 +4,7 @@ import copy
 
 from csg_train.methods.base import Method, Setup
 from csg_train.models.backbones import Backbone
-from csg_train.models.network import Network
+from csg_train.models.network import TaskNetwork
 
 __all__ = ["Taught"]
 
@@ -12,7 +12,7 @@ __all__ = ["Taught"]
 class Taught(Method):
     """Holds a frozen copy of the starting backbone: rebuilt at a restart, not stored in every checkpoint."""
 
-    def prepare(self, model: Network, setup: Setup) -> None:  # noqa: ARG002
+    def prepare(self, model: TaskNetwork, setup: Setup) -> None:  # noqa: ARG002
         """Copy the ImageNet backbone as teacher."""
         self._teacher = (copy.deepcopy(model.backbone).requires_grad_(False).eval(),)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from csg_train.data.batch import Batch
 from csg_train.methods.anchored import Anchored, backbone_weights, quadratic_penalty
 from csg_train.methods.base import MethodInfo
-from csg_train.models.network import Network, Output
+from csg_train.models.network import Output, TaskNetwork
 
 __all__ = ["WeightL2"]
 
@@ -35,6 +35,6 @@ class WeightL2(Anchored):
     Config = WeightL2Config
     config: WeightL2Config
 
-    def loss(self, model: Network, batch: Batch, output: Output) -> dict[str, Tensor]:  # noqa: ARG002
+    def loss(self, model: TaskNetwork, batch: Batch, output: Output) -> dict[str, Tensor]:  # noqa: ARG002
         """The weighted distance."""
         return {"weight_l2": self.config.weight * quadratic_penalty(backbone_weights(model), self._anchor[0], 1.0)}

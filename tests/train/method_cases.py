@@ -1,4 +1,4 @@
-"""One canonical small case for every method; `test_methods.py` runs them all."""
+"""Canonical small cases of every method; `test_methods.py` runs them all. A variant gives the method's ``name``."""
 
 METHOD_CASES: dict[str, dict] = {
     "oracle": {},
@@ -8,5 +8,8 @@ METHOD_CASES: dict[str, dict] = {
     "si": {"c": 1.0, "xi": 0.01},
     "feature-l2": {"layers": ["layer3", "layer4"]},
     "asg": {"weight": 1.0},
+    "asg-learned": {"name": "asg", "rates": "learned", "window": 2},
     "csg": {"queue_size": 7, "dim": 4, "weight": 0.5, "momentum": 0.9},
+    "csg-no-head": {"name": "csg", "queue_size": 7, "head": "none", "pool": "average", "layers": ["layer4"]},
+    "csg+asg": {"name": "csg", "queue_size": 4, "dim": 4, "asg_weight": 0.5},
 }

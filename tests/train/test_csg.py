@@ -98,7 +98,8 @@ def test_average_of_the_heads_after_n_steps_in_closed_form(recipe_dict, tmp_path
 
 def test_first_step_loss_from_its_definition(recipe_dict, tmp_path):
     """At the start student and teacher are equal, so the term follows from the parts by the equation."""
-    run = _Run(recipe_of(recipe_dict, "csg"), tmp_path, CPU)
+    recipe_dict["method"] = {"name": "csg", "queue_size": 7, "dim": 4, "weight": 0.5, "temperature": 1}
+    run = _Run(Recipe.model_validate(recipe_dict), tmp_path, CPU)
     batch = next(run._batches())
     run.network.set_training(batch_norm="frozen")
     terms = run.method.loss(run.network, batch, run.network(batch.views[0]))
@@ -106,7 +107,7 @@ def test_first_step_loss_from_its_definition(recipe_dict, tmp_path):
         keys = [run.network.backbone(view).stages[layer] for view in batch.views]
         z = [F.normalize(run.method.heads[layer](attention_pool(v, attention(v))), dim=1).double() for v in keys]
         negatives = run.method.queues[layer].keys_KD.double()
-        expected = 0.5 * direct_info_nce(z[0], z[1], negatives, 0.07)
+        expected = 0.5 * direct_info_nce(z[0], z[1], negatives, 1)
         assert terms[f"nce_{layer}"].item() == pytest.approx(expected, rel=1e-4)
 
 
@@ -132,3 +133,46 @@ def test_an_unknown_layer_is_named_with_the_allowed_ones(recipe_dict, tmp_path):
     recipe_dict["method"] = {"name": "csg", "layers": ["layer4", "layer9"]}
     with pytest.raises(UserError, match=r"method\.layers: layer9 not in this backbone; allowed: layer1, layer2"):
         _Run(Recipe.model_validate(recipe_dict), tmp_path, CPU)
+
+
+def test_more_keys_than_the_queue_holds_leave_the_newest():
+    queue = Queue(3, 1, torch.Generator().manual_seed(0))
+    queue.push(torch.arange(1.0)[:, None])
+    queue.push(torch.arange(10.0, 18.0)[:, None])
+    assert sorted(queue.keys_KD[:, 0].tolist()) == [15, 16, 17]
+    queue.push(torch.tensor([[99.0]]))
+    assert sorted(queue.keys_KD[:, 0].tolist()) == [16, 17, 99]
+
+
+@pytest.mark.parametrize("pool", ["attention", "average"])
+def test_without_a_head_the_pooled_features_themselves_are_compared(recipe_dict, tmp_path, pool):
+    recipe_dict["method"] = {"name": "csg", "queue_size": 8, "head": "none", "pool": pool, "temperature": 1}
+    run = _Run(Recipe.model_validate(recipe_dict), tmp_path, CPU)
+    assert not list(run.method.parameters())
+    batch = next(run._batches())
+    run.network.set_training(batch_norm="frozen")
+    terms = run.method.loss(run.network, batch, run.network(batch.views[0]))
+    for layer, width in (("layer3", 256), ("layer4", 512)):
+        maps = [run.network.backbone(view).stages[layer] for view in batch.views]
+        pooled = [attention_pool(v, attention(v)) if pool == "attention" else v.mean(dim=(2, 3)) for v in maps]
+        z = [F.normalize(value, dim=1).double() for value in pooled]
+        negatives = run.method.queues[layer].keys_KD.double()
+        assert negatives.shape == (8, width)
+        expected = 0.1 * direct_info_nce(z[0], z[1], negatives, 1)
+        assert terms[f"nce_{layer}"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_csg_with_asg_adds_the_weighted_divergence_on_the_students_view(recipe_dict, tmp_path):
+    recipe_dict["method"] = {"name": "csg", "queue_size": 8, "asg_weight": 0.3}
+    run = _Run(Recipe.model_validate(recipe_dict), tmp_path, CPU)
+    batch = next(run._batches())
+    run.network.set_training(batch_norm="frozen")
+    with torch.no_grad():
+        for weight in run.network.backbone.net.layer4.parameters():
+            weight.mul_(1.2)
+        output = run.network(batch.views[0])
+        p = run.method.teacher(batch.views[0]).imagenet_logits.double().softmax(dim=1)
+        q = output.imagenet_logits.double().softmax(dim=1)
+        terms = run.method.loss(run.network, batch, output)
+    assert terms["asg_kl"].item() == pytest.approx(0.3 * (p * (p / q).log()).sum(dim=1).mean().item(), rel=1e-4)
+    assert terms["asg_kl"] > 0

@@ -19,7 +19,7 @@ RESNET = ["conv1", "bn1", "layer1", "layer2", "layer3", "layer4"]
     ],
 )
 def test_groups_are_named_and_hold_every_trained_weight_once(method, backbone, names, recipe_dict, tmp_path):
-    recipe_dict["model"]["backbone"] = backbone
+    recipe_dict["model"] |= {"backbone": backbone, "weights": "none"}
     run = engine._Run(recipe_of(recipe_dict, method), tmp_path, CPU)
     groups = run.optimizer.param_groups
     assert [group["name"] for group in groups] == names
@@ -38,10 +38,10 @@ def test_groups_are_named_and_hold_every_trained_weight_once(method, backbone, n
 def test_a_method_learns_steps_and_starting_weights(recipe_dict, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr("csg_train.methods.baseline.Baseline.prepare", lambda self, model, setup: seen.append(setup))
-    run = engine._Run(recipe_of(recipe_dict, "baseline"), tmp_path, CPU)
-    path = tmp_path / "start.pt"
-    torch.save(run.network.backbone.net.state_dict(), path)
-    recipe_dict["model"]["weights"] = str(path)
+    start = recipe_dict["model"]["weights"]
+    recipe_dict["model"]["weights"] = "none"
+    engine._Run(recipe_of(recipe_dict, "baseline"), tmp_path, CPU)
+    recipe_dict["model"]["weights"] = start
     run = engine._Run(recipe_of(recipe_dict, "baseline", steps=7), tmp_path, CPU)
     assert [(setup.steps, setup.weights) for setup in seen] == [(5, "none"), (7, run.weights)]
     assert len(run.weights) == 64

@@ -1,0 +1,81 @@
+"""Domain randomization and pyramid consistency: the same picture in several styles gives the same features."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from csg_train.data.batch import Batch
+from csg_train.data.demo import style_folder
+from csg_train.data.images import image_files
+from csg_train.data.restyle import Styles
+from csg_train.errors import UserError
+from csg_train.methods.base import Method, MethodInfo, Setup
+from csg_train.methods.pixels import task_loss
+from csg_train.methods.pyramid import pyramid_consistency
+from csg_train.models.network import Output, TaskNetwork
+
+__all__ = ["DomainRandomization", "DomainRandomizationConfig"]
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class DomainRandomizationConfig:
+    """Whose styles, how many at a time, and how hard they must agree. The paper has no public code."""
+
+    styles: str
+    """Folder of real pictures without labels, or ``demo:scenes`` for the demo's textures."""
+    transfer: Literal["fourier", "moments"] = "fourier"
+    """``fourier`` swaps the amplitude of low frequencies, ``moments`` the mean and deviation of each colour."""
+    beta: Annotated[float, Field(ge=0, le=0.5)] = 0.01
+    """Highest frequency that ``fourier`` swaps, in cycles a pixel."""
+    count: Annotated[int, Field(ge=2)] = 3
+    """Styles of each picture in a step."""
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    """Of the pyramid consistency."""
+    layer: str = "layer4"
+    levels: Annotated[tuple[int, ...], Field(min_length=1)] = (1, 2, 4, 8)
+    """Patches to a side at each level of the pyramid."""
+
+
+class DomainRandomization(Method):
+    """Every step sees each picture in several styles of real pictures; their features must agree at every scale."""
+
+    info = MethodInfo(
+        name="domain-randomization",
+        title="Domain randomization (pyramid consistency)",
+        summary="Restyles each picture after several real ones and holds the features of all styles together.",
+        equation="L = sum_k CE(y, f(x_k)) + lambda * mean_p mean_k |a_p(v(x_k)) - mean_j a_p(v(x_j))|",
+        source="Yue et al., ICCV 2019; styles by amplitude or colour moments instead of CycleGAN",
+    )
+    Config = DomainRandomizationConfig
+    config: DomainRandomizationConfig
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The same crop in ``count`` styles."""
+        return tuple(f"styled{k}" for k in range(1, self.config.count + 1))
+
+    def styles(self) -> Styles:
+        """The pictures of the folder."""
+        demo = self.config.styles.startswith("demo:")
+        root = style_folder(self.config.styles.removeprefix("demo:")) if demo else Path(self.config.styles)
+        files = [root / file for file in image_files(root, root)]
+        if not files:
+            raise UserError(f"{root}: no pictures to take styles from; put some there, or change method.styles")
+        return Styles(files=files, kind=self.config.transfer, beta=self.config.beta)
+
+    def prepare(self, model: TaskNetwork, setup: Setup) -> None:  # noqa: ARG002
+        """Check the layer's name."""
+        model.backbone.require_stages([self.config.layer], "method.layer")
+
+    def loss(self, model: TaskNetwork, batch: Batch, output: Output) -> dict[str, Tensor]:
+        """Cross-entropy of the further styles, and the weighted consistency of all."""
+        others = [model(view) for view in batch.views[1:]]
+        maps_KNCHW = torch.stack([out.stages[self.config.layer] for out in (output, *others)])
+        return {
+            "ce_styles": torch.stack([task_loss(out.logits, batch.labels) for out in others]).sum(),
+            "consistency": self.config.weight * pyramid_consistency(maps_KNCHW, self.config.levels),
+        }
