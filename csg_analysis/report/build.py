@@ -6,6 +6,7 @@ from pathlib import Path
 
 from csg_analysis.report.compare import check_comparable
 from csg_analysis.report.gallery import contact_chart
+from csg_analysis.report.latex import to_latex
 from csg_analysis.report.load import load_runs
 from csg_analysis.report.page import Report, make_report, render_markdown, render_page
 from csg_analysis.report.svg import to_png, to_svg
@@ -45,6 +46,7 @@ def report_files(report: Report) -> dict[str, bytes]:
     for table in report.tables.values():
         files[f"tables/{table.name}.csv"] = to_csv(table)
         files[f"tables/{table.name}.json"] = to_json(table)
+        files[f"tables/{table.name}.tex"] = to_latex(table)
     files |= {f"figures/{name}.svg": svg for name, svg in drawn.items()}
     content = {name: text.encode() for name, text in files.items()}
     content |= {f"figures/{chart.name}.png": to_png(chart.draw) for chart in report.charts.values()}

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from csg_analysis.report.load import Run
+from csg_analysis.report.wording import input_size
 from csg_train.errors import UserError
-from csg_train.records import DataInfo
+from csg_train.records import AccuracyRecord, DataInfo
+from csg_train.selection import SELECTED_ON
 
 __all__ = ["Comparison", "check_comparable", "gallery_setting", "notices"]
 
@@ -34,25 +36,36 @@ def _shown(data: DataInfo) -> str:
 def _settings(run: Run) -> Iterator[tuple[str, str]]:
     """Every ``(field, value)`` of a run that must be equal in all runs; a record that is missing has no say."""
     info, source = run.info, run.info.source
+    yield "task", run.task
     yield "backbone", info.backbone
     yield "starting weights", info.weights[:12]
     yield "selection rule", info.selection
-    yield f"training steps on {source}", str(info.step)
+    if (steps := _steps(run)) is not None:
+        yield f"training steps on {source}", steps
     yield f"source pictures of {source}", f"identity {info.source_identity[:12]}"
-    for record in (*run.energy.values(), *run.accuracy.values()):
+    for record in (*run.energy.values(), *run.scores.values()):
         split = record.data.split
         name = "target pictures" if split == "target" else f"{split} pictures measured for {source}"
         yield name, _shown(record.data)
-        yield "input size", f"{record.data.size} px, {record.data.fit}"
+        yield "input size", input_size(record.data)
     for energy in run.energy.values():
         yield "energy layer and pool", f"{energy.layer}, {energy.pool} pool"
         yield "rule for coincident pairs", energy.coincident_rule
-    for accuracy in run.accuracy.values():
-        yield "flip averaging", "on" if accuracy.flip else "off"
+    for score in run.scores.values():
+        if isinstance(score, AccuracyRecord):
+            yield "flip averaging", "on" if score.flip else "off"
     if run.attention is not None:
         yield f"{_GALLERY} pictures", _shown(run.attention.data)
         yield f"{_GALLERY} layer", run.attention.layer
         yield f"{_GALLERY} explained class", run.attention.explained
+
+
+def _steps(run: Run) -> str | None:
+    """Steps that a run was trained for; the one that a rule chose says nothing about it."""
+    done, planned = run.info.step, run.planned_steps
+    if run.info.selection in SELECTED_ON:
+        return None if planned is None else str(planned)
+    return str(done) if planned in (None, done) else f"{done} of {planned}"
 
 
 def gallery_setting(run: Run) -> tuple[str, ...]:
@@ -122,7 +135,16 @@ def _check_repeated(runs: Sequence[Run], comparison: Comparison) -> None:
 
 def notices(runs: Sequence[Run]) -> list[str]:
     """What a reader should know about these runs although it does not forbid comparing them."""
-    return [*_recipe_differences(runs), *_unfinished(runs)]
+    return [*_chosen_on_the_target(runs), *_recipe_differences(runs), *_unfinished(runs)]
+
+
+def _chosen_on_the_target(runs: Sequence[Run]) -> Iterator[str]:
+    names = [run.name for run in runs if run.info.selection == "oracle"]
+    if names:
+        yield (
+            f"The measured step was CHOSEN ON THE TARGET (selection rule oracle): {_some(names)}. "
+            "Numbers on the target are then higher than an honest test gives."
+        )
 
 
 def _recipe_differences(runs: Sequence[Run]) -> Iterator[str]:
@@ -159,7 +181,14 @@ def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 def _unfinished(runs: Sequence[Run]) -> Iterator[str]:
     for run in runs:
-        if run.last_step is not None and run.last_step != run.info.step:
+        if run.last_step is None:
+            continue
+        if run.planned_steps is not None and run.last_step < run.planned_steps:
+            yield (
+                f"{run.name}: the training log ends at step {run.last_step} of {run.planned_steps}. "
+                "Continue with csg-train run --resume, then measure again."
+            )
+        if run.info.selection == "last" and run.last_step != run.info.step:
             yield (
                 f"{run.name}: the records are of step {run.info.step}, the training log goes to step {run.last_step}. "
                 "Measure again with csg-analyze when the training is done."

@@ -1,90 +1,51 @@
-"""The charts, each drawn once and rendered as SVG (follows the page's colours) and PNG (white)."""
+"""The charts of results: energy against the score, paired differences, confusion matrices."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from csg_analysis.report import format as fmt
+from csg_analysis.report.chart import Chart, add_legend, clean, new_figure, plain_label
 from csg_analysis.report.paper import published
-from csg_analysis.report.rows import BASELINE, Measure, Row, accuracy, energy, reference
+from csg_analysis.report.rows import BASELINE, Measure, Row, energy, reference, score, wording
 from csg_analysis.report.style import published_style, style_of
 from csg_analysis.report.svg import INK, PAPER
 from csg_analysis.report.tables import Table, Value
 
-__all__ = ["Chart", "confusion", "confusion_table", "curves", "differences", "scatter"]
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A drawing not yet made.
-
-    Attributes:
-        name: File name stem.
-        title: Caption.
-        alt: What it shows, in words.
-        draw: Makes the figure; called under the report's own matplotlib settings.
-    """
-
-    name: str
-    title: str
-    alt: str
-    draw: Callable[[], Figure]
-
-
-def _figure(width: float, height: float, *, squares: bool = False) -> Figure:
-    return Figure(
-        figsize=(width, height),
-        layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, wspace=0.04, hspace=0.06, compress=squares),
-    )
-
-
-def _clean(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color=INK, alpha=0.12, linewidth=0.6)
-    axes.set_axisbelow(True)
-
-
-def _legend(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> None:
-    """Below the panels, in as many columns as fit."""
-    columns = max(1, min(len(names), 110 // (6 + max(map(len, names), default=1))))
-    figure.legend(handles, [_label(name) for name in names], loc="outside lower center", ncols=columns)
-
-
-def _label(text: str) -> str:
-    return f" {text}" if text.startswith("_") else text
+__all__ = ["confusion", "confusion_table", "differences", "scatter"]
 
 
 def scatter(rows: Sequence[Row]) -> Chart:
-    """E_0 against accuracy, a point a run, and the paper's methods in a panel of their own."""
+    """E_0 against the score, a point a run; beside classifications, the paper's methods in a panel of their own."""
+    words = wording(rows)
+    beside = any(row.task == "classification" for row in rows)
 
     def draw() -> Figure:
-        figure = _figure(8.4, 3.9)
-        ours, theirs = figure.subplots(1, 2, width_ratios=[1.75, 1])
+        figure = new_figure(8.4, 3.9)
+        ours, *others = figure.subplots(1, 1 + beside, width_ratios=[1.75, 1][: 1 + beside], squeeze=False)[0]
         handles = []
         for row in rows:
             style = style_of(row, rows)
-            e, a = row.values(energy("0")), row.values(accuracy())
+            e, a = row.values(energy("0")), row.values(score())
             pairs = [(e[pair], 100 * a[pair]) for pair in e if pair in a]
             x, y = zip(*pairs, strict=True) if pairs else ((), ())
             points = ours.scatter(x, y, c=style.colour, marker=style.marker, s=46, edgecolors=PAPER, linewidths=0.9)
             handles.append(points)
-        ours.set(title="These runs", ylabel="mean-per-class accuracy, %")
+        ours.set(title="These runs", ylabel=f"{words.score}, %")
         ours.set_xlabel("E₀ (mhe) on the target, lower = more diverse")
-        _published_points(theirs)
-        for axes in (ours, theirs):
-            _clean(axes)
-        _legend(figure, handles, [row.label for row in rows])
+        for axes in others:
+            _published_points(axes)
+        for axes in (ours, *others):
+            clean(axes)
+        add_legend(figure, handles, [row.label for row in rows])
         return figure
 
-    alt = "Scatter of hyperspherical energy against accuracy, one point a run, beside the published points"
-    return Chart("energy_accuracy", "Energy against accuracy", alt, draw)
+    alt = f"Scatter of hyperspherical energy against {words.score}, one point a run"
+    alt += ", beside the published points" if beside else ""
+    return Chart("energy_accuracy", f"Energy against {words.short}", alt, draw)
 
 
 def _published_points(axes: Axes) -> None:
@@ -109,27 +70,28 @@ def _published_points(axes: Axes) -> None:
 
 def differences(rows: Sequence[Row]) -> Chart:
     """Paired differences to the baseline: each pair a dot, mean and interval a bar."""
+    words = wording(rows)
     panels = (
-        ("Δ accuracy to the baseline, points", accuracy(), 100.0),
+        (f"Δ {words.short} to the baseline, points", score(), 100.0),
         ("ΔE₀ (mhe) to the baseline", energy("0"), 1.0),
     )
 
     def draw() -> Figure:
         others = [row for row in rows if row.method != BASELINE and reference(rows, BASELINE, row.group)]
-        figure = _figure(8.4, 1.15 + 0.42 * len(others))
+        figure = new_figure(8.4, 1.15 + 0.42 * len(others))
         for axes, (title, measure, scale) in zip(figure.subplots(1, 2, sharey=True), panels, strict=True):
             axes.axvline(0, color=INK, linewidth=0.9, alpha=0.55)
             for height, row in enumerate(reversed(others)):
                 _one_difference(axes, height, row, rows, measure, scale)
             axes.set(xlabel=title, ylim=(-0.7, len(others) - 0.3))
-            axes.set_yticks(range(len(others)), [_label(row.label) for row in reversed(others)])
-            _clean(axes)
+            axes.set_yticks(range(len(others)), [plain_label(row.label) for row in reversed(others)])
+            clean(axes)
             axes.grid(visible=False, axis="y")
             axes.tick_params(axis="y", length=0)
             axes.spines["left"].set_visible(False)
         return figure
 
-    alt = "Differences to the baseline over equal source and seed, with 95% intervals, accuracy and energy"
+    alt = f"Differences to the baseline over equal source and seed, with 95% intervals, {words.short} and energy"
     return Chart("differences", "Paired differences to the baseline", alt, draw)
 
 
@@ -148,7 +110,7 @@ def _one_difference(axes: Axes, height: int, row: Row, rows: Sequence[Row], meas
 
 def _mean_confusion(row: Row) -> tuple[list[str], np.ndarray] | None:
     """Mean over runs of the confusion matrices, each row divided by its total; NaN for a class without pictures."""
-    records = [run.accuracy["target"] for run in row.runs if "target" in run.accuracy]
+    records = [run.scores["target"] for run in row.runs if "target" in run.scores]
     if not records:
         return None
     counts = np.array([record.confusion for record in records], dtype=np.float64)
@@ -167,19 +129,20 @@ def confusion_table(rows: Sequence[Row]) -> Table:
                 for j, predicted in enumerate(classes):
                     share = None if math.isnan(matrix[i, j]) else float(matrix[i, j])
                     data.append({"row": row.label, "true": true, "predicted": predicted, "share": share})
-    notes = ["Share of the true class's target pictures, mean over the method's runs."]
+    notes = [f"Share of the true class's target {wording(rows).counted}, mean over the method's runs."]
     return Table("confusion", "Confusion matrices", [], [], data, notes)
 
 
 def confusion(rows: Sequence[Row]) -> Chart:
     """A matrix for each method."""
+    counted = wording(rows).counted
 
     def draw() -> Figure:
         found = [(row, mean) for row in rows if (mean := _mean_confusion(row)) is not None]
         columns = min(len(found), 3)
         lines = math.ceil(len(found) / columns)
         width = 8.4 if columns > 1 else 4.4
-        figure = _figure(width, lines * (0.93 * width / columns + 0.75), squares=True)
+        figure = new_figure(width, lines * (0.93 * width / columns + 0.75), squares=True)
         grid = figure.subplots(lines, columns, squeeze=False)
         for position, axes in enumerate(grid.flat):
             if position >= len(found):
@@ -187,11 +150,12 @@ def confusion(rows: Sequence[Row]) -> Chart:
                 continue
             row, (classes, matrix) = found[position]
             _one_matrix(axes, classes, matrix, first=position % columns == 0)
-            axes.set_title(_label(row.label))
+            axes.set_title(plain_label(row.label))
         return figure
 
-    alt = "Confusion matrices, rows true classes, columns predictions, each row divided by its number of pictures"
-    return Chart("confusion", "Confusion matrices, mean over runs, in % of each true class", alt, draw)
+    alt = f"Confusion matrices, rows true classes, columns predictions, each row divided by its number of {counted}"
+    title = f"Confusion matrices, mean over runs, in % of each true class's {counted}"
+    return Chart("confusion", title, alt, draw)
 
 
 def _one_matrix(axes: Axes, classes: Sequence[str], matrix: np.ndarray, *, first: bool) -> None:
@@ -205,8 +169,9 @@ def _one_matrix(axes: Axes, classes: Sequence[str], matrix: np.ndarray, *, first
     axes.set(aspect="equal", xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5))
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelsize=7.5)
-    axes.set_xticks(range(count), [_label(name) for name in classes], rotation=60, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(count), [_label(name) for name in classes] if first else [""] * count)
+    labels = [plain_label(name) for name in classes]
+    axes.set_xticks(range(count), labels, rotation=60, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(count), labels if first else [""] * count)
     if first:
         axes.set_ylabel("true")
     axes.set_xlabel("predicted")
@@ -217,37 +182,3 @@ def _one_matrix(axes: Axes, classes: Sequence[str], matrix: np.ndarray, *, first
             if not math.isnan(matrix[i, j]) and round(100 * matrix[i, j]):
                 ink = "#ffffff" if matrix[i, j] > 0.6 else INK
                 axes.text(j, i, f"{100 * matrix[i, j]:.0f}", ha="center", va="center", fontsize=7, color=ink)
-
-
-def curves(rows: Sequence[Row]) -> Chart:
-    """Every logged loss term against the step, a line a run."""
-    found = {name for row in rows for run in row.runs for name in run.curves}
-    terms = sorted(found, key=lambda name: (name != "loss", name != "ce", name))
-    width = max((curve.width for row in rows for run in row.runs for curve in run.curves.values()), default=1)
-
-    def draw() -> Figure:
-        columns = len(terms) if len(terms) <= 4 else 3
-        lines = math.ceil(len(terms) / columns)
-        figure = _figure(8.4, 2.15 * lines + 0.55)
-        grid = figure.subplots(lines, columns, squeeze=False)
-        handles: dict[str, Artist] = {}
-        for position, axes in enumerate(grid.flat):
-            if position >= len(terms):
-                axes.set_axis_off()
-                continue
-            for row in rows:
-                for run in row.runs:
-                    if (curve := run.curves.get(terms[position])) is not None:
-                        (line,) = axes.plot(curve.steps, curve.values, color=style_of(row, rows).colour, alpha=0.75)
-                        handles.setdefault(row.label, line)
-            axes.set_title(terms[position])
-            axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
-            if position >= len(terms) - columns:
-                axes.set_xlabel("step")
-            _clean(axes)
-        _legend(figure, list(handles.values()), list(handles))
-        return figure
-
-    how = "every logged step" if width == 1 else f"mean of {fmt.fixed(width, 0)} logged steps a point"
-    title = f"Loss terms while training, a line a run ({how})"
-    return Chart("curves", title, "Training curves of every loss term", draw)

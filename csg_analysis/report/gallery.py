@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from csg_analysis.gradcam import overlay
+from csg_analysis.report.chart import Chart
 from csg_analysis.report.compare import gallery_setting
-from csg_analysis.report.figures import Chart
 from csg_analysis.report.load import Run, read_maps
 from csg_analysis.report.rows import Row
 from csg_train.errors import UserError

@@ -14,11 +14,12 @@ import yaml
 
 from csg_train.errors import UserError
 from csg_train.files import sha256_file
-from csg_train.records import AccuracyRecord, AttentionRecord, EnergyRecord, RunInfo, read_record
+from csg_train.records import AttentionRecord, EnergyRecord, RunInfo, ScoreRecord, SegmentationRecord, read_record
+from csg_train.selection import SELECTED_ON
 
-__all__ = ["Curve", "Run", "load_runs", "read_maps"]
+__all__ = ["Curve", "Run", "checkpoint_file", "load_runs", "read_maps"]
 
-_PATTERNS = ("accuracy-*.json", "energy-*.json", "attention.json")
+_PATTERNS = ("accuracy-*.json", "segmentation-*.json", "energy-*.json", "attention.json")
 _BINS = 120
 
 
@@ -46,7 +47,7 @@ class Run:
         folder: Where it lies.
         info: Where the checkpoint comes from; equal in all records.
         energy: By split.
-        accuracy: By split.
+        scores: Accuracy, or intersection over union of a segmentation, by split.
         attention: GradCAM, if it was measured.
         curves: Logged terms by name.
         last_step: Last step of the log, None without a log.
@@ -58,7 +59,7 @@ class Run:
     folder: Path
     info: RunInfo
     energy: Mapping[str, EnergyRecord]
-    accuracy: Mapping[str, AccuracyRecord]
+    scores: Mapping[str, ScoreRecord]
     attention: AttentionRecord | None
     curves: Mapping[str, Curve] = field(default_factory=dict)
     last_step: int | None = None
@@ -71,9 +72,33 @@ class Run:
         return self.info.source_identity, self.info.seed
 
     @property
+    def task(self) -> str:
+        """``classification`` or ``segmentation``, as the records and the recipe say."""
+        measured = (*self.scores.values(), *self.energy.values())
+        masks = any(isinstance(record, SegmentationRecord) or record.data.fit == "whole" for record in measured)
+        return "segmentation" if masks or self.recipe.get("segmentation") is not None else "classification"
+
+    @property
+    def checkpoint(self) -> str:
+        """Name of the checkpoint file that was measured: a rule's choice is in ``best.pt``."""
+        return checkpoint_file(self.info)
+
+    @property
+    def planned_steps(self) -> int | None:
+        """Training steps of the recipe; None without one."""
+        train = self.recipe.get("train")
+        steps = train.get("steps") if isinstance(train, dict) else None
+        return steps if isinstance(steps, int) else None
+
+    @property
     def config(self) -> str:
         """The method's configuration as one line of JSON."""
         return json.dumps(self.info.method_config, sort_keys=True, ensure_ascii=False)
+
+
+def checkpoint_file(info: RunInfo) -> str:
+    """Name of the checkpoint file that holds a rule's step."""
+    return "best.pt" if info.selection in SELECTED_ON else "ckpt.pt"
 
 
 def load_runs(roots: Sequence[Path]) -> list[Run]:
@@ -102,7 +127,7 @@ def _find(root: Path) -> list[Path]:
 def _load(folder: Path, name: str) -> Run:
     paths = sorted(path for pattern in _PATTERNS for path in folder.glob(pattern))
     energy: dict[str, EnergyRecord] = {}
-    accuracy: dict[str, AccuracyRecord] = {}
+    scores: dict[str, ScoreRecord] = {}
     attention: AttentionRecord | None = None
     infos: dict[Path, RunInfo] = {}
     for path in paths:
@@ -114,17 +139,19 @@ def _load(folder: Path, name: str) -> Run:
             )
         if isinstance(record, EnergyRecord):
             energy[record.data.split] = record
-        elif isinstance(record, AccuracyRecord):
-            accuracy[record.data.split] = record
         elif isinstance(record, AttentionRecord):
             attention = record
+        elif record.data.split in scores:
+            raise UserError(f"{path}: a second score of {record.data.split}; remove that of another run")
+        else:
+            scores[record.data.split] = record
     curves, last_step = _read_log(folder / "log.jsonl")
     return Run(
         name=name,
         folder=folder,
         info=_one_checkpoint(infos),
         energy=energy,
-        accuracy=accuracy,
+        scores=scores,
         attention=attention,
         curves=curves,
         last_step=last_step,
@@ -137,9 +164,10 @@ def _one_checkpoint(infos: Mapping[Path, RunInfo]) -> RunInfo:
     (first_path, first), *others = infos.items()
     for path, info in others:
         if info.checkpoint_sha256 != first.checkpoint_sha256:
+            names = {checkpoint_file(info) for info in infos.values()}
             raise UserError(
                 f"{path}: measured on checkpoint {info.checkpoint_sha256[:12]}, but {first_path.name} on "
-                f"{first.checkpoint_sha256[:12]}; run csg-analyze again on this folder's ckpt.pt"
+                f"{first.checkpoint_sha256[:12]}; run every csg-analyze command again on this folder's {min(names)}"
             )
     return first
 

@@ -4,43 +4,47 @@ import math
 from collections.abc import Mapping, Sequence
 
 from csg_analysis.report import format as fmt
-from csg_analysis.report.rows import BASELINE, Measure, Row, accuracy, best, energy, overall, reference
+from csg_analysis.report.rows import BASELINE, Measure, Row, best, energy, overall, reference, score, wording
 from csg_analysis.report.stats import LEVEL, MIN_PAIRS, Difference, Spread
 from csg_analysis.report.style import style_of
 from csg_analysis.report.tables import Cell, Column, Table, Value
-from csg_train.records import AccuracyRecord
+from csg_analysis.report.wording import SELECTIONS, Wording, capital, input_size
+from csg_train.records import AccuracyRecord, ScoreRecord
 
 __all__ = ["class_table", "difference_data", "method_table", "name_cell", "split_table", "spread_cell"]
 
-_MEASURES: dict[str, tuple[Measure, float]] = {
-    "e0_mhe": (energy("0"), 1),
-    "e1": (energy("1"), 1),
-    "e2": (energy("2"), 1),
-    "mean_per_class_percent": (accuracy(), 100),
-    "overall_percent": (overall(), 100),
-}
+
+def _measures(words: Wording) -> dict[str, tuple[Measure, float]]:
+    """Measure and scale of each number of a method, by its field."""
+    return {
+        "e0_mhe": (energy("0"), 1),
+        "e1": (energy("1"), 1),
+        "e2": (energy("2"), 1),
+        words.field: (score(), 100),
+        "overall_percent": (overall(), 100),
+    }
 
 
 def method_table(rows: Sequence[Row]) -> Table:
-    """Energies and accuracies on the target, mean and standard deviation over runs, paired differences."""
-    top = best(rows, accuracy())
+    """Energies and scores on the target, mean and standard deviation over runs, paired differences."""
+    top, words = best(rows, score()), wording(rows)
     return Table(
         name="methods",
-        title="Hyperspherical energy and accuracy on the target, by method",
+        title=f"Hyperspherical energy and {words.short} on the target, by method",
         columns=[
             Column("Method", numeric=False),
             Column("Runs"),
             Column("E₀", "mhe"),
             Column("ΔE₀", "to baseline"),
-            Column("Accuracy", "% mean per class"),
-            Column("Δ accuracy", "points, to baseline"),
+            Column(capital(words.short), words.unit),
+            Column(f"Δ {words.short}", "points, to baseline"),
             Column("E₁"),
             Column("E₂"),
-            Column("Overall", "% accuracy"),
+            Column("Overall", words.overall),
         ],
         rows=[_method_cells(row, rows, strong=row is top) for row in rows],
-        data=[_method_data(row, rows) for row in rows],
-        notes=[*_energy_notes(rows), *_accuracy_notes(rows), *_statistics_notes(top)],
+        data=[_method_data(row, rows, words) for row in rows],
+        notes=[*_energy_notes(rows), *_score_notes(rows), *_statistics_notes(top, words)],
     )
 
 
@@ -48,14 +52,14 @@ def _method_cells(row: Row, rows: Sequence[Row], *, strong: bool) -> list[Cell]:
     base = reference(rows, BASELINE, row.group)
     same = base is None or base is row
     by_energy = None if same or base is None else row.against(base, energy("0"))
-    by_accuracy = None if same or base is None else row.against(base, accuracy())
+    by_score = None if same or base is None else row.against(base, score())
     return [
         name_cell(row, rows),
         Cell(str(len(row.runs)), sort=len(row.runs)),
         spread_cell(row, energy("0"), 3),
         _difference_cell(by_energy, 3, 1, good="lower", same=base is row),
-        spread_cell(row, accuracy(), 1, scale=100, strong=strong),
-        _difference_cell(by_accuracy, 1, 100, good="higher", same=base is row),
+        spread_cell(row, score(), 1, scale=100, strong=strong),
+        _difference_cell(by_score, 1, 100, good="higher", same=base is row),
         spread_cell(row, energy("1"), 3),
         spread_cell(row, energy("2"), 3),
         spread_cell(row, overall(), 1, scale=100),
@@ -88,13 +92,14 @@ def _difference_cell(value: Difference | None, digits: int, scale: float, *, goo
     return Cell(text, sort=scale * value.mean, note=note, strong=shown, tone=tone)
 
 
-def _method_data(row: Row, rows: Sequence[Row]) -> dict[str, Value]:
+def _method_data(row: Row, rows: Sequence[Row], words: Wording) -> dict[str, Value]:
     base = reference(rows, BASELINE, row.group)
     data: dict[str, Value] = {"method": row.method, "row": row.label, "group": row.group, "runs": len(row.runs)}
-    for name, (measure, scale) in _MEASURES.items():
+    measures = _measures(words)
+    for name, (measure, scale) in measures.items():
         data |= _spread_data(name, row.spread(measure), scale)
-    for name in ("e0_mhe", "mean_per_class_percent"):
-        measure, scale = _MEASURES[name]
+    for name in ("e0_mhe", words.field):
+        measure, scale = measures[name]
         found = None if base is None or base is row else row.against(base, measure)
         data |= difference_data(f"{name}_minus_baseline", found, scale)
     return data
@@ -134,38 +139,51 @@ def _energy_notes(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _accuracy_notes(rows: Sequence[Row]) -> list[str]:
-    records = [run.accuracy["target"] for row in rows for run in row.runs if "target" in run.accuracy]
+def _score_notes(rows: Sequence[Row]) -> list[str]:
+    records = [run.scores["target"] for row in rows for run in row.runs if "target" in run.scores]
     if not records:
         return []
-    shown = sorted({f"{r.data.name}, {r.data.count} pictures at {r.data.size} px ({r.data.fit})" for r in records})
-    flip = sorted({"averaged over the picture and its mirror image" if r.flip else "of the picture" for r in records})
-    rules = sorted({run.info.selection for row in rows for run in row.runs})
+    words = wording(rows)
+    shown = sorted({f"{r.data.name}, {r.data.count} pictures ({input_size(r.data)})" for r in records})
+    how = sorted({_predicted(record) for record in records})
+    rules = [rule for rule in SELECTIONS if rule in {run.info.selection for row in rows for run in row.runs}]
+    meaning = "; ".join(f"{rule} ({SELECTIONS[rule]})" for rule in rules)
     return [
-        f"Accuracy on the target: {' / '.join(shown)}; sigmoid {' / '.join(flip)}. "
-        "Mean per class weighs every class alike, overall every picture.",
-        f"Selection rule: {' / '.join(rules)} (the last training step; nothing was chosen on the target).",
+        f"{capital(words.score)} on the target: {' / '.join(shown)}. {' / '.join(how)}",
+        f"Selection rule: {meaning}.",
     ]
 
 
-def _statistics_notes(top: Row | None) -> list[str]:
-    strong = f"{top.label}'s accuracy is bold" if top else "no accuracy is bold"
+def _predicted(record: ScoreRecord) -> str:
+    if isinstance(record, AccuracyRecord):
+        of = "averaged over the picture and its mirror image" if record.flip else "of the picture"
+        return f"Sigmoid {of}; mean per class weighs every class alike, overall every picture."
+    return (
+        "Intersection over union of a class: its pixels that are right, divided by those that are true or predicted, "
+        "all pictures counted together; mean IoU weighs every class alike, overall every pixel. Single scale, no "
+        "mirror image; ignored pixels count nowhere."
+    )
+
+
+def _statistics_notes(top: Row | None, words: Wording) -> list[str]:
+    strong = f"{top.label}'s {words.short} is bold" if top else f"no {words.short} is bold"
     return [
         f"±: standard deviation over runs (n {fmt.MINUS} 1); none for a single run.",
         f"Δ: mean of the paired differences over equal (source, seed), with its {LEVEL:.0%} t-interval, from "
         f"{MIN_PAIRS} pairs on; “shown” when it excludes 0. The pairs count as independent, all share the target "
         "pictures, and the intervals are not adjusted for the number of methods.",
-        "Bold differences are shown by their interval. The best accuracy is bold only when its interval against every "
-        f"other method excludes 0; here {strong}.",
+        f"Bold differences are shown by their interval. The best {words.short} is bold only when its interval against "
+        f"every other method excludes 0; here {strong}.",
     ]
 
 
 def split_table(rows: Sequence[Row]) -> Table:
-    """Accuracy and E_0 on all splits: is the source learnt, and do held-out synthetic pictures tell the same story?"""
+    """Score and E_0 on all splits: is the source learnt, and do held-out synthetic pictures tell the same story?"""
     splits = ("source", "validation", "target")
     names = {"source": "Source", "validation": "Validation", "target": "Target"}
     hints = {"source": "trained on", "validation": "held out", "target": "real"}
-    kinds = [("accuracy", split, accuracy(split), 1, 100.0) for split in splits]
+    words = wording(rows)
+    kinds = [(words.short_field, split, score(split), 1, 100.0) for split in splits]
     kinds += [("e0_mhe", split, energy("0", split), 3, 1.0) for split in splits]
     columns = [Column("Method", numeric=False)]
     columns += [Column(f"{names[split]} %", hints[split]) for split in splits]
@@ -180,17 +198,17 @@ def split_table(rows: Sequence[Row]) -> Table:
             record |= _spread_data(f"{kind}_{split}", row.spread(measure), scale)
         data.append(record)
     notes = [
-        "%: mean-per-class accuracy. E₀ in the convention mhe. Mean ± standard deviation over runs.",
+        f"%: {words.score}. E₀ in the convention mhe. Mean ± standard deviation over runs.",
         "Source and validation pictures belong to a run's own source; runs of another source were measured on others.",
     ]
-    return Table(
-        "splits", "Accuracy and energy on source, held-out synthetic and real pictures", columns, cells, data, notes
-    )
+    title = f"{capital(words.short)} and energy on source, held-out synthetic and real pictures"
+    return Table("splits", title, columns, cells, data, notes)
 
 
 def class_table(rows: Sequence[Row]) -> Table:
-    """Accuracy of each class on the target, mean over the runs of each method."""
-    classes = list(dict.fromkeys(name for row in rows for run in row.runs for name in _per_class(run.accuracy)))
+    """Accuracy (of a segmentation, IoU) of each class on the target, mean over the runs of each method."""
+    words = wording(rows)
+    classes = list(dict.fromkeys(name for row in rows for run in row.runs for name in _per_class(run.scores)))
     counts = _counts(rows)
     cells, data = [], []
     for name in classes:
@@ -203,21 +221,32 @@ def class_table(rows: Sequence[Row]) -> Table:
             ]
         )
         data += [
-            {"class": name, "row": label, "accuracy_percent": None if value is None else 100 * value}
+            {"class": name, "row": label, words.class_field: None if value is None else 100 * value}
             for label, value in values.items()
         ]
-    columns = [Column("Class", numeric=False), Column("Pictures"), *(Column(row.label, "%") for row in rows)]
-    notes = ["Share of the class's target pictures that are predicted right, mean over the method's runs."]
-    return Table("per_class", "Accuracy by class on the target", columns, cells, data, notes)
+    counted = Column(capital(words.counted))
+    columns = [Column("Class", numeric=False), counted, *(Column(row.label, "%") for row in rows)]
+    notes = [f"{_CLASS_NOTES[task]}, mean over the method's runs." for task in _CLASS_NOTES if task in _tasks(rows)]
+    return Table("per_class", f"{capital(words.by_class)} by class on the target", columns, cells, data, notes)
 
 
-def _per_class(records: Mapping[str, AccuracyRecord]) -> dict[str, float | None]:
+_CLASS_NOTES = {
+    "classification": "Accuracy: share of the class's target pictures that are predicted right",
+    "segmentation": "IoU: of the class's pixels, true or predicted, the share that is both",
+}
+
+
+def _tasks(rows: Sequence[Row]) -> set[str]:
+    return {row.task for row in rows}
+
+
+def _per_class(records: Mapping[str, ScoreRecord]) -> dict[str, float | None]:
     record = records.get("target")
     return {} if record is None else dict(zip(record.classes, record.per_class, strict=True))
 
 
 def _class_mean(row: Row, name: str) -> float | None:
-    found = [_per_class(run.accuracy).get(name) for run in row.runs]
+    found = [_per_class(run.scores).get(name) for run in row.runs]
     values = [value for value in found if value is not None]
     return math.fsum(values) / len(values) if values else None
 
@@ -226,7 +255,7 @@ def _counts(rows: Sequence[Row]) -> dict[str, str]:
     found: dict[str, set[int]] = {}
     for row in rows:
         for run in row.runs:
-            if (record := run.accuracy.get("target")) is not None:
+            if (record := run.scores.get("target")) is not None:
                 for name, line in zip(record.classes, record.confusion, strict=True):
                     found.setdefault(name, set()).add(sum(line))
     return {name: " / ".join(map(str, sorted(counts))) for name, counts in found.items()}

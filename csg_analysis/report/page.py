@@ -9,15 +9,25 @@ from dataclasses import dataclass
 import jinja2
 from markupsafe import Markup
 
-from csg_analysis.report import figures, gallery, method_tables, paper, run_tables
+from csg_analysis.report import (
+    curves,
+    figures,
+    gallery,
+    method_tables,
+    paper,
+    paper_order,
+    paper_segmentation,
+    run_tables,
+)
 from csg_analysis.report import format as fmt
+from csg_analysis.report.chart import Chart
 from csg_analysis.report.compare import Comparison, notices
-from csg_analysis.report.figures import Chart
 from csg_analysis.report.load import Run
-from csg_analysis.report.rows import Measure, Row, accuracy, energy, make_rows, on_target
+from csg_analysis.report.rows import Measure, Row, energy, make_rows, on_target, score, wording
 from csg_analysis.report.stats import LEVEL, MIN_METHODS, MIN_PAIRS, rank_correlation, rank_correlation_interval
 from csg_analysis.report.summary import Statement, summarize
 from csg_analysis.report.tables import Table
+from csg_analysis.report.wording import Wording, capital
 from csg_train import __version__
 
 __all__ = ["Report", "make_report", "render_markdown", "render_page"]
@@ -37,8 +47,10 @@ class Report:
         charts: By name.
         gallery: GradCAM, if recorded.
         paper_order: How the order of methods agrees with the paper's.
-        correlation: Sentences on energy against accuracy.
-        measured: Whether any run has ``energy`` and ``accuracy`` on the target.
+        correlation: Sentences on energy against the score.
+        measured: Whether any run has ``energy`` and ``score`` on the target.
+        words: What the task's numbers are called.
+        checkpoint: The checkpoint file of a run that csg-analyze should measure.
     """
 
     title: str
@@ -51,6 +63,8 @@ class Report:
     paper_order: list[str]
     correlation: str
     measured: dict[str, bool]
+    words: Wording
+    checkpoint: str
 
 
 def make_report(runs: Sequence[Run], comparison: Comparison) -> Report:
@@ -69,9 +83,11 @@ def make_report(runs: Sequence[Run], comparison: Comparison) -> Report:
         tables={table.name: table for table in _tables(rows)},
         charts={chart.name: chart for chart in _charts(rows)},
         gallery=pictures,
-        paper_order=paper.order_sentences(rows),
+        paper_order=paper_order.order_sentences(rows),
         correlation=_correlation(rows),
-        measured={"energy": _measured(rows, energy("0")), "accuracy": _measured(rows, accuracy())},
+        measured={"energy": _measured(rows, energy("0")), "score": _measured(rows, score())},
+        words=wording(rows),
+        checkpoint=f"RUN/{min(run.checkpoint for run in runs)}",
     )
 
 
@@ -90,35 +106,41 @@ def _tables(rows: Sequence[Row]) -> list[Table]:
     tables = [
         method_tables.method_table(rows),
         method_tables.split_table(rows),
-        paper.paper_table(rows),
-        paper.order_table(rows),
+        *_paper_tables(rows),
+        paper_order.order_table(rows),
         run_tables.run_table(rows),
         run_tables.provenance_table(rows),
     ]
-    if _measured(rows, accuracy()):
+    if _measured(rows, score()):
         tables += [method_tables.class_table(rows), figures.confusion_table(rows)]
+    return tables
+
+
+def _paper_tables(rows: Sequence[Row]) -> list[Table]:
+    """The paper's table for each task that was run."""
+    tables = []
+    for task, table in (("classification", paper.paper_table), ("segmentation", paper_segmentation.gain_table)):
+        if own := [row for row in rows if row.task == task]:
+            tables.append(table(own))
     return tables
 
 
 def _charts(rows: Sequence[Row]) -> list[Chart]:
     charts = []
-    if _measured(rows, accuracy(), energy("0")):
+    if _measured(rows, score(), energy("0")):
         charts.append(figures.scatter(rows))
     if any(row.method == "baseline" for row in rows) and any(row.method != "baseline" for row in rows):
         charts.append(figures.differences(rows))
-    if _measured(rows, accuracy()):
+    if _measured(rows, score()):
         charts.append(figures.confusion(rows))
-    if any(run.curves for row in rows for run in row.runs):
-        charts.append(figures.curves(rows))
-    return charts
+    return [*charts, *(chart for chart in (curves.loss_curves(rows), curves.selection_curves(rows)) if chart)]
 
 
 def _correlation(rows: Sequence[Row]) -> str:
-    theirs, count = paper.paper_correlation()
-    sentences = ["Spearman's rank correlation of E₀ and accuracy over methods:"]
+    sentences = [f"Spearman's rank correlation of E₀ and {wording(rows).short} over methods:"]
     for group in dict.fromkeys(row.group for row in rows):
-        own = [row for row in rows if row.group == group and row.spread(energy("0")) and row.spread(accuracy())]
-        found = [(e, a) for row in own if (e := row.spread(energy("0"))) and (a := row.spread(accuracy()))]
+        own = [row for row in rows if row.group == group and row.spread(energy("0")) and row.spread(score())]
+        found = [(e, a) for row in own if (e := row.spread(energy("0"))) and (a := row.spread(score()))]
         name = f" (group {group})" if group else ""
         if len(found) < MIN_METHODS:
             text = f"not given below {MIN_METHODS} methods (here {len(found)})"
@@ -128,16 +150,19 @@ def _correlation(rows: Sequence[Row]) -> str:
             value = rank_correlation([e.mean for e, _ in found], [a.mean for _, a in found])
             text = f"{fmt.fixed(value, 2)}{_interval(own)} (n = {len(found)} methods, their means)"
         sentences.append(f"these runs{name}: {text};")
-    sentences.append(
-        f"published table: {fmt.fixed(theirs, 2)} (n = {count} methods, one run each, so no interval; computed here)."
-    )
-    return " ".join(sentences)
+    return " ".join([*sentences, _published_correlation(rows)])
+
+
+def _published_correlation(rows: Sequence[Row]) -> str:
+    if all(row.task == "segmentation" for row in rows):
+        return "the paper gives no energies for segmentation."
+    theirs, count = paper.paper_correlation()
+    how = f"n = {count} methods, one run each, so no interval; computed here"
+    return f"published table: {fmt.fixed(theirs, 2)} ({how})."
 
 
 def _interval(rows: Sequence[Row]) -> str:
-    ends = rank_correlation_interval(
-        [row.values(energy("0")) for row in rows], [row.values(accuracy()) for row in rows]
-    )
+    ends = rank_correlation_interval([row.values(energy("0")) for row in rows], [row.values(score()) for row in rows])
     if ends is None:
         return ""
     return f" [{fmt.fixed(ends[0], 2)}, {fmt.fixed(ends[1], 2)}; {LEVEL:.0%} bootstrap over the paired runs]"
@@ -153,6 +178,7 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     environment.filters["md"] = _markdown
+    environment.filters["capital"] = capital
     return environment
 
 

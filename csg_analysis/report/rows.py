@@ -8,21 +8,23 @@ from functools import cached_property
 from csg_analysis.report.compare import Comparison
 from csg_analysis.report.load import Run
 from csg_analysis.report.stats import Difference, Spread, paired_difference, spread
+from csg_analysis.report.wording import Wording, wording_of
 from csg_train.methods import METHODS
-from csg_train.records import AccuracyRecord, EnergyRecord
+from csg_train.records import EnergyRecord, ScoreRecord
 
 __all__ = [
     "BASELINE",
     "FROZEN",
     "Measure",
     "Row",
-    "accuracy",
     "best",
     "energy",
     "make_rows",
     "on_target",
     "overall",
     "reference",
+    "score",
+    "wording",
 ]
 
 BASELINE = "baseline"
@@ -42,29 +44,29 @@ def energy(order: str, split: str = "target") -> Measure:
     return measure
 
 
-def accuracy(split: str = "target") -> Measure:
-    """Mean-per-class accuracy, as a share."""
+def score(split: str = "target") -> Measure:
+    """The figure of merit, as a share: mean-per-class accuracy, or mean IoU of a segmentation."""
 
     def measure(run: Run) -> float | None:
-        record = run.accuracy.get(split)
-        return None if record is None else record.mean_per_class
+        record = run.scores.get(split)
+        return None if record is None else record.score
 
     return measure
 
 
 def overall(split: str = "target") -> Measure:
-    """Overall accuracy, as a share."""
+    """Share of all pictures (of a segmentation, all pixels) that are predicted right."""
 
     def measure(run: Run) -> float | None:
-        record = run.accuracy.get(split)
+        record = run.scores.get(split)
         return None if record is None else record.overall
 
     return measure
 
 
-def on_target(run: Run) -> list[AccuracyRecord | EnergyRecord]:
-    """The run's accuracy and energy records of the target, those that there are."""
-    records: tuple[Mapping[str, AccuracyRecord | EnergyRecord], ...] = (run.accuracy, run.energy)
+def on_target(run: Run) -> list[ScoreRecord | EnergyRecord]:
+    """The run's score and energy records of the target, those that there are."""
+    records: tuple[Mapping[str, ScoreRecord | EnergyRecord], ...] = (run.scores, run.energy)
     return [found["target"] for found in records if "target" in found]
 
 
@@ -101,10 +103,20 @@ class Row:
         """Paired difference to another row, over the pairs of source and seed that both have."""
         return paired_difference(self.values(measure), other.values(measure))
 
+    @property
+    def task(self) -> str:
+        """``classification`` or ``segmentation``."""
+        return self.runs[0].task
+
     @cached_property
     def config(self) -> dict[str, object]:
         """The method's configuration."""
         return self.runs[0].info.method_config
+
+
+def wording(rows: Sequence[Row]) -> Wording:
+    """The words for the task of these rows' runs."""
+    return wording_of(run for row in rows for run in row.runs)
 
 
 def make_rows(runs: Sequence[Run], comparison: Comparison) -> list[Row]:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from csg_analysis.report import format as fmt
 from csg_analysis.report.load import Run
-from csg_analysis.report.rows import Row, on_target
+from csg_analysis.report.rows import Row, on_target, wording
 from csg_analysis.report.tables import Cell, Column, Table, Value
+from csg_analysis.report.wording import Wording, capital, wording_of
 from csg_train.records import Interval
 
 __all__ = ["provenance_table", "run_table"]
@@ -14,10 +15,11 @@ __all__ = ["provenance_table", "run_table"]
 def run_table(rows: Sequence[Row]) -> Table:
     """The target's numbers of every single run, each with its own interval."""
     cells, data, kinds = [], [], set[str]()
+    words = wording(rows)
     for row in rows:
         for run in row.runs:
             cells.append(_run_cells(row, run))
-            data.append(_run_data(row, run))
+            data.append(_run_data(row, run, words))
             kinds |= _kinds(run)
     columns = [
         Column("Run", numeric=False),
@@ -27,8 +29,8 @@ def run_table(rows: Sequence[Row]) -> Table:
         Column("E₀", "mhe, target"),
         Column("E₁", "target"),
         Column("E₂", "target"),
-        Column("Mean per class", "%, target"),
-        Column("Overall", "%, target"),
+        Column(capital(words.short), f"{words.unit}, target"),
+        Column("Overall", f"{words.overall}, target"),
     ]
     notes = [f"Interval of a single run: {kind}." for kind in sorted(kinds)]
     notes.append("These measure the sampling of the test pictures, not the spread over training runs.")
@@ -39,8 +41,8 @@ def _kinds(run: Run) -> set[str]:
     found = set()
     if (energy := run.energy.get("target")) is not None:
         found |= {f"E_s, {interval.level:.0%} {interval.kind}" for interval in energy.interval.values()}
-    if (accuracy := run.accuracy.get("target")) is not None:
-        found.add(f"accuracy, {accuracy.interval.level:.0%} {accuracy.interval.kind}")
+    if (score := run.scores.get("target")) is not None:
+        found.add(f"{wording_of([run]).short}, {score.interval.level:.0%} {score.interval.kind}")
     return found
 
 
@@ -51,22 +53,22 @@ def _between(interval: Interval | None, digits: int, scale: float = 1) -> str:
 
 
 def _run_cells(row: Row, run: Run) -> list[Cell]:
-    energy, accuracy = run.energy.get("target"), run.accuracy.get("target")
+    energy, score = run.energy.get("target"), run.scores.get("target")
     cells = [Cell(run.name), Cell(row.label), Cell(run.info.source), Cell(str(run.info.seed), sort=run.info.seed)]
     for order in "012":
         value = None if energy is None else energy.mhe.get(order)
         note = "" if energy is None else _between(energy.interval.get(order), 3)
         cells.append(Cell(fmt.fixed(value, 3), sort=value, note=note))
-    if accuracy is None:
+    if score is None:
         return [*cells, Cell(fmt.DASH), Cell(fmt.DASH)]
     return [
         *cells,
-        Cell(fmt.percent(accuracy.mean_per_class), accuracy.mean_per_class, note=_between(accuracy.interval, 1, 100)),
-        Cell(fmt.percent(accuracy.overall), accuracy.overall),
+        Cell(fmt.percent(score.score), score.score, note=_between(score.interval, 1, 100)),
+        Cell(fmt.percent(score.overall), score.overall),
     ]
 
 
-def _run_data(row: Row, run: Run) -> dict[str, Value]:
+def _run_data(row: Row, run: Run, words: Wording) -> dict[str, Value]:
     info = run.info
     data: dict[str, Value] = {"run": run.name, "row": row.label, "source": info.source, "seed": info.seed}
     if (energy := run.energy.get("target")) is not None:
@@ -77,11 +79,11 @@ def _run_data(row: Row, run: Run) -> dict[str, Value]:
             data[f"e{order}_mhe_high"] = interval.high if interval else None
         data |= {f"e{order}_paper": value for order, value in energy.paper.items()}
         data |= {"pairs": energy.pairs, "coincident_pairs": energy.coincident}
-    if (accuracy := run.accuracy.get("target")) is not None:
-        data["mean_per_class_percent"] = 100 * accuracy.mean_per_class
-        data["mean_per_class_percent_low"] = 100 * accuracy.interval.low
-        data["mean_per_class_percent_high"] = 100 * accuracy.interval.high
-        data["overall_percent"] = 100 * accuracy.overall
+    if (score := run.scores.get("target")) is not None:
+        data[words.field] = 100 * score.score
+        data[f"{words.field}_low"] = 100 * score.interval.low
+        data[f"{words.field}_high"] = 100 * score.interval.high
+        data["overall_percent"] = 100 * score.overall
     return data
 
 

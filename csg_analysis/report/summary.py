@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from csg_analysis.report import format as fmt
-from csg_analysis.report.rows import BASELINE, FROZEN, Row, accuracy, energy, on_target, reference
+from csg_analysis.report.rows import BASELINE, FROZEN, Row, energy, on_target, reference, score, wording
+from csg_analysis.report.wording import capital
 
 __all__ = ["Statement", "summarize"]
 
@@ -85,21 +86,22 @@ def _collapse(rows: Sequence[Row], group: str) -> Statement:
 
 def _help(rows: Sequence[Row], group: str) -> Statement:
     question = _of_group("Does it help on real pictures?", group)
+    words = wording(rows)
     base = reference(rows, BASELINE, group)
     found = [
         (row, difference)
         for row in rows
-        if base is not None and row.method not in (BASELINE, FROZEN) and (difference := row.against(base, accuracy()))
+        if base is not None and row.method not in (BASELINE, FROZEN) and (difference := row.against(base, score()))
     ]
     if not found:
-        need = f"target accuracy of {BASELINE} and of another method from the same source and seed"
+        need = f"target {words.short} of {BASELINE} and of another method from the same source and seed"
         return Statement(question, f"This cannot be said: {need} are needed.", "not measured")
     parts = [
         f"{row.label} {fmt.difference(value, 1, scale=100)} points {_bracket(fmt.interval(value, 1, scale=100))} over "
         f"{_count(value.n, 'pair')}{_meaning(value.sign)}"
         for row, value in found
     ]
-    text = f"Mean-per-class accuracy on the target against the baseline: {'; '.join(parts)}."
+    text = f"{capital(words.score)} on the target against the baseline: {'; '.join(parts)}."
     signs = {value.sign for _, value in found}
     if signs == {"few"}:
         return Statement(question, text, "too few runs")

@@ -12,7 +12,8 @@ from scipy import stats
 
 from csg_analysis.report.build import build
 from csg_analysis.report.gallery import choose
-from csg_analysis.report.paper import order_sentences, published
+from csg_analysis.report.paper import published
+from csg_analysis.report.paper_order import order_sentences
 from csg_analysis.report.stats import paired_difference, rank_correlation, rank_correlation_interval, spread
 from csg_analysis.report.summary import summarize
 from tests.analysis.report_cases import HELP, rows_of, sha, visible_text, write_all, write_run

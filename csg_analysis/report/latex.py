@@ -1,0 +1,97 @@
+"""A table as LaTeX for ``booktabs``: what the page shows, escaped; the footnotes as comments above it."""
+
+from collections.abc import Sequence
+
+from csg_analysis.report.tables import Cell, Column, Table, Value
+
+__all__ = ["escape", "to_latex"]
+
+_LETTERS = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "_": r"\_",
+    "%": r"\%",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "`": r"\textasciigrave{}",
+    "\N{MINUS SIGN}": "$-$",
+    "\N{PLUS-MINUS SIGN}": r"$\pm$",
+    "\N{EN DASH}": "--",
+    "\N{NO-BREAK SPACE}": "~",
+    "\N{NARROW NO-BREAK SPACE}": r"\,",
+    "\N{GREEK CAPITAL LETTER DELTA}": r"$\Delta$",
+    "\N{RIGHTWARDS ARROW}": r"$\rightarrow$",
+    "\N{LEFT DOUBLE QUOTATION MARK}": "``",
+    "\N{RIGHT DOUBLE QUOTATION MARK}": "''",
+    "\N{SUBSCRIPT ZERO}": "$_0$",
+    "\N{SUBSCRIPT ONE}": "$_1$",
+    "\N{SUBSCRIPT TWO}": "$_2$",
+    "\N{SUPERSCRIPT TWO}": "$^2$",
+}
+
+
+def escape(text: str) -> str:
+    r"""Text that LaTeX prints as it is, on one line; ``\textquotedbl`` needs the font encoding T1."""
+    joined = "; ".join(line.strip() for line in text.splitlines() if line.strip())
+    return "".join(_LETTERS.get(letter, letter) for letter in joined if letter.isprintable() or letter in _LETTERS)
+
+
+def to_latex(table: Table) -> str:
+    r"""A ``table`` environment with caption and label; one without columns is written from its data.
+
+    It needs the package ``booktabs``, and ``\usepackage[T1]{fontenc}`` for quotation marks in names.
+    """
+    columns, rows = (table.columns, table.rows) if table.columns else _from_data(table)
+    lines = [
+        "% \\usepackage{booktabs}",
+        *(f"% {' '.join(note.split())}" for note in table.notes),
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escape(table.title)}}}",
+        rf"\label{{tab:{table.name.replace('_', '-')}}}",
+        rf"\begin{{tabular}}{{{''.join('r' if column.numeric else 'l' for column in columns)}}}",
+        r"\toprule",
+        _line([_small(column.label, f"({column.hint})" if column.hint else "") for column in columns]),
+        r"\midrule",
+        *(_line([_cell(cell) for cell in row]) for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    first = cells[0] if cells else ""
+    guarded = f"{{}}{first}" if first.startswith(("[", "*")) else first  # else an argument of the line break above
+    return " & ".join([guarded, *cells[1:]]) + r" \\"
+
+
+def _cell(cell: Cell) -> str:
+    text = _small(cell.text, cell.note)
+    return rf"\textbf{{{text}}}" if cell.strong else text
+
+
+def _small(text: str, note: str) -> str:
+    return rf"{escape(text)} {{\scriptsize {escape(note)}}}" if note else escape(text)
+
+
+def _from_data(table: Table) -> tuple[list[Column], list[list[Cell]]]:
+    names = list(dict.fromkeys(name for record in table.data for name in record))
+    numeric = {name: all(not isinstance(record.get(name), str) for record in table.data) for name in names}
+    columns = [Column(name, numeric=numeric[name]) for name in names]
+    return columns, [[Cell(_plain(record.get(name))) for name in names] for record in table.data]
+
+
+def _plain(value: Value) -> str:
+    if value is None:
+        return "\N{EN DASH}"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
