@@ -1,5 +1,6 @@
 """Checkpoints: one ``.pt`` file of tensors and plain values, written atomically, loaded with ``weights_only=True``."""
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ class Checkpoint:
 
     def resolved_recipe(self, overrides: tuple[str, ...] = ()) -> Recipe:
         """The recipe as an object, with ``key=value`` overrides (for instance another data root)."""
-        return parse_recipe(dict(self.recipe), overrides=overrides, origin=str(self.path))
+        return parse_recipe(copy.deepcopy(self.recipe), overrides=overrides, origin=str(self.path))
 
     def build_network(self, device: torch.device) -> TaskNetwork:
         """The trained network, in evaluation mode."""

@@ -65,7 +65,7 @@ def train(recipe: Recipe, out: Path, *, device: torch.device, resume: bool, over
         UserError: Bad data or folder, another run in the folder, or a loss that is not finite.
     """
     with _locked(out):
-        if (out / "log.jsonl").exists() and not (resume or overwrite):
+        if any((out / name).exists() for name in ("log.jsonl", "ckpt.pt")) and not (resume or overwrite):
             raise UserError(f"{out}: holds a run; continue it with --resume, or replace it with --overwrite")
         if overwrite:  # records of the old checkpoint must not stand beside the new one
             for stale in (path for pattern in _OUTPUTS for path in out.glob(pattern)):
@@ -95,6 +95,8 @@ class _Run:
         self.recipe, self.out, self.device = recipe, out, device
         self.images = load_split(recipe.data, "source")
         self.method: Method = recipe.build_method()
+        if self.method.styles() is not None and recipe.segmentation is None:
+            raise UserError(f"method {self.method.info.name}: restyles crops of a segmentation; add that section")
         self.network, self.weights = start_network(recipe, self.method, classes=len(self.images.classes))
         self.selected_on = selection_images(recipe, self.images.classes)
         self.best_score: float | None = None
@@ -232,6 +234,8 @@ class _Run:
     def _restore(self, path: Path) -> int:
         """Continue from a checkpoint; anything that does not fit is an error."""
         saved = load_checkpoint(path)
+        if not saved.optimizer:
+            raise UserError(f"{path}: imported, without the optimiser's state; choose another --out to train")
         then = {"recipe": saved.resolved_recipe(), "classes": saved.classes, "weights": saved.weights}
         now = {"recipe": self.recipe, "classes": list(self.images.classes), "weights": self.weights}
         for name, value in now.items():

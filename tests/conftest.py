@@ -39,6 +39,31 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def masked_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of 36 x 40 pixels with masks of three classes and some ignored pixels; read only."""
+    root = tmp_path_factory.mktemp("masked")
+    rng = np.random.default_rng(3)
+    for index in range(6):
+        mask = np.repeat(np.repeat(rng.integers(0, 3, (3, 4), dtype=np.uint8), 12, axis=0), 10, axis=1)
+        pixels = rng.integers(0, 120, (36, 40, 3), dtype=np.uint8) + 60 * mask[..., None]
+        mask[0] = 255
+        for folder, array in (("images", pixels), ("masks", mask)):
+            (root / folder).mkdir(exist_ok=True)
+            Image.fromarray(array).save(root / folder / f"{index}.png")
+    (root / "classes.txt").write_text("\n".join(CLASSES))
+    return root
+
+
+@pytest.fixture
+def masked_recipe_dict(recipe_dict: dict, masked_tree: Path) -> dict:
+    """The tiny recipe as one of segmentation."""
+    domain = {"dataset": "masked-folder", "root": str(masked_tree)}
+    data = {"source": domain, "target": domain, "size": 32, "augment": "none"}
+    segmentation = {"head": "deeplab-v2", "output_stride": 8}
+    return recipe_dict | {"name": "tiny-masked", "data": data, "segmentation": segmentation}
+
+
+@pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A state dict of ResNet-18, random: what stands for ImageNet's; read only."""
     path = tmp_path_factory.mktemp("weights") / "resnet18.pt"

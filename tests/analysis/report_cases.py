@@ -10,10 +10,12 @@ import numpy as np
 import yaml
 from click.testing import CliRunner, Result
 
+from csg_analysis.report.build import build
 from csg_analysis.report.cli import main
 from csg_analysis.report.compare import check_comparable
 from csg_analysis.report.load import load_runs
 from csg_analysis.report.rows import make_rows
+from csg_train.recipe import Rule
 from csg_train.records import (
     AccuracyRecord,
     Attended,
@@ -22,6 +24,7 @@ from csg_train.records import (
     EnergyRecord,
     Interval,
     RunInfo,
+    SegmentationRecord,
     write_record,
 )
 
@@ -46,9 +49,16 @@ def write_run(
     attention: bool = True,
     step: int = 20,
     method_config: dict[str, object] | None = None,
+    backbone: str = "resnet18",
+    masks: bool = False,
+    selection: Rule = "last",
+    planned: int | None = None,
     **target: Any,
 ) -> Path:
-    """One run folder; ``right`` of 100 pictures of each class are predicted right."""
+    """One run folder; ``right`` of 100 pictures (with ``masks``, pixels) of each class are predicted right.
+
+    ``planned`` steps are in the recipe, by default as many as were done.
+    """
     folder = root / f"{source}-{method}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     run = RunInfo(
@@ -56,26 +66,43 @@ def write_run(
         method=method,
         method_config=method_config or {},
         seed=seed,
-        backbone="resnet18",
+        backbone=backbone,
         weights=sha("weights"),
         source=source,
         source_identity=sha(source),
         step=step,
+        selection=selection,
         checkpoint_sha256=sha(str(folder)),
         versions={"torch": "2.6.0"},
     )
-    data = DataInfo(
-        **({"split": "target", "name": "photos", "identity": sha("t"), "count": 200, "size": 32, "fit": "pad"} | target)
-    )
-    _write_accuracy(folder, run, data, right, classes)
+    shown = {"size": None, "fit": "whole"} if masks else {"size": 32, "fit": "pad"}
+    data = DataInfo(**({"split": "target", "name": "photos", "identity": sha("t"), "count": 200} | shown | target))
+    (_write_segmentation if masks else _write_accuracy)(folder, run, data, right, classes)
     value = E0.get(method, -0.3) + 0.001 * seed if energy is None else energy
     _write_energy(folder, run, data, value)
     if attention:
         _write_attention(folder, run, data, classes)
     lines = [{"step": n, "lr_factor": 1.0, "loss": 2 / n, "ce": 2 / n} for n in range(1, step + 1)]
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (folder / "recipe.yaml").write_text(yaml.safe_dump({"name": "tiny", "train": {"steps": step, "lr_head": 0.1}}))
+    recipe = {"name": "tiny", "train": {"steps": planned or step, "lr_head": 0.1}}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe | ({"segmentation": {}} if masks else {})))
     return folder
+
+
+def _write_segmentation(folder: Path, run: RunInfo, data: DataInfo, right: int, classes: list[str]) -> None:
+    """Of two classes; of 100 right and 100 - right wrong in either, the union is 200 - right: IoU r / (200 - r)."""
+    iou = right / (200 - right)
+    record = SegmentationRecord(
+        run=run,
+        data=data,
+        classes=classes,
+        confusion=[[right, 100 - right], [100 - right, right]],
+        per_class=[iou, iou],
+        mean_iou=iou,
+        overall=right / 100,
+        interval=Interval(low=iou - 0.05, high=iou + 0.05, level=0.95, kind="bootstrap of pictures"),
+    )
+    write_record(folder / "segmentation-target.json", record)
 
 
 def _write_accuracy(folder: Path, run: RunInfo, data: DataInfo, right: int, classes: list[str]) -> None:
@@ -145,17 +172,28 @@ def rows_of(root: Path, *, allow_mixed: bool = False) -> list[Any]:
     return make_rows(loaded, check_comparable(loaded, allow_mixed=allow_mixed))
 
 
-def command(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["build", *map(str, arguments)])
+def command(*arguments: object, name: str = "build") -> Result:
+    return CliRunner().invoke(main, [name, *map(str, arguments)])
 
 
-def refused(*arguments: object) -> str:
+def refused(*arguments: object, name: str = "build") -> str:
     """The one line of a refusal."""
-    result = command(*arguments)
+    result = command(*arguments, name=name)
     assert result.exit_code == 2, result.output
     lines = result.output.strip().splitlines()
     assert len(lines) == 1, result.output
     return lines[0]
+
+
+def built_text(root: Path, out: Path, *, allow_mixed: bool = False) -> str:
+    """What a reader sees of the page of these runs, which is written to ``out``."""
+    return visible_text(build([root], out, allow_mixed=allow_mixed).read_text())
+
+
+def table(out: Path, name: str) -> list[dict[str, Any]]:
+    """The exact numbers of one table."""
+    rows: list[dict[str, Any]] = json.loads((out / f"tables/{name}.json").read_text())["rows"]
+    return rows
 
 
 def visible_text(page: str) -> str:

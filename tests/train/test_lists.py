@@ -62,13 +62,13 @@ def test_a_bad_line_is_named(line, tmp_path):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_each_visda_recipe_runs_on_the_exact_layout(method, visda, tmp_path):
+def test_each_visda_recipe_runs_on_the_exact_layout(method, visda, weights, tmp_path):
     sets = [
         f"data.source.root={visda}",
         f"data.target.root={visda}",
         "data.size=32",
         "model.backbone=resnet18",
-        "model.weights=none",
+        f"model.weights={weights}",
         "train.steps=2",
         "train.batch_size=4",
         "train.workers=0",

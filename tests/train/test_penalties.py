@@ -6,12 +6,15 @@ import pytest
 import torch
 from torch import nn
 
+from csg_train import engine
+from csg_train.errors import UserError
 from csg_train.methods.anchored import quadratic_penalty
 from csg_train.methods.asg import imagenet_kl
 from csg_train.methods.base import Setup
 from csg_train.methods.ewc import diagonal_fisher
 from csg_train.methods.synaptic_intelligence import SynapticIntelligence, SynapticIntelligenceConfig, path_importance
 from csg_train.models.backbones import Backbone, BackboneSpec
+from csg_train.recipe import Recipe
 
 
 def linear_backbone(pixels: int, classes: int) -> Backbone:
@@ -101,3 +104,11 @@ def test_divergence_of_two_classes_by_hand_and_its_direction():
     expected = (0.75 * math.log(1.5) + 0.25 * math.log(0.5)) / 2
     assert imagenet_kl(p, q).item() == pytest.approx(expected, rel=1e-5)
     assert imagenet_kl(q, p).item() != pytest.approx(expected, rel=1e-2)
+
+
+@pytest.mark.parametrize(("method", "field"), [("asg", "method asg"), ("ewc", "method ewc")])
+def test_random_weights_have_no_imagenet_classifier(recipe_dict, tmp_path, method, field):
+    recipe_dict["model"]["weights"] = "none"
+    recipe_dict["method"] = {"name": method}
+    with pytest.raises(UserError, match=f"{field}: needs the ImageNet classifier; set model.weights"):
+        engine._Run(Recipe.model_validate(recipe_dict), tmp_path, torch.device("cpu"))

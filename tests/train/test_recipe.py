@@ -3,8 +3,10 @@
 import pytest
 import yaml
 
+from csg_train.checkpoint import load_checkpoint
 from csg_train.errors import UserError
-from csg_train.recipe import RECIPES, load_recipe, parse_recipe, to_yaml
+from csg_train.recipe import RECIPES, Recipe, load_recipe, parse_recipe, to_yaml
+from tests.train.test_methods import run
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.yaml")))
@@ -33,8 +35,11 @@ def test_the_papers_defaults():
         "temperature": 0.07,
         "layers": ["layer3", "layer4"],
         "pool": "attention",
+        "patches": 1,
         "queue_size": 65536,
+        "head": "mlp",
         "dim": 128,
+        "asg_weight": 0.0,
         "momentum": 0.999,
     }
     train = recipe.train
@@ -52,3 +57,12 @@ def test_a_method_that_is_no_mapping_with_a_known_name_is_one_line(method, overr
     value = {"name": "x", "method": method, "train": {"steps": 1}, "data": {"source": domain, "target": domain}}
     with pytest.raises(UserError, match="x: method: "):
         parse_recipe(value, overrides=overrides, origin="x")
+
+
+def test_overrides_of_a_checkpoints_recipe_leave_what_it_holds(recipe_dict, tmp_path):
+    """What `--set` changes for a measurement must not enter the record as the run's own configuration."""
+    recipe_dict["method"] = {"name": "csg", "queue_size": 8}
+    recipe_dict["train"] |= {"steps": 1}
+    checkpoint = load_checkpoint(run(Recipe.model_validate(recipe_dict), tmp_path / "run"))
+    assert checkpoint.resolved_recipe(("method.weight=9",)).method["weight"] == 9
+    assert checkpoint.recipe["method"]["weight"] == 0.1
