@@ -27,6 +27,7 @@ from csg_train.data.lists import VISDA_CLASSES, VISDA_COUNTS
 from csg_train.errors import UserError
 from csg_train.files import atomic_write, sha256_file
 from csg_train.models.backbones import BACKBONES
+from csg_train.models.ibn import rewrite_ibn
 from csg_train.models.network import Network
 from csg_train.recipe import Recipe, load_recipe
 
@@ -72,6 +73,7 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "torchvision": Layout(recipe="visda17-resnet101"),
     "timm": Layout(recipe="emoji-photos"),
+    "ibn-net": Layout(recipe="gta5-resnet50-ibn-net"),
 }
 
 
@@ -201,7 +203,7 @@ def import_file(file: Path, kind: str, recipe: Recipe, out: Path) -> list[str]:
 
 def _check_recipe(kind: str, recipe: Recipe) -> None:
     name, method = recipe.model.backbone, recipe.method["name"]
-    if kind in ("csg", "asg"):
+    if kind in ("csg", "asg", "ibn-net"):
         if method != kind:
             raise UserError(f"--recipe {recipe.name}: its method is {method}, not {kind}; use {LAYOUTS[kind].recipe}")
         return
@@ -240,7 +242,10 @@ def _network(kind: str, recipe: Recipe) -> torch.nn.Module:
     model = recipe.model
     if kind in ("csg", "asg"):
         return Network(model.backbone, classes=len(VISDA_CLASSES), hidden=model.hidden, seed=recipe.seed)
-    return BACKBONES[model.backbone].build()
+    net = BACKBONES[model.backbone].build()
+    if kind == "ibn-net":
+        rewrite_ibn(net, recipe.method["variant"])
+    return net
 
 
 def _checkpoint(state: StateDict, kind: str, recipe: Recipe, digest: str, epoch: int) -> Checkpoint:
@@ -277,7 +282,7 @@ def _number(value: Any) -> float | None:
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one field of the recipe.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to write.")
 def import_command(file: Path, kind: str, recipe_name: str | None, overrides: tuple[str, ...], out: Path) -> None:
-    """Make of released weights in FILE a checkpoint to measure (csg, asg) or a --weights file (torchvision, timm)."""
+    """Make of released weights in FILE a checkpoint to measure (csg, asg) or a --weights file (the others)."""
     recipe = load_recipe(recipe_name or LAYOUTS[kind].recipe, overrides)
     for line in import_file(file, kind, recipe, out):
         console.print(line, highlight=False, markup=False)

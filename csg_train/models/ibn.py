@@ -8,14 +8,13 @@ Pan, Luo, Shi, Tang: Two at Once, Enhancing Learning and Generalization Capaciti
   the last block in ``layer1`` and in ``layer2``.
 
 The BatchNorm half keeps its slice of weights and statistics, InstanceNorm takes the slice of scale and shift. Modules
-are named as in the authors' code, so that their released weights fit (`from_released`). A rewrite of plain ImageNet
-weights is only a start: the published rows begin from weights that were trained with InstanceNorm.
+are named as in the authors' code, so that their released weights fit (``csg-train import --kind ibn-net``). A rewrite
+of plain ImageNet weights is only a start: the published rows begin from weights that were trained with InstanceNorm.
 
 Deviation: tf_efficientnet_lite0 is no ResNet. Its variant ``a`` splits the BatchNorm after the expansion in the blocks
 at strides 4 to 16 (``blocks.1`` to ``blocks.4``), which are those of ``layer1`` to ``layer3``; it has no ``b``.
 """
 
-from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -25,7 +24,7 @@ from torchvision.models import ResNet
 
 from csg_train.errors import UserError
 
-__all__ = ["SplitNorm", "SumNormBlock", "from_released", "rewrite_ibn"]
+__all__ = ["SplitNorm", "SumNormBlock", "rewrite_ibn"]
 
 
 class SplitNorm(nn.Module):
@@ -95,22 +94,6 @@ def rewrite_ibn(net: nn.Module, variant: Literal["a", "b"]) -> None:
         raise UserError(
             f"method.variant: IBN-Net's {variant} is not defined for {type(net).__name__}; use a ResNet or a"
         )
-
-
-def from_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The authors' released state dict, renamed to the modules of a rewritten torchvision ResNet.
-
-    The names are theirs already (``layer1.0.bn1.IN.weight``, ``layer1.0.bn1.BN.running_mean``, ``layer1.2.IN.bias``).
-    What may differ is the prefix ``module.`` of parallel training, and BatchNorm's counter, which old files lack: it is
-    0 then.
-    """
-    renamed = {name.removeprefix("module."): value for name, value in state.items()}
-    counters = {
-        name.removesuffix("running_mean") + "num_batches_tracked": torch.tensor(0)
-        for name in renamed
-        if name.endswith(".running_mean")
-    }
-    return counters | renamed
 
 
 def _split(layers: list[nn.Module] | nn.Sequential) -> None:

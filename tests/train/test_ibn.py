@@ -8,9 +8,12 @@ import torch.nn.functional as F
 from timm.layers import BatchNormAct2d
 from torch import nn
 
+from csg_train.engine import _Run
 from csg_train.errors import UserError
+from csg_train.importing import import_file
 from csg_train.models.backbones import BACKBONES, Backbone
-from csg_train.models.ibn import SplitNorm, from_released, rewrite_ibn
+from csg_train.models.ibn import SplitNorm, rewrite_ibn
+from csg_train.recipe import Recipe, load_recipe
 
 
 def maps(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -125,16 +128,25 @@ def test_names_of_a_rewritten_resnet50_are_those_of_the_released_weights():
 
 
 @pytest.mark.parametrize("variant", ["a", "b"])
-def test_a_released_state_dict_of_parallel_training_without_counters_loads_strictly(variant):
+def test_a_released_file_is_imported_and_starts_a_run_bit_for_bit(variant, masked_recipe_dict, tmp_path):
+    """As parallel training saves it, without counters, which are 0 then."""
     net = shaken(Backbone(BACKBONES["resnet18"]).net)
     rewrite_ibn(net, variant)
     own = net.state_dict()
     released = {f"module.{name}": value for name, value in own.items() if not name.endswith("num_batches_tracked")}
-    found = from_released(released)
-    assert set(found) == set(own)
+    torch.save(released, tmp_path / "released.pth")
+    fields = [f"method.variant={variant}", "model.backbone=resnet18"]
+    out = tmp_path / "ibn.pt"
+    import_file(tmp_path / "released.pth", "ibn-net", load_recipe("gta5-resnet50-ibn-net", fields), out)
+    masked_recipe_dict["model"]["weights"] = str(out)
+    masked_recipe_dict["method"] = {"name": "ibn-net", "variant": variant, "start": "released"}
+    started = _Run(Recipe.model_validate(masked_recipe_dict), tmp_path / "run", torch.device("cpu"))
+    found = started.network.backbone.net.state_dict()
+    assert found.keys() == own.keys()
     assert all(torch.equal(found[name], value) for name, value in own.items())
-    counted = own | {"layer4.0.bn1.num_batches_tracked": torch.tensor(7)}
-    assert from_released(counted)["layer4.0.bn1.num_batches_tracked"] == 7
+    masked_recipe_dict["method"]["start"] = "plain"
+    with pytest.raises(UserError, match="not weights of resnet18"):
+        _Run(Recipe.model_validate(masked_recipe_dict), tmp_path / "run", torch.device("cpu"))
 
 
 def test_lite0_splits_the_blocks_at_strides_4_to_16_and_keeps_their_activation():

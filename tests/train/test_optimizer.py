@@ -1,7 +1,6 @@
 """The optimiser's groups: named, complete, in the order that methods count on."""
 
 import pytest
-import torch
 
 from csg_train import engine
 from csg_train.errors import UserError
