@@ -6,11 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from csg_analysis.gradcam import Maps, attend_batches
-from csg_analysis.overlap import OVERLAP, Overlap, object_mask, overlap
+from csg_analysis.overlap import Overlap, class_pixels, object_mask, overlap
 from csg_analysis.removal import DELETION_BASELINE, INSERTION_BASELINE, REMOVAL, area, blurred, removal_curves
+from csg_train.data.domains import AnySet
 from csg_train.data.images import ImageSet, decode
+from csg_train.data.masks import MaskedSet, decode_mask
+from csg_train.errors import UserError
 from csg_train.models.network import TaskNetwork
 from csg_train.recipe import Recipe
 from csg_train.records import AttentionScores, CurveScores, DataInfo, OverlapScores, RunInfo
@@ -24,10 +28,11 @@ class Scored:
 
     Attributes:
         file: Its path in the image set.
-        label: True class.
-        predicted: Class with the largest logit.
+        label: True class; empty of a picture with a mask.
+        predicted: Class with the largest logit; of a picture with a mask, with the largest predicted area.
         explained: Class that the map explains.
-        flat: The map is zero everywhere.
+        reason: Why the map is flat, which is zero everywhere (of a picture with a mask, wherever pixels count); empty
+            if it is not.
         masked: The picture says where its object is.
         overlap: With its mask; None without a mask or with a flat map.
         deletion: ``(S,)`` curve, None where not asked for or flat.
@@ -38,47 +43,71 @@ class Scored:
     label: str
     predicted: str
     explained: str
-    flat: bool
+    reason: str
     masked: bool
     overlap: Overlap | None
     deletion: np.ndarray | None = None
     insertion: np.ndarray | None = None
 
+    @property
+    def flat(self) -> bool:
+        """The map says nothing, and the picture counts in no mean."""
+        return bool(self.reason)
+
 
 def scored_pictures(
-    network: TaskNetwork, images: ImageSet, recipe: Recipe, *, layer: str, explain: str, steps: int | None
+    network: TaskNetwork, images: AnySet, recipe: Recipe, *, layer: str, explain: str, steps: int | None
 ) -> Iterator[Scored]:
     """Measure the attention of every picture, in the order of ``images.files``.
 
     Args:
         network: In evaluation mode.
         images: The pictures.
-        recipe: Says size, fit and batch size.
+        recipe: Says how they are shown.
         layer: A stage of the backbone.
-        explain: ``predicted``, ``label``, or the name of a class.
+        explain: ``predicted``, ``label`` (not with masks), or the name of a class.
         steps: Of the curves, each of which costs ``steps + 1`` forward passes; None leaves them out.
 
     Raises:
-        UserError: No such layer or class, or a bad picture.
+        UserError: No such layer or class, a bad picture, or curves of pictures with masks.
     """
+    if steps is not None and isinstance(images, MaskedSet):
+        raise UserError(f"--curves: {images.name} has masks, and curves follow one class a picture; leave --curves out")
     index, names = 0, images.classes
     for maps in attend_batches(network, images, recipe, layer=layer, explain=explain):
         curves = None if steps is None else _curves(network, maps, steps)
         for place, map_HW in enumerate(maps.maps_NHW):
-            flat = not bool(map_HW.any())
-            mask_HW = object_mask(decode(images.path(index)), size=recipe.data.size, fit=recipe.data.fit)
+            pixels = _pixels(images, index, map_HW, maps.explained[place], recipe)
+            reason = maps.flat[place]
+            if pixels is not None and not pixels[0].any():
+                reason = reason or "all attention on ignored pixels"
+            flat = bool(reason)
             yield Scored(
                 file=images.files[index],
-                label=names[images.labels[index]],
+                label="" if isinstance(images, MaskedSet) else names[images.labels[index]],
                 predicted=names[maps.predicted[place]],
                 explained=names[maps.explained[place]],
-                flat=flat,
-                masked=mask_HW is not None,
-                overlap=None if flat or mask_HW is None else overlap(map_HW, mask_HW),
+                reason=reason,
+                masked=pixels is not None,
+                overlap=None if flat or pixels is None else overlap(*pixels),
                 deletion=None if flat or curves is None else curves[0][place],
                 insertion=None if flat or curves is None else curves[1][place],
             )
             index += 1
+
+
+def _pixels(
+    images: AnySet, index: int, map_HW: np.ndarray, explained: int, recipe: Recipe
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Map and mask of one picture where pixels count; None where nothing says what is object and what is not."""
+    if isinstance(images, ImageSet):
+        mask_HW = object_mask(decode(images.path(index)), size=recipe.data.size, fit=recipe.data.fit)
+        return None if mask_HW is None else (map_HW, mask_HW)
+    true_HW = decode_mask(images.mask_path(index), images.ids, sixteen_bit=images.sixteen_bit)
+    if map_HW.shape != true_HW.shape:
+        small_11HW = torch.from_numpy(map_HW)[None, None]
+        map_HW = F.interpolate(small_11HW, true_HW.shape, mode="bilinear", align_corners=False)[0, 0].numpy()
+    return class_pixels(map_HW, true_HW, explained)
 
 
 def _curves(network: TaskNetwork, maps: Maps, steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -102,9 +131,16 @@ def _curves(network: TaskNetwork, maps: Maps, steps: int) -> tuple[np.ndarray, n
 
 
 def attention_scores(
-    pictures: Sequence[Scored], *, run: RunInfo, data: DataInfo, layer: str, explain: str, steps: int | None
+    pictures: Sequence[Scored],
+    *,
+    run: RunInfo,
+    data: DataInfo,
+    layer: str,
+    explain: str,
+    steps: int | None,
+    definition: str,
 ) -> AttentionScores:
-    """The record of measured pictures."""
+    """The record of measured pictures; ``definition`` says what their overlap is."""
     overlaps = [picture.overlap for picture in pictures if picture.overlap is not None]
     flat = sum(picture.flat for picture in pictures)
     measured = None
@@ -115,7 +151,7 @@ def attention_scores(
             area=float(np.mean([one.area for one in overlaps])),
             count=len(overlaps),
             without_mask=sum(not picture.masked for picture in pictures),
-            definition=OVERLAP,
+            definition=definition,
         )
     return AttentionScores(
         run=run,

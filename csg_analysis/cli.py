@@ -8,6 +8,7 @@ from csg_analysis.commands.compare import compare
 from csg_analysis.commands.energy import energy
 from csg_analysis.commands.features import features
 from csg_analysis.commands.gradcam import gradcam
+from csg_analysis.commands.predictions import predictions
 from csg_analysis.commands.sphere import sphere
 from csg_train import __version__
 
@@ -20,5 +21,5 @@ def main() -> None:
     """Measure checkpoints: features, energy, similarity, attention, accuracy. Records are written beside each."""
 
 
-for _command in (energy, accuracy, gradcam, attention, features, compare, sphere):
+for _command in (energy, accuracy, gradcam, attention, features, compare, sphere, predictions):
     main.add_command(_command)

@@ -1,6 +1,7 @@
 """Features on disk: ``.npy`` files that are written in chunks and read as memory maps, with their definition beside.
 
-A folder holds ``RUN-LAYER.npy`` for each checkpoint and layer, ``RUN.csv`` (row, file, label) for each checkpoint, and
+A folder holds ``RUN-LAYER.npy`` for each checkpoint and layer, ``RUN.csv`` (row, file, label; without label where
+pictures have masks) for each checkpoint, and
 ``features.json``, which says what every file is. The folder appears under its name when all of it is complete.
 
 Shape suffixes: N rows, B rows of a chunk, D features.
@@ -11,7 +12,7 @@ import io
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -19,7 +20,8 @@ from typing import BinaryIO, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from csg_train.data.images import ImageSet
+from csg_train.data.domains import AnySet
+from csg_train.data.masks import MaskedSet
 from csg_train.errors import UserError
 from csg_train.files import sha256_file, write_json, write_text
 from csg_train.records import DataInfo, RunInfo
@@ -45,7 +47,7 @@ class FeatureFile(BaseModel):
     count: int
     dim: int
     index: str
-    """The CSV file that names the picture and the class of each row."""
+    """The CSV file that names the picture and, unless it has a mask, the class of each row."""
     index_sha256: str
 
 
@@ -89,7 +91,7 @@ def complete_folder(folder: Path) -> Iterator[Path]:
 def write_rows(
     folder: Path,
     run: str,
-    images: ImageSet,
+    images: AnySet,
     widths: Mapping[str, int],
     batches: Iterable[Mapping[str, np.ndarray]],
     *,
@@ -112,8 +114,7 @@ def write_rows(
         UserError: A number of rows other than that of pictures, or a value beyond half precision.
     """
     index = folder / f"{run}.csv"
-    names = [images.classes[label] for label in images.labels]
-    write_text(index, _index(images.files, names))
+    write_text(index, _index(images))
     with ExitStack() as stack:
         streams = {layer: stack.enter_context((folder / f"{run}-{layer}.npy").open("wb")) for layer in widths}
         for layer, stream in streams.items():
@@ -131,11 +132,16 @@ def write_rows(
     return sha256_file(index)
 
 
-def _index(files: Sequence[str], names: Sequence[str]) -> str:
+def _index(images: AnySet) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "file", "label"])
-    writer.writerows(zip(range(len(files)), files, names, strict=True))
+    if isinstance(images, MaskedSet):
+        writer.writerow(["row", "file"])
+        writer.writerows(enumerate(images.files))
+    else:
+        writer.writerow(["row", "file", "label"])
+        names = [images.classes[label] for label in images.labels]
+        writer.writerows(zip(range(len(images)), images.files, names, strict=True))
     return text.getvalue()
 
 

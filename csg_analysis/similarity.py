@@ -8,6 +8,7 @@ from csg_analysis.metrics import METRICS
 from csg_analysis.metrics.cka import CKA
 from csg_analysis.metrics.spread import class_spread
 from csg_train.checkpoint import Checkpoint
+from csg_train.data.domains import AnySet
 from csg_train.data.images import ImageSet
 from csg_train.models.backbones import Backbone
 from csg_train.models.build import start_network
@@ -31,16 +32,16 @@ def starting_backbone(checkpoint: Checkpoint, recipe: Recipe, device: torch.devi
     return backbone.eval(), digest
 
 
-def measures(features_ND: np.ndarray, labels_N: np.ndarray) -> dict[str, float]:
-    """Every metric of the table that needs one model alone, by name."""
-    inputs = {"features": features_ND, "labels": labels_N}
-    return {name: metric.of(**inputs) for name, metric in METRICS.items() if metric is not CKA}
+def measures(features_ND: np.ndarray, labels_N: np.ndarray | None) -> dict[str, float]:
+    """Every metric of the table that needs one model alone, by name; without classes, those that need none."""
+    inputs = {"features": features_ND} | ({} if labels_N is None else {"labels": labels_N})
+    return {name: metric.of(**inputs) for name, metric in METRICS.items() if inputs.keys() >= set(metric.takes)}
 
 
 def similarity_record(
     checkpoint: Checkpoint,
     network: TaskNetwork,
-    images: ImageSet,
+    images: AnySet,
     *,
     recipe: Recipe,
     data: DataInfo,
@@ -52,7 +53,8 @@ def similarity_record(
     Args:
         checkpoint: Says where the training started.
         network: Its network, in evaluation mode.
-        images: The pictures; all stages are held in memory, 8 bytes a number.
+        images: The pictures; all stages are held in memory, 8 bytes a number. Pictures with masks have no one class
+            each: what needs classes is left out.
         recipe: Of the checkpoint.
         data: The pictures, for the record.
         layer: Stage of the measures of one model; CKA is of every stage.
@@ -64,9 +66,12 @@ def similarity_record(
     network.backbone.require_stages([layer], "--layer")
     start, digest = starting_backbone(checkpoint, recipe, next(network.parameters()).device)
     ours, before = (_stages(backbone, images, recipe, pool) for backbone in (network.backbone, start))
-    labels_N = np.array(images.labels)
-    spread = class_spread(ours[layer], labels_N)
-    present = [images.classes[label] for label in np.unique(labels_N)]
+    labels_N, by_class = None, {}
+    if isinstance(images, ImageSet):
+        labels_N = np.array(images.labels)
+        present = [images.classes[label] for label in np.unique(labels_N)]
+        by_class = dict(zip(present, map(float, class_spread(ours[layer], labels_N)), strict=True))
+    measured = measures(ours[layer], labels_N)
     return SimilarityRecord(
         run=RunInfo.of(checkpoint),
         data=data,
@@ -75,13 +80,17 @@ def similarity_record(
         cka={stage: CKA.of(features=ours[stage], others=before[stage]) for stage in ours},
         layer=layer,
         dim=ours[layer].shape[1],
-        measures=measures(ours[layer], labels_N),
+        measures=measured,
         start_measures=measures(before[layer], labels_N),
-        spread_by_class=dict(zip(present, map(float, spread), strict=True)),
-        definitions={name: f"{metric.definition} ({metric.source})" for name, metric in METRICS.items()},
+        spread_by_class=by_class,
+        definitions={
+            name: f"{metric.definition} ({metric.source})"
+            for name, metric in METRICS.items()
+            if metric is CKA or name in measured
+        },
     )
 
 
-def _stages(backbone: Backbone, images: ImageSet, recipe: Recipe, pool: Pool) -> dict[str, np.ndarray]:
+def _stages(backbone: Backbone, images: AnySet, recipe: Recipe, pool: Pool) -> dict[str, np.ndarray]:
     batches = list(pooled_batches(backbone, images, recipe, layers=list(backbone.widths), pool=pool))
     return {stage: np.concatenate([batch[stage] for batch in batches]) for stage in backbone.widths}

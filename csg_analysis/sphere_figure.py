@@ -52,7 +52,7 @@ def draw(panels: Sequence[Panel], classes: Sequence[str], subject: str) -> Figur
 
     Args:
         panels: One or more, of one feature space.
-        classes: Names by class number.
+        classes: Names by class number; a single name where pictures have none.
         subject: Which pictures and which layer, for the note.
     """
     circle = on_circle([panel.features for panel in panels])
@@ -63,7 +63,7 @@ def draw(panels: Sequence[Panel], classes: Sequence[str], subject: str) -> Figur
     rows = math.ceil(len(panels) / 4)
     columns = math.ceil(len(panels) / rows)
     width = max(_SIDE * columns, 5.6)
-    note = textwrap.fill(_note(subject, circle.share), round(17 * width))
+    note = textwrap.fill(_note(subject, circle.share, rings=len(classes) > 1), round(17 * width))
     keys = math.ceil(len(classes) / round(1.1 * width))  # lines of the legend
     below = 0.3 + 0.2 * keys + 0.135 * len(note.splitlines())
     side = width / columns * float(np.ptp(frame[1]) / np.ptp(frame[0])) + _TITLE
@@ -84,10 +84,11 @@ def draw(panels: Sequence[Panel], classes: Sequence[str], subject: str) -> Figur
     return figure
 
 
-def _note(subject: str, share: float) -> str:
+def _note(subject: str, share: float, *, rings: bool) -> str:
+    marks = "a dot a picture, a ring a class" if rings else "a dot a picture"
     return (
         f"{subject}. Unit vectors of all panels together, by PCA to 2-D ({100 * share:.0f} % of the variance), then to "
-        "the circle: a dot a picture, a ring a class. Outside: von Mises kernel density over the angle, concentration "
+        f"the circle: {marks}. Outside: von Mises kernel density over the angle, concentration "
         f"{CONCENTRATION:g}, one scale for all panels; dashed: the uniform density. "
         "E₀: mhe convention, in all dimensions; lower = more diverse."
     )

@@ -17,19 +17,23 @@ from csg_analysis.commands.options import (
 )
 from csg_analysis.commands.output import print_json, write_csv
 from csg_analysis.commands.subject import measured
+from csg_analysis.overlap import CLASS_OVERLAP, OVERLAP
 from csg_analysis.removal import area
 from csg_train.console import console, print_table
+from csg_train.data.masks import MaskedSet
 from csg_train.records import AttentionScores, RunInfo, write_record
 
 __all__ = ["attention"]
 
-_HEADER = ["file", "label", "predicted", "explained", "flat", "iou", "share", "area", "deletion", "insertion"]
+_HEADER = ["file", "label", "predicted", "explained", "flat", "iou", "share", "area", "deletion", "insertion", "reason"]
 
 
 @click.command()
 @checkpoints
 @splits_option
-@click.option("--explain", default="predicted", show_default=True, help="predicted, label, or a class name.")
+@click.option(
+    "--explain", default="predicted", show_default=True, help="predicted, a class name, or (without masks) label."
+)
 @layer_option
 @click.option(
     "--curves",
@@ -51,15 +55,23 @@ def attention(
     device: torch.device,
     as_json: bool,
 ) -> None:
-    """GradCAM over whole splits: how much attention lies on the object; deletion and insertion curves."""
+    """GradCAM over whole splits: how much attention lies on the object or class; deletion and insertion curves."""
     records = []
     for subject, split in measured(checkpoints, splits, overrides, device):
-        images = subject.labelled(split)
+        images = subject.images(split)
         pictures = list(
             scored_pictures(subject.network, images, subject.recipe, layer=layer, explain=explain, steps=steps)
         )
         run, data = RunInfo.of(subject.checkpoint), subject.data_info(images, split)
-        record = attention_scores(pictures, run=run, data=data, layer=layer, explain=explain, steps=steps)
+        record = attention_scores(
+            pictures,
+            run=run,
+            data=data,
+            layer=layer,
+            explain=explain,
+            steps=steps,
+            definition=CLASS_OVERLAP if isinstance(images, MaskedSet) else OVERLAP,
+        )
         write_record(subject.folder / f"attention-{split}.json", record)
         write_csv(subject.folder / f"attention-{split}.csv", _HEADER, [_csv_row(picture) for picture in pictures])
         records.append((subject.label, record))
@@ -77,7 +89,7 @@ def _csv_row(picture: Scored) -> list[object]:
         for curve in (picture.deletion, picture.insertion)
     ]
     names = [picture.file, picture.label, picture.predicted, picture.explained]
-    return [*names, int(picture.flat), *overlaps, *curves]
+    return [*names, int(picture.flat), *overlaps, *curves, picture.reason]
 
 
 def _print_table(records: Sequence[tuple[str, AttentionScores]]) -> None:
@@ -105,7 +117,7 @@ def _curves(record: AttentionScores) -> list[str]:
 
 
 def _definitions(records: Sequence[AttentionScores]) -> list[str]:
-    lines = ["flat: the map is zero everywhere; such a picture counts in no mean"]
+    lines = ["flat: the map is zero everywhere; such a picture counts in no mean, and the CSV file says why"]
     lines += [record.overlap.definition for record in records if record.overlap is not None]
     for curves in (record.curves for record in records if record.curves is not None):
         ends = f"deletion ends at {curves.deletion_baseline}; insertion starts from {curves.insertion_baseline}"

@@ -18,6 +18,7 @@ from csg_analysis.commands.options import (
 )
 from csg_analysis.commands.output import print_json
 from csg_analysis.commands.subject import measured
+from csg_analysis.metrics import METRICS
 from csg_analysis.similarity import similarity_record
 from csg_train.console import console, print_table
 from csg_train.records import SimilarityRecord, write_record
@@ -45,7 +46,7 @@ def compare(
     """CKA of every stage with the starting (ImageNet) weights; alignment, uniformity, effective rank, spread."""
     records = []
     for subject, split in measured(checkpoints, splits, overrides, device):
-        images = subject.labelled(split)
+        images = subject.images(split)
         record = similarity_record(
             subject.checkpoint,
             subject.network,
@@ -65,19 +66,25 @@ def compare(
 
 def _print_table(records: Sequence[tuple[str, SimilarityRecord]]) -> None:
     stages = list(dict.fromkeys(stage for _, record in records for stage in record.cka))
+    names = [name for name in METRICS if any(name in record.measures for _, record in records)]
     first = records[0][1]
     rows, starts = [], set()
     for label, record in records:
         start = (record.start, record.data.identity, record.data.split)
         if start not in starts:
             starts.add(start)
-            rows.append(_row("starting weights", record, stages, {}, record.start_measures))
-        rows.append(_row(label, record, stages, record.cka, record.measures))
-    columns = ["checkpoint", "split", "images", *(f"CKA {stage}" for stage in stages), *first.measures]
+            rows.append(_row("starting weights", record, stages, {}, names, record.start_measures))
+        rows.append(_row(label, record, stages, record.cka, names, record.measures))
+    columns = ["checkpoint", "split", "images", *(f"CKA {stage}" for stage in stages), *names]
     print_table(f"against the starting weights; {first.pool} pool, measures of {first.layer}", columns, rows)
-    for name, definition in first.definitions.items():
+    definitions = {name: text for _, record in records for name, text in record.definitions.items()}
+    for name, definition in definitions.items():
         console.print(f"{name}: {definition}", highlight=False, markup=False)
     for label, record in records:
+        if left := [name for name in METRICS if name not in record.definitions]:
+            console.print(
+                f"{label} {record.data.split}: {', '.join(left)} left out; pictures with masks have no one class"
+            )
         if record.start != record.run.weights:
             console.print(f"{label}: trained from {record.run.weights[:12]}, compared with {record.start[:12]}")
 
@@ -87,13 +94,9 @@ def _row(
     record: SimilarityRecord,
     stages: Sequence[str],
     cka: Mapping[str, float],
+    names: Sequence[str],
     measures: Mapping[str, float],
 ) -> list[str]:
     similar = [f"{cka[stage]:.4f}" if stage in cka else "" for stage in stages]
-    return [
-        label,
-        record.data.split,
-        str(record.data.count),
-        *similar,
-        *(f"{value:.4f}" for value in measures.values()),
-    ]
+    measured = [f"{measures[name]:.4f}" if name in measures else "" for name in names]
+    return [label, record.data.split, str(record.data.count), *similar, *measured]

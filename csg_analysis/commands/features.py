@@ -46,7 +46,7 @@ def features(
     with complete_folder(out) as folder:
         for name, path in zip(names, checkpoints, strict=True):
             subject = Subject.open(path, overrides, device)
-            images = subject.labelled(split)
+            images = subject.images(split)
             backbone = subject.network.backbone
             batches = pooled_batches(backbone, images, subject.recipe, layers=layers, pool=pool)
             backbone.require_stages(layers, "--layer")

@@ -10,7 +10,7 @@ from csg_analysis import gradcam as cams
 from csg_analysis.commands.options import checkpoints, device_option, layer_option, set_option
 from csg_analysis.commands.subject import Subject
 from csg_train.console import console
-from csg_train.data.domains import SPLITS
+from csg_train.data.domains import SPLITS, AnySet
 from csg_train.data.images import ImageSet
 from csg_train.errors import UserError
 from csg_train.files import atomic_write, write_text
@@ -22,8 +22,10 @@ __all__ = ["gradcam"]
 @click.command()
 @checkpoints
 @click.option("--images", "where", default="target", show_default=True, help="A file, a folder, or a split.")
-@click.option("--per-class", default=2, show_default=True, help="Pictures of each class taken from a split.")
-@click.option("--explain", default="predicted", show_default=True, help="predicted, label, or a class name.")
+@click.option("--per-class", default=2, show_default=True, help="Pictures from a split: so many times its classes.")
+@click.option(
+    "--explain", default="predicted", show_default=True, help="predicted, a class name, or (without masks) label."
+)
 @layer_option
 @click.option("--out", type=click.Path(path_type=Path), default=Path("gradcam"), show_default=True)
 @set_option
@@ -40,9 +42,13 @@ def gradcam(
 ) -> None:
     """GradCAM of the same pictures under each checkpoint: overlays side by side in --out, raw maps in each run."""
     columns: list[list[tuple[str, np.ndarray]]] = []
+    shown = ""
     for path in checkpoints:
         subject = Subject.open(path, overrides, device)
-        images = cams.pick(subject.labelled(where), per_class) if where in SPLITS else _own(where, subject)
+        images = cams.pick(subject.images(where), per_class) if where in SPLITS else _own(where, subject)
+        if columns and images.identity != shown:
+            raise UserError(f"{path}: other pictures or classes than {checkpoints[0]}; give each its own --out")
+        shown = images.identity
         if explain == "label" and where not in SPLITS:
             raise UserError(f"--explain label: {where} has no labels; use predicted or a class name")
         maps = cams.attend(subject.network, images, subject.recipe, layer=layer, explain=explain)
@@ -52,10 +58,12 @@ def gradcam(
         atomic_write(subject.folder / record.arrays, lambda stream, a=arrays: np.savez_compressed(stream, **a))  # type: ignore[misc]
         write_record(subject.folder / "attention.json", record)
         captions = [picture.label or "picture" for picture in record.pictures]
-        columns = columns or [[pair] for pair in zip(captions, maps.images_NHWC, strict=True)]
-        for row, picture, shown, cam in zip(columns, record.pictures, maps.images_NHWC, maps.maps_NHW, strict=True):
+        columns = columns or [[(caption, maps.pair(index)[0])] for index, caption in enumerate(captions)]
+        for index, (row, picture) in enumerate(zip(columns, record.pictures, strict=True)):
             caption = f"{subject.label}: {picture.predicted}" + (" (flat map)" if picture.flat else "")
-            row.append((caption, cams.overlay(shown, cam)))
+            row.append((caption, cams.overlay(*maps.pair(index))))
+            if picture.flat:
+                console.print(f"{index:04d}.png {subject.label}: flat map of {picture.target}, {maps.flat[index]}")
     for index, row in enumerate(columns):
         cams.side_by_side(out / f"{index:04d}.png", row)
     names = [f"{index:04d}.png\t{images.files[index]}" for index in range(len(columns))]
@@ -68,19 +76,22 @@ def _own(where: str, subject: Subject) -> ImageSet:
 
 
 def _attention_record(
-    subject: Subject, images: ImageSet, maps: cams.Maps, *, split: str, layer: str, explain: str
+    subject: Subject, images: AnySet, maps: cams.Maps, *, split: str, layer: str, explain: str
 ) -> AttentionRecord:
     names = images.classes
+    labels: list[str | None] = [None] * len(images)
+    if split in SPLITS and isinstance(images, ImageSet):
+        labels = [names[label] for label in images.labels]
     pictures = [
         Attended(
             file=file,
-            label=names[label] if split in SPLITS else None,
+            label=label,
             predicted=names[predicted],
             target=names[explained],
-            flat=not bool(cam.any()),
+            flat=bool(reason),
         )
-        for file, label, predicted, explained, cam in zip(
-            images.files, images.labels, maps.predicted, maps.explained, maps.maps_NHW, strict=True
+        for file, label, predicted, explained, reason in zip(
+            images.files, labels, maps.predicted, maps.explained, maps.flat, strict=True
         )
     ]
     return AttentionRecord(

@@ -16,6 +16,7 @@ from csg_analysis.report.svg import to_png, to_svg
 from csg_analysis.sphere_figure import Panel, draw
 from csg_train.console import console
 from csg_train.data.domains import SPLITS
+from csg_train.data.images import ImageSet
 from csg_train.errors import UserError
 from csg_train.files import atomic_write, write_text
 
@@ -48,7 +49,7 @@ def sphere(
     shown = ""
     for path in checkpoints:
         subject = Subject.open(path, overrides, device)
-        images = subject.labelled(split)
+        images = subject.images(split)
         if panels and images.identity != shown:
             raise UserError(f"{path}: other pictures in split {split} than {checkpoints[0]}; draw them in two figures")
         shown = images.identity
@@ -58,16 +59,17 @@ def sphere(
             Panel(
                 title=subject.label,
                 features=features_ND,
-                labels=np.array(images.labels),
+                labels=np.array(images.labels) if isinstance(images, ImageSet) else np.zeros(len(images), dtype=int),
                 energy=energy,
                 colour=published_style(subject.recipe.method["name"]).colour,
             )
         )
+    classes = images.classes if isinstance(images, ImageSet) else ("pictures with masks",)
     what = f"{len(images)} pictures of {images.name} ({split}), {layer}, {pool} pool"
     if out.suffix == ".png":
-        drawn = to_png(lambda: draw(panels, images.classes, what))
+        drawn = to_png(lambda: draw(panels, classes, what))
         atomic_write(out, lambda stream: stream.write(drawn))
     else:
         alt = f"Features on a circle: {', '.join(panel.title for panel in panels)}; {what}"
-        write_text(out, to_svg(lambda: draw(panels, images.classes, what), "sphere", alt) + "\n")
+        write_text(out, to_svg(lambda: draw(panels, classes, what), "sphere", alt) + "\n")
     console.print(f"{out}: {len(panels)} panels, {what}", highlight=False, markup=False)

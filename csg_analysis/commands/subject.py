@@ -8,7 +8,6 @@ import torch
 
 from csg_train.checkpoint import Checkpoint, load_checkpoint
 from csg_train.data.domains import AnySet, load_split
-from csg_train.data.images import ImageSet
 from csg_train.data.masks import MaskedSet
 from csg_train.errors import UserError
 from csg_train.models.network import TaskNetwork
@@ -36,15 +35,15 @@ class Subject:
         """The pictures of one split."""
         return load_split(self.recipe.data, split, self.checkpoint.classes)
 
-    def labelled(self, split: str) -> ImageSet:
-        """The pictures of one split, each with a class.
+    def masked(self, split: str) -> MaskedSet:
+        """The pictures of one split, each with a mask.
 
         Raises:
-            UserError: They have masks instead.
+            UserError: They have one class each instead.
         """
         images = self.images(split)
-        if isinstance(images, MaskedSet):
-            raise UserError(f"{self.checkpoint.path}: a segmentation; this command needs a class for each picture")
+        if not isinstance(images, MaskedSet):
+            raise UserError(f"{self.checkpoint.path}: a classification; this command shows masks, see gradcam")
         return images
 
     def data_info(self, images: AnySet, split: str) -> DataInfo:
