@@ -1,5 +1,6 @@
 """Writing a report folder: every file is computed first, then written; files of an older report are removed."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +15,10 @@ from csg_analysis.report.tables import to_csv, to_json
 from csg_train.errors import UserError
 from csg_train.files import atomic_write
 
-__all__ = ["build", "report_files"]
+__all__ = ["FILES", "build", "listed_files", "report_files"]
 
-_FILES = "files.json"
+FILES = "files.json"
+"""Every other file of the report and its SHA-256."""
 
 
 def build(roots: Sequence[Path], out: Path, *, allow_mixed: bool) -> Path:
@@ -52,7 +54,8 @@ def report_files(report: Report) -> dict[str, bytes]:
     content |= {f"figures/{chart.name}.png": to_png(chart.draw) for chart in report.charts.values()}
     if report.gallery is not None:
         content["figures/gradcam.png"] = to_png(contact_chart(report.gallery).draw)
-    content[_FILES] = (json.dumps(sorted([*content, _FILES]), indent=1) + "\n").encode()
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(content.items())}
+    content[FILES] = (json.dumps(hashes, indent=1) + "\n").encode()
     return content
 
 
@@ -62,13 +65,26 @@ def _write(path: Path, content: bytes) -> None:
 
 def _old_files(out: Path) -> set[Path]:
     """Files of an older report in this folder, as its own list names them; never one outside the folder."""
-    path = out / _FILES
-    if not path.is_file():
+    if not (out / FILES).is_file():
         return set()
-    try:
-        names = json.loads(path.read_text(encoding="utf-8"))
-        listed = {out / name for name in names}
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path}: not a report's list of files; remove it or choose another --out") from error
     root = out.resolve()
-    return {file for file in listed if file.resolve().is_relative_to(root)}
+    return {out / name for name in listed_files(out) if (out / name).resolve().is_relative_to(root)}
+
+
+def listed_files(out: Path) -> dict[str, str]:
+    """The report's files and the SHA-256 of each, as its own list says; ``""`` where an older one has none.
+
+    Raises:
+        UserError: There is no list, or it is damaged.
+    """
+    path = out / FILES
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        named = dict(found) if isinstance(found, dict) else dict.fromkeys(found, "")
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; give the folder of a report (csg-report build)") from error
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: not a report's list of files; remove it or choose another folder") from error
+    if not all(isinstance(text, str) for pair in named.items() for text in pair):
+        raise UserError(f"{path}: not a report's list of files; remove it or choose another folder")
+    return named

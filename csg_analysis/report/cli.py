@@ -1,11 +1,19 @@
 """The ``csg-report`` command."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+from rich.markup import escape
 
 from csg_train import __version__
-from csg_train.console import console
+from csg_train.console import console, print_table
+
+if TYPE_CHECKING:
+    from csg_analysis.report.diff import Differences
+    from csg_analysis.report.tables import Value
 
 __all__ = ["main"]
 
@@ -31,3 +39,56 @@ def build(runs: tuple[Path, ...], out: Path, allow_mixed: bool) -> None:
 
     page = build_report(runs or (Path("runs"),), out, allow_mixed=allow_mixed)
     console.print(f"report: {page}", highlight=False, markup=False)
+
+
+@main.command()
+@click.argument("report", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.pass_context
+def verify(context: click.Context, report: Path, runs: tuple[Path, ...]) -> None:
+    """Check the report in DIR against its runs: RUNS, or those that it names, looked for beside it and in "runs".
+
+    The report is built again in memory and every file compared by its bytes; records and checkpoints by the SHA-256
+    that was noted, scores with their own confusion matrix. Whatever does not agree is a line, and the exit code 2.
+    """
+    from csg_analysis.report.verify import verify as verify_report
+
+    verdict = verify_report(report, runs)
+    for line in verdict.faults or [verdict.summary]:
+        console.print(line, highlight=False, markup=False)
+    if verdict.faults:
+        context.exit(2)
+
+
+@main.command()
+@click.argument("first", metavar="A", type=click.Path(path_type=Path))
+@click.argument("second", metavar="B", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON with every digit.")
+def diff(first: Path, second: Path, as_json: bool) -> None:
+    """Runs and numbers that changed from report A to report B."""
+    from csg_analysis.report.diff import compare_reports
+
+    found = compare_reports(first, second)
+    if as_json:
+        click.echo(json.dumps(asdict(found), indent=1, sort_keys=True, ensure_ascii=False))
+        return
+    for line in _run_lines(found):
+        console.print(line, highlight=False, markup=False)
+    if found.numbers:
+        rows = [
+            [escape(text) for text in (f"{c.table}: {c.row}", c.field, _shown(c.before), _shown(c.after))]
+            for c in found.numbers
+        ]
+        print_table("values that changed", ["", "value", escape(str(first)), escape(str(second))], rows)
+    else:
+        console.print("no number changed", highlight=False)
+
+
+def _run_lines(found: "Differences") -> list[str]:
+    lines = [f"run added: {name}" for name in found.added] + [f"run removed: {name}" for name in found.removed]
+    lines += [f"run changed: {name} ({', '.join(fields)})" for name, fields in found.changed.items()]
+    return lines or ["the same runs"]
+
+
+def _shown(value: "Value") -> str:
+    return "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -154,7 +154,7 @@ def confusion(rows: Sequence[Row]) -> Chart:
         return figure
 
     alt = f"Confusion matrices, rows true classes, columns predictions, each row divided by its number of {counted}"
-    title = f"Confusion matrices, mean over runs, in % of each true class's {counted}"
+    title = f"Confusion matrices, mean over runs, in % of the {counted} of each true class"
     return Chart("confusion", title, alt, draw)
 
 

@@ -36,12 +36,16 @@ _LETTERS = {
     "\N{SUBSCRIPT TWO}": "$_2$",
     "\N{SUPERSCRIPT TWO}": "$^2$",
 }
+_LIGATURES = {("-", "-"), ("'", "'")}
+"""Pairs that LaTeX would print as one sign."""
 
 
 def escape(text: str) -> str:
     r"""Text that LaTeX prints as it is, on one line; ``\textquotedbl`` needs the font encoding T1."""
     joined = "; ".join(line.strip() for line in text.splitlines() if line.strip())
-    return "".join(_LETTERS.get(letter, letter) for letter in joined if letter.isprintable() or letter in _LETTERS)
+    kept = [letter for letter in joined if letter.isprintable() or letter in _LETTERS]
+    apart = ["{}" if pair in _LIGATURES else "" for pair in zip(["", *kept], kept, strict=False)]
+    return "".join(gap + _LETTERS.get(letter, letter) for gap, letter in zip(apart, kept, strict=True))
 
 
 def to_latex(table: Table) -> str:
@@ -59,7 +63,8 @@ def to_latex(table: Table) -> str:
         rf"\label{{tab:{table.name.replace('_', '-')}}}",
         rf"\begin{{tabular}}{{{''.join('r' if column.numeric else 'l' for column in columns)}}}",
         r"\toprule",
-        _line([_small(column.label, f"({column.hint})" if column.hint else "") for column in columns]),
+        _line([escape(column.label) for column in columns]),
+        *([_line([_scriptsize(column.hint) for column in columns])] if any(c.hint for c in columns) else []),
         r"\midrule",
         *(_line([_cell(cell) for cell in row]) for row in rows),
         r"\bottomrule",
@@ -76,12 +81,12 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    text = _small(cell.text, cell.note)
-    return rf"\textbf{{{text}}}" if cell.strong else text
+    text = rf"\textbf{{{escape(cell.text)}}}" if cell.strong else escape(cell.text)
+    return " ".join(part for part in (text, _scriptsize(cell.note)) if part)
 
 
-def _small(text: str, note: str) -> str:
-    return rf"{escape(text)} {{\scriptsize {escape(note)}}}" if note else escape(text)
+def _scriptsize(text: str) -> str:
+    return rf"{{\scriptsize {escape(text)}}}" if text else ""
 
 
 def _from_data(table: Table) -> tuple[list[Column], list[list[Cell]]]:

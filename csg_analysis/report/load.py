@@ -144,7 +144,7 @@ def _load(folder: Path, name: str) -> Run:
         elif record.data.split in scores:
             raise UserError(f"{path}: a second score of {record.data.split}; remove that of another run")
         else:
-            scores[record.data.split] = record
+            scores[record.data.split] = _fitting(record, path)
     curves, last_step = _read_log(folder / "log.jsonl")
     return Run(
         name=name,
@@ -158,6 +158,13 @@ def _load(folder: Path, name: str) -> Run:
         recipe=_read_recipe(folder / "recipe.yaml"),
         files=tuple((path.name, sha256_file(path)) for path in paths),
     )
+
+
+def _fitting(record: ScoreRecord, path: Path) -> ScoreRecord:
+    count = len(record.classes)
+    if [len(line) for line in record.confusion] != [count] * count or len(record.per_class) != count:
+        raise UserError(f"{path}: its numbers do not fit its {count} classes; measure again (csg-analyze accuracy)")
+    return record
 
 
 def _one_checkpoint(infos: Mapping[Path, RunInfo]) -> RunInfo:
