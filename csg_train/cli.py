@@ -1,5 +1,6 @@
 """The ``csg-train`` command."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -45,6 +46,7 @@ def _device(_context: click.Context, _parameter: click.Parameter, name: str) -> 
 device_option = click.option(
     "--device", default="auto", show_default=True, callback=_device, help="cpu, cuda, cuda:1 ..."
 )
+_BLIND = click.option("--blind", is_flag=True, help="Do not measure the target: for trials that choose a strength.")
 _RECIPE = click.argument("recipe_name", metavar="[RECIPE]", default=DEFAULT_RECIPE)
 
 
@@ -65,6 +67,7 @@ main.add_command(import_command)
 @device_option
 @click.option("--resume", is_flag=True, help="Continue the run in the folder.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in the folder.")
+@_BLIND
 def run(
     recipe_name: str,
     overrides: tuple[str, ...],
@@ -73,6 +76,7 @@ def run(
     device: torch.device,
     resume: bool,
     overwrite: bool,
+    blind: bool,
 ) -> None:
     """Train RECIPE (a name or a YAML file; the demo by default), then measure its accuracy on every split."""
     if weights is not None:
@@ -80,28 +84,33 @@ def run(
     recipe = load_recipe(recipe_name, overrides)
     method = str(recipe.method["name"])
     out = out or Path("runs") / recipe.name / f"{method}-s{recipe.seed}"
-    _run(recipe, out, f"{method} seed {recipe.seed}", device, resume=resume, overwrite=overwrite)
+    _run(recipe, out, f"{method} seed {recipe.seed}", device, resume=resume, overwrite=overwrite, blind=blind)
 
 
-def _run(recipe: Recipe, out: Path, title: str, device: torch.device, *, resume: bool, overwrite: bool = False) -> None:
+def _run(
+    recipe: Recipe, out: Path, title: str, device: torch.device, *, resume: bool, overwrite: bool = False, blind: bool
+) -> None:
+    if blind and recipe.evaluate.select == "oracle":
+        raise UserError("--blind: evaluate.select oracle measures the target while it trains; choose another rule")
     with progress(title, recipe.train.steps) as report:
         path = train(recipe, out, device=device, resume=resume, overwrite=overwrite, report=report)
-    _evaluate(path, recipe, device)
+    _evaluate(path, recipe, device, [split for split in SPLITS if not (blind and split == "target")])
 
 
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for one folder of each run.")
 @click.option("--shard", "part", default="1/1", show_default=True, metavar="I/N", help="This machine's part.")
+@_BLIND
 @device_option
-def sweep(file: Path, out: Path, part: str, device: torch.device) -> None:
+def sweep(file: Path, out: Path, part: str, blind: bool, device: torch.device) -> None:
     """Train every run of a sweep FILE: finished runs are skipped, interrupted ones continue."""
     runs = shard(load_sweep(file), part)
-    waiting = [run for run in runs if not run.finished(out)]
+    waiting = [run for run in runs if not run.finished(out, "validation" if blind else "target")]
     console.print(f"{file}: {len(runs)} runs, {len(runs) - len(waiting)} finished", highlight=False)
     for number, planned in enumerate(waiting, start=len(runs) - len(waiting) + 1):
         title = f"[{number}/{len(runs)}] {planned.name}"
-        _run(planned.recipe, out / planned.name, title, device, resume=True)
+        _run(planned.recipe, out / planned.name, title, device, resume=True, blind=blind)
 
 
 @main.command()
@@ -160,11 +169,11 @@ def check(recipe_name: str, overrides: tuple[str, ...], sheet: Path | None) -> N
         raise UserError(f"{len(bad)} bad files, listed above; replace or remove them")
 
 
-def _evaluate(path: Path, recipe: Recipe, device: torch.device) -> None:
+def _evaluate(path: Path, recipe: Recipe, device: torch.device, splits: Sequence[str]) -> None:
     checkpoint = load_checkpoint(path)
     network = checkpoint.build_network(device)
     rows = []
-    for split in SPLITS:
+    for split in splits:
         if getattr(recipe.data, split) is None:
             continue
         images = load_split(recipe.data, split, checkpoint.classes)

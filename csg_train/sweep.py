@@ -47,8 +47,8 @@ class Planned:
     name: str
     recipe: Recipe
 
-    def finished(self, out: Path) -> bool:
-        """Whether the run's folder holds this recipe, trained to the end and measured.
+    def finished(self, out: Path, split: str = "target") -> bool:
+        """Whether the run's folder holds this recipe, trained to the end and measured on ``split``.
 
         Raises:
             UserError: The folder holds a run of another recipe.
@@ -57,8 +57,9 @@ class Planned:
         saved = folder / "recipe.yaml"
         if saved.exists() and load_recipe(str(saved)) != self.recipe:
             raise UserError(f"{folder}: holds a run of another recipe; remove the folder or choose another --out")
-        measured = ("accuracy-target.json", "segmentation-target.json")
-        return saved.exists() and any((folder / name).exists() for name in measured)
+        return saved.exists() and any(
+            (folder / f"{kind}-{split}.json").exists() for kind in ("accuracy", "segmentation")
+        )
 
 
 def load_sweep(path: Path) -> list[Planned]:

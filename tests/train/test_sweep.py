@@ -1,5 +1,7 @@
 """Sweeps: order, shards, skipping what is finished, and refusals, through the real command where it matters."""
 
+import shutil
+
 import pytest
 import yaml
 
@@ -65,3 +67,32 @@ def test_a_fault_in_any_run_is_found_before_the_first_starts(sweep_file, tmp_pat
     result = command("csg-train", "sweep", sweep_file, "--out", tmp_path / "runs", cwd=tmp_path)
     assert_user_error(result, "magic")
     assert not (tmp_path / "runs").exists()
+
+
+def test_blind_trials_never_open_the_target_and_are_finished_later(
+    sweep_file, recipe_dict, recipe_file, trees, tmp_path
+):
+    """The target's folder is not even there; the sweep that measures it finds the training done."""
+    recipe_dict["data"]["validation"] = {"dataset": "holdout", "fraction": 0.3}
+    recipe_dict["data"]["target"]["root"] = str(tmp_path / "target")
+    recipe_file.write_text(yaml.safe_dump(recipe_dict))
+
+    def run(*arguments):
+        return command("csg-train", "sweep", sweep_file, "--out", tmp_path / "runs", *arguments, cwd=tmp_path)
+
+    first = run("--blind")
+    assert first.returncode == 0, first.stderr
+    assert "target" not in first.stdout
+    assert sorted(path.name for path in (tmp_path / "runs" / "base-s0").glob("accuracy-*")) == [
+        "accuracy-source.json",
+        "accuracy-validation.json",
+    ]
+    assert "4 runs, 4 finished" in run("--blind").stdout
+    trained = (tmp_path / "runs" / "base-s0" / "ckpt.pt").read_bytes()
+    shutil.copytree(trees / "target", tmp_path / "target")
+    assert "4 runs, 0 finished" in run().stdout
+    assert (tmp_path / "runs" / "base-s0" / "accuracy-target.json").exists()
+    assert (tmp_path / "runs" / "base-s0" / "ckpt.pt").read_bytes() == trained
+    assert_user_error(
+        command("csg-train", "run", recipe_file, "--blind", "--set", "evaluate.select=oracle", cwd=tmp_path), "--blind"
+    )
