@@ -34,7 +34,7 @@ def scatter(rows: Sequence[Row]) -> Chart:
             x, y = zip(*pairs, strict=True) if pairs else ((), ())
             points = ours.scatter(x, y, c=style.colour, marker=style.marker, s=46, edgecolors=PAPER, linewidths=0.9)
             handles.append(points)
-        ours.set(title="These runs", ylabel=f"{words.score}, %")
+        ours.set(title="These runs" if beside else "", ylabel=f"{words.score}, %")
         ours.set_xlabel("E₀ (mhe) on the target, lower = more diverse")
         for axes in others:
             _published_points(axes)

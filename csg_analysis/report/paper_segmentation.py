@@ -13,11 +13,11 @@ from csg_analysis.report.tables import Cell, Column, Table, Value
 
 __all__ = ["PublishedGain", "gain_table", "published_gains"]
 
-_BACKBONES = {"resnet50": "ResNet-50", "resnet101": "ResNet-101"}
+_BACKBONES = {"resnet50": "R50", "resnet101": "R101"}
 _PROTOCOL = (
-    "Published protocol: GTA5 to Cityscapes (validation set), 19 classes, one run a method, the best epoch chosen on "
-    "the target. Before: trained without the method; after: with it. Each method has its own “before”, since they come "
-    "from different code."
+    "Published protocol: GTA5 to Cityscapes (validation set), 19 classes, ResNet-50 (R50) and ResNet-101 (R101), one "
+    "run a method, the best epoch chosen on the target. Before: trained without the method; after: with it. Each method "
+    "has its own “before”, since they come from different code."
 )
 
 
@@ -70,7 +70,7 @@ def gain_table(rows: Sequence[Row]) -> Table:
         data.append({"method": method, "row": row.label if row else None, **_data(theirs, row, rows)})
     columns = [Column("Method", numeric=False)]
     for title in (*_BACKBONES.values(), "ours"):
-        columns += [Column("Before", f"%, {title}"), Column("After", f"%, {title}"), Column("Gain", f"points, {title}")]
+        columns += [Column("Before", f"%, {title}"), Column("After", f"%, {title}"), Column("Gain", title)]
     notes = [f"Published: {SOURCE.format(number=5)}.", f"{_PROTOCOL} {our_protocol(rows)}"]
     notes.append(f"Ours: before is {BASELINE}, the gain the mean of the paired differences with its interval.")
     title = "Mean IoU: the paper's Table 5 (published) beside ours"
