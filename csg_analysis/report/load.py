@@ -53,6 +53,7 @@ class Run:
         last_step: Last step of the log, None without a log.
         recipe: The resolved recipe as plain values, empty without one.
         files: Record files and the SHA-256 of each.
+        remarks: Lines of ``remarks.txt`` beside the run folders: what the author has to say of all of them.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Run:
     last_step: int | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[tuple[str, str], ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def pair(self) -> tuple[str, int]:
@@ -157,6 +159,7 @@ def _load(folder: Path, name: str) -> Run:
         last_step=last_step,
         recipe=_read_recipe(folder / "recipe.yaml"),
         files=tuple((path.name, sha256_file(path)) for path in paths),
+        remarks=_read_remarks(folder.parent / "remarks.txt"),
     )
 
 
@@ -210,6 +213,14 @@ def _bin(points: Sequence[tuple[float, float]]) -> Curve:
     bins = [finite[start : start + width] for start in range(0, len(finite), width)]
     means = tuple(math.fsum(value for _, value in points) / len(points) for points in bins)
     return Curve(tuple(points[-1][0] for points in bins), means, width)
+
+
+def _read_remarks(path: Path) -> tuple[str, ...]:
+    try:
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not readable UTF-8 text ({error}); mend or remove it") from error
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
 def _read_recipe(path: Path) -> dict[str, Any]:

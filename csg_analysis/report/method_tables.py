@@ -44,8 +44,13 @@ def method_table(rows: Sequence[Row]) -> Table:
         ],
         rows=[_method_cells(row, rows, strong=row is top) for row in rows],
         data=[_method_data(row, rows, words) for row in rows],
-        notes=[*_energy_notes(rows), *_score_notes(rows), *_statistics_notes(top, words)],
+        notes=[*_energy_notes(rows), *_score_notes(rows), *_statistics_notes(top, words), *_remarks(rows)],
     )
+
+
+def _remarks(rows: Sequence[Row]) -> list[str]:
+    lines = dict.fromkeys(line for row in rows for run in row.runs for line in run.remarks)
+    return [f"The author remarks: {line}" for line in lines]
 
 
 def _method_cells(row: Row, rows: Sequence[Row], *, strong: bool) -> list[Cell]:

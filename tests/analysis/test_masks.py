@@ -234,17 +234,17 @@ def test_ignored_pixels_are_left_out_of_the_overlap():
     assert class_pixels(attention, np.array([[1, 1, 255], [1, 1, 1]], dtype=np.uint8), 1) is None
 
 
-@pytest.mark.parametrize("cap", [None, 20])
-def test_attention_is_the_loop_over_pictures(checkpoints, tree, cap):
+@pytest.mark.parametrize(("explain", "cap"), [("car", None), ("truck", 20)])
+def test_attention_is_the_loop_over_pictures(checkpoints, tree, explain, cap):
     sets = () if cap is None else ("--set", f"segmentation.longest_side={cap}")
-    options = ("--split", "target", "--layer", "layer3", "--explain", "truck", *sets)
+    options = ("--split", "target", "--layer", "layer3", "--explain", explain, *sets)
     result = analyze("attention", checkpoints[0], *options, "--json")
     assert result.exit_code == 0, result.output
     record = read(checkpoints[0], "attention-target.json", AttentionScores)
     with (checkpoints[0].parent / "attention-target.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     subject = Subject.open(checkpoints[0], tuple(sets[1:]), CPU)
-    maps = cams.attend(subject.network, subject.masked("target"), subject.recipe, layer="layer3", explain="truck")
+    maps = cams.attend(subject.network, subject.masked("target"), subject.recipe, layer="layer3", explain=explain)
     shares = []
     for index, row in enumerate(rows):
         true = true_mask(tree, index)
@@ -253,8 +253,8 @@ def test_attention_is_the_loop_over_pictures(checkpoints, tree, cap):
         enlarged = torch.nn.functional.interpolate(
             torch.from_numpy(np.array(small))[None, None], true.shape, mode="bilinear"
         )[0, 0].numpy()
-        counted, inside = enlarged[true != 255].astype(np.float64), true[true != 255] == 2
-        assert (row["explained"], row["label"]) == ("truck", "")
+        counted, inside = enlarged[true != 255].astype(np.float64), true[true != 255] == CLASSES.index(explain)
+        assert (row["explained"], row["label"]) == (explain, "")
         assert bool(row["reason"]) == (row["flat"] == "1") == (not counted.any())
         if row["flat"] == "1" or not inside.any():
             assert row["share"] == row["iou"] == ""
@@ -268,6 +268,18 @@ def test_attention_is_the_loop_over_pictures(checkpoints, tree, cap):
     assert record.overlap.count == len(shares)
     assert record.overlap.share == pytest.approx(np.mean(shares), rel=1e-5)
     assert "ignored pixels" in record.overlap.definition
+
+
+def test_a_class_that_is_predicted_nowhere_has_flat_maps_and_a_reason(checkpoints):
+    """The first checkpoint predicts no truck."""
+    analyze("accuracy", checkpoints[0], "--split", "target")
+    confusion = read(checkpoints[0], "segmentation-target.json", SegmentationRecord).confusion
+    assert sum(row[2] for row in confusion) == 0
+    assert analyze("attention", checkpoints[0], "--split", "target", "--explain", "truck").exit_code == 0
+    record = read(checkpoints[0], "attention-target.json", AttentionScores)
+    assert (record.flat, record.overlap) == (6, None)
+    with (checkpoints[0].parent / "attention-target.csv").open(newline="") as stream:
+        assert [row["reason"] for row in csv.DictReader(stream)] == ["predicted nowhere"] * 6
 
 
 def test_curves_and_labels_are_refused(checkpoints):

@@ -12,6 +12,7 @@ import pytest
 
 from csg_analysis.report.build import build
 from csg_analysis.report.tables import Table, to_csv
+from csg_analysis.report.verify import verify
 from tests.analysis.report_cases import (
     command,
     sha,
@@ -128,3 +129,17 @@ def test_command_prints_where_the_report_is(runs: Path, tmp_path: Path, monkeypa
     result = command("--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert (tmp_path / "out/index.html").is_file()
+
+
+def test_the_authors_remarks_are_a_footnote_once_and_escaped(tmp_path: Path) -> None:
+    """Lines of ``remarks.txt`` beside the runs, under a label; verify knows them too."""
+    for seed in (0, 1):
+        write_run(tmp_path / "runs", "csg", seed)
+    (tmp_path / "runs" / "remarks.txt").write_text("weights from <held-out> styles\n\n")
+    out = tmp_path / "out"
+    build([tmp_path / "runs"], out, allow_mixed=False)
+    page = (out / "index.html").read_text()
+    assert page.count("The author remarks: weights from &lt;held-out&gt; styles") == 1
+    assert verify(out, []).faults == []
+    (tmp_path / "runs" / "remarks.txt").write_text("weights from the target\n")
+    assert any("index.html" in fault for fault in verify(out, []).faults)
