@@ -1,7 +1,7 @@
 """Batches whose content depends on (seed, step) alone: exact resume needs nothing but the step's number."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from csg_train.data.transforms import evaluation_view, training_view
 from csg_train.errors import UserError
 from csg_train.seeds import generator_for, random_for
 
-__all__ = ["evaluation_batches", "step_keys", "training_batches"]
+__all__ = ["Key", "evaluation_batches", "load_batches", "step_keys", "training_batches", "uniform_order"]
 
 Key = tuple[int, int]  # (epoch, index)
 
@@ -43,7 +43,7 @@ def step_keys(orders: Callable[[int], list[int]], batch_size: int, *, start: int
         yield keys
 
 
-def uniform_order(images: ImageSet, seed: int, epoch: int) -> list[int]:
+def uniform_order(images: Sized, seed: int, epoch: int) -> list[int]:
     """A permutation of all pictures."""
     return torch.randperm(len(images), generator=generator_for(seed, "order", epoch)).tolist()
 
@@ -101,14 +101,21 @@ def training_batches(
     options: dict[str, Any],
 ) -> Iterator[Batch]:
     """The batches of steps ``start`` to ``stop - 1``; ``options`` go to `training_view`."""
-    order = {"uniform": uniform_order, "balanced": balanced_order}[sampling]
+    order: Callable[..., list[int]] = {"uniform": uniform_order, "balanced": balanced_order}[sampling]
     keys = step_keys(functools.partial(order, images, seed), batch_size, start=start, stop=stop)
     dataset = _Views(images, views, seed, options)
+    return load_batches(dataset, keys, _collate, workers)
+
+
+def load_batches(
+    dataset: Dataset[Any], keys: Iterator[list[Key]], collate: Callable[[list[Any]], Batch], workers: int
+) -> Iterator[Batch]:
+    """A batch for each list of keys; neither the number of workers nor anything else draws a random number."""
     loader = DataLoader(
         dataset,
         batch_sampler=keys,
         num_workers=workers,
-        collate_fn=_collate,
+        collate_fn=collate,
         generator=torch.Generator(),  # unused by our keys; without it the loader draws from the global generator
     )
     try:

@@ -1,5 +1,6 @@
 """Batches of crops and masks whose content depends on (seed, step) alone, as those of `csg_train.data.loader`."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -7,14 +8,13 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from csg_train.data.batch import Batch
-from csg_train.data.loader import Key, step_keys
+from csg_train.data.loader import Key, load_batches, step_keys, uniform_order
 from csg_train.data.masks import MaskedSet, picture_and_mask
 from csg_train.data.segmentation_views import segmentation_evaluation_view, segmentation_views
-from csg_train.errors import UserError
-from csg_train.seeds import generator_for, random_for
+from csg_train.seeds import random_for
 
 __all__ = ["segmentation_batches", "whole_pictures"]
 
@@ -65,21 +65,8 @@ def segmentation_batches(
     Raises:
         UserError: A picture or mask is bad, or their sizes differ.
     """
-
-    def order(epoch: int) -> list[int]:
-        return torch.randperm(len(images), generator=generator_for(seed, "order", epoch)).tolist()
-
-    loader = DataLoader(
-        _Crops(images, views, seed, options),
-        batch_sampler=step_keys(order, batch_size, start=start, stop=stop),
-        num_workers=workers,
-        collate_fn=_collate,
-        generator=torch.Generator(),  # unused by our keys; without it the loader draws from the global generator
-    )
-    try:
-        yield from loader
-    except UserError as error:  # a worker's error arrives with its traceback in the message
-        raise UserError(error.message.rsplit("UserError: ", 1)[-1]) from error
+    keys = step_keys(functools.partial(uniform_order, images, seed), batch_size, start=start, stop=stop)
+    return load_batches(_Crops(images, views, seed, options), keys, _collate, workers)
 
 
 def whole_pictures(images: MaskedSet, *, longest_side: int | None) -> Iterator[Batch]:
