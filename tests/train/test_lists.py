@@ -11,9 +11,10 @@ from csg_train.data.check import check
 from csg_train.data.images import ImageSet
 from csg_train.data.lists import VISDA_CLASSES, VISDA_COUNTS, manifest, visda17
 from csg_train.errors import UserError
-from csg_train.methods import METHODS
 from csg_train.recipe import load_recipe
 from tests.conftest import command
+
+TABLE_1 = ("oracle", "baseline", "weight-l2", "ewc", "si", "feature-l2", "asg", "csg")
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def test_a_bad_line_is_named(line, tmp_path):
         visda17(tmp_path, "train")
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", TABLE_1)
 def test_each_visda_recipe_runs_on_the_exact_layout(method, visda, weights, tmp_path):
     sets = [
         f"data.source.root={visda}",
@@ -80,7 +81,7 @@ def test_each_visda_recipe_runs_on_the_exact_layout(method, visda, weights, tmp_
     assert (tmp_path / "run" / "accuracy-target.json").exists()
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", TABLE_1)
 def test_visda_recipes_resolve_to_the_published_figures(method):
     recipe = load_recipe(f"visda17-resnet101-{method}")
     assert recipe.method["name"] == method
