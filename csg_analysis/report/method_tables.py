@@ -61,9 +61,9 @@ def _method_cells(row: Row, rows: Sequence[Row], *, strong: bool) -> list[Cell]:
     return [
         name_cell(row, rows),
         Cell(str(len(row.runs)), sort=len(row.runs)),
-        spread_cell(row, energy("0"), 3),
+        spread_cell(row, energy("0"), 3, interval=True),
         _difference_cell(by_energy, 3, 1, good="lower", same=base is row),
-        spread_cell(row, score(), 1, scale=100, strong=strong),
+        spread_cell(row, score(), 1, scale=100, strong=strong, interval=True),
         _difference_cell(by_score, 1, 100, good="higher", same=base is row),
         spread_cell(row, energy("1"), 3),
         spread_cell(row, energy("2"), 3),
@@ -77,12 +77,20 @@ def name_cell(row: Row, rows: Sequence[Row]) -> Cell:
     return Cell(row.label, sort=row.position, note=note, swatch=style_of(row, rows).colour)
 
 
-def spread_cell(row: Row, measure: Measure, digits: int, *, scale: float = 1, strong: bool = False) -> Cell:
-    """Mean ± standard deviation; says so when fewer runs than the row has were measured."""
+def spread_cell(
+    row: Row, measure: Measure, digits: int, *, scale: float = 1, strong: bool = False, interval: bool = False
+) -> Cell:
+    """Mean ± standard deviation; says so when fewer runs than the row has were measured.
+
+    ``interval`` adds the t-interval of the mean on the second line.
+    """
     found = row.spread(measure)
     if found is None:
         return Cell(fmt.DASH)
     note = "" if found.n == len(row.runs) else f"n = {found.n}"
+    if interval and found.interval is not None:
+        low, high = (fmt.fixed(scale * end, digits) for end in found.interval)
+        note = f"[{low}, {high}] {note}".strip()
     return Cell(fmt.pm(found, digits, scale=scale), sort=scale * found.mean, note=note, strong=strong)
 
 
@@ -112,9 +120,11 @@ def _method_data(row: Row, rows: Sequence[Row], words: Wording) -> dict[str, Val
 
 def _spread_data(name: str, found: Spread | None, scale: float) -> dict[str, Value]:
     if found is None:
-        return {name: None, f"{name}_sd": None, f"{name}_n": 0}
+        return {name: None, f"{name}_sd": None, f"{name}_low": None, f"{name}_high": None, f"{name}_n": 0}
     deviation = None if found.sd is None else scale * found.sd
-    return {name: scale * found.mean, f"{name}_sd": deviation, f"{name}_n": found.n}
+    low, high = (None, None) if found.interval is None else (scale * end for end in found.interval)
+    data: dict[str, Value] = {name: scale * found.mean, f"{name}_sd": deviation}
+    return data | {f"{name}_low": low, f"{name}_high": high, f"{name}_n": found.n}
 
 
 def difference_data(name: str, found: Difference | None, scale: float) -> dict[str, Value]:
@@ -173,7 +183,8 @@ def _predicted(record: ScoreRecord) -> str:
 def _statistics_notes(top: Row | None, words: Wording) -> list[str]:
     strong = f"{top.label}'s {words.short} is bold" if top else f"no {words.short} is bold"
     return [
-        f"±: standard deviation over runs (n {fmt.MINUS} 1); none for a single run.",
+        f"±: standard deviation over runs (n {fmt.MINUS} 1); none for a single run. Below it the {LEVEL:.0%} "
+        f"t-interval of the mean, from {MIN_PAIRS} runs on, as if all runs were independent, also those of one source.",
         f"Δ: mean of the paired differences over equal (source, seed), with its {LEVEL:.0%} t-interval, from "
         f"{MIN_PAIRS} pairs on; “shown” when it excludes 0. The pairs count as independent, all share the target "
         "pictures, and the intervals are not adjusted for the number of methods.",

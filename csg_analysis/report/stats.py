@@ -37,6 +37,14 @@ class Spread:
     sd: float | None
     n: int
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Two-sided t-interval of the mean; None below `MIN_PAIRS` runs."""
+        if self.sd is None or self.n < MIN_PAIRS:
+            return None
+        half = float(stats.t.ppf((1 + LEVEL) / 2, self.n - 1)) * self.sd / math.sqrt(self.n)
+        return self.mean - half, self.mean + half
+
 
 @dataclass(frozen=True)
 class Difference:

@@ -67,6 +67,13 @@ def test_spread_of_one_run_has_no_deviation() -> None:
     assert three.sd == pytest.approx(1.0)
 
 
+def test_interval_of_a_mean_is_scipys() -> None:
+    values = [0.61, 0.55, 0.70, 0.58]
+    expected = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
+    assert spread(values).interval == pytest.approx(expected)
+    assert spread(values[:2]).interval is None
+
+
 def test_interval_of_the_rank_correlation() -> None:
     """Shifted copies keep their order in every resample: [1, 1]. One noisy pair of methods: against a direct loop."""
     first = [{pair: pair + 10.0 * method for pair in range(5)} for method in range(4)]
