@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from csg_train.data.domains import AnySet
-from csg_train.measure import shown_batches
+from csg_train.data.shown import shown_batches
 from csg_train.methods.contrastive import attention, attention_pool
 from csg_train.models.backbones import Backbone
 from csg_train.models.network import TaskNetwork

@@ -18,18 +18,17 @@ from captum.attr import LayerGradCam
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from PIL import Image
 from torch import Tensor
 
 from csg_analysis.regions import explained_region
 from csg_train.data.batch import Batch
 from csg_train.data.domains import AnySet
-from csg_train.data.images import ImageSet, decode, image_files
+from csg_train.data.images import ImageSet, decode, image_files, over_white
 from csg_train.data.masks import MaskedSet
 from csg_train.data.segmentation_views import segmentation_evaluation_view
+from csg_train.data.shown import shown_batches
 from csg_train.errors import UserError
 from csg_train.files import atomic_write
-from csg_train.measure import shown_batches
 from csg_train.models.network import TaskNetwork
 from csg_train.recipe import Recipe
 from csg_train.seeds import random_for
@@ -135,10 +134,8 @@ def _shown(images: AnySet, recipe: Recipe) -> Iterator[Batch]:
         yield from shown_batches(images, recipe)
         return
     for index, label in enumerate(images.labels):
-        picture = decode(images.path(index)).convert("RGBA")
-        white = Image.new("RGB", picture.size, (255, 255, 255))
-        white.paste(picture, mask=picture.getchannel("A"))
-        view = segmentation_evaluation_view(white, longest_side=recipe.segmentation.longest_side)
+        picture = over_white(decode(images.path(index)))
+        view = segmentation_evaluation_view(picture, longest_side=recipe.segmentation.longest_side)
         yield Batch((view[None],), torch.tensor([label]))
 
 

@@ -19,9 +19,10 @@ from csg_train.checkpoint import Checkpoint, load_checkpoint, load_state, save_c
 from csg_train.console import console
 from csg_train.data.batch import Batch
 from csg_train.data.domains import load_split
-from csg_train.data.loader import evaluation_batches, training_batches
+from csg_train.data.loader import training_batches
 from csg_train.data.masks import MaskedSet
 from csg_train.data.segmentation_loader import segmentation_batches, whole_pictures
+from csg_train.data.shown import shown_batches
 from csg_train.errors import UserError
 from csg_train.files import write_text
 from csg_train.methods import Method, Setup
@@ -95,7 +96,8 @@ class _Run:
         self.recipe, self.out, self.device = recipe, out, device
         self.images = load_split(recipe.data, "source")
         self.method: Method = recipe.build_method()
-        if self.method.styles() is not None and recipe.segmentation is None:
+        self.styles = self.method.styles()
+        if self.styles is not None and recipe.segmentation is None:
             raise UserError(f"method {self.method.info.name}: restyles crops of a segmentation; add that section")
         self.network, self.weights = start_network(recipe, self.method, classes=len(self.images.classes))
         self.selected_on = selection_images(recipe, self.images.classes)
@@ -192,20 +194,17 @@ class _Run:
         }
         if isinstance(self.images, MaskedSet):
             assert segmentation is not None
-            crops = {"size": data.size, "scale": segmentation.scale, "styles": self.method.styles()}
+            crops = {"size": data.size, "scale": segmentation.scale, "styles": self.styles}
             return segmentation_batches(self.images, options=crops, **common)
         augment = self.method.paper_augment if data.augment == "paper" else data.augment
         options = {"size": data.size, "fit": data.fit, "augment": augment, "background": data.background}
         return training_batches(self.images, sampling=data.sampling, options=options, **common)
 
     def _source_pass(self) -> Iterator[Batch]:
-        data = self.recipe.data
-        if isinstance(self.images, MaskedSet):
-            batches = whole_pictures(self.images, longest_side=data.size)
+        if isinstance(self.images, MaskedSet):  # no larger than a crop, whatever the evaluation shows
+            batches = whole_pictures(self.images, longest_side=self.recipe.data.size)
         else:
-            batches = evaluation_batches(
-                self.images, size=data.size, fit=data.fit, batch_size=self.recipe.train.batch_size
-            )
+            batches = shown_batches(self.images, self.recipe)
         for batch in batches:
             yield batch.to(self.device)
 

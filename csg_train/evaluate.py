@@ -10,7 +10,7 @@ from torch import Tensor
 from csg_train.checkpoint import Checkpoint
 from csg_train.data.batch import Batch
 from csg_train.data.images import ImageSet
-from csg_train.data.loader import evaluation_batches
+from csg_train.data.shown import shown_batches
 from csg_train.models.network import TaskNetwork
 from csg_train.recipe import Recipe
 from csg_train.records import AccuracyRecord, DataInfo, Interval, RunInfo
@@ -98,8 +98,9 @@ def bootstrap_mean_per_class(
 
 def confusion_of(network: TaskNetwork, images: ImageSet, recipe: Recipe) -> np.ndarray:
     """Confusion counts ``(C, C)`` of a network in evaluation mode, pictures and flip as the recipe says."""
-    batches = evaluation_batches(images, size=recipe.data.size, fit=recipe.data.fit, batch_size=recipe.train.batch_size)
-    return confusion_matrix(predict(network, batches, flip=recipe.evaluate.flip), len(images.classes))
+    return confusion_matrix(
+        predict(network, shown_batches(images, recipe), flip=recipe.evaluate.flip), len(images.classes)
+    )
 
 
 def accuracy_record(

@@ -27,6 +27,7 @@ __all__ = [
     "count_pixels",
     "iou_per_class",
     "mean_iou",
+    "network_masks",
     "predicted_masks",
     "segmentation_record",
 ]
@@ -160,16 +161,20 @@ def predicted_masks(
         yield scores_1CHW[0].argmax(dim=0).to(torch.uint8).cpu().numpy(), mask_HW
 
 
-def count_masks(network: TaskNetwork, images: MaskedSet, recipe: Recipe) -> PixelCounts:
-    """Counts of a network in evaluation mode, pictures shown as the recipe says."""
+def network_masks(network: TaskNetwork, images: MaskedSet, recipe: Recipe) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """`predicted_masks` of a network in evaluation mode, pictures shown as the recipe says."""
     assert recipe.segmentation is not None
-    pairs = predicted_masks(
+    return predicted_masks(
         lambda pictures: network(pictures).logits,
         images,
         longest_side=recipe.segmentation.longest_side,
         device=next(network.parameters()).device,
     )
-    return count_pixels(pairs, len(images.classes))
+
+
+def count_masks(network: TaskNetwork, images: MaskedSet, recipe: Recipe) -> PixelCounts:
+    """Counts of `network_masks`."""
+    return count_pixels(network_masks(network, images, recipe), len(images.classes))
 
 
 def segmentation_record(

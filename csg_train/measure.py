@@ -1,29 +1,15 @@
 """The figure of merit of either task: mean-per-class accuracy of pictures, mean IoU of masks."""
 
-from collections.abc import Iterator
-
 from csg_train.checkpoint import Checkpoint
-from csg_train.data.batch import Batch
 from csg_train.data.domains import AnySet
-from csg_train.data.loader import evaluation_batches
 from csg_train.data.masks import MaskedSet
-from csg_train.data.segmentation_loader import whole_pictures
 from csg_train.evaluate import accuracy_record, confusion_of, mean_per_class
 from csg_train.evaluate_segmentation import count_masks, mean_iou, segmentation_record
 from csg_train.models.network import TaskNetwork
 from csg_train.recipe import Recipe
 from csg_train.records import AccuracyRecord, SegmentationRecord
 
-__all__ = ["measure", "score", "shown_batches"]
-
-
-def shown_batches(images: AnySet, recipe: Recipe) -> Iterator[Batch]:
-    """Every picture once, in file order, as a recipe shows it for measuring; of a segmentation whole, one a batch."""
-    if isinstance(images, MaskedSet):
-        assert recipe.segmentation is not None
-        return whole_pictures(images, longest_side=recipe.segmentation.longest_side)
-    data = recipe.data
-    return evaluation_batches(images, size=data.size, fit=data.fit, batch_size=recipe.train.batch_size)
+__all__ = ["measure", "score"]
 
 
 def measure(

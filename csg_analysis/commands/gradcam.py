@@ -8,7 +8,7 @@ import torch
 
 from csg_analysis import gradcam as cams
 from csg_analysis.commands.options import checkpoints, device_option, layer_option, set_option
-from csg_analysis.commands.subject import Subject
+from csg_analysis.commands.subject import Subject, on_same_pictures
 from csg_train.console import console
 from csg_train.data.domains import SPLITS, AnySet
 from csg_train.data.images import ImageSet
@@ -42,13 +42,15 @@ def gradcam(
 ) -> None:
     """GradCAM of the same pictures under each checkpoint: overlays side by side in --out, raw maps in each run."""
     columns: list[list[tuple[str, np.ndarray]]] = []
-    shown = ""
-    for path in checkpoints:
-        subject = Subject.open(path, overrides, device)
-        images = cams.pick(subject.images(where), per_class) if where in SPLITS else _own(where, subject)
-        if columns and images.identity != shown:
-            raise UserError(f"{path}: other pictures or classes than {checkpoints[0]}; give each its own --out")
-        shown = images.identity
+    subjects = on_same_pictures(
+        checkpoints,
+        overrides,
+        device,
+        lambda subject: cams.pick(subject.images(where), per_class) if where in SPLITS else _own(where, subject),
+        what="pictures or classes",
+        advice="give each its own --out",
+    )
+    for subject, images in subjects:
         if explain == "label" and where not in SPLITS:
             raise UserError(f"--explain label: {where} has no labels; use predicted or a class name")
         maps = cams.attend(subject.network, images, subject.recipe, layer=layer, explain=explain)

@@ -7,14 +7,13 @@ import numpy as np
 import torch
 
 from csg_analysis.commands.options import checkpoints, device_option, set_option
-from csg_analysis.commands.subject import Subject
+from csg_analysis.commands.subject import on_same_pictures
 from csg_analysis.gradcam import sample, side_by_side
 from csg_train.console import console
 from csg_train.data.domains import SPLITS
 from csg_train.data.mask_sheet import class_colours, overlay
 from csg_train.data.masks import IGNORE, MaskedSet, picture_and_mask
-from csg_train.errors import UserError
-from csg_train.evaluate_segmentation import predicted_masks
+from csg_train.evaluate_segmentation import network_masks
 from csg_train.files import write_text
 
 __all__ = ["predictions"]
@@ -38,31 +37,23 @@ def predictions(
     device: torch.device,
 ) -> None:
     """Masks of the same pictures under each checkpoint of segmentation, beside the true mask, drawn without a look."""
-    shown: MaskedSet | None = None
     columns: list[tuple[str, list[np.ndarray]]] = []
-    for path in checkpoints:
-        subject = Subject.open(path, overrides, device)
-        images = sample(subject.masked(split), number)
-        if shown is not None and images.identity != shown.identity:
-            raise UserError(f"{path}: other pictures in split {split} than {checkpoints[0]}; show them in two folders")
-        shown = images
-        columns.append((subject.label, _predicted(subject, images, device)))
-    assert shown is not None
-    for index in range(len(shown)):
-        _write(out / f"{index:04d}.png", shown, index, [(label, masks[index]) for label, masks in columns])
-    names = [f"{index:04d}.png\t{file}" for index, file in enumerate(shown.files)]
-    write_text(out / "index.tsv", "\n".join(names) + "\n")
-    console.print(f"{len(shown)} pictures under {len(checkpoints)} checkpoints: {out}", highlight=False)
-
-
-def _predicted(subject: Subject, images: MaskedSet, device: torch.device) -> list[np.ndarray]:
-    """Predicted masks ``(H, W)`` of every picture, as they are counted for the accuracy."""
-    network, segmentation = subject.network, subject.recipe.segmentation
-    assert segmentation is not None
-    pairs = predicted_masks(
-        lambda pictures: network(pictures).logits, images, longest_side=segmentation.longest_side, device=device
+    subjects = on_same_pictures(
+        checkpoints,
+        overrides,
+        device,
+        lambda subject: sample(subject.masked(split), number),
+        what=f"pictures in split {split}",
+        advice="show them in two folders",
     )
-    return [predicted_HW for predicted_HW, _ in pairs]
+    for subject, images in subjects:
+        predicted = [mask_HW for mask_HW, _ in network_masks(subject.network, images, subject.recipe)]
+        columns.append((subject.label, predicted))
+    for index in range(len(images)):
+        _write(out / f"{index:04d}.png", images, index, [(label, masks[index]) for label, masks in columns])
+    names = [f"{index:04d}.png\t{file}" for index, file in enumerate(images.files)]
+    write_text(out / "index.tsv", "\n".join(names) + "\n")
+    console.print(f"{len(images)} pictures under {len(checkpoints)} checkpoints: {out}", highlight=False)
 
 
 def _write(path: Path, images: MaskedSet, index: int, predicted: list[tuple[str, np.ndarray]]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from csg_analysis.commands.options import checkpoints, device_option, layer_option, pool_option, set_option
-from csg_analysis.commands.subject import Subject
+from csg_analysis.commands.subject import on_same_pictures
 from csg_analysis.energy import hyperspherical_energy
 from csg_analysis.features import extract
 from csg_analysis.report.style import published_style
@@ -46,13 +46,15 @@ def sphere(
     if out.suffix not in (".png", ".svg"):
         raise UserError(f"--out {out}: give a name that ends in .png or .svg")
     panels: list[Panel] = []
-    shown = ""
-    for path in checkpoints:
-        subject = Subject.open(path, overrides, device)
-        images = subject.images(split)
-        if panels and images.identity != shown:
-            raise UserError(f"{path}: other pictures in split {split} than {checkpoints[0]}; draw them in two figures")
-        shown = images.identity
+    subjects = on_same_pictures(
+        checkpoints,
+        overrides,
+        device,
+        lambda subject: subject.images(split),
+        what=f"pictures in split {split}",
+        advice="draw them in two figures",
+    )
+    for subject, images in subjects:
         features_ND = extract(subject.network, images, subject.recipe, layer=layer, pool=pool)
         energy = hyperspherical_energy(features_ND, s=0).mhe[0].value
         panels.append(

@@ -1,8 +1,9 @@
 """What the commands measure: a checkpoint, opened, and the pictures of its recipe."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -14,7 +15,9 @@ from csg_train.models.network import TaskNetwork
 from csg_train.recipe import Recipe
 from csg_train.records import DataInfo
 
-__all__ = ["Subject", "measured"]
+__all__ = ["Subject", "measured", "on_same_pictures"]
+
+_Set = TypeVar("_Set", bound=AnySet)
 
 
 @dataclass(frozen=True)
@@ -69,3 +72,27 @@ def measured(
         subject = Subject.open(path, overrides, device)
         for split in splits or ("source", "target"):
             yield subject, split
+
+
+def on_same_pictures(
+    checkpoints: Sequence[Path],
+    overrides: tuple[str, ...],
+    device: torch.device,
+    images_of: Callable[[Subject], _Set],
+    *,
+    what: str,
+    advice: str,
+) -> Iterator[tuple[Subject, _Set]]:
+    """Every checkpoint, opened in turn, with its pictures, which have to be the same for all.
+
+    Raises:
+        UserError: They are not; ``what`` differs, and ``advice`` says what to do instead.
+    """
+    shown = ""
+    for path in checkpoints:
+        subject = Subject.open(path, overrides, device)
+        images = images_of(subject)
+        if shown and images.identity != shown:
+            raise UserError(f"{path}: other {what} than {checkpoints[0]}; {advice}")
+        shown = images.identity
+        yield subject, images

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from csg_train.data.cityscapes import cityscapes, gta5, synthia
 from csg_train.data.demo import demo_domain, masked_demo_domain
@@ -11,21 +10,16 @@ from csg_train.data.images import ImageSet, image_folder
 from csg_train.data.lists import manifest, visda17
 from csg_train.data.masks import MaskedSet, masked_folder
 from csg_train.errors import UserError
-
-if TYPE_CHECKING:
-    from csg_train.recipe import Data, LabelledDomain, MaskedDomain
+from csg_train.recipe import Data, LabelledDomain, MaskedDomain
 
 __all__ = ["AnySet", "hold_out", "load_domain", "load_masked_domain", "load_split"]
 
 SPLITS = ("source", "validation", "target")
-
-
-_MASKED = frozenset({"gta5", "cityscapes", "synthia", "masked-folder", "scenes"})
 AnySet = ImageSet | MaskedSet
 """Pictures with a class each, or with a mask each."""
 
 
-def load_domain(domain: "LabelledDomain", classes: Sequence[str] | None = None) -> ImageSet:
+def load_domain(domain: LabelledDomain, classes: Sequence[str] | None = None) -> ImageSet:
     """List the pictures of one domain of a recipe of classification.
 
     Args:
@@ -48,7 +42,7 @@ def load_domain(domain: "LabelledDomain", classes: Sequence[str] | None = None) 
     return parts[0] if len(parts) == 1 else merge(parts)
 
 
-def load_masked_domain(domain: "MaskedDomain", classes: Sequence[str] | None = None) -> MaskedSet:
+def load_masked_domain(domain: MaskedDomain, classes: Sequence[str] | None = None) -> MaskedSet:
     """List the pictures and masks of one domain of a recipe of segmentation; arguments and errors as `load_domain`."""
     if domain.dataset == "gta5":
         return gta5(domain.root, domain.split, classes=classes)
@@ -113,12 +107,12 @@ def _part(images: ImageSet, sides: Sequence[bool], side: bool, name: str) -> Ima
     )
 
 
-def load_split(data: "Data", split: str, classes: Sequence[str] | None = None) -> AnySet:
+def load_split(data: Data, split: str, classes: Sequence[str] | None = None) -> AnySet:
     """The pictures of ``source``, ``validation`` or ``target``; what is held out of the source is not in it."""
     domain = getattr(data, split)
     if domain is None:
         raise UserError(f"data.{split}: not in this recipe; add it, or choose another split")
-    if domain.dataset in _MASKED:
+    if isinstance(domain, MaskedDomain):
         return load_masked_domain(domain, classes)
     if split != "target" and data.validation is not None and data.validation.dataset == "holdout":
         whole = load_split(data.model_copy(update={"validation": None}), "source", classes)

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from csg_train.errors import UserError
 
-__all__ = ["IMAGE_SUFFIXES", "ImageSet", "decode", "image_files", "image_folder"]
+__all__ = ["IMAGE_SUFFIXES", "ImageSet", "decode", "file_size", "image_files", "image_folder", "over_white"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # few decoders, small attack surface
@@ -66,12 +66,16 @@ class ImageSet:
         """
         digest = hashlib.sha256("\n".join(self.classes).encode())
         for index, (file, label) in enumerate(zip(self.files, self.labels, strict=True)):
-            try:
-                size = self.path(index).stat().st_size
-            except OSError as error:
-                raise UserError(f"{self.path(index)}: {error.strerror}; restore the file or its folder") from error
-            digest.update(f"\n{file}\t{label}\t{size}".encode())
+            digest.update(f"\n{file}\t{label}\t{file_size(self.path(index))}".encode())
         return digest.hexdigest()
+
+
+def file_size(path: Path) -> int:
+    """Bytes of a file that a list names; a missing one is an error with its name."""
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; restore the file or its folder") from error
 
 
 def decode(path: Path) -> Image.Image:
@@ -98,6 +102,15 @@ def decode(path: Path) -> Image.Image:
         raise UserError(f"{path}: no such image; restore it or remove it from the list") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UserError(f"{path}: cannot decode ({error}); replace the image or remove it") from error
+
+
+def over_white(image: Image.Image) -> Image.Image:
+    """An ``RGB`` or ``RGBA`` picture as ``RGB``, white where it is transparent."""
+    if image.mode != "RGBA":
+        return image
+    white = Image.new("RGB", image.size, (255, 255, 255))
+    white.paste(image, mask=image.getchannel("A"))
+    return white
 
 
 def image_files(root: Path, folder: Path) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from csg_train.data.images import decode, image_files
+from csg_train.data.images import decode, file_size, image_files, over_white
 from csg_train.data.lists import list_lines
 from csg_train.errors import UserError
 
@@ -73,16 +73,9 @@ class MaskedSet:
         digest = hashlib.sha256("\n".join(self.classes).encode())
         digest.update(f"\n{sorted(self.ids.items())}".encode())
         for index, (file, mask) in enumerate(zip(self.files, self.masks, strict=True)):
-            sizes = [_bytes(path) for path in (self.path(index), self.mask_path(index))]
+            sizes = [file_size(path) for path in (self.path(index), self.mask_path(index))]
             digest.update(f"\n{file}\t{mask}\t{sizes}".encode())
         return digest.hexdigest()
-
-
-def _bytes(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; restore the file or its folder") from error
 
 
 def decode_mask(path: Path, ids: Mapping[int, int], *, sixteen_bit: bool = False) -> np.ndarray:
@@ -177,11 +170,7 @@ def picture_and_mask(images: MaskedSet, index: int) -> tuple[Image.Image, np.nda
     Raises:
         UserError: Either file is bad, or their sizes differ (nothing is resized in silence).
     """
-    picture = decode(images.path(index))
-    if picture.mode == "RGBA":
-        white = Image.new("RGB", picture.size, (255, 255, 255))
-        white.paste(picture, mask=picture.getchannel("A"))
-        picture = white
+    picture = over_white(decode(images.path(index)))
     mask_HW = decode_mask(images.mask_path(index), images.ids, sixteen_bit=images.sixteen_bit)
     size = (mask_HW.shape[1], mask_HW.shape[0])
     if size != picture.size:

@@ -12,6 +12,8 @@ import torch
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from torch import Tensor
 
+from csg_train.data.images import over_white
+
 __all__ = ["evaluation_view", "randaugment", "training_view"]
 
 _WHITE = (255, 255, 255)
@@ -68,13 +70,6 @@ def smooth_background(size: tuple[int, int], rng: random.Random) -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 3)))
 
 
-def _flatten(image: Image.Image, background: Image.Image) -> Image.Image:
-    if image.mode == "RGBA":
-        background.paste(image, mask=image.getchannel("A"))
-        return background
-    return image
-
-
 def _square(image: Image.Image, size: int, fit: str, rng: random.Random | None) -> Image.Image:
     """Square a picture; with ``fit="crop"`` and a generator the crop's place is random, else central."""
     if fit == "pad":
@@ -98,9 +93,11 @@ def training_view(
     Returns:
         ``(3, size, size)`` uint8.
     """
-    varied = background == "varied" and image.mode == "RGBA"
-    under = smooth_background(image.size, rng) if varied else Image.new("RGB", image.size, _WHITE)
-    image = _flatten(image, under)
+    if background == "varied" and image.mode == "RGBA":
+        under = smooth_background(image.size, rng)
+        under.paste(image, mask=image.getchannel("A"))
+        image = under
+    image = over_white(image)
     if augment == "randaugment":
         return _tensor(_square(randaugment(image, rng), size, fit, rng))
     return _tensor(_square(image, size, fit, None))
@@ -108,4 +105,4 @@ def training_view(
 
 def evaluation_view(image: Image.Image, *, size: int, fit: str) -> Tensor:
     """The one view that is measured: over white, squared, central. ``(3, size, size)`` uint8."""
-    return _tensor(_square(_flatten(image, Image.new("RGB", image.size, _WHITE)), size, fit, None))
+    return _tensor(_square(over_white(image), size, fit, None))

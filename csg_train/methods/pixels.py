@@ -4,12 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from csg_train.data.masks import IGNORE
 from csg_train.errors import UserError
 
-__all__ = ["IGNORE", "pixel_cross_entropy", "task_loss"]
-
-IGNORE = 255
-"""Label of a pixel that counts neither in the loss nor in the evaluation (Cityscapes' train ids)."""
+__all__ = ["pixel_cross_entropy", "task_loss"]
 
 
 def pixel_cross_entropy(logits_NCHW: Tensor, labels_NHW: Tensor) -> Tensor:
