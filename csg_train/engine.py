@@ -38,7 +38,7 @@ __all__ = ["learning_rate_factor", "train"]
 Report = Callable[[int, dict[str, float]], None]
 _OUTPUTS = (
     *("ckpt.pt", "best.pt", "log.jsonl", "recipe.yaml"),
-    *("accuracy-*", "segmentation-*", "confusion-*", "energy-*", "attention.*"),
+    *("accuracy-*", "segmentation-*", "confusion-*", "energy-*", "attention.*", "attention-*", "similarity-*"),
 )
 
 

@@ -105,9 +105,13 @@ def test_a_run_is_not_overwritten_unasked_and_then_measured(recipe_file, tmp_pat
 def test_overwrite_leaves_no_record_of_the_old_run(recipe_file, tmp_path):
     out = tmp_path / "run"
     assert command("csg-train", "run", recipe_file, "--out", out, cwd=tmp_path).returncode == 0
+    measured = ("attention.json", "attention-target.json", "similarity-source.json", "energy-target.csv")
+    for name in measured:  # as csg-analyze writes them beside the checkpoint
+        (out / name).write_text("of the old checkpoint")
     sets = ("--set", "train.lr_head=1e30", "--set", "train.warmup=0", "--set", "model.batch_norm=train")
     assert command("csg-train", "run", recipe_file, "--out", out, "--overwrite", *sets, cwd=tmp_path).returncode == 2
     assert not [path.name for path in out.iterdir() if path.name.startswith(("accuracy", "ckpt"))]
+    assert not [name for name in measured if (out / name).exists()]
 
 
 def test_interrupt_finishes_the_step_saves_and_exits_130(recipe_file, tmp_path):
