@@ -2,20 +2,15 @@
 
 import dataclasses
 import itertools
-import json
 import math
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from scipy.spatial.distance import pdist
 
 from csg_analysis.energy import hyperspherical_energy, sampled_energy, simplex_energy, uniform_energy
 from csg_train.errors import UserError
+from tests.analysis.energy_cases import brute_force, clusters, values
 
 TABLE_1 = [  # the paper's E_0, E_1, E_2: baseline, weight l2, SI, feature l2, ASG, CSG
     (0.4245, 1.2500, 1.6028),
@@ -25,30 +20,6 @@ TABLE_1 = [  # the paper's E_0, E_1, E_2: baseline, weight l2, SI, feature l2, A
     (0.3251, 1.1840, 1.4229),
     (0.3188, 1.1806, 1.4177),
 ]
-
-
-def clusters(n, d, spread, count, seed=0):
-    generator = np.random.default_rng(seed)
-    centres = generator.standard_normal((count, d))
-    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
-    rows = centres[generator.integers(count, size=n)] + spread * generator.standard_normal((n, d)) / math.sqrt(d)
-    return rows.astype(np.float32)
-
-
-def brute_force(features, s, labels=None, within=None):
-    unit = features.astype(np.float64)
-    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    distance = pdist(unit)
-    keep = distance >= 1e-12
-    if within is not None:
-        first, second = np.triu_indices(len(unit), 1)
-        keep &= (labels[first] == labels[second]) == within
-    distance = distance[keep]
-    return float(np.mean(-np.log(distance) if s == 0 else distance**-s))
-
-
-def values(energy):
-    return [estimate.value for estimate in energy.paper.values()]
 
 
 # Closed forms
@@ -204,49 +175,6 @@ def test_memory_map_half_precision_and_tensors(tmp_path):
     assert values(hyperspherical_energy(bfloat)) == values(hyperspherical_energy(bfloat.double()))
 
 
-MEMORY = """
-    import sys, threading
-    from pathlib import Path
-    import numpy as np
-    from csg_analysis.energy import hyperspherical_energy
-
-    rows = np.load(sys.argv[1], mmap_mode="r")
-
-    def anonymous():
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
-
-    hyperspherical_energy(rows[:1100])  # what the libraries keep
-    before, peak, stop = anonymous(), [0.0], threading.Event()
-
-    def watch():
-        while not stop.wait(0.002):
-            peak[0] = max(peak[0], anonymous())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    energy = hyperspherical_energy(rows, labels=np.arange(len(rows)) % 7)
-    stop.set()
-    watcher.join()
-    print(energy.n, peak[0] - before)
-"""
-
-
-def test_memory_beside_the_features_is_bounded(tmp_path):
-    """In a process of its own: what other tests leave in the allocator is not the energy's memory."""
-    shape = (5000, 8192)
-    rows = np.lib.format.open_memmap(tmp_path / "rows.npy", "w+", np.float32, shape)
-    for start in range(0, shape[0], 500):
-        rows[start : start + 500] = clusters(500, shape[1], 1e-3, 12, seed=start)
-    rows.flush()
-    command = [sys.executable, "-c", textwrap.dedent(MEMORY), str(tmp_path / "rows.npy")]
-    root = Path(__file__).parents[2]
-    output = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True, timeout=120).stdout
-    count, megabytes = output.split()
-    assert float(megabytes) < 256
-    assert int(count) == shape[0]
-
-
 # Coincident pairs
 
 
@@ -295,97 +223,6 @@ def test_all_rows_at_one_point():
     with pytest.raises(UserError, match="all 5 pairs coincide"):
         sampled_energy(rows, pairs=5, seed=0)
     assert values(sampled_energy(rows, pairs=5, seed=0, coincident="infinite")) == [math.inf] * 3
-
-
-# Intervals and parts
-
-
-def test_jackknife_is_the_leave_one_out_loop():
-    rows = clusters(25, 6, 0.8, 2)
-    rows[7] = rows[3]
-    energy = hyperspherical_energy(rows)
-    for s, estimate in energy.paper.items():
-        left_out = np.array([brute_force(np.delete(rows, row, axis=0), s) for row in range(25)])
-        error = math.sqrt(24 / 25 * ((left_out - left_out.mean()) ** 2).sum())
-        assert estimate.standard_error == pytest.approx(error, rel=1e-9)
-        assert estimate.low == pytest.approx(estimate.value - 1.959964 * error, rel=1e-6)
-        assert estimate.high == pytest.approx(estimate.value + 1.959964 * error, rel=1e-6)
-    assert energy.mhe[0].standard_error == 2 * energy.paper[0].standard_error
-
-
-@pytest.mark.parametrize("n", [90, 1500])
-def test_within_and_between_classes(n):
-    rows = clusters(n, 70, 0.3, 4)
-    labels = np.random.default_rng(5).integers(6, size=n)
-    labels[0] = 17  # a class of its own
-    names = [f"class {label}" for label in labels]
-    plain = hyperspherical_energy(rows)
-    energy = hyperspherical_energy(rows, labels=names)
-    counts = np.unique(labels, return_counts=True)[1]
-    inside = sum(count * (count - 1) // 2 for count in counts)
-    for s, estimate in energy.paper.items():
-        assert estimate.within == pytest.approx(brute_force(rows, s, labels, within=True), rel=1e-6)
-        assert estimate.between == pytest.approx(brute_force(rows, s, labels, within=False), rel=1e-6)
-        together = (inside * estimate.within + (energy.pairs - inside) * estimate.between) / energy.pairs
-        assert together == pytest.approx(estimate.value, rel=1e-12)
-        assert estimate.value == pytest.approx(plain.paper[s].value, rel=1e-7)
-        assert plain.paper[s].within is None
-    assert energy.mhe[0].within == 2 * energy.paper[0].within
-
-
-def test_record_is_json(tmp_path):
-    record = hyperspherical_energy(np.array([[1.0, 0], [2, 0], [0, 1]]), s=(0, 0.5), coincident="infinite").record()
-    assert json.loads(json.dumps(record, allow_nan=False)) == record
-    assert record["mhe"]["0"]["value"] == "infinite"
-    assert record["paper"]["0.5"]["standard_error"] is None
-    assert record["paper"]["0.5"]["convention"] == "paper"
-    assert record["coincident_pairs"] == 1
-
-
-def lopsided(generator, n):
-    return generator.standard_normal((n, 6)) + np.array([1.5, 0, 0, 0, 0, 0])
-
-
-@pytest.mark.parametrize(("n", "pairs"), [(80, 800), (120, 120), (4000, 150)])
-@pytest.mark.parametrize("degenerate", [False, True])
-def test_sampled_interval_covers_the_truth_as_often_as_it_says(n, pairs, degenerate):
-    """95% of 300 intervals, within four binomial standard errors; uniform points are the degenerate case."""
-    generator = np.random.default_rng(11)
-    if degenerate:
-        truth = [uniform_energy(6, s) for s in (0, 1)]
-    else:
-        truth = values(hyperspherical_energy(lopsided(generator, 6000), s=(0, 1)))
-    hits = np.zeros(2)
-    for repeat in range(300):
-        rows = generator.standard_normal((n, 6)) if degenerate else lopsided(generator, n)
-        energy = sampled_energy(rows, pairs=pairs, seed=repeat, s=(0, 1))
-        hits += [e.low <= true <= e.high for e, true in zip(energy.paper.values(), truth, strict=True)]
-    assert np.all(np.abs(hits / 300 - 0.95) < 4 * math.sqrt(0.95 * 0.05 / 300)), hits
-
-
-def test_jackknife_interval_covers_the_truth():
-    generator = np.random.default_rng(12)
-    truth = hyperspherical_energy(lopsided(generator, 6000), s=1).paper[1].value
-    hits = 0
-    for _ in range(300):
-        estimate = hyperspherical_energy(lopsided(generator, 100), s=1).paper[1]
-        hits += estimate.low <= truth <= estimate.high
-    assert abs(hits / 300 - 0.95) < 4 * math.sqrt(0.95 * 0.05 / 300)
-
-
-def test_sampled_energy_with_all_pairs_is_the_energy():
-    rows = clusters(21, 9, 0.7, 2)  # an odd number: the balanced design reaches every pair once
-    rows[3] = rows[4]
-    energy = sampled_energy(rows, pairs=210, seed=1)
-    assert (energy.pairs, energy.coincident_pairs, energy.sampled) == (210, 1, True)
-    assert values(energy) == pytest.approx(values(hyperspherical_energy(rows)), rel=1e-12)
-
-
-def test_sampled_energy_depends_on_its_seed_alone():
-    rows = clusters(500, 9, 0.7, 2)
-    first, again, other = (sampled_energy(rows, pairs=1300, seed=seed) for seed in (1, 1, 2))
-    assert first == again != other
-    assert first.pairs == 1000
 
 
 # Errors
@@ -455,40 +292,3 @@ def test_the_result_cannot_be_changed():
     energy = hyperspherical_energy(np.eye(3))
     with pytest.raises(dataclasses.FrozenInstanceError):
         energy.n = 4
-
-
-# Two processes
-
-WORKER = """
-    import json, sys
-    import numpy as np
-    import torch.distributed as dist
-    from csg_analysis.energy import hyperspherical_energy
-
-    rank, folder = int(sys.argv[1]), sys.argv[2]
-    rows = np.load(f"{folder}/rows.npy", mmap_mode="r")
-    labels = np.arange(len(rows)) % 4
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    shared = hyperspherical_energy(rows, labels=labels, block_rows=200, distributed=True)
-    alone = hyperspherical_energy(rows, labels=labels, block_rows=200)
-    dist.destroy_process_group()
-    with open(f"{folder}/result{rank}.json", "w") as stream:
-        json.dump([shared.record(), alone.record()], stream)
-"""
-
-
-def test_two_processes_equal_one(tmp_path):
-    rows = clusters(1500, 80, 1e-3, 3)
-    rows[700] = rows[20]
-    np.save(tmp_path / "rows.npy", rows)
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-c", textwrap.dedent(WORKER)]
-    workers = [subprocess.Popen([*command, str(rank), str(tmp_path)], cwd=root) for rank in range(2)]
-    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
-    (shared, alone), (second, _) = (json.loads((tmp_path / f"result{rank}.json").read_text()) for rank in range(2))
-    assert shared == second
-    assert shared["coincident_pairs"] == alone["coincident_pairs"] == 1
-    for convention, s in itertools.product(("paper", "mhe"), "012"):
-        one, two = alone[convention][s], shared[convention][s]
-        for field in ("value", "standard_error", "within", "between"):
-            assert two[field] == pytest.approx(one[field], rel=1e-12)
