@@ -11,11 +11,12 @@ from csg_analysis.commands.gradcam import gradcam
 from csg_analysis.commands.predictions import predictions
 from csg_analysis.commands.sphere import sphere
 from csg_train import __version__
+from csg_train.console import Commands
 
 __all__ = ["main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
     """Measure checkpoints: features, energy, similarity, attention, accuracy. Records are written beside each."""

@@ -1,6 +1,7 @@
 """The ``csg-train`` command."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -8,11 +9,12 @@ import torch
 
 from csg_train import __version__
 from csg_train.checkpoint import load_checkpoint
-from csg_train.console import console, print_table, progress
+from csg_train.completion import complete_override, complete_recipe
+from csg_train.console import Commands, console, json_option, print_json, print_table, progress
 from csg_train.data import demo
 from csg_train.data.check import Check
 from csg_train.data.check import check as check_images
-from csg_train.data.domains import SPLITS, load_split
+from csg_train.data.domains import SPLITS, AnySet, load_split
 from csg_train.data.mask_check import MaskCheck, check_masks
 from csg_train.data.mask_sheet import mask_sheet
 from csg_train.data.masks import MaskedSet
@@ -23,13 +25,20 @@ from csg_train.importing import import_command
 from csg_train.measure import measure
 from csg_train.methods import METHODS
 from csg_train.recipe import DEFAULT_RECIPE, Recipe, load_recipe
-from csg_train.records import write_record
+from csg_train.records import ScoreRecord, write_record
 from csg_train.selection import rule_title
 from csg_train.sweep import load_sweep, shard
 
 __all__ = ["device_option", "main"]
 
-_SET = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one field of the recipe.")
+_SET = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    shell_complete=complete_override,
+    help="Change one field of the recipe.",
+)
 
 
 def _device(_context: click.Context, _parameter: click.Parameter, name: str) -> torch.device:
@@ -47,10 +56,10 @@ device_option = click.option(
     "--device", default="auto", show_default=True, callback=_device, help="cpu, cuda, cuda:1 ..."
 )
 _BLIND = click.option("--blind", is_flag=True, help="Do not measure the target: for trials that choose a strength.")
-_RECIPE = click.argument("recipe_name", metavar="[RECIPE]", default=DEFAULT_RECIPE)
+_RECIPE = click.argument("recipe_name", metavar="[RECIPE]", default=DEFAULT_RECIPE, shell_complete=complete_recipe)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
     """Train and evaluate synthetic-to-real methods."""
@@ -68,6 +77,7 @@ main.add_command(import_command)
 @click.option("--resume", is_flag=True, help="Continue the run in the folder.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in the folder.")
 @_BLIND
+@json_option
 def run(
     recipe_name: str,
     overrides: tuple[str, ...],
@@ -77,6 +87,7 @@ def run(
     resume: bool,
     overwrite: bool,
     blind: bool,
+    as_json: bool,
 ) -> None:
     """Train RECIPE (a name or a YAML file; the demo by default), then measure its accuracy on every split."""
     if weights is not None:
@@ -84,17 +95,20 @@ def run(
     recipe = load_recipe(recipe_name, overrides)
     method = str(recipe.method["name"])
     out = out or Path("runs") / recipe.name / f"{method}-s{recipe.seed}"
-    _run(recipe, out, f"{method} seed {recipe.seed}", device, resume=resume, overwrite=overwrite, blind=blind)
+    title = f"{method} seed {recipe.seed}"
+    records = _run(recipe, out, title, device, resume=resume, overwrite=overwrite, blind=blind)
+    if as_json:
+        print_json(records)
 
 
 def _run(
     recipe: Recipe, out: Path, title: str, device: torch.device, *, resume: bool, overwrite: bool = False, blind: bool
-) -> None:
+) -> list[ScoreRecord]:
     if blind and recipe.evaluate.select == "oracle":
         raise UserError("--blind: evaluate.select oracle measures the target while it trains; choose another rule")
     with progress(title, recipe.train.steps) as report:
         path = train(recipe, out, device=device, resume=resume, overwrite=overwrite, report=report)
-    _evaluate(path, recipe, device, [split for split in SPLITS if not (blind and split == "target")])
+    return _evaluate(path, recipe, device, [split for split in SPLITS if not (blind and split == "target")])
 
 
 @main.command()
@@ -103,19 +117,30 @@ def _run(
 @click.option("--shard", "part", default="1/1", show_default=True, metavar="I/N", help="This machine's part.")
 @_BLIND
 @device_option
-def sweep(file: Path, out: Path, part: str, blind: bool, device: torch.device) -> None:
-    """Train every run of a sweep FILE: finished runs are skipped, interrupted ones continue."""
+@json_option
+def sweep(file: Path, out: Path, part: str, blind: bool, device: torch.device, as_json: bool) -> None:
+    """Train every run of a sweep FILE: finished runs are skipped, interrupted ones continue.
+
+    --json prints the records of the runs that this call trained.
+    """
     runs = shard(load_sweep(file), part)
     waiting = [run for run in runs if not run.finished(out, "validation" if blind else "target")]
     console.print(f"{file}: {len(runs)} runs, {len(runs) - len(waiting)} finished", highlight=False)
+    records = []
     for number, planned in enumerate(waiting, start=len(runs) - len(waiting) + 1):
         title = f"[{number}/{len(runs)}] {planned.name}"
-        _run(planned.recipe, out / planned.name, title, device, resume=True, blind=blind)
+        records += _run(planned.recipe, out / planned.name, title, device, resume=True, blind=blind)
+    if as_json:
+        print_json(records)
 
 
 @main.command()
-def methods() -> None:
+@json_option
+def methods(as_json: bool) -> None:
     """List every method: what it is, its equation, its source."""
+    if as_json:
+        print_json([asdict(method.info) | {"fields": method.Config()} for method in METHODS.values()])
+        return
     for method in METHODS.values():
         info = method.info
         console.print(f"[bold]{info.name}[/bold]  {info.title}\n  {info.summary}", highlight=False)
@@ -141,7 +166,8 @@ def fetch(name: str) -> None:
 @_RECIPE
 @_SET
 @click.option("--sheet", type=click.Path(path_type=Path), help="Also write a contact sheet of each split there.")
-def check(recipe_name: str, overrides: tuple[str, ...], sheet: Path | None) -> None:
+@json_option
+def check(recipe_name: str, overrides: tuple[str, ...], sheet: Path | None, as_json: bool) -> None:
     """Count pictures by class and split; find duplicates and bad files; name the licence. Exit 2 on a bad file."""
     recipe = load_recipe(recipe_name, overrides)
     splits = [split for split in SPLITS if getattr(recipe.data, split) is not None]
@@ -151,35 +177,49 @@ def check(recipe_name: str, overrides: tuple[str, ...], sheet: Path | None) -> N
         split: check_masks(images) if isinstance(images, MaskedSet) else check_images(images)
         for split, images in sets.items()
     }
-    rows = [[name, *(str(result.counts[name]) for result in found.values())] for name in classes]
-    rows.append(["total", *(str(len(images)) for images in sets.values())])
-    print_table(f"{recipe.name}: pictures by class", ["class", *splits], rows)
+    if as_json:
+        print_json(found)
+    else:
+        rows = [[name, *(str(result.counts[name]) for result in found.values())] for name in classes]
+        rows.append(["total", *(str(len(images)) for images in sets.values())])
+        print_table(f"{recipe.name}: pictures by class", ["class", *splits], rows)
+        _print_findings(found)
+    if sheet is not None:
+        _write_sheets(sets, sheet)
+    bad = [file for result in found.values() for file in result.bad]
+    if bad:
+        raise UserError(f"{bad[0].message} ({len(bad)} bad files in all)")
+
+
+def _print_findings(found: Mapping[str, Check | MaskCheck]) -> None:
     for split, result in found.items():
         for line in result.lines():
             console.print(f"{split}: {line}", highlight=False, markup=False)
-        if sheet is not None:
-            images, path = sets[split], sheet / f"{split}.png"
-            if isinstance(images, MaskedSet):
-                mask_sheet(images, path)
-            else:
-                contact_sheet(images, path)
-            console.print(f"{split}: contact sheet {sheet / f'{split}.png'}", highlight=False, markup=False)
-    bad = [file for result in found.values() for file in result.bad]
-    if bad:
-        raise UserError(f"{len(bad)} bad files, listed above; replace or remove them")
 
 
-def _evaluate(path: Path, recipe: Recipe, device: torch.device, splits: Sequence[str]) -> None:
+def _write_sheets(sets: Mapping[str, AnySet], folder: Path) -> None:
+    for split, images in sets.items():
+        path = folder / f"{split}.png"
+        if isinstance(images, MaskedSet):
+            mask_sheet(images, path)
+        else:
+            contact_sheet(images, path)
+        console.print(f"{split}: contact sheet {path}", highlight=False, markup=False)
+
+
+def _evaluate(path: Path, recipe: Recipe, device: torch.device, splits: Sequence[str]) -> list[ScoreRecord]:
     checkpoint = load_checkpoint(path)
     network = checkpoint.build_network(device)
-    rows = []
+    rows, records = [], []
     for split in splits:
         if getattr(recipe.data, split) is None:
             continue
         images = load_split(recipe.data, split, checkpoint.classes)
         record = measure(checkpoint, network, images, split=split, recipe=recipe)
         write_record(path.parent / f"{record.kind}-{split}.json", record)
+        records.append(record)
         interval = f"{100 * record.interval.low:.1f} - {100 * record.interval.high:.1f}"
         rows.append([split, str(len(images)), f"{100 * record.score:.1f}", interval, f"{100 * record.overall:.1f}"])
     columns = ["split", "images", f"{record.score_name} %", "95 % bootstrap", "overall %"]
     print_table(f"accuracy of {rule_title(checkpoint)}, {path}", columns, rows)
+    return records

@@ -7,9 +7,9 @@ import click
 import torch
 
 from csg_analysis.commands.options import checkpoints, device_option, json_option, set_option, splits_option
-from csg_analysis.commands.output import print_json, write_csv
+from csg_analysis.commands.output import write_csv
 from csg_analysis.commands.subject import measured
-from csg_train.console import console, print_table
+from csg_train.console import console, print_json, print_table
 from csg_train.measure import measure
 from csg_train.records import AccuracyRecord, ScoreRecord, write_record
 from csg_train.selection import rule_title

@@ -15,11 +15,11 @@ from csg_analysis.commands.options import (
     set_option,
     splits_option,
 )
-from csg_analysis.commands.output import print_json, write_csv
+from csg_analysis.commands.output import write_csv
 from csg_analysis.commands.subject import measured
 from csg_analysis.overlap import CLASS_OVERLAP, OVERLAP
 from csg_analysis.removal import area
-from csg_train.console import console, print_table
+from csg_train.console import console, print_json, print_table
 from csg_train.data.masks import MaskedSet
 from csg_train.records import AttentionScores, RunInfo, write_record
 

@@ -16,11 +16,10 @@ from csg_analysis.commands.options import (
     set_option,
     splits_option,
 )
-from csg_analysis.commands.output import print_json
 from csg_analysis.commands.subject import measured
 from csg_analysis.metrics import METRICS
 from csg_analysis.similarity import similarity_record
-from csg_train.console import console, print_table
+from csg_train.console import console, print_json, print_table
 from csg_train.records import SimilarityRecord, write_record
 
 __all__ = ["compare"]

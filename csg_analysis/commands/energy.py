@@ -17,12 +17,12 @@ from csg_analysis.commands.options import (
     set_option,
     splits_option,
 )
-from csg_analysis.commands.output import print_json, write_csv
+from csg_analysis.commands.output import write_csv
 from csg_analysis.commands.subject import Subject, measured
 from csg_analysis.energy import Energy, hyperspherical_energy
 from csg_analysis.feature_files import Dtype, open_features
 from csg_analysis.features import extract
-from csg_train.console import console, print_table
+from csg_train.console import console, print_json, print_table
 from csg_train.errors import UserError
 from csg_train.records import DataInfo, EnergyRecord, Interval, RunInfo, write_record
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from csg_train.cli import device_option
+from csg_train.console import json_option
 from csg_train.data.domains import SPLITS
 
 __all__ = ["checkpoints", "device_option", "json_option", "layer_option", "pool_option", "set_option", "splits_option"]
@@ -18,4 +19,3 @@ splits_option = click.option(
 )
 layer_option = click.option("--layer", default="layer4", show_default=True, help="A stage of the backbone.")
 pool_option = click.option("--pool", type=click.Choice(["average", "attention"]), default="average", show_default=True)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the records as JSON instead of a table.")

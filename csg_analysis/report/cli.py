@@ -1,7 +1,5 @@
 """The ``csg-report`` command."""
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +7,7 @@ import click
 from rich.markup import escape
 
 from csg_train import __version__
-from csg_train.console import console, print_table
+from csg_train.console import Commands, console, json_option, print_json, print_table
 
 if TYPE_CHECKING:
     from csg_analysis.report.diff import Differences
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
     """Reports from run records: an HTML page, Markdown, tables and figures."""
@@ -44,8 +42,9 @@ def build(runs: tuple[Path, ...], out: Path, allow_mixed: bool) -> None:
 @main.command()
 @click.argument("report", metavar="DIR", type=click.Path(path_type=Path))
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@json_option
 @click.pass_context
-def verify(context: click.Context, report: Path, runs: tuple[Path, ...]) -> None:
+def verify(context: click.Context, report: Path, runs: tuple[Path, ...], as_json: bool) -> None:
     """Check the report in DIR against its runs: RUNS, or those that it names, looked for beside it and in "runs".
 
     The report is built again in memory and every file compared by its bytes; records and checkpoints by the SHA-256
@@ -54,8 +53,12 @@ def verify(context: click.Context, report: Path, runs: tuple[Path, ...]) -> None
     from csg_analysis.report.verify import verify as verify_report
 
     verdict = verify_report(report, runs)
-    for line in verdict.faults or [verdict.summary]:
-        console.print(line, highlight=False, markup=False)
+    console.quiet = console.quiet and not verdict.faults  # what does not agree is an error
+    if as_json:
+        print_json(verdict)
+    else:
+        for line in verdict.faults or [verdict.summary]:
+            console.print(line, highlight=False, markup=False)
     if verdict.faults:
         context.exit(2)
 
@@ -63,14 +66,14 @@ def verify(context: click.Context, report: Path, runs: tuple[Path, ...]) -> None
 @main.command()
 @click.argument("first", metavar="A", type=click.Path(path_type=Path))
 @click.argument("second", metavar="B", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON with every digit.")
+@json_option
 def diff(first: Path, second: Path, as_json: bool) -> None:
     """Runs and numbers that changed from report A to report B."""
     from csg_analysis.report.diff import compare_reports
 
     found = compare_reports(first, second)
     if as_json:
-        click.echo(json.dumps(asdict(found), indent=1, sort_keys=True, ensure_ascii=False))
+        print_json(found)
         return
     for line in _run_lines(found):
         console.print(line, highlight=False, markup=False)
