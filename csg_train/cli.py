@@ -1,5 +1,6 @@
 """The ``csg-train`` command."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,7 @@ from csg_train.checkpoint import load_checkpoint
 from csg_train.completion import complete_override, complete_recipe
 from csg_train.console import Commands, console, json_option, print_json, print_table, progress
 from csg_train.data import demo
+from csg_train.data.cache import build_cache
 from csg_train.data.check import Check
 from csg_train.data.check import check as check_images
 from csg_train.data.domains import SPLITS, AnySet, load_split
@@ -28,6 +30,7 @@ from csg_train.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 from csg_train.records import ScoreRecord, write_record
 from csg_train.selection import rule_title
 from csg_train.sweep import load_sweep, shard
+from csg_train.tensorboard import tensorboard_command
 
 __all__ = ["device_option", "main"]
 
@@ -66,6 +69,7 @@ def main() -> None:
 
 
 main.add_command(import_command)
+main.add_command(tensorboard_command)
 
 
 @main.command()
@@ -189,6 +193,23 @@ def check(recipe_name: str, overrides: tuple[str, ...], sheet: Path | None, as_j
     bad = [file for result in found.values() for file in result.bad]
     if bad:
         raise UserError(f"{bad[0].message} ({len(bad)} bad files in all)")
+
+
+@data.command()
+@_RECIPE
+@_SET
+def cache(recipe_name: str, overrides: tuple[str, ...]) -> None:
+    """Decode every picture and mask of RECIPE once; training, evaluation and analysis then read them from the cache."""
+    recipe = load_recipe(recipe_name, overrides)
+    classes = load_split(recipe.data, "source").classes
+    for split in (split for split in SPLITS if getattr(recipe.data, split) is not None):
+        images = load_split(recipe.data, split, classes)
+        store = build_cache(images, functools.partial(_print_line, split))
+        _print_line(split, f"{len(images)} pictures, {len(store.pixels) / 1e6:.1f} MB in {store.path}")
+
+
+def _print_line(split: str, line: str) -> None:
+    console.print(f"{split}: {line}", highlight=False, markup=False)
 
 
 def _print_findings(found: Mapping[str, Check | MaskCheck]) -> None:

@@ -1,0 +1,103 @@
+"""Training logs for TensorBoard: event files made from ``log.jsonl``, which stays the only truth.
+
+A log holds every step once, also after a resume, and so do the event files, which always have the same name and are
+replaced as a whole. They have no times, since a log has none, and keep 24 bits of each number (float32).
+"""
+
+import importlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from csg_train.console import console
+from csg_train.errors import UserError
+from csg_train.files import atomic_write
+
+__all__ = ["convert", "find_logs", "read_log", "tensorboard_command"]
+
+EVENTS = "events.out.tfevents.0.csg-train"
+
+
+def read_log(path: Path) -> list[tuple[int, dict[str, float]]]:
+    """The steps of a training log and what each logged; half a line at the end is left out.
+
+    Raises:
+        UserError: Unreadable, or a line is none of a training log.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not readable ({error}); restore it or train again") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            values = json.loads(line)
+            rows.append((int(values.pop("step")), {name: float(value) for name, value in values.items()}))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UserError(f"{path}:{number}: not a line of a training log; restore it or train again") from error
+    return rows
+
+
+def find_logs(roots: Sequence[Path]) -> dict[str, Path]:
+    """The log of every run at or below ``roots``, by the run's folder below what all of them share.
+
+    Raises:
+        UserError: A root holds none.
+    """
+    logs: set[Path] = set()
+    for root in roots:
+        found = {path.resolve() for path in root.rglob("log.jsonl")}
+        if not found:
+            raise UserError(f"{root}: no log.jsonl; give a run folder, or a folder that holds some (csg-train run)")
+        logs |= found
+    shared = Path(os.path.commonpath([path.parent.parent for path in logs]))
+    return {path.parent.relative_to(shared).as_posix(): path for path in sorted(logs)}
+
+
+def convert(log: Path, folder: Path) -> Path:
+    """Write the event file of one log into a folder, atomically, and give its path.
+
+    Raises:
+        UserError: TensorBoard is not installed, or the log is damaged.
+    """
+    event_pb2, summary_pb2 = _import("compat.proto.event_pb2"), _import("compat.proto.summary_pb2")
+    record_writer = _import("summary.writer.record_writer")
+    events = [event_pb2.Event(file_version="brain.Event:2")]
+    for step, values in read_log(log):
+        scalars = [summary_pb2.Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        events.append(event_pb2.Event(step=step, summary=summary_pb2.Summary(value=scalars)))
+
+    def write(stream: Any) -> None:
+        writer = record_writer.RecordWriter(stream)
+        for event in events:
+            writer.write(event.SerializeToString())
+
+    atomic_write(folder / EVENTS, write)
+    return folder / EVENTS
+
+
+def _import(module: str) -> Any:
+    try:
+        return importlib.import_module(f"tensorboard.{module}")
+    except ImportError as error:
+        raise UserError("TensorBoard is not installed; pip install 'csg-toolkit[tensorboard]'") from error
+
+
+@click.command("tensorboard")
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("tensorboard"), show_default=True, help="Folder to write."
+)
+def tensorboard_command(runs: tuple[Path, ...], out: Path) -> None:
+    """Make TensorBoard's event files of the training logs of RUNS: run folders, or folders that hold some.
+
+    ("runs" when none is given.) Then: tensorboard --logdir tensorboard
+    """
+    logs = find_logs(runs or (Path("runs"),))
+    for name, log in logs.items():
+        convert(log, out / name)
+    console.print(f"{len(logs)} runs; tensorboard --logdir {out}", highlight=False, markup=False)
