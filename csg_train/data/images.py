@@ -9,16 +9,69 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from csg_train.data.store import Store, open_store, store_path
 from csg_train.errors import UserError
 
-__all__ = ["IMAGE_SUFFIXES", "ImageSet", "decode", "file_size", "image_files", "image_folder", "over_white"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "ImageSet",
+    "PictureFiles",
+    "decode",
+    "file_size",
+    "image_files",
+    "image_folder",
+    "over_white",
+]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # few decoders, small attack surface
 
 
+class PictureFiles:
+    """What `ImageSet` and `csg_train.data.masks.MaskedSet` share: files below a folder, and a store of their pixels."""
+
+    root: Path
+    files: tuple[str, ...]
+
+    def path(self, index: int) -> Path:
+        """The full path of one picture."""
+        return self.root / self.files[index]
+
+    def picture(self, index: int) -> Image.Image:
+        """One picture as `decode` gives it, out of the store where ``csg-train data cache`` made one.
+
+        Raises:
+            UserError: A bad picture; a damaged store, or one of files that have changed since.
+        """
+        return decode(self.path(index)) if self.store is None else Image.fromarray(self.store.array(index))
+
+    @property
+    def stored_files(self) -> tuple[str, ...]:
+        """The files whose pixels a store holds, in its order."""
+        return self.files
+
+    @property
+    def stored_as(self) -> str:
+        """How the pixels in a store are made from the files."""
+        return "upright RGB or RGBA"
+
+    @cached_property
+    def store_path(self) -> Path:
+        """Where the store is, or would be."""
+        return store_path(self.root, self.stored_files, self.stored_as)
+
+    @cached_property
+    def store(self) -> Store | None:
+        """The store, checked and opened once; None where there is none."""
+        return open_store(self.store_path, self.root, self.stored_files)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Without the open store, whose pixels must not travel to a worker that is not forked; it opens its own."""
+        return {name: value for name, value in self.__dict__.items() if name != "store"}
+
+
 @dataclass(frozen=True)
-class ImageSet:
+class ImageSet(PictureFiles):
     """Labelled image files of one domain.
 
     Attributes:
@@ -46,10 +99,6 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.files)
-
-    def path(self, index: int) -> Path:
-        """The full path of one file."""
-        return self.root / self.files[index]
 
     def counts(self) -> dict[str, int]:
         """Number of images of each class, every class listed."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from csg_train.data.images import decode, file_size, image_files, over_white
+from csg_train.data.images import PictureFiles, file_size, image_files, over_white
 from csg_train.data.lists import list_lines
 from csg_train.errors import UserError
 
@@ -27,7 +27,7 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
-class MaskedSet:
+class MaskedSet(PictureFiles):
     """Pictures of one domain, each with a mask file.
 
     Attributes:
@@ -59,13 +59,25 @@ class MaskedSet:
     def __len__(self) -> int:
         return len(self.files)
 
-    def path(self, index: int) -> Path:
-        """The full path of one picture."""
-        return self.root / self.files[index]
-
     def mask_path(self, index: int) -> Path:
         """The full path of one mask."""
         return self.root / self.masks[index]
+
+    def mask(self, index: int) -> np.ndarray:
+        """One mask as `decode_mask` gives it, ``(H, W)`` uint8, out of the store where there is one."""
+        if self.store is None:
+            return decode_mask(self.mask_path(index), self.ids, sixteen_bit=self.sixteen_bit)
+        return self.store.array(len(self) + index)[..., 0]
+
+    @property
+    def stored_files(self) -> tuple[str, ...]:
+        """Pictures, then masks."""
+        return (*self.files, *self.masks)
+
+    @property
+    def stored_as(self) -> str:
+        """The masks hold training ids, so the map that makes them counts."""
+        return f"{super().stored_as}; ids {sorted(self.ids.items())}, sixteen_bit {self.sixteen_bit}"
 
     @cached_property
     def identity(self) -> str:
@@ -170,8 +182,8 @@ def picture_and_mask(images: MaskedSet, index: int) -> tuple[Image.Image, np.nda
     Raises:
         UserError: Either file is bad, or their sizes differ (nothing is resized in silence).
     """
-    picture = over_white(decode(images.path(index)))
-    mask_HW = decode_mask(images.mask_path(index), images.ids, sixteen_bit=images.sixteen_bit)
+    picture = over_white(images.picture(index))
+    mask_HW = images.mask(index)
     size = (mask_HW.shape[1], mask_HW.shape[0])
     if size != picture.size:
         raise UserError(Mismatch(images.files[index], picture.size, images.masks[index], size).line())
