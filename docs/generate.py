@@ -1,0 +1,156 @@
+"""Pages that the code itself writes: one for each method, program and package. A hook of MkDocs; nothing is kept."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+import click
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from pydantic import TypeAdapter
+
+from csg_analysis.cli import main as analyze
+from csg_analysis.report.cli import main as report
+from csg_train.cli import main as train
+from csg_train.methods import METHODS, Method
+from csg_train.recipe import RECIPES, load_recipe
+
+PROGRAMS = {"csg-train": train, "csg-analyze": analyze, "csg-report": report}
+PACKAGES = (
+    *("csg_train", "csg_train.data", "csg_train.methods", "csg_train.models"),
+    *("csg_analysis", "csg_analysis.metrics", "csg_analysis.report"),
+)
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Add the generated pages to the navigation."""
+    methods = ["methods/index.md", *(f"methods/{name}.md" for name in METHODS)]
+    assert config.nav is not None
+    config.nav += [
+        {"Methods": methods},
+        {"Commands": [f"commands/{name}.md" for name in PROGRAMS]},
+        {"Modules": [f"modules/{name}.md" for name in PACKAGES]},
+    ]
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Write the generated pages."""
+    pages = {"methods/index.md": methods_page()}
+    pages |= {f"methods/{name}.md": method_page(method) for name, method in METHODS.items()}
+    pages |= {f"commands/{name}.md": program_page(name, main) for name, main in PROGRAMS.items()}
+    pages |= {f"modules/{name}.md": package_page(name) for name in PACKAGES}
+    for name, text in pages.items():
+        files.append(File.generated(config, name, content=text))
+    return files
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """The mark that opens a block of plain text in a docstring becomes a colon."""
+    return html.replace("::</p>", ":</p>")
+
+
+def methods_page() -> str:
+    """The table of all methods."""
+    rows = [f"| [{m.info.title}]({name}.md) | `{name}` | {m.info.summary} |" for name, m in METHODS.items()]
+    return "\n".join(["# Methods", "", "| Method | `method.name` | What it does |", "|---|---|---|", *rows, ""])
+
+
+def method_page(method: type[Method]) -> str:
+    """Equation, fields and recipes of one method, from its own metadata."""
+    info = method.info
+    module = inspect.getdoc(inspect.getmodule(method)) or ""
+    recipes = [
+        path.stem for path in sorted(RECIPES.glob("*.yaml")) if load_recipe(path.stem).method["name"] == info.name
+    ]
+    parts = [
+        f"# {info.title}",
+        info.summary,
+        f"```text\n{info.equation}\n```",
+        f"Source: {info.source}. The published table trained it with `augment: {method.paper_augment}`.",
+        "## Fields",
+        f"`method: {{name: {info.name}}}` in a recipe, or `--set method.name={info.name}`.",
+        _fields_table(method.Config),
+        "## Recipes",
+        "\n".join(f"- `csg-train run {name}`" for name in recipes) or "No packaged recipe is made for it alone.",
+        "## How it works",
+        *([inspect.getdoc(method) or ""] if len(module.splitlines()) == 1 else []),
+        re.sub(r"::\n", ":\n", module),
+        f"Code: [`{method.__module__}`](../modules/csg_train.methods.md#{method.__module__}).",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _fields_table(config: type[Any]) -> str:
+    properties = TypeAdapter(config).json_schema().get("properties", {})
+    if not properties:
+        return "It has no fields of its own."
+    said = _field_docstrings(config)
+    rows = [
+        f"| `{name}` | {_type(schema)} | `{_plain(schema['default'])}` | {said.get(name, '')} |"
+        for name, schema in properties.items()
+    ]
+    return "\n".join(["| Field | Values | Default | |", "|---|---|---|---|", *rows])
+
+
+def _type(schema: dict[str, Any]) -> str:
+    """``number >= 0``, or the words that are allowed."""
+    if "enum" in schema:
+        return ", ".join(f"`{word}`" for word in schema["enum"])
+    if schema["type"] == "array":
+        return f"list of {_type(schema['items'])}"
+    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    bounds = [f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema]
+    return " ".join([schema["type"], ", ".join(bounds)]).strip()
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _field_docstrings(config: type[Any]) -> dict[str, str]:
+    """The text that stands below a field, where there is one."""
+    (cls,) = ast.parse(textwrap.dedent(inspect.getsource(config))).body
+    assert isinstance(cls, ast.ClassDef)
+    pairs = zip(cls.body, cls.body[1:], strict=False)
+    return {
+        field.target.id: " ".join(below.value.value.split())
+        for field, below in pairs
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(below, ast.Expr)
+        and isinstance(below.value, ast.Constant)
+    }
+
+
+def program_page(name: str, main: click.Command) -> str:
+    """What ``--help`` says, for every command."""
+    parts = [f"# {name}", "From `--help`."]
+    for title, command, context in _commands(main, click.Context(main, info_name=name)):
+        parts.append(f"## {title}\n\n```text\n{command.get_help(context)}\n```")
+    return "\n\n".join(parts) + "\n"
+
+
+def _commands(command: click.Command, context: click.Context) -> Iterator[tuple[str, click.Command, click.Context]]:
+    context.terminal_width = 100
+    yield context.command_path, command, context
+    if isinstance(command, click.Group):
+        for name, child in command.commands.items():
+            yield from _commands(child, click.Context(child, parent=context, info_name=name))
+
+
+def package_page(name: str) -> str:
+    """The public names of a package's modules, for mkdocstrings to fill in."""
+    package = importlib.import_module(name)
+    found = [info.name for info in pkgutil.iter_modules(package.__path__, f"{name}.") if not info.ispkg]
+    modules = [module for module in found if hasattr(_module(module), "__all__")]
+    return "\n\n".join([f"# {name}", inspect.getdoc(package) or "", *(f"::: {module}" for module in modules)]) + "\n"
+
+
+def _module(name: str) -> Any:
+    return None if name.endswith("__main__") else importlib.import_module(name)  # which would run the program
