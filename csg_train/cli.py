@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 import torch
+from pydantic import TypeAdapter
 
 from csg_train import __version__
 from csg_train.checkpoint import load_checkpoint
@@ -142,15 +143,16 @@ def sweep(file: Path, out: Path, part: str, blind: bool, device: torch.device, a
 @json_option
 def methods(as_json: bool) -> None:
     """List every method: what it is, its equation, its source."""
+    fields = {name: TypeAdapter(method.Config).json_schema().get("properties", {}) for name, method in METHODS.items()}
     if as_json:
-        print_json([asdict(method.info) | {"fields": method.Config()} for method in METHODS.values()])
+        print_json([asdict(method.info) | {"fields": fields[name]} for name, method in METHODS.items()])
         return
     for method in METHODS.values():
         info = method.info
         console.print(f"[bold]{info.name}[/bold]  {info.title}\n  {info.summary}", highlight=False)
         console.print(f"  {info.equation}\n  {info.source}", highlight=False, markup=False)
-        fields = ", ".join(f"{name}={field.default!r}" for name, field in method.Config.__dataclass_fields__.items())
-        console.print(f"  fields: {fields or 'none'}\n", highlight=False, markup=False)
+        own = [f"{name}={field.get('default', 'required')}" for name, field in fields[info.name].items()]
+        console.print(f"  fields: {', '.join(own) or 'none'}\n", highlight=False, markup=False)
 
 
 @main.group()

@@ -7,6 +7,7 @@ import pkgutil
 import re
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -92,7 +93,7 @@ def _fields_table(config: type[Any]) -> str:
         return "It has no fields of its own."
     said = _field_docstrings(config)
     rows = [
-        f"| `{name}` | {_type(schema)} | `{_plain(schema['default'])}` | {said.get(name, '')} |"
+        f"| `{name}` | {_type(schema)} | {_default(schema)} | {said.get(name, '')} |"
         for name, schema in properties.items()
     ]
     return "\n".join(["| Field | Values | Default | |", "|---|---|---|---|", *rows])
@@ -109,8 +110,9 @@ def _type(schema: dict[str, Any]) -> str:
     return " ".join([schema["type"], ", ".join(bounds)]).strip()
 
 
-def _plain(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+def _default(schema: dict[str, Any]) -> str:
+    value = schema.get("default", "to be given")
+    return ", ".join(f"`{part}`" for part in value) if isinstance(value, list) else f"`{value}`"
 
 
 def _field_docstrings(config: type[Any]) -> dict[str, str]:
@@ -147,10 +149,7 @@ def _commands(command: click.Command, context: click.Context) -> Iterator[tuple[
 def package_page(name: str) -> str:
     """The public names of a package's modules, for mkdocstrings to fill in."""
     package = importlib.import_module(name)
-    found = [info.name for info in pkgutil.iter_modules(package.__path__, f"{name}.") if not info.ispkg]
-    modules = [module for module in found if hasattr(_module(module), "__all__")]
-    return "\n\n".join([f"# {name}", inspect.getdoc(package) or "", *(f"::: {module}" for module in modules)]) + "\n"
-
-
-def _module(name: str) -> Any:
-    return None if name.endswith("__main__") else importlib.import_module(name)  # which would run the program
+    (folder,) = package.__path__
+    found = [info.name for info in pkgutil.iter_modules([folder]) if not info.ispkg]
+    public = [stem for stem in found if "__all__ = [" in Path(folder, f"{stem}.py").read_text(encoding="utf-8")]
+    return "\n\n".join([f"# {name}", inspect.getdoc(package) or "", *(f"::: {name}.{stem}" for stem in public)]) + "\n"

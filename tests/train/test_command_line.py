@@ -1,6 +1,7 @@
 """What all commands share: --quiet, --json, colour, completion at the Tab key; and TensorBoard's event files."""
 
 import json
+import math
 import os
 import pty
 import re
@@ -20,6 +21,7 @@ from click.testing import CliRunner
 from csg_analysis.cli import main as analyze
 from csg_analysis.report.cli import main as report
 from csg_train.cli import main as train
+from csg_train.console import print_json
 from csg_train.engine import train as train_run
 from csg_train.errors import UserError
 from csg_train.methods import METHODS
@@ -93,8 +95,9 @@ def test_json_of_methods_has_every_field_with_its_default():
     rows = {row["name"]: row for row in json.loads(invoke("methods", "--json").stdout)}
     assert list(rows) == list(METHODS)
     assert rows["csg"]["equation"] == METHODS["csg"].info.equation
-    assert rows["csg"]["fields"]["temperature"] == 0.07
-    assert rows["csg"]["fields"]["layers"] == ["layer3", "layer4"]
+    assert rows["csg"]["fields"]["temperature"]["default"] == 0.07
+    assert rows["csg"]["fields"]["layers"]["default"] == ["layer3", "layer4"]
+    assert "default" not in rows["domain-randomization"]["fields"]["styles"]
     assert rows["baseline"]["fields"] == {}
 
 
@@ -113,12 +116,17 @@ def test_json_of_a_check_counts_and_lists_bad_files_which_are_named_in_the_error
     assert str(root / "car" / "1.png") in line
 
 
-def test_json_of_masks_without_a_pixel_has_null_for_not_a_number(masked_recipe_dict, tmp_path):
+def test_json_of_masks_counts_pixels_and_the_ignored(masked_recipe_dict, tmp_path):
     file = tmp_path / "masked.yaml"
-    file.write_text(yaml.safe_dump(masked_recipe_dict))
+    file.write_text(json.dumps(masked_recipe_dict))
     found = json.loads(invoke("data", "check", file, "--json").stdout)["source"]
     assert found["ignored"] == pytest.approx(1 / 36)  # one row of each mask
     assert sum(found["pixels"].values()) == 6 * 35 * 40
+
+
+def test_json_of_what_is_not_finite_is_null_and_floats_keep_every_digit(capsys):
+    print_json({"nan": math.nan, "inf": [math.inf], "third": 1 / 3, "sum": 0.1 + 0.2})
+    assert json.loads(capsys.readouterr().out) == {"nan": None, "inf": [None], "third": 1 / 3, "sum": 0.1 + 0.2}
 
 
 SCREEN = """
