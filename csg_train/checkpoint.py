@@ -3,20 +3,23 @@
 import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from torch import Tensor
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from torch import Tensor, optim
 
 from csg_train.errors import UserError
 from csg_train.files import atomic_write, sha256_file
 from csg_train.models.build import build_network
 from csg_train.models.network import TaskNetwork
 from csg_train.recipe import Recipe, Rule, parse_recipe
+from csg_train.tensors import load_tensors
 
-__all__ = ["FORMAT", "Checkpoint", "load_checkpoint", "save_checkpoint"]
+__all__ = ["FORMAT", "Checkpoint", "load_checkpoint", "load_optimizer", "load_state", "save_checkpoint"]
 
 FORMAT = "csg-train/1"
+_Count = Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +46,7 @@ class Checkpoint:
     """
 
     recipe: dict[str, Any]
-    step: int
+    step: _Count
     classes: list[str]
     data: dict[str, Any]
     weights: str
@@ -51,7 +54,7 @@ class Checkpoint:
     method: dict[str, Tensor]
     optimizer: dict[str, Any]
     rng: list[Tensor]
-    log_bytes: int
+    log_bytes: _Count
     versions: dict[str, str]
     selection: Rule = "last"
     best_score: float | None = None
@@ -60,7 +63,11 @@ class Checkpoint:
 
     def resolved_recipe(self, overrides: tuple[str, ...] = ()) -> Recipe:
         """The recipe as an object, with ``key=value`` overrides (for instance another data root)."""
-        return parse_recipe(copy.deepcopy(self.recipe), overrides=overrides, origin=str(self.path))
+        try:
+            recipe = copy.deepcopy(self.recipe)
+        except RecursionError as error:
+            raise UserError(f"{self.path}: its recipe is nested too deeply; restore the file") from error
+        return parse_recipe(recipe, overrides=overrides, origin=str(self.path))
 
     def build_network(self, device: torch.device) -> TaskNetwork:
         """The trained network, in evaluation mode."""
@@ -74,6 +81,12 @@ class Checkpoint:
 _FILE_FIELDS = tuple(name for name in Checkpoint.__dataclass_fields__ if name not in ("sha256", "path"))
 _LATER_FIELDS = ("selection", "best_score")
 """Files of the first version lack these and take the defaults."""
+_TYPES: dict[str, TypeAdapter[Any]] = {
+    name: TypeAdapter(
+        Checkpoint.__dataclass_fields__[name].type, config=ConfigDict(strict=True, arbitrary_types_allowed=True)
+    )
+    for name in _FILE_FIELDS
+}
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -86,12 +99,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint of ours.
 
     Raises:
-        UserError: The file is missing, cut, foreign, or of another format version.
+        UserError: The file is missing, cut, damaged, foreign, or of another format version.
     """
     if path.is_dir():
         raise UserError(f"{path}: a folder; give the checkpoint in it, {path / 'ckpt.pt'}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_tensors(path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such checkpoint; train one with csg-train run") from error
     except Exception as error:  # torch raises many types for cut and foreign files
@@ -99,13 +112,32 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise UserError(
             f"{path}: not a complete checkpoint of csg-train ({reason}); train again or restore it"
         ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        found = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise UserError(f"{path}: not a checkpoint of csg-train (format {found!r}, expected {FORMAT!r})")
+    found = content.get("format") if isinstance(content, dict) else type(content).__name__
+    if not isinstance(content, dict) or not isinstance(found, str) or found != FORMAT:
+        shown = repr(found) if isinstance(found, str | None) else type(found).__name__
+        raise UserError(f"{path}: not a checkpoint of csg-train (format {shown}, expected {FORMAT!r})")
     if missing := [name for name in _FILE_FIELDS if name not in content and name not in _LATER_FIELDS]:
         raise UserError(f"{path}: incomplete checkpoint, without {', '.join(missing)}")
     fields = {name: content[name] for name in _FILE_FIELDS if name in content}
+    _check_fields(fields, path)
     return Checkpoint(**fields, sha256=sha256_file(path), path=path)
+
+
+def _check_fields(fields: dict[str, Any], path: Path) -> None:
+    for name, value in fields.items():
+        try:
+            _TYPES[name].validate_python(value)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, (name, *first["loc"])))
+            raise UserError(f"{path}: damaged checkpoint ({where}: {first['msg']}); restore it") from error
+    if absent := [key for key in ("name", "identity", "count") if key not in fields["data"]]:
+        raise UserError(f"{path}: damaged checkpoint, its data lack {', '.join(absent)}; restore it")
+    try:
+        if fields["optimizer"]:  # an imported file has neither
+            torch.Generator().set_state(fields["rng"][0])
+    except (IndexError, RuntimeError, TypeError) as error:
+        raise UserError(f"{path}: damaged checkpoint, no state of torch's generator; restore it") from error
 
 
 def load_state(module: torch.nn.Module, state: dict[str, Tensor], origin: Path) -> None:
@@ -118,3 +150,23 @@ def load_state(module: torch.nn.Module, state: dict[str, Tensor], origin: Path) 
         module.load_state_dict(state)
     except (RuntimeError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{origin}: does not fit this recipe's {type(module).__name__} ({error})") from error
+
+
+def load_optimizer(optimizer: optim.Optimizer, state: dict[str, Any], origin: Path) -> None:
+    """Load an optimiser's state strictly: its groups have the fields of ours, each buffer the shape of its weight.
+
+    Raises:
+        UserError: They do not.
+    """
+    own = [group.keys() for group in optimizer.param_groups]
+    try:
+        optimizer.load_state_dict(state)
+        fits = [group.keys() for group in optimizer.param_groups] == own and all(
+            value is None or value.shape == weight.shape
+            for weight, values in optimizer.state.items()
+            for value in values.values()
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+        raise UserError(f"{origin}: optimiser state does not fit ({error}); use --overwrite") from error
+    if not fits:
+        raise UserError(f"{origin}: optimiser state does not fit; use --overwrite")

@@ -1,6 +1,8 @@
 """Writing and hashing files: a reader sees the old file or the new one, never half of either."""
 
 import contextlib
+import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -18,9 +20,20 @@ __all__ = ["atomic_write", "sha256_file", "write_json", "write_text"]
 def _named_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, RuntimeError) as error:
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):  # torch.save closes its archive on the way out, which hides what stopped it
+            raise
+        reason = cause.strerror or str(cause)
         raise UserError(f"{path}: cannot write ({reason}); free space or choose another folder") from error
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove temporary files of this file's writers that were killed: a living one holds a lock."""
+    for abandoned in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with contextlib.suppress(OSError), abandoned.open("r+b") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            abandoned.unlink()
 
 
 def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -35,9 +48,12 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """
     with _named_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         try:
             with os.fdopen(handle, "wb") as stream:
+                with contextlib.suppress(OSError):  # a file system without locks: nothing is removed there
+                    fcntl.flock(stream, fcntl.LOCK_EX)
                 write(stream)
                 stream.flush()
                 os.fsync(stream.fileno())

@@ -30,6 +30,7 @@ from csg_train.models.backbones import BACKBONES
 from csg_train.models.ibn import rewrite_ibn
 from csg_train.models.network import Network
 from csg_train.recipe import Recipe, load_recipe
+from csg_train.tensors import load_tensors
 
 __all__ = ["LAYOUTS", "Layout", "Mapped", "import_command", "import_file", "map_state"]
 
@@ -214,7 +215,7 @@ def _check_recipe(kind: str, recipe: Recipe) -> None:
 
 def _read(path: Path) -> tuple[Any, str]:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True), sha256_file(path)
+        return load_tensors(path), sha256_file(path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; check the path") from error
     except Exception as error:  # torch raises many types for foreign and cut files

@@ -1,8 +1,9 @@
 """Recipes: one readable YAML file each, checked by pydantic, resolved and saved with the run."""
 
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -19,6 +20,7 @@ from pydantic import (
 from csg_train.errors import UserError
 from csg_train.methods import METHODS, Method
 from csg_train.models.backbones import BACKBONES
+from csg_train.yaml_files import parse_yaml, read_yaml
 
 __all__ = ["DEFAULT_RECIPE", "RECIPES", "Domain", "Recipe", "Rule", "load_recipe", "parse_recipe", "to_yaml"]
 
@@ -29,7 +31,7 @@ Rule = Literal["last", "source-val", "oracle"]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class FolderDomain(_Section):
@@ -116,13 +118,12 @@ MaskedDomain = GTA5Domain | CityscapesDomain | SynthiaDomain | MaskedFolderDomai
 Domain = Annotated[LabelledDomain | MaskedDomain, Field(discriminator="dataset")]
 Validation = Annotated[LabelledDomain | HoldoutDomain | MaskedDomain, Field(discriminator="dataset")]
 _DOMAINS: dict[str, type[_Section]] = {
-    "folder": FolderDomain,
-    "manifest": ManifestDomain,
-    "visda17": VisdaDomain,
-    "emoji-photos": DemoDomain,
-    "digits": DemoDomain,
-    "holdout": HoldoutDomain,
+    name: kind
+    for kind in (*get_args(LabelledDomain | MaskedDomain), HoldoutDomain)
+    for name in get_args(kind.model_fields["dataset"].annotation)
 }
+_SHOWN = reprlib.Repr()
+_SHOWN.maxstring = _SHOWN.maxother = 100
 
 
 class Data(_Section):
@@ -154,7 +155,7 @@ class Model(_Section):
     backbone: str = "resnet101"
     weights: Literal["imagenet", "none"] | Path = "imagenet"
     """``imagenet``, ``none`` (random), or a state-dict file of the same architecture."""
-    hidden: Annotated[int, Field(ge=1)] = 512
+    hidden: Annotated[int, Field(ge=1, le=65536)] = 512
     """Width of the task head's hidden layer."""
     batch_norm: Literal["frozen", "train"] = "frozen"
     """``frozen`` keeps ImageNet's statistics (the paper); scale and shift are trained in both cases."""
@@ -286,28 +287,31 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         UserError: No such recipe, not YAML, an unknown key, or a value out of range.
     """
-    packaged = RECIPES / f"{name_or_path}.yaml"
-    path = packaged if packaged.is_file() else Path(name_or_path)
+    path = RECIPES / f"{name_or_path}.yaml" if name_or_path in _packaged() else Path(name_or_path)
     value = _extended(_read(path, name_or_path), name_or_path)
     return parse_recipe(value, overrides=overrides, origin=str(path.name))
+
+
+def _packaged() -> list[str]:
+    return sorted(file.stem for file in RECIPES.glob("*.yaml"))
 
 
 def _extended(value: Any, asked: str) -> Any:
     """With what it ``extends``, a packaged recipe, whose sections it replaces."""
     if not isinstance(value, dict) or "extends" not in value:
         return value
-    base = _extended(_read(RECIPES / f"{value['extends']}.yaml", asked), asked)
+    if (name := value["extends"]) not in _packaged():
+        raise UserError(f"{asked}: extends {_shown(name)}, no packaged recipe; choose from: {', '.join(_packaged())}")
+    base = _extended(_read(RECIPES / f"{name}.yaml", asked), asked)
     return base | {key: own for key, own in value.items() if key != "extends"}
 
 
 def _read(path: Path, asked: str) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return read_yaml(path)
     except FileNotFoundError as error:
-        known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.yaml")))
+        known = ", ".join(_packaged())
         raise UserError(f"{asked}: no such recipe ({path.name}); give a YAML file or one of: {known}") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: not a readable YAML file ({error})") from error
 
 
 def parse_recipe(value: Any, *, overrides: Sequence[str] = (), origin: str) -> Recipe:
@@ -332,8 +336,8 @@ def _apply(value: dict[str, Any], override: str) -> None:
     if not separator or not key.strip():
         raise UserError(f"--set {override}: expected key=value, for instance train.steps=100")
     try:
-        parsed = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        parsed = parse_yaml(text)
+    except ValueError as error:
         raise UserError(f"--set {override}: the value is not YAML ({error})") from error
     if key.strip() == "method.name":  # the fields of another method do not carry over
         fields = value.get("method")
@@ -357,7 +361,15 @@ def _explain(error: ValidationError) -> str:
         return f"{where}.{_explain(cause)}"
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{where}: unknown key; allowed: {', '.join(_fields_at(error, first['loc'][:-1]))}"
-    return f"{where}: {first['msg'].removeprefix('Value error, ')} (given: {first['input']!r})"
+    return f"{where}: {first['msg'].removeprefix('Value error, ')} (given: {_shown(first['input'])})"
+
+
+def _shown(value: Any) -> str:
+    """A value in short, however large: that of a damaged checkpoint may have more parts than there is time for."""
+    try:
+        return _SHOWN.repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
 
 
 def _fields_at(error: ValidationError, loc: tuple[int | str, ...]) -> list[str]:
@@ -371,5 +383,6 @@ def _fields_at(error: ValidationError, loc: tuple[int | str, ...]) -> list[str]:
         elif part in ("source", "validation", "target"):
             continue
         else:
-            node = node.model_fields[str(part)].annotation
+            kind = node.model_fields[str(part)].annotation
+            node = next(iter(get_args(kind)), kind)  # of an optional section, the section
     return list(node.model_fields)

@@ -18,19 +18,21 @@ Each leaf is a list of ``key=value`` overrides, as after ``--set``; the folder o
 """
 
 import itertools
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from csg_train.errors import UserError
 from csg_train.recipe import Recipe, load_recipe
+from csg_train.yaml_files import read_yaml
 
 __all__ = ["Planned", "load_sweep", "shard"]
 
-_Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$")]
+_RUNS = 10_000
+_Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class _Sweep(BaseModel):
@@ -69,13 +71,15 @@ def load_sweep(path: Path) -> list[Planned]:
         UserError: Not a sweep file, or an override that its recipe refuses.
     """
     try:
-        sweep = _Sweep.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: not a readable YAML file ({error})") from error
+        sweep = _Sweep.model_validate(read_yaml(path))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; give a sweep file") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise UserError(f"{path}: {where}: {first['msg']}; a sweep has the keys recipe and vary") from error
+    if (count := math.prod(map(len, sweep.vary.values()))) > _RUNS:
+        raise UserError(f"{path}: {count} runs, more than {_RUNS}; divide it into several files")
     runs = []
     for choice in itertools.product(*(options.items() for options in sweep.vary.values())):
         overrides = [override for _, overrides in choice for override in overrides]
@@ -90,6 +94,6 @@ def shard(runs: list[Planned], text: str) -> list[Planned]:
         UserError: Not of that form.
     """
     part, _, parts = text.partition("/")
-    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+    if not (part.isdecimal() and parts.isdecimal() and len(text) < 20 and 1 <= int(part) <= int(parts)):
         raise UserError(f"--shard {text}: expected i/n with 1 <= i <= n, for instance 2/8")
     return runs[int(part) - 1 :: int(parts)]

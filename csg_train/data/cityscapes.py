@@ -137,7 +137,7 @@ def gta5(
     layout = "images/NNNNN.png and labels/NNNNN.png"
     path, name = root / f"gta5_{split}.txt", f"gta5:{split}"
     if split != "all" and path.is_file():
-        pairs = [_pair(line, path, number) for number, line in list_lines(path)]
+        pairs = [_pair(line, root, path, number) for number, line in list_lines(path)]
     elif split in ("all", "train"):
         found = image_files(root, _folder(root / "images", layout))
         pairs = [(file, file.replace("images/", "labels/", 1)) for file in found]
@@ -152,11 +152,11 @@ def gta5(
     return MaskedSet(name, root, files, masks, chosen, ids, _GTA5_LICENCE)
 
 
-def _pair(line: str, path: Path, number: int) -> tuple[str, str]:
+def _pair(line: str, root: Path, path: Path, number: int) -> tuple[str, str]:
     parts = line.split()
     if len(parts) != 2:
         raise UserError(f"{path}:{number}: {line!r} is not 'images/NNNNN.png labels/NNNNN.png'; mend the line")
-    return inside(parts[0], path, number), inside(parts[1], path, number)
+    return inside(parts[0], root, path, number), inside(parts[1], root, path, number)
 
 
 def synthia(root: Path, *, classes: Sequence[str] | None = None) -> MaskedSet:

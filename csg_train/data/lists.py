@@ -1,6 +1,7 @@
 """Data sets given by list files: VisDA-17 in its exact layout, and CSV manifests of users."""
 
 import csv
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -32,6 +33,7 @@ VISDA_COUNTS = {
 }
 """Official pictures of each class (``train``: the total is documented, the classes from memory)."""
 
+_VISDA_LABELS = {str(label): label for label in range(len(VISDA_CLASSES))}
 _VISDA_LICENCE = "VisDA-17 terms: non-commercial research, no redistribution of the images"
 
 
@@ -49,10 +51,10 @@ def visda17(root: Path, split: str) -> ImageSet:
     files, labels = [], []
     for number, line in list_lines(path):
         file, label, *rest = [*line.split(), "", ""]
-        if "".join(rest) or not label.isdecimal() or int(label) >= len(VISDA_CLASSES):
+        if "".join(rest) or label not in _VISDA_LABELS:
             raise UserError(f"{path}:{number}: {line!r} is not 'PATH LABEL' with a label of 0 to 11; mend the line")
-        files.append(inside(file, path, number))
-        labels.append(int(label))
+        files.append(inside(file, root / split, path, number))
+        labels.append(_VISDA_LABELS[label])
     return ImageSet(
         name=f"visda17:{split}",
         root=root / split,
@@ -76,14 +78,10 @@ def manifest(root: Path, file: Path, *, name: str, classes: Sequence[str] | None
     Raises:
         UserError: No such file or column, a path that leaves ``root``, or a label that is no class of the source.
     """
-    rows = []
-    reader = csv.DictReader(line for _, line in list_lines(file))
-    if missing := {"path", "label"} - set(reader.fieldnames or ()):
-        raise UserError(f"{file}: no column {', '.join(sorted(missing))}; the first line must name path and label")
-    for number, row in enumerate(reader, start=2):
-        if not row["path"] or not row["label"]:
-            raise UserError(f"{file}: row {number} has no path or no label; complete or remove it")
-        rows.append((inside(row["path"], file, number), row["label"]))
+    try:
+        rows = list(_rows(root, file))
+    except csv.Error as error:
+        raise UserError(f"{file}: not a CSV file ({error}); mend it") from error
     names = tuple(classes or sorted({label for _, label in rows}))
     if unknown := sorted({label for _, label in rows} - set(names)):
         raise UserError(f"{file}: labels {unknown} are no classes of the source ({', '.join(names)})")
@@ -99,18 +97,39 @@ def manifest(root: Path, file: Path, *, name: str, classes: Sequence[str] | None
     )
 
 
+def _rows(root: Path, file: Path) -> Iterator[tuple[str, str]]:
+    """Path and label of each row."""
+    reader = csv.DictReader(line for _, line in list_lines(file))
+    if missing := {"path", "label"} - set(reader.fieldnames or ()):
+        raise UserError(f"{file}: no column {', '.join(sorted(missing))}; the first line must name path and label")
+    for number, row in enumerate(reader, start=2):
+        if not row["path"] or not row["label"]:
+            raise UserError(f"{file}: row {number} has no path or no label; complete or remove it")
+        yield inside(row["path"], root, file, number), row["label"]
+
+
 def list_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Number and text of every line that is not blank, or an error that names the file."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
         raise UserError(f"{path}: not a readable UTF-8 list ({error}); check the path") from error
     return ((number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip())
 
 
-def inside(file: str, origin: Path, number: int) -> str:
-    """A path of a list file, refused where it leaves the data folder; ``origin`` and ``number`` name its line."""
+@functools.lru_cache(maxsize=4096)
+def _real(folder: Path) -> Path:
+    return folder.resolve()
+
+
+def inside(file: str, root: Path, origin: Path, number: int) -> str:
+    """A path of a list file below ``root``; refused where it, or a link on it, leaves that. The rest names its line."""
     pure = PurePosixPath(file)
-    if pure.is_absolute() or ".." in pure.parts or "\0" in file:
+    leaves = pure.is_absolute() or ".." in pure.parts or "\0" in file
+    if not leaves:
+        path = root / pure
+        real = path.resolve() if path.is_symlink() else _real(path.parent)
+        leaves = not real.is_relative_to(_real(root))
+    if leaves:
         raise UserError(f"{origin}:{number}: {file!r} leaves the data folder; use paths below it")
     return pure.as_posix()

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from csg_train.errors import UserError
 from csg_train.files import sha256_file
+from csg_train.tensors import load_tensors
 
 __all__ = ["BACKBONES", "Backbone", "BackboneSpec", "Features", "load_weights"]
 
@@ -220,7 +221,7 @@ def load_weights(backbone: Backbone, name: str, weights: str | Path) -> str:
     else:
         path = Path(weights)
         try:
-            state, digest = torch.load(path, map_location="cpu", weights_only=True), sha256_file(path)
+            state, digest = load_tensors(path), sha256_file(path)
         except FileNotFoundError as error:
             raise UserError(f"{path}: no such weights file; check model.weights") from error
         except Exception as error:  # torch raises many types for foreign or cut files
@@ -230,8 +231,8 @@ def load_weights(backbone: Backbone, name: str, weights: str | Path) -> str:
 
 
 def _load_strict(net: nn.Module, state: Any, origin: str, name: str) -> None:
-    if not isinstance(state, Mapping):
-        raise UserError(f"{origin}: holds a {type(state).__name__}, not a state dict")
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{origin}: holds a {type(state).__name__}, not a state dict of tensors")
     own = net.state_dict()
     faults = [f"missing {key}" for key in own if key not in state]
     faults += [f"unexpected {key}" for key in state if key not in own]
@@ -243,4 +244,7 @@ def _load_strict(net: nn.Module, state: Any, origin: str, name: str) -> None:
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise UserError(f"{origin}: not weights of {name}: {'; '.join(faults[:3])}{more}")
-    net.load_state_dict(state)
+    try:
+        net.load_state_dict(state)
+    except RuntimeError as error:  # a sparse tensor, for instance
+        raise UserError(f"{origin}: not weights of {name} ({error})") from error

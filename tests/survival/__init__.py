@@ -1,0 +1,1 @@
+"""Runs that are killed, disks that are full, files that are hostile."""
