@@ -27,6 +27,7 @@ from csg_train.errors import UserError
 from csg_train.methods import METHODS
 from csg_train.recipe import parse_recipe
 from csg_train.tensorboard import convert, find_logs, read_log, tensorboard_command
+from tests.analysis.report_cases import write_run
 from tests.conftest import CLASSES, write_tree
 
 PROGRAMS = {"csg-train": train, "csg-analyze": analyze, "csg-report": report}
@@ -127,6 +128,24 @@ def test_json_of_masks_counts_pixels_and_the_ignored(masked_recipe_dict, tmp_pat
 def test_json_of_what_is_not_finite_is_null_and_floats_keep_every_digit(capsys):
     print_json({"nan": math.nan, "inf": [math.inf], "third": 1 / 3, "sum": 0.1 + 0.2})
     assert json.loads(capsys.readouterr().out) == {"nan": None, "inf": [None], "third": 1 / 3, "sum": 0.1 + 0.2}
+
+
+def test_verify_prints_what_does_not_agree_also_when_quiet(tmp_path):
+    write_run(tmp_path / "runs", "baseline", right=50)
+    built = tmp_path / "report"
+    assert invoke("build", tmp_path / "runs", "--out", built, "--quiet", main=report).output == ""
+
+    def verify(*options: str):
+        return invoke("verify", built, tmp_path / "runs", *options, main=report)
+
+    assert (verify("--quiet").exit_code, verify("--quiet").output) == (0, "")
+    assert json.loads(verify("--json").stdout)["faults"] == []
+    page = built / "index.html"
+    page.write_text(page.read_text() + " ")
+    done = verify("--json")
+    (fault,) = json.loads(done.stdout)["faults"]
+    assert (done.exit_code, str(page) in fault) == (2, True)
+    assert verify("--quiet").stdout == f"{fault}\n"
 
 
 SCREEN = """
