@@ -5,10 +5,11 @@
 
 The pictures are noise whose amplitude falls as 1/f, as that of photographs does, saved at quality 90 (about 115 kB
 each). Both ways take turns in one process, so that they meet the same machine. Without workers processor time counts,
-which a neighbour's work does not change; with workers only time on the clock says anything.
+which a neighbour's work does not change; with workers only time on the clock says anything, and only on a machine that is otherwise idle.
 """
 
 import functools
+import os
 import platform
 import statistics
 import tempfile
@@ -104,7 +105,8 @@ def _print(images: ImageSet, turns: int) -> None:
         f"{len(images)} JPEGs of {_WIDTH} x {_HEIGHT} pixels, {size / len(images) / 1e3:.0f} kB each "
         f"({len(images.store.pixels) / len(images) / 1e3:.0f} kB in the cache), views of {_SIZE} x {_SIZE}; medians of "
         f"{turns} epochs; {platform.machine()}, {torch.get_num_threads()} thread a process, Python "
-        f"{platform.python_version()}, Pillow {PIL.__version__}, torch {torch.__version__}\n"
+        f"{platform.python_version()}, Pillow {PIL.__version__}, torch {torch.__version__}, "
+        f"{os.cpu_count()} cores of which {os.getloadavg()[0]:.1f} were busy before\n"
     )
     click.echo("| an epoch of | decoding, ms a picture | cache, ms a picture | decoding / cache |\n|---|--:|--:|--:|")
     kinds = {
@@ -128,8 +130,8 @@ def _print(images: ImageSet, turns: int) -> None:
         for workers, seconds in enumerate(taken):
             click.echo(f"| {title} | {workers} | {seconds * each / _EPOCHS:.2f} | {taken[0] / seconds:.2f} |")
     click.echo(
-        f"\nTime on the clock of {_EPOCHS} epochs, the start of the workers included: one view, RandAugment. No network "
-        "computes meanwhile, which is what workers are for."
+        f"\nTime on the clock of {_EPOCHS} epochs, the start of the workers included: one view, RandAugment. No "
+        "network computes meanwhile, which is what workers are for."
     )
 
 

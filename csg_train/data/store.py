@@ -55,7 +55,7 @@ class Store:
         """Whether the pixels have their hash; it reads all of them, which `open_store` does not."""
         digest = hashlib.sha256()
         for start in range(0, len(self.pixels), _CHUNK):
-            digest.update(self.pixels[start : start + _CHUNK])
+            digest.update(self.pixels[start : start + _CHUNK].data)
         return digest.digest() == self.sha256
 
 
@@ -146,10 +146,10 @@ def write_store(path: Path, root: Path, files: Sequence[str], read: Callable[[in
             stamp = _stamp(root, file)  # before it is read: a change meanwhile is one that `open_store` finds
             pixels_HWC = np.ascontiguousarray(read(index))
             rows[index] = *stamp, *pixels_HWC.shape
-            digest.update(pixels_HWC)
-            stream.write(pixels_HWC)
-        stream.write(rows)
-        stream.write(_TAIL.pack(_MAGIC, len(files), digest.digest(), hashlib.sha256(rows).digest()))
+            digest.update(pixels_HWC.data)
+            stream.write(pixels_HWC.data)
+        stream.write(rows.data)
+        stream.write(_TAIL.pack(_MAGIC, len(files), digest.digest(), hashlib.sha256(rows.data).digest()))
 
     atomic_write(path, write)
     store = open_store(path, root, files)
