@@ -5,7 +5,8 @@
 
 The pictures are noise whose amplitude falls as 1/f, as that of photographs does, saved at quality 90 (about 115 kB
 each). Both ways take turns in one process, so that they meet the same machine. Without workers processor time counts,
-which a neighbour's work does not change; with workers only time on the clock says anything, and only on a machine that is otherwise idle.
+which a neighbour's work does not change; with workers only time on the clock says anything, and only on a
+machine that is otherwise idle.
 """
 
 import functools
