@@ -15,12 +15,12 @@ from csg_analysis.report.format import fixed
 from csg_analysis.report.svg import INK
 from csg_analysis.sphere import CONCENTRATION, on_circle, von_mises_density
 
-__all__ = ["Panel", "draw"]
+__all__ = ["TALL", "Panel", "draw", "edge", "frame", "ring"]
 
 _Colour = tuple[float, float, float, float]
 _GRID = np.linspace(-np.pi, np.pi, 721)
 _INNER, _OUTER = 0.66, 0.96  # radii of the rings of the first and the last class
-_TALL = 0.8  # height of the highest density above the circle
+TALL = 0.8  # height of the highest density above the circle
 _MARGIN = 0.08
 _SIDE, _TITLE = 2.7, 0.46  # inches: a panel's width, and its title
 
@@ -57,16 +57,16 @@ def draw(panels: Sequence[Panel], classes: Sequence[str], subject: str) -> Figur
     """
     circle = on_circle([panel.features for panel in panels])
     heights = [von_mises_density(angles_N, _GRID) for angles_N in circle.angles]
-    scale = _TALL / max(float(height_G.max()) for height_G in heights)
-    edges = [_points(1 + scale * height_G, _GRID) for height_G in heights]
-    frame = _frame(edges, 1 + scale / (2 * np.pi))
+    scale = TALL / max(float(height_G.max()) for height_G in heights)
+    edges = [edge(height_G, _GRID, scale) for height_G in heights]
+    limits = frame(edges, scale)
     rows = math.ceil(len(panels) / 4)
     columns = math.ceil(len(panels) / rows)
     width = max(_SIDE * columns, 5.6)
     note = textwrap.fill(_note(subject, circle.share, rings=len(classes) > 1), round(17 * width))
     keys = math.ceil(len(classes) / round(1.1 * width))  # lines of the legend
     below = 0.3 + 0.2 * keys + 0.135 * len(note.splitlines())
-    side = width / columns * float(np.ptp(frame[1]) / np.ptp(frame[0])) + _TITLE
+    side = width / columns * float(np.ptp(limits[1]) / np.ptp(limits[0])) + _TITLE
     figure = Figure(figsize=(width, side * rows + below))
     bottom, height = below / (side * rows + below), side / (side * rows + below)
     palette = mpl.colormaps["tab10" if len(classes) <= 10 else "tab20"]
@@ -75,9 +75,9 @@ def draw(panels: Sequence[Panel], classes: Sequence[str], subject: str) -> Figur
         row, column = divmod(index, columns)
         place = (column / columns, bottom + (rows - 1 - row) * height, 1 / columns, height * (1 - _TITLE / side))
         axes = figure.add_axes(
-            place, aspect="equal", xlim=frame[0], ylim=frame[1], frame_on=False, xticks=[], yticks=[]
+            place, aspect="equal", xlim=limits[0], ylim=limits[1], frame_on=False, xticks=[], yticks=[]
         )
-        _ring(axes, panel, edge_2G, 1 + scale / (2 * np.pi))
+        ring(axes, edge_2G, scale, title=panel.title, energy=panel.energy, colour=panel.colour)
         _dots(axes, panel, angles_N, colours)
     _legend(figure, classes, colours, lines=keys, top=bottom)
     figure.text(0.5, 0.07 / figure.get_figheight(), note, ha="center", va="bottom", fontsize=7)
@@ -94,22 +94,30 @@ def _note(subject: str, share: float, *, rings: bool) -> str:
     )
 
 
-def _frame(edges: Sequence[np.ndarray], uniform: float) -> np.ndarray:
-    """Limits of x and y, ``(2, 2)``, that show every edge and the uniform circle."""
+def edge(density_G: np.ndarray, angles_G: np.ndarray, scale: float) -> np.ndarray:
+    """A density per radian as a line outside the circle of radius 1: ``(2, G)``."""
+    return _points(1 + scale * density_G, angles_G)
+
+
+def frame(edges: Sequence[np.ndarray], scale: float) -> np.ndarray:
+    """Limits of x and y, ``(2, 2)``, that show every edge and the uniform density."""
+    uniform = 1 + scale / (2 * np.pi)
     low = np.minimum(np.min([edge_2G.min(1) for edge_2G in edges], axis=0), -uniform)
     high = np.maximum(np.max([edge_2G.max(1) for edge_2G in edges], axis=0), uniform)
     limits: np.ndarray = np.stack([low - _MARGIN, high + _MARGIN], axis=1)
     return limits
 
 
-def _ring(axes: Axes, panel: Panel, edge_2G: np.ndarray, uniform: float) -> None:
+def ring(axes: Axes, edge_2G: np.ndarray, scale: float, *, title: str, energy: float, colour: str) -> None:
+    """The circle, a density outside it, and the uniform density, dashed."""
     ring_2G = _points(np.ones_like(_GRID), _GRID)
     outline = np.concatenate([edge_2G, ring_2G[:, ::-1]], axis=1)
-    axes.fill(*outline, color=panel.colour, alpha=0.4, linewidth=0)
-    axes.plot(*edge_2G, color=panel.colour, linewidth=1.2)
+    uniform_G = np.full_like(_GRID, 1 + scale / (2 * np.pi))
+    axes.fill(*outline, color=colour, alpha=0.4, linewidth=0)
+    axes.plot(*edge_2G, color=colour, linewidth=1.2)
     axes.plot(*ring_2G, color=INK, linewidth=0.8)
-    axes.plot(*_points(np.full_like(_GRID, uniform), _GRID), color=INK, linewidth=0.6, linestyle=(0, (4, 3)))
-    axes.set_title(f"{panel.title}\nE₀ = {fixed(panel.energy, 3)} (mhe)", loc="center", pad=3)
+    axes.plot(*_points(uniform_G, _GRID), color=INK, linewidth=0.6, linestyle=(0, (4, 3)))
+    axes.set_title(f"{title}\nE₀ = {fixed(energy, 3)} (mhe)", loc="center", pad=3)
 
 
 def _dots(axes: Axes, panel: Panel, angles_N: np.ndarray, colours: Sequence[_Colour]) -> None:

@@ -43,7 +43,7 @@ def _settings(run: Run) -> Iterator[tuple[str, str]]:
     if (steps := _steps(run)) is not None:
         yield f"training steps on {source}", steps
     yield f"source pictures of {source}", f"identity {info.source_identity[:12]}"
-    for record in (*run.energy.values(), *run.scores.values()):
+    for record in run.measured:
         split = record.data.split
         name = "target pictures" if split == "target" else f"{split} pictures measured for {source}"
         yield name, _shown(record.data)
@@ -54,10 +54,22 @@ def _settings(run: Run) -> Iterator[tuple[str, str]]:
     for score in run.scores.values():
         if isinstance(score, AccuracyRecord):
             yield "flip averaging", "on" if score.flip else "off"
+    yield from _measure_settings(run)
     if run.attention is not None:
         yield f"{_GALLERY} pictures", _shown(run.attention.data)
         yield f"{_GALLERY} layer", run.attention.layer
         yield f"{_GALLERY} explained class", run.attention.explained
+
+
+def _measure_settings(run: Run) -> Iterator[tuple[str, str]]:
+    for attended in run.attended.values():
+        yield "attention layer", attended.layer
+        yield "class that attention explains", attended.explained
+        if attended.curves is not None:
+            yield "steps of deletion and insertion", str(attended.curves.steps)
+    for similar in run.similar.values():
+        yield "similarity layer and pool", f"{similar.layer}, {similar.pool} pool"
+        yield "weights that runs are compared with", similar.start[:12]
 
 
 def _steps(run: Run) -> str | None:

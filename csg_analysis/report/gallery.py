@@ -15,6 +15,7 @@ from csg_analysis.report.chart import Chart
 from csg_analysis.report.compare import gallery_setting
 from csg_analysis.report.load import Run, read_maps
 from csg_analysis.report.rows import Row
+from csg_analysis.report.wording import explained_class
 from csg_train.errors import UserError
 from csg_train.records import Attended
 
@@ -149,13 +150,12 @@ def _notes(chosen: Sequence[tuple[Row, Run]], total: int, shown: int) -> tuple[s
     assert record is not None
     source = chosen[0][1].info.source
     seeds = ", ".join(f"{row.label} {run.info.seed}" for row, run in chosen)
-    explained = {"predicted": "the class that each method predicts", "label": "the true class"}
-    what = explained.get(record.explained, f"the class “{record.explained}”")
     some = "" if total == shown else f" {shown} of the {total} recorded pictures, the first of each class, are shown."
     return (
         f"One run a method, chosen without looking at results: source {source}, the lowest seed that has a record "
         f"({seeds}).{some}",
-        f"GradCAM of {record.layer} for {what}. Colour scale: each map is divided by its own maximum, blue = 0, "
+        f"GradCAM of {record.layer} for {explained_class(record.explained)}. Colour scale: each map is divided by its "
+        "own maximum, blue = 0, "
         "red = maximum; strengths of different maps are not comparable. A flat map is zero everywhere and leaves the "
         "picture grey.",
     )

@@ -29,6 +29,8 @@ _LETTERS = {
     "\N{NARROW NO-BREAK SPACE}": r"\,",
     "\N{GREEK CAPITAL LETTER DELTA}": r"$\Delta$",
     "\N{RIGHTWARDS ARROW}": r"$\rightarrow$",
+    "\N{UPWARDS ARROW}": r"$\uparrow$",
+    "\N{DOWNWARDS ARROW}": r"$\downarrow$",
     "\N{LEFT DOUBLE QUOTATION MARK}": "``",
     "\N{RIGHT DOUBLE QUOTATION MARK}": "''",
     "\N{SUBSCRIPT ZERO}": "$_0$",

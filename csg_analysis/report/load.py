@@ -7,20 +7,35 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import yaml
 
+from csg_analysis.report.measures import MEASURES, Measure, read_measure
+from csg_analysis.sphere_record import SphereRecord
 from csg_train.errors import UserError
 from csg_train.files import sha256_file
-from csg_train.records import AttentionRecord, EnergyRecord, RunInfo, ScoreRecord, SegmentationRecord, read_record
+from csg_train.records import (
+    AccuracyRecord,
+    AttentionRecord,
+    AttentionScores,
+    EnergyRecord,
+    RunInfo,
+    ScoreRecord,
+    SegmentationRecord,
+    SimilarityRecord,
+    read_record,
+)
 from csg_train.selection import SELECTED_ON
 
 __all__ = ["Curve", "Run", "checkpoint_file", "load_runs", "read_maps"]
 
-_PATTERNS = ("accuracy-*.json", "segmentation-*.json", "energy-*.json", "attention.json")
+_PATTERNS = ("accuracy-*.json", "segmentation-*.json", "energy-*.json", "attention.json", *MEASURES)
 _BINS = 120
+
+_Kind = TypeVar("_Kind", AttentionScores, EnergyRecord, SimilarityRecord, SphereRecord)
+_Found = EnergyRecord | ScoreRecord | AttentionRecord | Measure
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,9 @@ class Run:
         energy: By split.
         scores: Accuracy, or intersection over union of a segmentation, by split.
         attention: GradCAM, if it was measured.
+        attended: What GradCAM maps of a whole split are worth, by split.
+        similar: Beside the starting weights, by split.
+        sphere: Features on a circle, by split.
         curves: Logged terms by name.
         last_step: Last step of the log, None without a log.
         recipe: The resolved recipe as plain values, empty without one.
@@ -62,6 +80,9 @@ class Run:
     energy: Mapping[str, EnergyRecord]
     scores: Mapping[str, ScoreRecord]
     attention: AttentionRecord | None
+    attended: Mapping[str, AttentionScores] = field(default_factory=dict)
+    similar: Mapping[str, SimilarityRecord] = field(default_factory=dict)
+    sphere: Mapping[str, SphereRecord] = field(default_factory=dict)
     curves: Mapping[str, Curve] = field(default_factory=dict)
     last_step: int | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
@@ -74,10 +95,15 @@ class Run:
         return self.info.source_identity, self.info.seed
 
     @property
+    def measured(self) -> tuple[EnergyRecord | ScoreRecord | Measure, ...]:
+        """Every record of a whole split."""
+        by_split = (self.energy, self.scores, self.attended, self.similar, self.sphere)
+        return tuple(record for records in by_split for record in records.values())
+
+    @property
     def task(self) -> str:
         """``classification`` or ``segmentation``, as the records and the recipe say."""
-        measured = (*self.scores.values(), *self.energy.values())
-        masks = any(isinstance(record, SegmentationRecord) or record.data.fit == "whole" for record in measured)
+        masks = any(isinstance(record, SegmentationRecord) or record.data.fit == "whole" for record in self.measured)
         return "segmentation" if masks or self.recipe.get("segmentation") is not None else "classification"
 
     @property
@@ -128,39 +154,48 @@ def _find(root: Path) -> list[Path]:
 
 def _load(folder: Path, name: str) -> Run:
     paths = sorted(path for pattern in _PATTERNS for path in folder.glob(pattern))
-    energy: dict[str, EnergyRecord] = {}
-    scores: dict[str, ScoreRecord] = {}
-    attention: AttentionRecord | None = None
-    infos: dict[Path, RunInfo] = {}
-    for path in paths:
-        record = read_record(path)
-        infos[path] = record.run
-        if path.stem not in (f"{record.kind}-{record.data.split}", record.kind):
-            raise UserError(
-                f"{path}: holds the {record.kind} record of {record.data.split}; measure again (csg-analyze)"
-            )
-        if isinstance(record, EnergyRecord):
-            energy[record.data.split] = record
-        elif isinstance(record, AttentionRecord):
-            attention = record
-        elif record.data.split in scores:
-            raise UserError(f"{path}: a second score of {record.data.split}; remove that of another run")
-        else:
-            scores[record.data.split] = _fitting(record, path)
+    records = {path: _read(path) for path in paths}
+    attention = next((record for record in records.values() if isinstance(record, AttentionRecord)), None)
     curves, last_step = _read_log(folder / "log.jsonl")
     return Run(
         name=name,
         folder=folder,
-        info=_one_checkpoint(infos),
-        energy=energy,
-        scores=scores,
+        info=_one_checkpoint({path: record.run for path, record in records.items()}),
+        energy=_by_split(records, EnergyRecord),
+        scores=_scores(records),
         attention=attention,
+        attended=_by_split(records, AttentionScores),
+        similar=_by_split(records, SimilarityRecord),
+        sphere=_by_split(records, SphereRecord),
         curves=curves,
         last_step=last_step,
         recipe=_read_recipe(folder / "recipe.yaml"),
         files=tuple((path.name, sha256_file(path)) for path in paths),
         remarks=_read_remarks(folder.parent / "remarks.txt"),
     )
+
+
+def _read(path: Path) -> _Found:
+    """A record, under the name that its command gives it."""
+    record = read_measure(path) if any(path.match(pattern) for pattern in MEASURES) else read_record(path)
+    named = "" if isinstance(record, AttentionRecord) else f"-{record.data.split}"
+    if path.stem != record.kind.removesuffix("-scores") + named:
+        raise UserError(f"{path}: holds the {record.kind} record of {record.data.split}; measure again (csg-analyze)")
+    return record
+
+
+def _by_split(records: Mapping[Path, _Found], kind: type[_Kind]) -> dict[str, _Kind]:
+    return {record.data.split: record for record in records.values() if isinstance(record, kind)}
+
+
+def _scores(records: Mapping[Path, _Found]) -> dict[str, ScoreRecord]:
+    scores: dict[str, ScoreRecord] = {}
+    for path, record in records.items():
+        if isinstance(record, AccuracyRecord | SegmentationRecord):
+            if record.data.split in scores:
+                raise UserError(f"{path}: a second score of {record.data.split}; remove that of another run")
+            scores[record.data.split] = _fitting(record, path)
+    return scores
 
 
 def _fitting(record: ScoreRecord, path: Path) -> ScoreRecord:

@@ -11,7 +11,7 @@ from csg_analysis.report.tables import Cell, Column, Table, Value
 from csg_analysis.report.wording import SELECTIONS, Wording, capital, input_size
 from csg_train.records import AccuracyRecord, ScoreRecord
 
-__all__ = ["class_table", "difference_data", "method_table", "name_cell", "split_table", "spread_cell"]
+__all__ = ["class_table", "difference_data", "method_table", "name_cell", "split_table", "spread_cell", "spread_data"]
 
 
 def _measures(words: Wording) -> dict[str, tuple[Measure, float]]:
@@ -110,7 +110,7 @@ def _method_data(row: Row, rows: Sequence[Row], words: Wording) -> dict[str, Val
     data: dict[str, Value] = {"method": row.method, "row": row.label, "group": row.group, "runs": len(row.runs)}
     measures = _measures(words)
     for name, (measure, scale) in measures.items():
-        data |= _spread_data(name, row.spread(measure), scale)
+        data |= spread_data(name, row.spread(measure), scale)
     for name in ("e0_mhe", words.field):
         measure, scale = measures[name]
         found = None if base is None or base is row else row.against(base, measure)
@@ -118,7 +118,8 @@ def _method_data(row: Row, rows: Sequence[Row], words: Wording) -> dict[str, Val
     return data
 
 
-def _spread_data(name: str, found: Spread | None, scale: float) -> dict[str, Value]:
+def spread_data(name: str, found: Spread | None, scale: float = 1) -> dict[str, Value]:
+    """Mean, deviation, interval and number of runs as flat fields."""
     if found is None:
         return {name: None, f"{name}_sd": None, f"{name}_low": None, f"{name}_high": None, f"{name}_n": 0}
     deviation = None if found.sd is None else scale * found.sd
@@ -211,7 +212,7 @@ def split_table(rows: Sequence[Row]) -> Table:
         )
         record: dict[str, Value] = {"method": row.method, "row": row.label}
         for kind, split, measure, _, scale in kinds:
-            record |= _spread_data(f"{kind}_{split}", row.spread(measure), scale)
+            record |= spread_data(f"{kind}_{split}", row.spread(measure), scale)
         data.append(record)
     notes = [
         f"%: {words.score}. E₀ in the convention mhe. Mean ± standard deviation over runs.",

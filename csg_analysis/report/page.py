@@ -10,6 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from csg_analysis.report import (
+    attention_part,
     curves,
     figures,
     gallery,
@@ -18,11 +19,14 @@ from csg_analysis.report import (
     paper_order,
     paper_segmentation,
     run_tables,
+    similarity_part,
+    sphere_part,
 )
 from csg_analysis.report import format as fmt
 from csg_analysis.report.chart import Chart
 from csg_analysis.report.compare import Comparison, notices
 from csg_analysis.report.load import Run
+from csg_analysis.report.part import Part
 from csg_analysis.report.rows import Measure, Row, energy, make_rows, on_target, score, wording
 from csg_analysis.report.stats import LEVEL, MIN_METHODS, MIN_PAIRS, rank_correlation, rank_correlation_interval
 from csg_analysis.report.summary import Statement, summarize
@@ -31,6 +35,8 @@ from csg_analysis.report.wording import Wording, capital
 from csg_train import __version__
 
 __all__ = ["Report", "make_report", "render_markdown", "render_page"]
+
+_PARTS = (attention_part.attention_part, similarity_part.similarity_part, sphere_part.sphere_part)
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class Report:
         tables: By name; a section without data has none.
         charts: By name.
         gallery: GradCAM, if recorded.
+        parts: Sections of the records that only some runs have; their tables and charts are in the mappings too.
         paper_order: How the order of methods agrees with the paper's.
         correlation: Sentences on energy against the score.
         measured: Whether any run has ``energy`` and ``score`` on the target.
@@ -60,11 +67,17 @@ class Report:
     tables: dict[str, Table]
     charts: dict[str, Chart]
     gallery: gallery.Gallery | None
+    parts: list[Part]
     paper_order: list[str]
     correlation: str
     measured: dict[str, bool]
     words: Wording
     checkpoint: str
+
+    @property
+    def contents(self) -> list[tuple[str, str]]:
+        """Anchor and label of each part."""
+        return [(part.id, part.label) for part in self.parts]
 
 
 def make_report(runs: Sequence[Run], comparison: Comparison) -> Report:
@@ -75,14 +88,16 @@ def make_report(runs: Sequence[Run], comparison: Comparison) -> Report:
     """
     rows = make_rows(runs, comparison)
     pictures = gallery.make_gallery(rows)
+    parts = [part for make in _PARTS if (part := make(rows))]
     return Report(
         title=_title(runs),
         statements=summarize(rows),
         notices=notices(runs),
         differing=dict(comparison.differing),
-        tables={table.name: table for table in _tables(rows)},
-        charts={chart.name: chart for chart in _charts(rows)},
+        tables={table.name: table for table in [*_tables(rows), *(t for part in parts for t in part.tables)]},
+        charts={chart.name: chart for chart in [*_charts(rows), *(c for part in parts for c in part.charts)]},
         gallery=pictures,
+        parts=parts,
         paper_order=paper_order.order_sentences(rows),
         correlation=_correlation(rows),
         measured={"energy": _measured(rows, energy("0")), "score": _measured(rows, score())},
@@ -93,7 +108,7 @@ def make_report(runs: Sequence[Run], comparison: Comparison) -> Report:
 
 def _title(runs: Sequence[Run]) -> str:
     sources = sorted({run.info.source for run in runs})
-    targets = sorted({record.data.name for run in runs for record in on_target(run)})
+    targets = sorted({data.name for run in runs for data in on_target(run)})
     first = sources[0] if len(sources) == 1 else f"{len(sources)} synthetic sources"
     return f"{first} → {' / '.join(targets) or 'target not measured'}"
 

@@ -10,7 +10,7 @@ from csg_analysis.report.load import Run
 from csg_analysis.report.stats import Difference, Spread, paired_difference, spread
 from csg_analysis.report.wording import Wording, wording_of
 from csg_train.methods import METHODS
-from csg_train.records import EnergyRecord, ScoreRecord
+from csg_train.records import DataInfo
 
 __all__ = [
     "BASELINE",
@@ -64,10 +64,9 @@ def overall(split: str = "target") -> Measure:
     return measure
 
 
-def on_target(run: Run) -> list[ScoreRecord | EnergyRecord]:
-    """The run's score and energy records of the target, those that there are."""
-    records: tuple[Mapping[str, ScoreRecord | EnergyRecord], ...] = (run.scores, run.energy)
-    return [found["target"] for found in records if "target" in found]
+def on_target(run: Run) -> list[DataInfo]:
+    """What the run's records of the target were measured on."""
+    return [record.data for record in run.measured if record.data.split == "target"]
 
 
 @dataclass(frozen=True)

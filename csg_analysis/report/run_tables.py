@@ -122,7 +122,7 @@ _FACTS = (
 
 def _facts(run: Run) -> dict[str, str]:
     info = run.info
-    target = sorted({record.data.identity for record in on_target(run)})
+    target = sorted({data.identity for data in on_target(run)})
     return {
         "method": f"{info.method}, seed {info.seed}",
         "config": run.config,

@@ -47,7 +47,7 @@ def _what(rows: Sequence[Row]) -> Statement:
     runs = [run for row in rows for run in row.runs]
     sources = sorted({run.info.source for run in runs})
     seeds = sorted({run.info.seed for run in runs})
-    targets = sorted({f"{r.data.count} target pictures ({r.data.name})" for run in runs for r in on_target(run)})
+    targets = sorted({f"{data.count} target pictures ({data.name})" for run in runs for data in on_target(run)})
     measured = f", measured on {' / '.join(targets)}" if targets else ", not yet measured on a target"
     text = (
         f"{_count(len(runs), 'run')} of {_count(len(rows), 'method')} ({', '.join(row.label for row in rows)}), "

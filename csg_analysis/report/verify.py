@@ -1,6 +1,7 @@
 """Checking a report against the records it was built from: every file, every record, every checkpoint that is there."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,13 @@ from csg_train.errors import UserError
 from csg_train.evaluate import mean_per_class, per_class_accuracy
 from csg_train.evaluate_segmentation import iou_per_class, mean_iou
 from csg_train.files import sha256_file
-from csg_train.records import AccuracyRecord, ScoreRecord
+from csg_train.records import AccuracyRecord, AttentionScores, ScoreRecord
 
 __all__ = ["Verdict", "find_runs", "verify"]
 
 _PROVENANCE = "tables/provenance.json"
 _CLOSE = 1e-9
-"""A score and the one that its confusion matrix gives differ by rounding alone."""
+"""A number and the one that its own record gives differ by rounding alone."""
 
 
 @dataclass(frozen=True)
@@ -156,12 +157,26 @@ def _replaced(run: Run) -> Iterator[str]:
 
 
 def _inconsistent(run: Run) -> Iterator[str]:
-    """Scores that do not follow from their own confusion matrix."""
+    """Numbers that do not follow from the counts, curves or classes in their own record."""
     for split, record in run.scores.items():
         path = run.folder / f"{record.kind}-{split}.json"
         for name, said, counted in _counted(record):
             if not np.allclose(said, counted, rtol=0, atol=_CLOSE, equal_nan=True):
                 yield f"{path}: {name} does not follow from the record's own confusion matrix"
+    for split, attended in run.attended.items():
+        for name, said, curve in _areas(attended):
+            if not math.isclose(said, float(np.mean([curve[:-1], curve[1:]])), rel_tol=0, abs_tol=_CLOSE):
+                yield f"{run.folder}/attention-{split}.json: {name} does not follow from the record's own curve"
+    for split, similar in run.similar.items():
+        own = list(similar.spread_by_class.values())
+        if own and not math.isclose(similar.measures["spread"], math.fsum(own) / len(own), rel_tol=0, abs_tol=_CLOSE):
+            yield f"{run.folder}/similarity-{split}.json: spread does not follow from the record's own classes"
+
+
+def _areas(record: AttentionScores) -> Iterator[tuple[str, float, list[float]]]:
+    if (curves := record.curves) is not None:
+        yield "deletion", curves.deletion, curves.deletion_curve
+        yield "insertion", curves.insertion, curves.insertion_curve
 
 
 def _counted(record: ScoreRecord) -> Iterator[tuple[str, np.ndarray | float, np.ndarray | float]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from csg_analysis.report.load import Run
 from csg_train.records import DataInfo
 
-__all__ = ["CHOSEN_STEP", "SELECTIONS", "Wording", "capital", "input_size", "wording_of"]
+__all__ = ["CHOSEN_STEP", "SELECTIONS", "Wording", "capital", "explained_class", "input_size", "wording_of"]
 
 SELECTIONS = {
     "last": "the last training step; nothing was chosen on the target",
@@ -96,6 +96,12 @@ def wording_of(runs: Iterable[Run]) -> Wording:
 def capital(text: str) -> str:
     """With a capital at its beginning, the rest unchanged."""
     return text[:1].upper() + text[1:]
+
+
+def explained_class(explained: str) -> str:
+    """Which class GradCAM maps explain."""
+    named = {"predicted": "the class that each method predicts", "label": "the true class"}
+    return named.get(explained, f"the class “{explained}”")
 
 
 def input_size(data: DataInfo) -> str:
