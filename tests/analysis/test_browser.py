@@ -10,6 +10,7 @@ import pytest
 
 from csg_analysis.report.build import build
 from tests.analysis.report_cases import HELP, table, write_all, write_run
+from tests.analysis.test_report_parts import write_attention_scores, write_circle, write_similarity
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="pip install 'csg-toolkit[test]' for the browser tests")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="as above")
@@ -24,10 +25,17 @@ MOST_BYTES = 300_000
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report of four methods, one of them and all classes with HTML in their names; one run has no energy."""
+    """A report of four methods, one of them and a class with HTML in its name; one run has no energy.
+
+    Two runs have the records that only some runs have.
+    """
     root = tmp_path_factory.mktemp("browser")
     write_all(root / "runs", HELP, classes=[EVIL, "fish"])
     lonely = write_run(root / "runs", EVIL, classes=[EVIL, "fish"], right=40)
+    for folder in (lonely, root / "runs/clean-csg-0"):
+        write_attention_scores(folder, 0.4)
+        write_similarity(folder, 0.6)
+    write_circle([lonely, root / "runs/clean-csg-0"])
     (lonely / "energy-target.json").unlink()
     return build([root / "runs"], root / "out", allow_mixed=False).parent
 
