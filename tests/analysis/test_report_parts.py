@@ -16,7 +16,7 @@ from csg_analysis.report.format import MINUS
 from csg_analysis.report.verify import verify
 from csg_analysis.sphere import von_mises_density
 from csg_analysis.sphere_record import SphereRecord, grid, sphere_records
-from csg_train.files import write_json
+from csg_train.files import sha256_file, write_json
 from csg_train.records import (
     AttentionScores,
     CurveScores,
@@ -26,6 +26,7 @@ from csg_train.records import (
     SimilarityRecord,
     write_record,
 )
+from tests.analysis.conftest import analyze
 from tests.analysis.report_cases import HELP, built_text, refused, sha, table, visible_text, write_all, write_run
 
 MEASURES = {"alignment": 0.5, "uniformity": -2.25, "effective rank": 40.0, "spread": 0.6}
@@ -268,3 +269,12 @@ def test_a_damaged_or_misplaced_record_is_refused(tmp_path: Path) -> None:
     assert "similarity-source.json: holds the similarity record of target" in refused(tmp_path / "runs")
     (folder / "similarity-source.json").write_text(text.replace('"dim": 512', '"dim": "many"'))
     assert "dim" in refused(tmp_path / "runs")
+
+
+def test_the_command_writes_a_density_beside_each_checkpoint(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    assert analyze("sphere", *trained, "--out", tmp_path / "sphere.svg").exit_code == 0
+    records = [SphereRecord.model_validate_json((path.parent / "sphere-target.json").read_text()) for path in trained]
+    assert [record.run.checkpoint_sha256 for record in records] == [sha256_file(path) for path in trained]
+    assert all(record.together == [sha256_file(path) for path in trained] for record in records)
+    assert [np.mean(record.density) * 2 * np.pi for record in records] == pytest.approx([1, 1], abs=1e-9)
+    assert (records[0].layer, records[0].data.count) == ("layer4", 9)
