@@ -1,6 +1,9 @@
 """Checkpoints: one ``.pt`` file of tensors and plain values, written atomically, loaded with ``weights_only=True``."""
 
+import contextlib
 import copy
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -140,6 +143,14 @@ def _check_fields(fields: dict[str, Any], path: Path) -> None:
         raise UserError(f"{path}: damaged checkpoint, no state of torch's generator; restore it") from error
 
 
+@contextlib.contextmanager
+def _no_lost_parts() -> Iterator[None]:
+    """Complex numbers where real ones belong are an error; torch would drop a part of them with a warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Casting complex values", UserWarning)
+        yield
+
+
 def load_state(module: torch.nn.Module, state: dict[str, Tensor], origin: Path) -> None:
     """Load a state dict strictly; differences are named.
 
@@ -147,8 +158,9 @@ def load_state(module: torch.nn.Module, state: dict[str, Tensor], origin: Path) 
         UserError: Names or shapes differ.
     """
     try:
-        module.load_state_dict(state)
-    except (RuntimeError, KeyError, TypeError, AttributeError) as error:
+        with _no_lost_parts():
+            module.load_state_dict(state)
+    except (RuntimeError, KeyError, TypeError, AttributeError, UserWarning) as error:
         raise UserError(f"{origin}: does not fit this recipe's {type(module).__name__} ({error})") from error
 
 
@@ -160,13 +172,14 @@ def load_optimizer(optimizer: optim.Optimizer, state: dict[str, Any], origin: Pa
     """
     own = [group.keys() for group in optimizer.param_groups]
     try:
-        optimizer.load_state_dict(state)
+        with _no_lost_parts():
+            optimizer.load_state_dict(state)
         fits = [group.keys() for group in optimizer.param_groups] == own and all(
             value is None or value.shape == weight.shape
             for weight, values in optimizer.state.items()
             for value in values.values()
         )
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, UserWarning) as error:
         raise UserError(f"{origin}: optimiser state does not fit ({error}); use --overwrite") from error
     if not fits:
         raise UserError(f"{origin}: optimiser state does not fit; use --overwrite")

@@ -15,5 +15,6 @@ class UserError(click.ClickException):
     exit_code = 2
 
     def format_message(self) -> str:
-        """The message on one line, whatever line breaks a library put into it."""
-        return " ".join(self.message.split())
+        """The message on one line, whatever line breaks a library or codes for the terminal a file name put into it."""
+        line = " ".join(self.message.split())
+        return line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)

@@ -323,7 +323,7 @@ def parse_recipe(value: Any, *, overrides: Sequence[str] = (), origin: str) -> R
     try:
         return Recipe.model_validate(value)
     except ValidationError as error:
-        raise UserError(f"{origin}: {_explain(error)}") from error
+        raise UserError(f"{origin}: {_explain(error, value)}") from error
 
 
 def to_yaml(recipe: Recipe) -> str:
@@ -352,15 +352,12 @@ def _apply(value: dict[str, Any], override: str) -> None:
     node[last] = parsed
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, given: dict[str, Any]) -> str:
     """One line for the first fault: where, what, and what would be allowed."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"] if part not in _DOMAINS)
-    cause = first.get("ctx", {}).get("error")
-    if isinstance(cause, ValidationError):  # a method's own configuration
-        return f"{where}.{_explain(cause)}"
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{where}: unknown key; allowed: {', '.join(_fields_at(error, first['loc'][:-1]))}"
+        return f"{where}: unknown key; allowed: {', '.join(_fields_at(first['loc'][:-1], given))}"
     return f"{where}: {first['msg'].removeprefix('Value error, ')} (given: {_shown(first['input'])})"
 
 
@@ -372,10 +369,9 @@ def _shown(value: Any) -> str:
         return "a number of thousands of digits"
 
 
-def _fields_at(error: ValidationError, loc: tuple[int | str, ...]) -> list[str]:
-    for method in METHODS.values():
-        if error.title == method.Config.__name__:
-            return list(method.Config.__dataclass_fields__)
+def _fields_at(loc: tuple[int | str, ...], given: dict[str, Any]) -> list[str]:
+    if loc == ("method",):
+        return list(METHODS[given["method"]["name"]].Config.__dataclass_fields__)
     node: Any = Recipe
     for part in loc:
         if part in _DOMAINS:

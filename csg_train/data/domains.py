@@ -108,10 +108,21 @@ def _part(images: ImageSet, sides: Sequence[bool], side: bool, name: str) -> Ima
 
 
 def load_split(data: Data, split: str, classes: Sequence[str] | None = None) -> AnySet:
-    """The pictures of ``source``, ``validation`` or ``target``; what is held out of the source is not in it."""
-    domain = getattr(data, split)
-    if domain is None:
+    """The pictures of ``source``, ``validation`` or ``target``; what is held out of the source is not in it.
+
+    Raises:
+        UserError: The recipe has no such split, or its files are missing, unreadable or do not fit.
+    """
+    if getattr(data, split) is None:
         raise UserError(f"data.{split}: not in this recipe; add it, or choose another split")
+    try:
+        return _load_split(data, split, classes)
+    except OSError as error:  # of a folder without permission, or too long a name
+        raise UserError(f"data.{split}: {error}; check its paths") from error
+
+
+def _load_split(data: Data, split: str, classes: Sequence[str] | None) -> AnySet:
+    domain = getattr(data, split)
     if isinstance(domain, MaskedDomain):
         return load_masked_domain(domain, classes)
     if split != "target" and data.validation is not None and data.validation.dataset == "holdout":

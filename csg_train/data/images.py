@@ -24,6 +24,8 @@ __all__ = [
 ]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+_LONGEST = 100
+"""Times that a side may be the other: a strip, made square, would take more memory than there is."""
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # few decoders, small attack surface
 
 
@@ -131,12 +133,15 @@ def decode(path: Path) -> Image.Image:
     """Read one image file completely, upright (EXIF), as ``RGB`` or, where it has transparency, ``RGBA``.
 
     Raises:
-        UserError: The file is missing, truncated, not an image, or so large that it may be a bomb.
+        UserError: The file is missing, truncated, not an image, a strip, or so large that it may be a bomb.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore", UserWarning)  # of metadata; what of it cannot be read is not there
             with Image.open(path, formats=_FORMATS) as image:
+                if max(image.size) > _LONGEST * min(image.size):
+                    raise UserError(f"{path}: a strip of {image.width} x {image.height} pixels; crop or remove it")
                 image.load()
                 upright = ImageOps.exif_transpose(image)
                 alpha = upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info

@@ -126,10 +126,13 @@ def inside(file: str, root: Path, origin: Path, number: int) -> str:
     """A path of a list file below ``root``; refused where it, or a link on it, leaves that. The rest names its line."""
     pure = PurePosixPath(file)
     leaves = pure.is_absolute() or ".." in pure.parts or "\0" in file
-    if not leaves:
-        path = root / pure
-        real = path.resolve() if path.is_symlink() else _real(path.parent)
-        leaves = not real.is_relative_to(_real(root))
+    try:
+        if not leaves:
+            path = root / pure
+            real = path.resolve() if path.is_symlink() else _real(path.parent)
+            leaves = not real.is_relative_to(_real(root))
+    except (OSError, RuntimeError) as error:  # of too long a name, of a link to itself
+        raise UserError(f"{origin}:{number}: {file!r} is no path ({error}); mend the line") from error
     if leaves:
         raise UserError(f"{origin}:{number}: {file!r} leaves the data folder; use paths below it")
     return pure.as_posix()

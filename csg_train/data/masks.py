@@ -159,6 +159,7 @@ def _pixels(path: Path, order: str | None) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore", UserWarning)
             with Image.open(path, formats=("PNG",)) as image:
                 if order is not None:
                     image.tile = [tile._replace(args=order) for tile in image.tile]
@@ -226,6 +227,7 @@ def _size(path: Path) -> tuple[int, int]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore", UserWarning)
             with Image.open(path) as image:
                 turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # EXIF orientation: rows are columns
                 return (image.height, image.width) if turned else image.size

@@ -239,7 +239,7 @@ def _load_strict(net: nn.Module, state: Any, origin: str, name: str) -> None:
     faults += [
         f"{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}"
         for key in own
-        if key in state and state[key].shape != own[key].shape
+        if key in state and (state[key].shape != own[key].shape or state[key].is_complex())
     ]
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
