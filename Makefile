@@ -7,7 +7,10 @@ STAMP = $(VENV)/.installed-$(shell sha256sum pyproject.toml | cut -c1-16)
 RUNS ?= runs/emoji-photos
 METHODS = oracle baseline csg
 
-.PHONY: demo test lint
+EXTRAS = demo,test
+SURVIVAL = OMP_NUM_THREADS=1 $(BIN)/python
+
+.PHONY: demo test lint crash fuzz lock audit test-lowest test-latest
 demo: $(STAMP)
 	$(BIN)/csg-train data fetch emoji-photos
 	for method in $(METHODS); do \
@@ -26,7 +29,34 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# What follows takes minutes or a disk of its own; reports/survival.md says what it found.
+crash: $(STAMP)
+	$(SURVIVAL) -m tests.survival.kill --kills 200
+
+fuzz: $(STAMP)
+	FUZZ_EXAMPLES=2000 $(SURVIVAL) -m pytest -s tests/survival/test_fuzz.py
+
+lock: $(STAMP)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/python -m pip list --format freeze --exclude-editable > requirements/.installed
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra demo --extra test --universal --python-version 3.11 \
+	  --constraint requirements/.installed --generate-hashes --no-annotate --custom-compile-command "make lock" \
+	  --output-file requirements/lock.txt
+	rm requirements/.installed
+
+audit: $(STAMP)
+	$(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/pip-audit --requirement requirements/lock.txt --require-hashes --disable-pip
+
+# The oldest versions that pyproject.toml allows, and the newest there are: an environment of 6 GB each.
+test-lowest test-latest: test-%:
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet uv
+	.venv-$*/bin/uv pip install --python .venv-$*/bin/python --upgrade \
+	  --resolution $(if $(filter lowest,$*),lowest-direct,highest) --editable '.[$(EXTRAS)]'
+	OMP_NUM_THREADS=1 .venv-$*/bin/python -m pytest -n 2
+
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[demo,test]'
+	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
 	touch $@
