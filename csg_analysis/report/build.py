@@ -5,7 +5,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from csg_analysis.report.compare import check_comparable
 from csg_analysis.report.gallery import contact_chart
 from csg_analysis.report.latex import to_latex
 from csg_analysis.report.load import load_runs
@@ -30,9 +29,7 @@ def build(roots: Sequence[Path], out: Path, *, allow_mixed: bool) -> Path:
     Raises:
         UserError: No records, damaged or incomparable records, or the folder cannot be written.
     """
-    runs = load_runs(roots)
-    report = make_report(runs, check_comparable(runs, allow_mixed=allow_mixed))
-    files = report_files(report)
+    files = report_files(make_report(load_runs(roots), allow_mixed=allow_mixed))
     old = _old_files(out)
     for name in sorted(files):
         _write(out / name, files[name])

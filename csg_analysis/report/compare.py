@@ -11,9 +11,13 @@ from csg_train.errors import UserError
 from csg_train.records import AccuracyRecord, DataInfo
 from csg_train.selection import SELECTED_ON
 
-__all__ = ["Comparison", "check_comparable", "gallery_setting", "notices"]
+__all__ = ["Comparison", "check_comparable", "check_same_target", "gallery_setting", "notices"]
 
 _GALLERY = "GradCAM"
+_MEASURED = (
+    *("task", "target pictures", "input size", "selection rule"),
+    *("energy layer and pool", "rule for coincident pairs", "flip averaging"),
+)
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,22 @@ def check_comparable(runs: Sequence[Run], *, allow_mixed: bool) -> Comparison:
     )
     _check_repeated(runs, comparison)
     return comparison
+
+
+def check_same_target(runs: Sequence[Run], beside: Sequence[Run]) -> None:
+    """Runs for scale may differ in how they were trained, never in what was measured and how.
+
+    Raises:
+        UserError: One differs from all of ``runs``.
+    """
+    allowed: dict[str, set[str]] = {}
+    for run in runs:
+        for name, value in _settings(run):
+            allowed.setdefault(name, set()).add(value)
+    for run in beside:
+        for name, value in _settings(run):
+            if name in _MEASURED and value not in allowed.get(name, {value}):
+                raise UserError(f"{run.folder}: for scale, but its {name} ({value}) are no method's; measure it alike")
 
 
 def _lines(found: Mapping[str, Sequence[str]]) -> list[str]:

@@ -101,6 +101,12 @@ class Run:
         return tuple(record for records in by_split for record in records.values())
 
     @property
+    def for_scale(self) -> str | None:
+        """What the run is, where it is no method but stands beside them (`Recipe.for_scale`)."""
+        text = self.recipe.get("for_scale")
+        return text if isinstance(text, str) else None
+
+    @property
     def task(self) -> str:
         """``classification`` or ``segmentation``, as the records and the recipe say."""
         masks = any(isinstance(record, SegmentationRecord) or record.data.fit == "whole" for record in self.measured)

@@ -11,10 +11,19 @@ from csg_analysis.report.tables import Cell, Column, Table, Value
 from csg_analysis.report.wording import SELECTIONS, Wording, capital, input_size
 from csg_train.records import AccuracyRecord, ScoreRecord
 
-__all__ = ["class_table", "difference_data", "method_table", "name_cell", "split_table", "spread_cell", "spread_data"]
+__all__ = [
+    "class_table",
+    "difference_data",
+    "measures",
+    "method_table",
+    "name_cell",
+    "split_table",
+    "spread_cell",
+    "spread_data",
+]
 
 
-def _measures(words: Wording) -> dict[str, tuple[Measure, float]]:
+def measures(words: Wording) -> dict[str, tuple[Measure, float]]:
     """Measure and scale of each number of a method, by its field."""
     return {
         "e0_mhe": (energy("0"), 1),
@@ -108,11 +117,11 @@ def _difference_cell(value: Difference | None, digits: int, scale: float, *, goo
 def _method_data(row: Row, rows: Sequence[Row], words: Wording) -> dict[str, Value]:
     base = reference(rows, BASELINE, row.group)
     data: dict[str, Value] = {"method": row.method, "row": row.label, "group": row.group, "runs": len(row.runs)}
-    measures = _measures(words)
-    for name, (measure, scale) in measures.items():
+    kinds = measures(words)
+    for name, (measure, scale) in kinds.items():
         data |= spread_data(name, row.spread(measure), scale)
     for name in ("e0_mhe", words.field):
-        measure, scale = measures[name]
+        measure, scale = kinds[name]
         found = None if base is None or base is row else row.against(base, measure)
         data |= difference_data(f"{name}_minus_baseline", found, scale)
     return data

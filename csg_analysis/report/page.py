@@ -24,15 +24,17 @@ from csg_analysis.report import (
 )
 from csg_analysis.report import format as fmt
 from csg_analysis.report.chart import Chart
-from csg_analysis.report.compare import Comparison, notices
+from csg_analysis.report.compare import check_comparable, check_same_target, notices
 from csg_analysis.report.load import Run
 from csg_analysis.report.part import Part
 from csg_analysis.report.rows import Measure, Row, energy, make_rows, on_target, score, wording
+from csg_analysis.report.scale import scale_rows, scale_table
 from csg_analysis.report.stats import LEVEL, MIN_METHODS, MIN_PAIRS, rank_correlation, rank_correlation_interval
 from csg_analysis.report.summary import Statement, summarize
 from csg_analysis.report.tables import Table
 from csg_analysis.report.wording import Wording, capital
 from csg_train import __version__
+from csg_train.errors import UserError
 
 __all__ = ["Report", "make_report", "render_markdown", "render_page"]
 
@@ -80,21 +82,34 @@ class Report:
         return [(part.id, part.label) for part in self.parts]
 
 
-def make_report(runs: Sequence[Run], comparison: Comparison) -> Report:
-    """Compute every part of the report.
+def make_report(every: Sequence[Run], *, allow_mixed: bool) -> Report:
+    """Compute every part of the report; runs for scale get a table of their own and no part in any other comparison.
 
     Raises:
-        UserError: GradCAM arrays are missing or damaged.
+        UserError: Runs are not comparable, or GradCAM arrays are missing or damaged.
     """
+    runs = [run for run in every if run.for_scale is None]
+    beside = [run for run in every if run.for_scale is not None]
+    if not runs:
+        raise UserError("every run is one for scale (for_scale in its recipe); give the methods' runs too")
+    comparison = check_comparable(runs, allow_mixed=allow_mixed)
+    check_same_target(runs, beside)
     rows = make_rows(runs, comparison)
     pictures = gallery.make_gallery(rows)
     parts = [part for make in _PARTS if (part := make(rows))]
+    tables = _tables(rows, scale_rows(beside, first=len(rows)))
     return Report(
         title=_title(runs),
         statements=summarize(rows),
         notices=notices(runs),
         differing=dict(comparison.differing),
-        tables={table.name: table for table in [*_tables(rows), *(t for part in parts for t in part.tables)]},
+        tables={
+            table.name: table
+            for table in [
+                *_tables(rows, scale_rows(beside, first=len(rows))),
+                *(t for part in parts for t in part.tables),
+            ]
+        },
         charts={chart.name: chart for chart in [*_charts(rows), *(c for part in parts for c in part.charts)]},
         gallery=pictures,
         parts=parts,
@@ -117,15 +132,17 @@ def _measured(rows: Sequence[Row], *measures: Measure) -> bool:
     return any(all(measure(run) is not None for measure in measures) for row in rows for run in row.runs)
 
 
-def _tables(rows: Sequence[Row]) -> list[Table]:
+def _tables(rows: Sequence[Row], beside: Sequence[Row]) -> list[Table]:
     tables = [
         method_tables.method_table(rows),
         method_tables.split_table(rows),
         *_paper_tables(rows),
         paper_order.order_table(rows),
-        run_tables.run_table(rows),
-        run_tables.provenance_table(rows),
+        run_tables.run_table([*rows, *beside]),
+        run_tables.provenance_table([*rows, *beside]),
     ]
+    if beside:
+        tables.append(scale_table(beside))
     if _measured(rows, score()):
         tables += [method_tables.class_table(rows), figures.confusion_table(rows)]
     return tables

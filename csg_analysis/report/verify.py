@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from csg_analysis.report.build import FILES, listed_files, report_files
-from csg_analysis.report.compare import check_comparable
 from csg_analysis.report.load import Run, load_runs
 from csg_analysis.report.page import make_report
 from csg_train.errors import UserError
@@ -54,7 +53,7 @@ def verify(out: Path, roots: Sequence[Path]) -> Verdict:
     named = _named_records(out)
     try:
         runs = load_runs(roots or find_runs(out, list(named)))
-        built = report_files(make_report(runs, check_comparable(runs, allow_mixed=True)))
+        built = report_files(make_report(runs, allow_mixed=True))
     except UserError as error:
         if not faults:
             raise

@@ -311,7 +311,7 @@ def run(recipe: dict, folder: Path) -> tuple[str, dict, list[list[int]]]:
 
 @pytest.mark.parametrize(
     ("task", "unread"),
-    [("recipe_dict", False), ("masked_recipe_dict", True)],
+    [("recipe_dict", True), ("masked_recipe_dict", True)],
     ids=["classification", "segmentation"],
 )
 def test_a_run_from_the_cache_equals_one_without(

@@ -1,0 +1,69 @@
+"""Runs that stand beside the methods for scale (`Recipe.for_scale`): listed apart, compared with nothing."""
+
+from collections.abc import Sequence
+
+from csg_analysis.report.load import Run
+from csg_analysis.report.method_tables import measures, spread_cell, spread_data
+from csg_analysis.report.rows import Row, energy, overall, score, wording
+from csg_analysis.report.tables import Cell, Column, Table, Value
+from csg_analysis.report.wording import capital
+from csg_train.methods import METHODS
+
+__all__ = ["scale_rows", "scale_table"]
+
+
+def scale_rows(runs: Sequence[Run], *, first: int) -> list[Row]:
+    """One row for each text of ``for_scale``, method and its configuration, counted from position ``first``."""
+    groups: dict[tuple[str, str, str], list[Run]] = {}
+    for run in sorted(
+        runs, key=lambda run: (run.for_scale, run.info.method, run.config, run.info.source, run.info.seed)
+    ):
+        groups.setdefault((run.for_scale, run.info.method, run.config), []).append(run)
+    return [
+        Row(f"{text} ({method})", METHODS[method].info.title, method, "", position, tuple(own))
+        for position, ((text, method, _), own) in enumerate(sorted(groups.items()), start=first)
+    ]
+
+
+def scale_table(rows: Sequence[Row]) -> Table:
+    """Energies and scores on the target of the rows that are no methods."""
+    words = wording(rows)
+    return Table(
+        name="scale",
+        title=f"For scale: hyperspherical energy and {words.short} of other trainings on the same target",
+        columns=[
+            Column("What", numeric=False),
+            Column("Source", numeric=False),
+            Column("Runs"),
+            Column("E₀", "mhe"),
+            Column(capital(words.short), words.unit),
+            Column("Overall", words.overall),
+        ],
+        rows=[
+            [
+                Cell(row.label, sort=row.position),
+                Cell(_sources(row)),
+                Cell(str(len(row.runs)), sort=len(row.runs)),
+                spread_cell(row, energy("0"), 3, interval=True),
+                spread_cell(row, score(), 1, scale=100, interval=True),
+                spread_cell(row, overall(), 1, scale=100),
+            ]
+            for row in rows
+        ],
+        data=[_data(row) for row in rows],
+        notes=[
+            "These rows are no methods and enter no difference, rank or sentence of the summary: their data or their "
+            "start differ from the methods'. The target pictures and all else that is measured are the same."
+        ],
+    )
+
+
+def _sources(row: Row) -> str:
+    return " / ".join(sorted({run.info.source for run in row.runs}))
+
+
+def _data(row: Row) -> dict[str, Value]:
+    data: dict[str, Value] = {"row": row.label, "method": row.method, "source": _sources(row), "runs": len(row.runs)}
+    for name, (measure, scale) in measures(wording([row])).items():
+        data |= spread_data(name, row.spread(measure), scale)
+    return data
