@@ -13,7 +13,7 @@ from typing import Any
 
 import filelock
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from csg_train.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
 from csg_train.console import console
@@ -23,22 +23,35 @@ from csg_train.data.loader import training_batches
 from csg_train.data.masks import MaskedSet
 from csg_train.data.segmentation_loader import segmentation_batches, whole_pictures
 from csg_train.data.shown import shown_batches
+from csg_train.distributed import agreed, average, highest, is_first, joined, process_count
 from csg_train.errors import UserError
 from csg_train.files import write_text
 from csg_train.methods import Method, Setup
 from csg_train.methods.pixels import task_loss
+from csg_train.methods.teacher import Taught
 from csg_train.models.build import start_network
 from csg_train.optimizer import build_optimizer
+from csg_train.precision import compile_backbone, in_bfloat16
 from csg_train.recipe import Recipe, Rule, Train, to_yaml
 from csg_train.seeds import seed_for
 from csg_train.selection import SELECTED_ON, chosen_file, is_due, selection_images, selection_score
 
 __all__ = ["learning_rate_factor", "train"]
 
+_OVER_THE_BATCH = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 Report = Callable[[int, dict[str, float]], None]
 _OUTPUTS = (
     *("ckpt.pt", "best.pt", "log.jsonl", "recipe.yaml"),
-    *("accuracy-*", "segmentation-*", "confusion-*", "energy-*", "attention.*", "attention-*", "similarity-*"),
+    *(
+        "accuracy-*",
+        "segmentation-*",
+        "confusion-*",
+        "energy-*",
+        "attention.*",
+        "attention-*",
+        "similarity-*",
+        "sphere-*",
+    ),
 )
 
 
@@ -50,6 +63,9 @@ def learning_rate_factor(step: int, train: Train) -> float:
 
 def train(recipe: Recipe, out: Path, *, device: torch.device, resume: bool, overwrite: bool, report: Report) -> Path:
     """Train one recipe into one folder.
+
+    Of the processes that torchrun started (`csg_train.distributed`), the first alone writes, and returns; the others
+    end with the run.
 
     Args:
         recipe: The resolved recipe.
@@ -63,19 +79,36 @@ def train(recipe: Recipe, out: Path, *, device: torch.device, resume: bool, over
         Path of the checkpoint that the recipe's selection rule chooses: the last step's, or ``best.pt``.
 
     Raises:
-        UserError: Bad data or folder, another run in the folder, or a loss that is not finite.
+        UserError: Bad data or folder, another run in the folder, a loss that is not finite, or a lost process.
+        SystemExit: A signal, and in every process but the first the end of the run.
     """
-    with _locked(out):
-        if any((out / name).exists() for name in ("log.jsonl", "ckpt.pt")) and not (resume or overwrite):
-            raise UserError(f"{out}: holds a run; continue it with --resume, or replace it with --overwrite")
-        if overwrite:  # records of the old checkpoint must not stand beside the new one
-            for stale in (path for pattern in _OUTPUTS for path in out.glob(pattern)):
-                stale.unlink()
-        return _Run(recipe, out, device).train(resume=resume, report=report)
+    with joined(device) as own, _locked(out):
+        with agreed():
+            _make_ready(out, resume=resume, overwrite=overwrite)
+        with agreed():
+            run = _Run(recipe, out, own)
+            log_bytes = run.restore(out / "ckpt.pt") if resume and (out / "ckpt.pt").exists() else 0
+        first, chosen = is_first(), run.train(log_bytes, report)
+    if not first:
+        raise SystemExit(0)
+    return chosen
+
+
+def _make_ready(out: Path, *, resume: bool, overwrite: bool) -> None:
+    if not is_first():
+        console.quiet = True
+    elif overwrite:  # records of the old checkpoint must not stand beside the new one
+        for stale in (path for pattern in _OUTPUTS for path in out.glob(pattern)):
+            stale.unlink()
+    elif any((out / name).exists() for name in ("log.jsonl", "ckpt.pt")) and not resume:
+        raise UserError(f"{out}: holds a run; continue it with --resume, or replace it with --overwrite")
 
 
 @contextlib.contextmanager
 def _locked(out: Path) -> Iterator[None]:
+    if not is_first():
+        yield
+        return
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(out / ".lock", blocking=False)
@@ -107,53 +140,83 @@ class _Run:
         self.method.prepare(self.network, setup)
         self.method.to(device)
         self.optimizer = build_optimizer(self.network, self.method, recipe.train)
+        backbones = [self.network.backbone, *([self.method.teacher] if isinstance(self.method, Taught) else [])]
+        self.networks = [*backbones, self.network.head]
+        if recipe.train.compile:
+            for backbone in backbones:
+                compile_backbone(backbone)
+        if process_count() > 1:
+            self._require_divisible()
         self.step = 0
         self.unlogged: list[dict[str, Tensor | float]] = []
         torch.manual_seed(seed_for(recipe.seed, "torch"))
 
-    def train(self, *, resume: bool, report: Report) -> Path:
-        path = self.out / "ckpt.pt"
-        log_bytes = self._restore(path) if resume and path.exists() else 0
+    def train(self, log_bytes: int, report: Report) -> Path:
+        """Train to the last step; ``log_bytes`` of the log are kept."""
         steps = self.recipe.train.steps
         chosen = chosen_file(self.recipe, self.out)
         if self.step == steps:
             return chosen
-        write_text(self.out / "recipe.yaml", to_yaml(self.recipe))
-        with _Log(self.out / "log.jsonl", log_bytes) as log, _Interrupts() as interrupts:
+        with self._log(log_bytes) as log, _Interrupts() as interrupts:
             for batch in self._batches():
                 self._train_step(batch.to(self.device))
                 best = self._is_best()
-                due = self.step == steps or self.step % self.recipe.train.save_every == 0
-                saving = due or best or interrupts.received
-                if saving or self.step % self.recipe.train.log_every == 0:
+                received = highest(interrupts.received)  # so that all processes stop after the same step
+                saving = self.step == steps or self.step % self.recipe.train.save_every == 0 or best or received > 0
+                if log is None:
+                    self.unlogged.clear()
+                elif saving or self.step % self.recipe.train.log_every == 0:
                     report(self.step, self._flush(log))
-                if saving:
+                if log is not None and saving:
                     log.sync()
                     if best:  # before ckpt.pt, which must not promise a best.pt that is not there
                         save_checkpoint(chosen, self._checkpoint(log.bytes, self.recipe.evaluate.select))
-                    save_checkpoint(path, self._checkpoint(log.bytes, "last"))
-                if interrupts.received and self.step < steps:
+                    save_checkpoint(self.out / "ckpt.pt", self._checkpoint(log.bytes, "last"))
+                if received and self.step < steps:
                     console.print(f"interrupted and saved at step {self.step}; continue with --resume")
-                    raise SystemExit(128 + interrupts.received)
+                    raise SystemExit(128 + received)
         return chosen
+
+    def _require_divisible(self) -> None:
+        """Refuse what several processes would compute differently from one."""
+        size, count = self.recipe.train.batch_size, process_count()
+        if size % count:
+            raise UserError(f"train.batch_size: {size} pictures do not divide among {count} processes; change either")
+        self.network.set_training(batch_norm=self.recipe.model.batch_norm)
+        if any(module.training and isinstance(module, _OVER_THE_BATCH) for module in self.network.modules()):
+            field = "segmentation.head: deeplab-v3" if self.recipe.segmentation else "model.batch_norm: train"
+            raise UserError(
+                f"{field}: normalises or drops over the batch of one process, so {count} would train another network "
+                "than one; use one process, or deeplab-v2 and batch_norm: frozen"
+            )
+
+    def _log(self, keep: int) -> contextlib.AbstractContextManager["_Log | None"]:
+        if not is_first():
+            return contextlib.nullcontext()
+        write_text(self.out / "recipe.yaml", to_yaml(self.recipe))
+        return _Log(self.out / "log.jsonl", keep)
 
     def _train_step(self, batch: Batch) -> None:
         factor = learning_rate_factor(self.step, self.recipe.train)
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
         self.network.set_training(batch_norm=self.recipe.model.batch_norm)
-        output = self.network(batch.views[0])
-        terms = {"ce": task_loss(output.logits, batch.labels)}
-        terms |= self.method.loss(self.network, batch, output)
+        lowered = self.recipe.train.precision == "bfloat16"
+        with in_bfloat16(self.networks, self.device) if lowered else contextlib.nullcontext():
+            output = self.network(batch.views[0])
+            terms = {"ce": task_loss(output.logits, batch.labels)}
+            terms |= self.method.loss(self.network, batch, output)
         loss = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        values = {name: value.detach() for name, value in ({"loss": loss} | terms).items()}
+        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+        average([*(weight.grad for weight in weights if weight.grad is not None), *values.values()])
         self.method.before_step(self.network, self.optimizer)
         self.optimizer.step()
         self.method.after_step(self.network)
         self.step += 1
-        values = {"loss": loss} | terms
-        self.unlogged.append({"lr_factor": factor} | {name: value.detach() for name, value in values.items()})
+        self.unlogged.append({"lr_factor": factor} | values)
 
     def _is_best(self) -> bool:
         """Measure for the selection rule where it is due; whether no step before was as accurate."""
@@ -230,8 +293,8 @@ class _Run:
             best_score=self.best_score,
         )
 
-    def _restore(self, path: Path) -> int:
-        """Continue from a checkpoint; anything that does not fit is an error."""
+    def restore(self, path: Path) -> int:
+        """Continue from a checkpoint and give its log's length; anything that does not fit is an error."""
         saved = load_checkpoint(path)
         if not saved.optimizer:
             raise UserError(f"{path}: imported, without the optimiser's state; choose another --out to train")
@@ -253,7 +316,7 @@ class _Run:
             raise UserError(f"{path}: optimiser state does not fit ({error}); use --overwrite") from error
         torch.set_rng_state(saved.rng[0])
         if self.device.type == "cuda":
-            torch.cuda.set_rng_state_all(saved.rng[1:])
+            torch.cuda.set_rng_state_all(saved.rng[1 : 1 + torch.cuda.device_count()])
         self.step, self.best_score = saved.step, saved.best_score
         return saved.log_bytes
 

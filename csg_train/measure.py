@@ -1,8 +1,14 @@
 """The figure of merit of either task: mean-per-class accuracy of pictures, mean IoU of masks."""
 
+import dataclasses
+from typing import Any
+
+import numpy as np
+
 from csg_train.checkpoint import Checkpoint
 from csg_train.data.domains import AnySet
 from csg_train.data.masks import MaskedSet
+from csg_train.distributed import process_count, process_index, summed
 from csg_train.evaluate import accuracy_record, confusion_of, mean_per_class
 from csg_train.evaluate_segmentation import count_masks, mean_iou, segmentation_record
 from csg_train.models.network import TaskNetwork
@@ -22,7 +28,31 @@ def measure(
 
 
 def score(network: TaskNetwork, images: AnySet, recipe: Recipe) -> float:
-    """The figure of merit alone, in [0, 1]; the network in evaluation mode."""
-    if isinstance(images, MaskedSet):
-        return mean_iou(count_masks(network, images, recipe).confusion)
-    return mean_per_class(confusion_of(network, images, recipe))
+    """The figure of merit alone, in [0, 1]; the network in evaluation mode.
+
+    Of several processes each counts its own pictures, no picture twice, in the batches that one process would make; the
+    sum of the counts is exact.
+    """
+    masked, classes = isinstance(images, MaskedSet), len(images.classes)
+    own = _own_part(images, 1 if masked else recipe.train.batch_size)
+    counts = np.zeros((classes, classes), dtype=np.int64)
+    if isinstance(own, MaskedSet):
+        counts = count_masks(network, own, recipe).confusion
+    elif own is not None:
+        counts = confusion_of(network, own, recipe)
+    counts = summed(counts)
+    return mean_iou(counts) if masked else mean_per_class(counts)
+
+
+def _own_part(images: AnySet, batch: int) -> AnySet | None:
+    """Every n-th batch of pictures, or None where there are fewer batches than processes."""
+    if process_count() == 1:
+        return images
+    own = [index for index in range(len(images)) if index // batch % process_count() == process_index()]
+    if not own:
+        return None
+    chosen: dict[str, Any] = {
+        name: tuple(getattr(images, name)[index] for index in own)
+        for name in ("files", "masks" if isinstance(images, MaskedSet) else "labels")
+    }
+    return dataclasses.replace(images, **chosen)

@@ -173,6 +173,7 @@ class Train(_Section):
 
     steps: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)] = 32
+    """Pictures of a step, of all processes together (`csg_train.distributed`)."""
     lr_head: Annotated[float, Field(gt=0)] = 1e-4
     """Learning rate of the task head and of a method's own heads."""
     lr_backbone: Annotated[float, Field(ge=0)] = 1e-5
@@ -187,6 +188,10 @@ class Train(_Section):
     """Decay: factor (1 - t / steps)^power."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that decode and augment; they change the speed, never a number."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the networks' arithmetic while training; weights, losses and everything measured are float32 in both cases."""
+    compile: bool = False
+    """``torch.compile`` the backbones: faster after minutes of compilation; needs a C++ compiler, on a GPU Triton."""
     log_every: Annotated[int, Field(ge=1)] = 10
     save_every: Annotated[int, Field(ge=1)] = 500
 

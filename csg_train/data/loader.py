@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from csg_train.data.batch import Batch
-from csg_train.data.images import ImageSet, decode
+from csg_train.data.images import ImageSet
 from csg_train.data.transforms import evaluation_view, training_view
+from csg_train.distributed import share
 from csg_train.errors import UserError
 from csg_train.seeds import generator_for, random_for
 
@@ -73,7 +74,7 @@ class _Views(Dataset[tuple[list[Tensor], int]]):
         epoch, index = key
         image = self.kept.get(index)
         if image is None:
-            image = decode(self.images.path(index))
+            image = self.images.picture(index)
             if len(self.images) <= 4096 and image.width * image.height <= 1 << 16:
                 self.kept[index] = image
         views = [
@@ -110,10 +111,13 @@ def training_batches(
 def load_batches(
     dataset: Dataset[Any], keys: Iterator[list[Key]], collate: Callable[[list[Any]], Batch], workers: int
 ) -> Iterator[Batch]:
-    """A batch for each list of keys; neither the number of workers nor anything else draws a random number."""
+    """A batch for each list of keys, of several processes this one's `share` of it.
+
+    Neither the number of workers nor anything else draws a random number.
+    """
     loader = DataLoader(
         dataset,
-        batch_sampler=keys,
+        batch_sampler=map(share, keys),
         num_workers=workers,
         collate_fn=collate,
         generator=torch.Generator(),  # unused by our keys; without it the loader draws from the global generator
@@ -128,5 +132,5 @@ def evaluation_batches(images: ImageSet, *, size: int, fit: str, batch_size: int
     """Every picture once, in file order, without augmentation."""
     for start in range(0, len(images), batch_size):
         indices = range(start, min(start + batch_size, len(images)))
-        views = torch.stack([evaluation_view(decode(images.path(i)), size=size, fit=fit) for i in indices])
+        views = torch.stack([evaluation_view(images.picture(i), size=size, fit=fit) for i in indices])
         yield Batch((views,), torch.tensor([images.labels[i] for i in indices]))

@@ -9,6 +9,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, optim
 
 from csg_train.data.batch import Batch
+from csg_train.distributed import average
 from csg_train.methods.base import MethodInfo, Setup
 from csg_train.methods.learned_rates import RatePolicy
 from csg_train.methods.pixels import task_loss
@@ -83,4 +84,5 @@ class ASG(Taught):
     def before_step(self, model: TaskNetwork, optimizer: optim.Optimizer) -> None:
         """Let the policy choose the learning rates."""
         if self.config.rates == "learned":
+            average([self._ce, self._loss])
             self.policy.before_step(model, optimizer, ce=self._ce, loss=self._loss)

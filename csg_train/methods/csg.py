@@ -27,6 +27,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from csg_train.data.batch import Batch
+from csg_train.distributed import gathered
 from csg_train.methods.asg import imagenet_kl
 from csg_train.methods.base import MethodInfo, Setup
 from csg_train.methods.contrastive import Queue, info_nce
@@ -130,10 +131,10 @@ class CSG(Taught):
 
     @torch.no_grad()
     def after_step(self, model: TaskNetwork) -> None:  # noqa: ARG002
-        """Move the teacher heads' average and enqueue this step's keys (negatives exclude the current batch)."""
+        """Move the teacher heads' average and enqueue the global batch's keys (negatives exclude the current batch)."""
         for average, value in zip(self.teacher_heads.parameters(), self.heads.parameters(), strict=True):
             average.lerp_(value, 1 - self.config.momentum)
         for name, keys in self._new_keys.items():
             queue = self.queues[name]
             assert isinstance(queue, Queue)
-            queue.push(keys)
+            queue.push(gathered(keys))

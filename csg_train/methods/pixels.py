@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from csg_train.data.masks import IGNORE
+from csg_train.distributed import mean_over_processes
 from csg_train.errors import UserError
 
 __all__ = ["pixel_cross_entropy", "task_loss"]
@@ -12,6 +13,8 @@ __all__ = ["pixel_cross_entropy", "task_loss"]
 
 def pixel_cross_entropy(logits_NCHW: Tensor, labels_NHW: Tensor) -> Tensor:
     """Mean of ``-log softmax(logits)[label]`` over the pixels of the batch whose label is not `IGNORE`.
+
+    Of several processes each divides by their average count, so that the mean of their losses is the global batch's.
 
     Written as a gather, because the library's own pixel loss has no deterministic gradient on CUDA.
 
@@ -27,7 +30,7 @@ def pixel_cross_entropy(logits_NCHW: Tensor, labels_NHW: Tensor) -> Tensor:
             single ignored pictures are fine.
     """
     counted_NHW = labels_NHW != IGNORE
-    count = counted_NHW.sum()
+    count = mean_over_processes(counted_NHW.sum())
     if not count:
         raise UserError(
             f"labels: every pixel of a batch of {len(labels_NHW)} pictures is ignored ({IGNORE}), so there is no loss; "

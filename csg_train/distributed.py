@@ -1,0 +1,176 @@
+"""Several processes train one run: ``torchrun --nproc-per-node N -m csg_train run RECIPE``.
+
+Every process holds the whole network and takes its share of each global batch, whose pictures are the same whatever N
+is. After ``backward`` one all-reduce of a flat vector averages the gradients. This is exact: a loss term is either a
+mean over the pictures of the batch, of which every process has as many, or a function of the weights alone (EWC, SI,
+weight-l2), which every process computes whole and whose mean is itself. A mean over counted pixels divides by
+`mean_over_processes` of the count. torch's DistributedDataParallel counts on one call of one module in a step; a method
+calls the backbone several times and has heads of its own beside it, so it is not used.
+
+The first process alone writes and prints. With one process every function here returns what it was given.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from csg_train.errors import UserError
+
+__all__ = [
+    "agreed",
+    "average",
+    "gathered",
+    "highest",
+    "is_first",
+    "joined",
+    "mean_over_processes",
+    "process_count",
+    "process_index",
+    "share",
+    "summed",
+]
+
+_over = False
+_Item = TypeVar("_Item")
+_PATIENCE = timedelta(hours=2)
+"""Longest that a process waits for the others: for a checkpoint or a selection measured, never for a dead process,
+which torchrun notices by itself."""
+
+
+def process_count() -> int:
+    """Processes that train this run together; 1 outside `joined`."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def process_index() -> int:
+    """Which of them this one is, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes and prints."""
+    return process_index() == 0
+
+
+@contextlib.contextmanager
+def joined(device: torch.device) -> Iterator[torch.device]:
+    """Join the processes that torchrun started, gloo for tensors on the CPU and NCCL for those on a GPU.
+
+    Args:
+        device: ``cpu`` or ``cuda``; torchrun's ``LOCAL_RANK`` chooses the card.
+
+    Yields:
+        The device of this process.
+
+    Raises:
+        UserError: A numbered card, more processes than cards, or a second run, for which the others are gone.
+    """
+    global _over
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield device
+        return
+    if _over:
+        raise UserError("torchrun: trains one run a start; give csg-train sweep a --shard for every process instead")
+    if device.type == "cuda":
+        device = _own_card(device, int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    try:
+        yield device
+    finally:
+        dist.destroy_process_group()
+        _over = True
+
+
+def _own_card(device: torch.device, local: int) -> torch.device:
+    if str(device) != "cuda":
+        raise UserError(f"--device {device}: torchrun gives every process a card of its own; use --device cuda")
+    if local >= (cards := torch.cuda.device_count()):
+        raise UserError(f"torchrun: process {local} finds {cards} card(s) on its machine; use --nproc-per-node {cards}")
+    torch.cuda.set_device(local)
+    return torch.device("cuda", local)
+
+
+@contextlib.contextmanager
+def _lost_peers() -> Iterator[None]:
+    """A process that is gone ends the others: the first with a line, the rest in silence."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_first():
+            raise SystemExit(1) from error
+        raise UserError(
+            "another process of this run ended (its own line or torchrun's says why); start again with --resume"
+        ) from error
+
+
+def _sum(tensor: Tensor) -> Tensor:
+    with _lost_peers():
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def highest(value: int) -> int:
+    """The largest of the processes' values; the CPU's group, so no GPU is waited for."""
+    if process_count() == 1:
+        return value
+    tensor = torch.tensor(value)
+    with _lost_peers():
+        dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+    return int(tensor)
+
+
+@contextlib.contextmanager
+def agreed() -> Iterator[None]:
+    """Go on when every process came through the block; an error that several met is said by one of them."""
+    urgency = process_count() - process_index()
+    try:
+        yield
+    except UserError as error:
+        if highest(urgency) > urgency:  # an earlier process says its own
+            raise SystemExit(UserError.exit_code) from error
+        raise
+    if highest(0):
+        raise SystemExit(UserError.exit_code)
+
+
+def share(items: list[_Item]) -> list[_Item]:
+    """This process's part of a global batch: the parts of all, in order, are the batch."""
+    size = len(items) // process_count()
+    return items[process_index() * size : (process_index() + 1) * size]
+
+
+@torch.no_grad()
+def average(tensors: Sequence[Tensor]) -> None:
+    """Replace each float32 tensor by its mean over the processes, in place; all in one all-reduce."""
+    if process_count() == 1:
+        return
+    flat = _sum(torch.cat([tensor.reshape(-1) for tensor in tensors])) / process_count()
+    for tensor, mean in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(mean.view(tensor.shape))
+
+
+def mean_over_processes(count: Tensor) -> Tensor:
+    """The mean of a count, so that a sum of one process over it averages to the mean of the global batch."""
+    return count if process_count() == 1 else _sum(count.clone()) / process_count()
+
+
+def gathered(rows_ND: Tensor) -> Tensor:
+    """The rows of all processes, of each as many, in the order of the global batch."""
+    if process_count() == 1:
+        return rows_ND
+    parts = [torch.empty_like(rows_ND) for _ in range(process_count())]
+    with _lost_peers():
+        dist.all_gather(parts, rows_ND.contiguous())
+    return torch.cat(parts)
+
+
+def summed(counts: np.ndarray) -> np.ndarray:
+    """The sum of int64 counts over the processes: exact."""
+    return counts if process_count() == 1 else _sum(torch.from_numpy(counts.copy())).numpy()
