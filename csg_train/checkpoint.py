@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -85,10 +85,9 @@ _FILE_FIELDS = tuple(name for name in Checkpoint.__dataclass_fields__ if name no
 _LATER_FIELDS = ("selection", "best_score")
 """Files of the first version lack these and take the defaults."""
 _TYPES: dict[str, TypeAdapter[Any]] = {
-    name: TypeAdapter(
-        Checkpoint.__dataclass_fields__[name].type, config=ConfigDict(strict=True, arbitrary_types_allowed=True)
-    )
-    for name in _FILE_FIELDS
+    name: TypeAdapter(kind, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+    for name, kind in get_type_hints(Checkpoint, include_extras=True).items()
+    if name in _FILE_FIELDS
 }
 
 

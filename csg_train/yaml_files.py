@@ -15,7 +15,7 @@ _CHARACTERS = 1 << 16
 class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):  # a few lines of them stand for more values than memory holds
-            raise ValueError(f"line {self.peek_event().start_mark.line + 1}: an alias (*name); write its value out")
+            raise ValueError("an alias (*name); write its value out")
         return super().compose_node(parent, index)
 
 
