@@ -7,10 +7,10 @@ STAMP = $(VENV)/.installed-$(shell sha256sum pyproject.toml | cut -c1-16)
 RUNS ?= runs/emoji-photos
 METHODS = oracle baseline csg
 
-EXTRAS = demo,test
+EXTRAS = demo,test,docs,tensorboard
 SURVIVAL = OMP_NUM_THREADS=1 $(BIN)/python
 
-.PHONY: demo test lint crash fuzz lock audit test-lowest test-latest
+.PHONY: demo test lint docs crash fuzz lock audit test-lowest test-latest
 demo: $(STAMP)
 	$(BIN)/csg-train data fetch emoji-photos
 	for method in $(METHODS); do \
@@ -28,6 +28,9 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # What follows takes minutes or a disk of its own; reports/survival.md says what it found.
 crash: $(STAMP)

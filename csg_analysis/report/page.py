@@ -103,13 +103,7 @@ def make_report(every: Sequence[Run], *, allow_mixed: bool) -> Report:
         statements=summarize(rows),
         notices=notices(runs),
         differing=dict(comparison.differing),
-        tables={
-            table.name: table
-            for table in [
-                *_tables(rows, scale_rows(beside, first=len(rows))),
-                *(t for part in parts for t in part.tables),
-            ]
-        },
+        tables={table.name: table for table in [*tables, *(t for part in parts for t in part.tables)]},
         charts={chart.name: chart for chart in [*_charts(rows), *(c for part in parts for c in part.charts)]},
         gallery=pictures,
         parts=parts,

@@ -15,10 +15,8 @@ __all__ = ["scale_rows", "scale_table"]
 def scale_rows(runs: Sequence[Run], *, first: int) -> list[Row]:
     """One row for each text of ``for_scale``, method and its configuration, counted from position ``first``."""
     groups: dict[tuple[str, str, str], list[Run]] = {}
-    for run in sorted(
-        runs, key=lambda run: (run.for_scale, run.info.method, run.config, run.info.source, run.info.seed)
-    ):
-        groups.setdefault((run.for_scale, run.info.method, run.config), []).append(run)
+    for run in sorted(runs, key=lambda run: (run.info.source, run.info.seed)):
+        groups.setdefault((run.for_scale or "", run.info.method, run.config), []).append(run)
     return [
         Row(f"{text} ({method})", METHODS[method].info.title, method, "", position, tuple(own))
         for position, ((text, method, _), own) in enumerate(sorted(groups.items()), start=first)
