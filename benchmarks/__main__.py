@@ -1,13 +1,16 @@
 """Every benchmark of the energies and of GradCAM, written as one page.
 
-python -m benchmarks                              # reports/benchmarks.md; under ten minutes on 2 quiet cores
-python -m benchmarks --quick --out page.md        # small sizes: shows that everything runs, no figures to quote
+    python -m benchmarks                          # reports/benchmarks.md
+    python -m benchmarks --quick --out page.md    # small sizes, no figures to quote: shows that everything runs
+
+The machine should be quiet; the page says how busy it was.
 """
 
 import importlib.metadata
 import os
 import platform
 import subprocess
+import time
 from pathlib import Path
 
 import click
@@ -51,6 +54,7 @@ def _machine(quick: bool, load: float) -> str:
 
 
 def _page(quick: bool, load: float) -> str:
+    start = time.monotonic()
     parts = [
         "# Benchmarks",
         _machine(quick, load),
@@ -74,14 +78,16 @@ def _page(quick: bool, load: float) -> str:
         "## GradCAM",
         "Seconds a picture of grad_cam and of two other packages with the same network, layer, pictures and classes, "
         "and the largest difference from our map over the largest value. torchcam's maps are compared on the "
-        "gradient's own scale, upsampled as ours; pytorch-grad-cam's, which it scales to [0, 1], with ours scaled likewise.",
+        "gradient's own scale, upsampled as ours; those of pytorch-grad-cam, which scales them to [0, 1], with ours "
+        "scaled likewise.",
         gradcam.section(quick),
         "## Table 1 obeys Jensen's inequality only under mhe",
         "With r = 1 / d, E₁ and E₂ are the means of r and r² over pairs. E₀ is that of ln r (paper) or of 2 ln r "
-        "(mhe), and the exponential of a mean is at most the mean of the exponentials. The published numbers break this in "
-        "every row if E₀ follows the paper's equation, and in none if it follows MHE's code.",
+        "(mhe), and the exponential of a mean is at most the mean of the exponentials. The published numbers break "
+        "this in every row if E₀ follows the paper's equation, and in none if it follows MHE's code.",
         table1.section(),
     ]
+    parts.insert(2, f"All of it took {time.monotonic() - start:.0f} s.")
     return "\n\n".join(parts) + "\n"
 
 

@@ -40,7 +40,7 @@ def _product(rows: torch.Tensor, block: int = 2048) -> None:
 
 def beside_others(quick: bool) -> str:
     """The energies beside other ways to them, one table for each size."""
-    shapes = [(1500, 32)] if quick else [(5000, 128), (5000, 512), (10_000, 256)]
+    shapes = [(1500, 32)] if quick else [(5000, 64), (5000, 512), (10_000, 256)]
     return "\n\n".join(_beside_others(n, d, 1 if quick else 3) for n, d in shapes)
 
 

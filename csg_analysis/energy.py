@@ -100,7 +100,7 @@ def hyperspherical_energy(
 
     Args:
         features_ND: NumPy array, memory map or tensor, shape (N, D), N >= 2, floating point of any width. It is read
-            in chunks and never changed; memory beside it stays below 256 MB.
+            in chunks and never changed; memory beside it stays below 256 MB (to a million rows: each takes 100 bytes).
         s: One order or several, each finite and >= 0.
         coincident: Rule for pairs at one point, see `Energy`.
         labels: One class for each row; adds the means within and between classes.
@@ -173,25 +173,25 @@ def sampled_energy(
     generator = np.random.default_rng(seed_for(seed, "energy", "pairs"))
     order_N = torch.from_numpy(generator.permutation(rows.n)[:used]).to(rows.device)
     ahead = generator.permutation((used - 1) // 2)[: pairs // used] + 1
-    sums = TermSums(orders, (rows.n, rows.n), rows.device)
+    sums = TermSums(orders, (used, used), rows.device)
     squares = torch.zeros(len(orders), dtype=torch.float64, device=rows.device)
     for distance in ahead.tolist():
-        other_N = order_N.roll(-distance)
         for start, stop in rows.chunks(0, used):
-            first_P, second_P = order_N[start:stop], other_N[start:stop]
-            squared_P = squared_distances(rows, first_P, second_P)
+            first_P = torch.arange(start, stop, device=rows.device)
+            second_P = (first_P + distance) % used
+            squared_P = squared_distances(rows, order_N[first_P], order_N[second_P])
             sums.add_pairs(squared_P, first_P, second_P)
             kept_P = squared_P[squared_P > 0]
             squares += torch.stack([powers(kept_P, order).square().sum() for order in orders])
-    row_TN = sums.rows + sums.columns
+    row_TN = sums.rows.add_(sums.columns)
     visited, same = used * len(ahead), round(float(row_TN[-1].sum()) / 2)
     _check_rule(coincident, visited, same)
     kept = max(visited - same, 1)
-    kept_N = 2 * len(ahead) - row_TN[-1, order_N]
+    kept_N = 2 * len(ahead) - row_TN[-1]
     parts = {}
     for order, row_N, square in zip(orders, row_TN[:-1], squares.tolist(), strict=True):
         mean = float(row_N.sum()) / 2 / kept
         spread = max(square / kept - mean**2, 0) / kept
-        variance = jackknife_error(row_N[order_N], kept_N) ** 2 - spread
+        variance = jackknife_error(row_N, kept_N) ** 2 - spread
         parts[order] = Parts(_mean(mean * kept, visited, same, coincident), max(variance, spread) ** 0.5)
     return _energy(rows, coincident, visited, same, True, parts)

@@ -116,7 +116,7 @@ class _Engine:
         size = self.dtype.itemsize
         square = int((_PRODUCT_BYTES / max(2, workers) / size) ** 0.5) // _ALIGN * _ALIGN
         self.block = block or max(16, min(square, _COLUMN_BYTES // (size * rows.d)))
-        self.panel = max(self.block, _PANEL_BYTES // (size * rows.d))
+        self.panel = max(self.block, _PANEL_BYTES // (size * rows.d + 8 * len(self.layout.centres)))
         self.strip = self.block if rows.device.type == "cuda" else max(1, _STRIP_BYTES // (size * self.block))
         self.sums_TN = torch.zeros(len(s) + 1, rows.n, dtype=torch.float64, device=rows.device)
         self.within_T = torch.zeros(len(s) + 1, dtype=torch.float64, device=rows.device)

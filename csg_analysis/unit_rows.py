@@ -19,6 +19,7 @@ __all__ = ["COPY_DISTANCE", "Layout", "UnitRows", "arrange", "offsets"]
 
 COPY_DISTANCE = 2.5e-13  # rows this near to one leader are within 5e-13 of each other: coincident by any path
 _CHUNK_NUMBERS = 2**18  # 2 MB of float64: two of them live in the caches
+_CUDA_CHUNK_NUMBERS = 2**22  # there the number of launches counts
 _SAMPLE_NUMBERS = 2**22
 _MAX_CENTRES = 64
 
@@ -89,7 +90,8 @@ class UnitRows:
 
     def chunks(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
         """Ranges of rows of a few megabytes in float64 that cover ``start`` to ``stop``."""
-        step = max(1, _CHUNK_NUMBERS // self.d)
+        numbers = _CUDA_CHUNK_NUMBERS if self.device.type == "cuda" else _CHUNK_NUMBERS
+        step = max(1, numbers // self.d)
         for low in range(start, stop, step):
             yield low, min(low + step, stop)
 
