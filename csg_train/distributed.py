@@ -151,7 +151,7 @@ def average(tensors: Sequence[Tensor]) -> None:
     """Replace each float32 tensor by its mean over the processes, in place; all in one all-reduce."""
     if process_count() == 1:
         return
-    flat = _sum(torch.cat([tensor.reshape(-1) for tensor in tensors])) / process_count()
+    flat = _sum(torch.cat([tensor.reshape(-1) for tensor in tensors])).div_(process_count())
     for tensor, mean in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
         tensor.copy_(mean.view(tensor.shape))
 

@@ -240,6 +240,9 @@ class Recipe(_Section):
     evaluate: Evaluate = Evaluate()
     segmentation: Segmentation | None = None
     """Makes the recipe one of segmentation; none for classification."""
+    for_scale: Annotated[str, Field(min_length=1)] | None = None
+    """What a run is that stands beside the methods for scale (``trained on real pictures``): the report lists it apart,
+    and compares it with nothing."""
 
     @field_validator("evaluate")
     @classmethod

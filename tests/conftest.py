@@ -58,7 +58,7 @@ def masked_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def masked_recipe_dict(recipe_dict: dict, masked_tree: Path) -> dict:
     """The tiny recipe as one of segmentation."""
     domain = {"dataset": "masked-folder", "root": str(masked_tree)}
-    data = {"source": domain, "target": domain, "size": 32, "augment": "none"}
+    data = {"source": domain, "target": dict(domain), "size": 32, "augment": "none"}
     segmentation = {"head": "deeplab-v2", "output_stride": 8}
     return recipe_dict | {"name": "tiny-masked", "data": data, "segmentation": segmentation}
 
