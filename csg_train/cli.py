@@ -217,7 +217,7 @@ def _print_line(split: str, line: str) -> None:
 def _print_findings(found: Mapping[str, Check | MaskCheck]) -> None:
     for split, result in found.items():
         for line in result.lines():
-            console.print(f"{split}: {line}", highlight=False, markup=False)
+            _print_line(split, line)
 
 
 def _write_sheets(sets: Mapping[str, AnySet], folder: Path) -> None:
@@ -227,7 +227,7 @@ def _write_sheets(sets: Mapping[str, AnySet], folder: Path) -> None:
             mask_sheet(images, path)
         else:
             contact_sheet(images, path)
-        console.print(f"{split}: contact sheet {path}", highlight=False, markup=False)
+        _print_line(split, f"contact sheet {path}")
 
 
 def _evaluate(path: Path, recipe: Recipe, device: torch.device, splits: Sequence[str]) -> list[ScoreRecord]:

@@ -15,9 +15,10 @@ import filelock
 import torch
 from torch import Tensor, nn
 
-from csg_train.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
+from csg_train.checkpoint import Checkpoint, load_checkpoint, load_optimizer, load_state, save_checkpoint
 from csg_train.console import console
 from csg_train.data.batch import Batch
+from csg_train.data.cache import picture_source
 from csg_train.data.domains import load_split
 from csg_train.data.loader import training_batches
 from csg_train.data.masks import MaskedSet
@@ -42,16 +43,8 @@ _OVER_THE_BATCH = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutN
 Report = Callable[[int, dict[str, float]], None]
 _OUTPUTS = (
     *("ckpt.pt", "best.pt", "log.jsonl", "recipe.yaml"),
-    *(
-        "accuracy-*",
-        "segmentation-*",
-        "confusion-*",
-        "energy-*",
-        "attention.*",
-        "attention-*",
-        "similarity-*",
-        "sphere-*",
-    ),
+    *("accuracy-*", "segmentation-*", "confusion-*", "energy-*"),
+    *("attention.*", "attention-*", "similarity-*", "sphere-*"),
 )
 
 
@@ -146,7 +139,7 @@ class _Run:
             for backbone in backbones:
                 compile_backbone(backbone)
         if process_count() > 1:
-            self._require_divisible()
+            self._require_shareable()
         self.step = 0
         self.unlogged: list[dict[str, Tensor | float]] = []
         torch.manual_seed(seed_for(recipe.seed, "torch"))
@@ -157,6 +150,7 @@ class _Run:
         chosen = chosen_file(self.recipe, self.out)
         if self.step == steps:
             return chosen
+        console.print(picture_source(self.images), highlight=False, markup=False)
         with self._log(log_bytes) as log, _Interrupts() as interrupts:
             for batch in self._batches():
                 self._train_step(batch.to(self.device))
@@ -177,7 +171,7 @@ class _Run:
                     raise SystemExit(128 + received)
         return chosen
 
-    def _require_divisible(self) -> None:
+    def _require_shareable(self) -> None:
         """Refuse what several processes would compute differently from one."""
         size, count = self.recipe.train.batch_size, process_count()
         if size % count:
@@ -309,11 +303,8 @@ class _Run:
             raise UserError(f"{best}: missing, and {path.name} counts on it; restore it, or use --overwrite")
         load_state(self.network, saved.model, path)
         load_state(self.method, saved.method, path)
-        try:
-            if saved.step < self.recipe.train.steps:  # a finished run needs none, whatever version wrote it
-                self.optimizer.load_state_dict(saved.optimizer)
-        except (ValueError, KeyError) as error:
-            raise UserError(f"{path}: optimiser state does not fit ({error}); use --overwrite") from error
+        if saved.step < self.recipe.train.steps:  # a finished run needs none, whatever version wrote it
+            load_optimizer(self.optimizer, saved.optimizer, path)
         torch.set_rng_state(saved.rng[0])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state_all(saved.rng[1 : 1 + torch.cuda.device_count()])

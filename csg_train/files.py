@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from csg_train.errors import UserError
 
-__all__ = ["atomic_write", "sha256_file", "write_json", "write_text"]
+__all__ = ["atomic_write", "remove_abandoned", "sha256_file", "write_json", "write_text"]
 
 
 @contextlib.contextmanager
@@ -28,7 +28,7 @@ def _named_errors(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot write ({reason}); free space or choose another folder") from error
 
 
-def _remove_abandoned(path: Path) -> None:
+def remove_abandoned(path: Path) -> None:
     """Remove temporary files of this file's writers that were killed: a living one holds a lock."""
     for abandoned in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         with contextlib.suppress(OSError), abandoned.open("r+b") as stream:
@@ -48,7 +48,7 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """
     with _named_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(path)
+        remove_abandoned(path)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         try:
             with os.fdopen(handle, "wb") as stream:

@@ -1,8 +1,5 @@
 """The figure of merit of either task: mean-per-class accuracy of pictures, mean IoU of masks."""
 
-import dataclasses
-from typing import Any
-
 import numpy as np
 
 from csg_train.checkpoint import Checkpoint
@@ -49,10 +46,4 @@ def _own_part(images: AnySet, batch: int) -> AnySet | None:
     if process_count() == 1:
         return images
     own = [index for index in range(len(images)) if index // batch % process_count() == process_index()]
-    if not own:
-        return None
-    chosen: dict[str, Any] = {
-        name: tuple(getattr(images, name)[index] for index in own)
-        for name in ("files", "masks" if isinstance(images, MaskedSet) else "labels")
-    }
-    return dataclasses.replace(images, **chosen)
+    return images.part(own) if own else None

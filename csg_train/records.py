@@ -12,6 +12,7 @@ from csg_train.files import write_json
 from csg_train.recipe import Recipe, Rule
 
 __all__ = [
+    "SPHERE_ANGLES",
     "AccuracyRecord",
     "AttentionRecord",
     "AttentionScores",
@@ -25,6 +26,7 @@ __all__ = [
     "ScoreRecord",
     "SegmentationRecord",
     "SimilarityRecord",
+    "SphereRecord",
     "read_record",
     "write_record",
 ]
@@ -284,8 +286,40 @@ class SimilarityRecord(_Record):
     """Formula and source of every metric."""
 
 
-Record = Annotated[EnergyRecord | AccuracyRecord | SegmentationRecord | AttentionRecord, Field(discriminator="kind")]
-_ADAPTER: TypeAdapter[EnergyRecord | AccuracyRecord | SegmentationRecord | AttentionRecord] = TypeAdapter(Record)
+SPHERE_ANGLES = 360
+"""Angles of a recorded density."""
+
+
+class SphereRecord(_Record):
+    """Features of one checkpoint on one split, on a circle that several checkpoints share."""
+
+    kind: Literal["sphere"] = "sphere"
+    layer: str
+    pool: str
+    energy: float
+    """E_0 in all dimensions, ``mhe`` convention."""
+    together: list[str]
+    """SHA-256 of the checkpoints whose features gave the plane, in the order of the panels."""
+    share: float
+    """Of the variance of all their unit vectors, how much lies in the plane, 0 to 1."""
+    concentration: float
+    """Of the von Mises kernel."""
+    density: list[float] = Field(min_length=SPHERE_ANGLES, max_length=SPHERE_ANGLES)
+    """Per radian, at equal steps from -pi; its integral over the circle is 1."""
+    definition: str
+    """Projection and kernel in words."""
+
+
+Record = (
+    EnergyRecord
+    | AccuracyRecord
+    | SegmentationRecord
+    | AttentionRecord
+    | AttentionScores
+    | SimilarityRecord
+    | SphereRecord
+)
+_ADAPTER: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
 
 
 def write_record(path: Path, record: _Record) -> None:
@@ -293,8 +327,8 @@ def write_record(path: Path, record: _Record) -> None:
     write_json(path, record.model_dump(mode="json"))
 
 
-def read_record(path: Path) -> EnergyRecord | AccuracyRecord | SegmentationRecord | AttentionRecord:
-    """Read a record of the kinds that the report shows.
+def read_record(path: Path) -> Record:
+    """Read a record of any kind.
 
     Raises:
         UserError: The file is unreadable or not a record of this format.

@@ -5,7 +5,6 @@ replaced as a whole. They have no times, since a log has none, and keep 24 bits 
 """
 
 import importlib
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,30 +15,11 @@ import click
 from csg_train.console import console
 from csg_train.errors import UserError
 from csg_train.files import atomic_write
+from csg_train.training_log import read_log
 
-__all__ = ["convert", "find_logs", "read_log", "tensorboard_command"]
+__all__ = ["convert", "find_logs", "tensorboard_command"]
 
 EVENTS = "events.out.tfevents.0.csg-train"
-
-
-def read_log(path: Path) -> list[tuple[int, dict[str, float]]]:
-    """The steps of a training log and what each logged; half a line at the end is left out.
-
-    Raises:
-        UserError: Unreadable, or a line is none of a training log.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable ({error}); restore it or train again") from error
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            values = json.loads(line)
-            rows.append((int(values.pop("step")), {name: float(value) for name, value in values.items()}))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise UserError(f"{path}:{number}: not a line of a training log; restore it or train again") from error
-    return rows
 
 
 def find_logs(roots: Sequence[Path]) -> dict[str, Path]:

@@ -19,8 +19,8 @@ from csg_train.console import console
 from csg_train.data.domains import SPLITS
 from csg_train.data.images import ImageSet
 from csg_train.errors import UserError
-from csg_train.files import atomic_write, write_json, write_text
-from csg_train.records import RunInfo
+from csg_train.files import atomic_write, write_text
+from csg_train.records import RunInfo, write_record
 
 __all__ = ["sphere"]
 
@@ -92,5 +92,5 @@ def sphere(
         alt = f"Features on a circle: {', '.join(panel.title for panel in panels)}; {what}"
         write_text(out, to_svg(lambda: draw(panels, classes, what), "sphere", alt) + "\n")
     for folder, record in zip(folders, records, strict=True):
-        write_json(folder / f"sphere-{split}.json", record.model_dump(mode="json"))
+        write_record(folder / f"sphere-{split}.json", record)
     console.print(f"{out}: {len(panels)} panels, {what}", highlight=False, markup=False)

@@ -27,6 +27,7 @@ _COLUMNS = {
     "flat": Column("Flat maps", "pictures"),
 }
 """By field of the record; what is better is what `CurveScores` says is."""
+_MOVED = {"deletion": "removed", "insertion": "shown"}
 
 
 def attention_part(rows: Sequence[Row]) -> Part | None:
@@ -111,6 +112,3 @@ def _removal_chart(rows: Sequence[Row]) -> Chart | None:
 
     title = "Deletion (lower is better) and insertion (higher is better) on the target, mean over runs"
     return Chart("removal", title, "Probability of the explained class while pixels leave or enter", draw)
-
-
-_MOVED = {"deletion": "removed", "insertion": "shown"}

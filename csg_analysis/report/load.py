@@ -12,8 +12,6 @@ from typing import Any, TypeVar
 import numpy as np
 import yaml
 
-from csg_analysis.report.measures import MEASURES, Measure, read_measure
-from csg_analysis.sphere_record import SphereRecord
 from csg_train.errors import UserError
 from csg_train.files import sha256_file
 from csg_train.records import (
@@ -21,21 +19,26 @@ from csg_train.records import (
     AttentionRecord,
     AttentionScores,
     EnergyRecord,
+    Record,
     RunInfo,
     ScoreRecord,
     SegmentationRecord,
     SimilarityRecord,
+    SphereRecord,
     read_record,
 )
 from csg_train.selection import SELECTED_ON
+from csg_train.training_log import read_log
 
 __all__ = ["Curve", "Run", "checkpoint_file", "load_runs", "read_maps"]
 
-_PATTERNS = ("accuracy-*.json", "segmentation-*.json", "energy-*.json", "attention.json", *MEASURES)
+_PATTERNS = (
+    *("accuracy-*.json", "segmentation-*.json", "energy-*.json", "attention.json"),
+    *("attention-*.json", "similarity-*.json", "sphere-*.json"),
+)
 _BINS = 120
 
 _Kind = TypeVar("_Kind", AttentionScores, EnergyRecord, SimilarityRecord, SphereRecord)
-_Found = EnergyRecord | ScoreRecord | AttentionRecord | Measure
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class Run:
         return self.info.source_identity, self.info.seed
 
     @property
-    def measured(self) -> tuple[EnergyRecord | ScoreRecord | Measure, ...]:
+    def measured(self) -> tuple[Record, ...]:
         """Every record of a whole split."""
         by_split = (self.energy, self.scores, self.attended, self.similar, self.sphere)
         return tuple(record for records in by_split for record in records.values())
@@ -181,20 +184,20 @@ def _load(folder: Path, name: str) -> Run:
     )
 
 
-def _read(path: Path) -> _Found:
+def _read(path: Path) -> Record:
     """A record, under the name that its command gives it."""
-    record = read_measure(path) if any(path.match(pattern) for pattern in MEASURES) else read_record(path)
+    record = read_record(path)
     named = "" if isinstance(record, AttentionRecord) else f"-{record.data.split}"
     if path.stem != record.kind.removesuffix("-scores") + named:
         raise UserError(f"{path}: holds the {record.kind} record of {record.data.split}; measure again (csg-analyze)")
     return record
 
 
-def _by_split(records: Mapping[Path, _Found], kind: type[_Kind]) -> dict[str, _Kind]:
+def _by_split(records: Mapping[Path, Record], kind: type[_Kind]) -> dict[str, _Kind]:
     return {record.data.split: record for record in records.values() if isinstance(record, kind)}
 
 
-def _scores(records: Mapping[Path, _Found]) -> dict[str, ScoreRecord]:
+def _scores(records: Mapping[Path, Record]) -> dict[str, ScoreRecord]:
     scores: dict[str, ScoreRecord] = {}
     for path, record in records.items():
         if isinstance(record, AccuracyRecord | SegmentationRecord):
@@ -232,20 +235,13 @@ def _check_distinct(runs: Sequence[Run]) -> None:
 
 
 def _read_log(path: Path) -> tuple[dict[str, Curve], int | None]:
-    if not path.is_file():
-        return {}, None
+    rows = read_log(path) if path.is_file() else []
     terms: dict[str, list[tuple[float, float]]] = {}
-    step = 0
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    for number, line in enumerate(lines[:-1], start=1):  # what follows the last line break is half a line
-        try:
-            row = json.loads(line)
-            step = int(row.pop("step"))
-            for name, value in row.items():
-                terms.setdefault(str(name), []).append((step, float(value)))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise UserError(f"{path}:{number}: not a line of a training log; restore it or train again") from error
-    return {name: _bin(points) for name, points in terms.items() if name != "lr_factor"}, step or None
+    for step, values in rows:
+        for name, value in values.items():
+            terms.setdefault(name, []).append((step, value))
+    curves = {name: _bin(points) for name, points in terms.items() if name != "lr_factor"}
+    return curves, rows[-1][0] or None if rows else None
 
 
 def _bin(points: Sequence[tuple[float, float]]) -> Curve:

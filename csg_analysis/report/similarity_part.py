@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
@@ -41,18 +42,12 @@ def _names(records: Sequence[SimilarityRecord]) -> list[str]:
     return [name for name in METRICS if any(name in record.measures for record in records)]
 
 
-def _cka(stage: str, split: str) -> Measure:
+def _value(field: Literal["cka", "measures"], name: str, split: str) -> Measure:
+    """One entry of one of the record's mappings."""
+
     def measure(run: Run) -> float | None:
-        record = run.similar.get(split)
-        return None if record is None else record.cka.get(stage)
-
-    return measure
-
-
-def _own(name: str, split: str) -> Measure:
-    def measure(run: Run) -> float | None:
-        record = run.similar.get(split)
-        return None if record is None else record.measures.get(name)
+        found: dict[str, float] = getattr(run.similar.get(split), field, {})
+        return found.get(name)
 
     return measure
 
@@ -60,8 +55,8 @@ def _own(name: str, split: str) -> Measure:
 def _table(rows: Sequence[Row], split: str) -> Table:
     records = records_of(rows, "similar", split)
     stages, names = _stages(records), _names(records)
-    measures = {f"cka_{stage}": _cka(stage, split) for stage in stages}
-    measures |= {_field(name): _own(name, split) for name in names}
+    measures = {f"cka_{stage}": _value("cka", stage, split) for stage in stages}
+    measures |= {_field(name): _value("measures", name, split) for name in names}
     digits = {field: _DIGITS.get(field, 3) for field in measures}
     columns = [Column("Method", numeric=False), Column("Runs")]
     columns += [Column(f"CKA {stage}", _BETTER[METRICS["cka"].higher_is_better]) for stage in stages]
@@ -140,12 +135,12 @@ def _cka_chart(rows: Sequence[Row]) -> Chart:
         axes = figure.subplots()
         handles: dict[str, Artist] = {}
         for row in rows:
-            style, means = style_of(row, rows), [row.spread(_cka(stage, "target")) for stage in stages]
+            style, means = style_of(row, rows), [row.spread(_value("cka", stage, "target")) for stage in stages]
             points = [(place, mean.mean) for place, mean in enumerate(means) if mean is not None]
             if not points:
                 continue
             for place, stage in enumerate(stages):
-                runs = list(row.values(_cka(stage, "target")).values())
+                runs = list(row.values(_value("cka", stage, "target")).values())
                 axes.plot([place] * len(runs), runs, ".", color=style.colour, markersize=3.5, alpha=0.5)
             (handles[row.label],) = axes.plot(
                 *zip(*points, strict=True),

@@ -15,7 +15,8 @@ from csg_analysis.report.style import style_of
 from csg_analysis.report.tables import Cell, Column, Table, Value
 from csg_analysis.report.wording import input_size
 from csg_analysis.sphere_figure import TALL, edge, frame, ring
-from csg_analysis.sphere_record import SphereRecord, grid
+from csg_analysis.sphere_record import grid
+from csg_train.records import SphereRecord
 
 __all__ = ["sphere_part"]
 

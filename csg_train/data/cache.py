@@ -12,6 +12,7 @@ from csg_train.data.images import decode
 from csg_train.data.masks import MaskedSet, decode_mask
 from csg_train.data.store import Store, open_store, write_store
 from csg_train.errors import UserError
+from csg_train.files import remove_abandoned
 
 __all__ = ["build_cache", "decoded_bytes", "picture_source"]
 
@@ -78,8 +79,7 @@ def _found(images: AnySet, report: Callable[[str], None]) -> Store | None:
 
 def _built(images: AnySet, report: Callable[[str], None]) -> Store:
     path = images.store_path
-    for stale in path.parent.glob(f".{path.name}.*.tmp"):  # of a killed build: the lock is ours
-        stale.unlink()
+    remove_abandoned(path)  # before the room is measured
     needed, free = decoded_bytes(images), shutil.disk_usage(path.parent).free
     report(f"decoding {len(images.stored_files)} files to {needed / 1e6:.1f} MB, {free / 1e6:.0f} MB are free; {path}")
     if needed > free:

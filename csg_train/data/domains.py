@@ -97,14 +97,8 @@ def hold_out(images: ImageSet, fraction: float) -> tuple[ImageSet, ImageSet]:
 
 
 def _part(images: ImageSet, sides: Sequence[bool], side: bool, name: str) -> ImageSet:
-    chosen = [index for index, other in enumerate(sides) if other == side]
-    return dataclasses.replace(
-        images,
-        name=name,
-        files=tuple(images.files[index] for index in chosen),
-        labels=tuple(images.labels[index] for index in chosen),
-        expected=None,  # the official counts are those of the whole set
-    )
+    chosen = images.part([index for index, other in enumerate(sides) if other == side])
+    return dataclasses.replace(chosen, name=name, expected=None)  # the official counts are those of the whole set
 
 
 def load_split(data: Data, split: str, classes: Sequence[str] | None = None) -> AnySet:

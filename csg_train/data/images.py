@@ -1,11 +1,13 @@
 """`ImageSet`: a list of labelled image files with an identity, and the one place that decodes them."""
 
+import dataclasses
 import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar, Self
 
 from PIL import Image, ImageOps
 
@@ -32,6 +34,8 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # few decoders, small attack surface
 class PictureFiles:
     """What `ImageSet` and `csg_train.data.masks.MaskedSet` share: files below a folder, and a store of their pixels."""
 
+    by_picture: ClassVar[tuple[str, ...]]
+    """Fields that have an entry for each picture."""
     root: Path
     files: tuple[str, ...]
 
@@ -46,6 +50,11 @@ class PictureFiles:
             UserError: A bad picture; a damaged store, or one of files that have changed since.
         """
         return decode(self.path(index)) if self.store is None else Image.fromarray(self.store.array(index))
+
+    def part(self, indices: Sequence[int]) -> Self:
+        """The set of these pictures, in this order."""
+        chosen = {name: tuple(getattr(self, name)[index] for index in indices) for name in self.by_picture}
+        return dataclasses.replace(self, **chosen)  # type: ignore[type-var]
 
     @property
     def stored_files(self) -> tuple[str, ...]:
@@ -86,6 +95,7 @@ class ImageSet(PictureFiles):
         expected: Official number of pictures of each class, where the data set has one.
     """
 
+    by_picture = ("files", "labels")
     name: str
     root: Path
     files: tuple[str, ...]

@@ -41,6 +41,7 @@ class MaskedSet(PictureFiles):
         sixteen_bit: The masks have 16-bit samples with the class in the first channel (SYNTHIA).
     """
 
+    by_picture = ("files", "masks")
     name: str
     root: Path
     files: tuple[str, ...]

@@ -15,7 +15,7 @@ from csg_analysis.report.diff import compare_reports
 from csg_analysis.report.format import MINUS
 from csg_analysis.report.verify import verify
 from csg_analysis.sphere import von_mises_density
-from csg_analysis.sphere_record import SphereRecord, grid, sphere_records
+from csg_analysis.sphere_record import grid, sphere_records
 from csg_train.files import sha256_file, write_json
 from csg_train.records import (
     AttentionScores,
@@ -24,6 +24,7 @@ from csg_train.records import (
     OverlapScores,
     RunInfo,
     SimilarityRecord,
+    SphereRecord,
     write_record,
 )
 from tests.analysis.conftest import analyze

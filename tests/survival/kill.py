@@ -30,6 +30,7 @@ from csg_train.console import print_table
 from csg_train.errors import UserError
 from csg_train.recipe import load_recipe
 from csg_train.records import read_record
+from tests.nested import equal
 from tests.survival import tiny
 
 METHODS = {
@@ -117,17 +118,6 @@ class Run:
 def logged_steps(log: str) -> list[int]:
     """The step of every line."""
     return [json.loads(line)["step"] for line in log.splitlines()]
-
-
-def equal(left: object, right: object) -> bool:
-    """Bit equality of nested state."""
-    if isinstance(left, torch.Tensor):
-        return isinstance(right, torch.Tensor) and left.dtype == right.dtype and torch.equal(left, right)
-    if isinstance(left, dict):
-        return isinstance(right, dict) and left.keys() == right.keys() and all(equal(left[k], right[k]) for k in left)
-    if isinstance(left, list | tuple):
-        return len(left) == len(right) and all(itertools.starmap(equal, zip(left, right, strict=True)))
-    return left == right
 
 
 def wait(child: int) -> int:

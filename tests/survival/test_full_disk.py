@@ -14,7 +14,7 @@ from csg_train import files
 from csg_train.errors import UserError
 from csg_train.files import atomic_write, write_text
 from tests.conftest import assert_user_error, command
-from tests.survival.kill import equal
+from tests.nested import equal
 
 
 @contextlib.contextmanager

@@ -38,8 +38,8 @@ from csg_train.records import read_record
 from csg_train.sweep import load_sweep, shard
 from csg_train.tensors import load_tensors
 from csg_train.yaml_files import parse_yaml
+from tests.nested import equal
 from tests.survival import tiny
-from tests.survival.kill import equal
 from tests.survival.mutations import COUNTS, altered, damaged, fuzz, plain, refused_or_fine, words
 
 CPU = torch.device("cpu")

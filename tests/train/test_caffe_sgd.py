@@ -8,7 +8,8 @@ from torch import optim
 from csg_train import engine
 from csg_train.caffe_sgd import CaffeSGD
 from csg_train.optimizer import build_optimizer
-from tests.train.test_methods import CPU, equal, recipe_of
+from tests.nested import equal
+from tests.train.test_methods import CPU, recipe_of
 
 RATES = [0.01, 0.4, 0.3, 0.02, 0.5, 0.001]
 

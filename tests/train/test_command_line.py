@@ -26,7 +26,8 @@ from csg_train.engine import train as train_run
 from csg_train.errors import UserError
 from csg_train.methods import METHODS
 from csg_train.recipe import parse_recipe
-from csg_train.tensorboard import convert, find_logs, read_log, tensorboard_command
+from csg_train.tensorboard import convert, find_logs, tensorboard_command
+from csg_train.training_log import read_log
 from tests.analysis.report_cases import write_run
 from tests.conftest import CLASSES, write_tree
 

@@ -1,6 +1,5 @@
 """What holds for every method: resume equals an uninterrupted run, and frozen parts stay as they are."""
 
-import itertools
 import json
 from pathlib import Path
 
@@ -11,20 +10,10 @@ from csg_train import engine
 from csg_train.checkpoint import load_checkpoint
 from csg_train.methods import METHODS
 from csg_train.recipe import Recipe
+from tests.nested import equal
 from tests.train.method_cases import METHOD_CASES, STYLES, TASK_CASES
 
 CPU = torch.device("cpu")
-
-
-def equal(left: object, right: object) -> bool:
-    """Bit equality of nested state."""
-    if isinstance(left, torch.Tensor):
-        return isinstance(right, torch.Tensor) and left.dtype == right.dtype and torch.equal(left, right)
-    if isinstance(left, dict):
-        return isinstance(right, dict) and left.keys() == right.keys() and all(equal(left[k], right[k]) for k in left)
-    if isinstance(left, list | tuple):
-        return len(left) == len(right) and all(itertools.starmap(equal, zip(left, right, strict=True)))
-    return left == right
 
 
 def recipe_of(recipe_dict: dict, method: str, **train: object) -> Recipe:

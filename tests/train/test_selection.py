@@ -19,7 +19,8 @@ from csg_train.recipe import Recipe, parse_recipe
 from csg_train.records import RunInfo, read_record
 from csg_train.selection import is_due
 from tests.conftest import assert_user_error, command
-from tests.train.test_methods import CPU, equal, run
+from tests.nested import equal
+from tests.train.test_methods import CPU, run
 
 STATE = ("recipe", "step", "data", "model", "method", "optimizer", "rng", "log_bytes", "selection", "best_score")
 
