@@ -32,12 +32,12 @@ lint: $(STAMP)
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# What follows takes minutes or a disk of its own; reports/survival.md says what it found.
+# What follows takes minutes or a disk of its own.
 crash: $(STAMP)
 	$(SURVIVAL) -m tests.survival.kill --kills 200
 
 fuzz: $(STAMP)
-	FUZZ_EXAMPLES=2000 $(SURVIVAL) -m pytest -s tests/survival/test_fuzz.py
+	FUZZ_EXAMPLES=2000 $(SURVIVAL) -m pytest -s tests/survival/test_fuzz_*.py
 
 lock: $(STAMP)
 	$(BIN)/python -m pip install --quiet uv

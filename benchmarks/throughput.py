@@ -1,7 +1,7 @@
 """An epoch of pictures from the cache against decoding JPEGs, and with 0, 1 and 2 workers; prints a Markdown table.
 
-    python benchmarks/throughput.py                             # 200 JPEGs of 500 x 375, about two minutes on 2 cores
-    python benchmarks/throughput.py --pictures 40 --turns 3
+    python -m benchmarks.throughput                             # 200 JPEGs of 500 x 375, about two minutes on 2 cores
+    python -m benchmarks.throughput --pictures 40 --turns 3
 
 The pictures are noise whose amplitude falls as 1/f, as that of photographs does, saved at quality 90 (about 115 kB
 each). Both ways take turns in one process, so that they meet the same machine. Without workers processor time counts,
@@ -9,13 +9,11 @@ which a neighbour's work does not change; with workers only time on the clock sa
 machine that is otherwise idle.
 """
 
-import functools
 import os
 import platform
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -25,6 +23,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
+from benchmarks.turns import Spent, table, take_turns
 from csg_train.data.batch import Batch
 from csg_train.data.images import ImageSet, decode, image_folder
 from csg_train.data.loader import load_batches
@@ -72,17 +71,6 @@ class Epoch(Dataset):
             pass
 
 
-def medians(ways: list[Callable[[], None]], turns: int, clock: Callable[[], float]) -> list[float]:
-    """Median seconds of each way; they take turns, the first turn is not counted."""
-    taken: list[list[float]] = [[] for _ in ways]
-    for _ in range(turns + 1):
-        for way, times in zip(ways, taken, strict=True):
-            start = clock()
-            way()
-            times.append(clock() - start)
-    return [statistics.median(times[1:]) for times in taken]
-
-
 @click.command()
 @click.option("--pictures", default=200, show_default=True)
 @click.option("--turns", default=5, show_default=True, help="Timed epochs of each way, after one that is not.")
@@ -100,6 +88,13 @@ def main(pictures: int, turns: int) -> None:
         _print(images, turns)
 
 
+def _timed(turns: int, ways: list[Callable[[], None]]) -> list[Spent]:
+    """Each way once without counting, then in turns."""
+    for way in ways:
+        way()
+    return list(take_turns(turns, {str(number): way for number, way in enumerate(ways)}).values())
+
+
 def _print(images: ImageSet, turns: int) -> None:
     size = sum(images.path(index).stat().st_size for index in range(len(images)))
     click.echo(
@@ -109,27 +104,28 @@ def _print(images: ImageSet, turns: int) -> None:
         f"{platform.python_version()}, Pillow {PIL.__version__}, torch {torch.__version__}, "
         f"{os.cpu_count()} cores of which {os.getloadavg()[0]:.1f} were busy before\n"
     )
-    click.echo("| an epoch of | decoding, ms a picture | cache, ms a picture | decoding / cache |\n|---|--:|--:|--:|")
     kinds = {
         "pictures alone": ("none", 0),
         "one view, no augmentation": ("none", 1),
         "one view, RandAugment": ("randaugment", 1),
         "two views, RandAugment (CSG)": ("randaugment", 2),
     }
+    each, rows = 1e3 / len(images), []
     for title, (augment, views) in kinds.items():
         epochs = [Epoch(images, cached=cached, augment=augment, views=views) for cached in (False, True)]
-        decoding, cache = medians([functools.partial(epoch.run, 0) for epoch in epochs], turns, time.process_time)
-        each = 1e3 / len(images)
-        click.echo(f"| {title} | {decoding * each:.2f} | {cache * each:.2f} | {decoding / cache:.2f} |")
+        decoding, cache = (spent.processor for spent in _timed(turns, [partial(epoch.run, 0) for epoch in epochs]))
+        rows.append([title, f"{decoding * each:.2f}", f"{cache * each:.2f}", f"{decoding / cache:.2f}"])
+    click.echo(table(["an epoch of", "decoding, ms a picture", "cache, ms a picture", "decoding / cache"], rows))
     click.echo("\nProcessor time without workers: loading, views and batches, no network.\n")
-    click.echo("| pictures | workers | ms a picture | no workers / this |\n|---|--:|--:|--:|")
+    rows = []
     for title, cached in (("decoded", False), ("from the cache", True)):
         epoch = Epoch(images, cached=cached, augment="randaugment", views=1)
-        taken = medians(
-            [functools.partial(epoch.run, workers, _EPOCHS) for workers in (0, 1, 2)], turns, time.perf_counter
-        )
-        for workers, seconds in enumerate(taken):
-            click.echo(f"| {title} | {workers} | {seconds * each / _EPOCHS:.2f} | {taken[0] / seconds:.2f} |")
+        taken = [spent.wall for spent in _timed(turns, [partial(epoch.run, workers, _EPOCHS) for workers in (0, 1, 2)])]
+        rows += [
+            [title, str(workers), f"{seconds * each / _EPOCHS:.2f}", f"{taken[0] / seconds:.2f}"]
+            for workers, seconds in enumerate(taken)
+        ]
+    click.echo(table(["pictures", "workers", "ms a picture", "no workers / this"], rows))
     click.echo(
         f"\nTime on the clock of {_EPOCHS} epochs, the start of the workers included: one view, RandAugment. No "
         "network computes meanwhile, which is what workers are for."

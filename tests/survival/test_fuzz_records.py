@@ -1,0 +1,55 @@
+"""Hostile records: accepted, or refused in one line."""
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from csg_train.data.lists import VISDA_CLASSES
+from csg_train.recipe import load_recipe
+from csg_train.records import read_record
+from csg_train.tensors import load_tensors
+from tests.survival import tiny
+from tests.survival.mutations import altered, damaged, fuzz, refused_or_fine
+from tests.survival.test_fuzz_tensors import use
+
+RECORD = {
+    "format": "csg-record/1",
+    "kind": "accuracy",
+    "run": {
+        **dict.fromkeys(("recipe", "method", "backbone", "weights", "source", "source_identity"), "x"),
+        **{"method_config": {}, "seed": 0, "step": 1, "checkpoint_sha256": "0" * 64, "versions": {"torch": "2"}},
+    },
+    "data": {"split": "target", "name": "d", "identity": "i", "count": 2, "size": 16, "fit": "crop"},
+    "classes": ["a", "b"],
+    "confusion": [[1, 0], [0, 1]],
+    "flip": True,
+    "per_class": [1.0, None],
+    "mean_per_class": 1.0,
+    "overall": 1.0,
+    "interval": {"low": 0.0, "high": 1.0, "level": 0.95, "kind": "bootstrap"},
+}
+
+
+@fuzz
+@given(
+    content=st.one_of(
+        altered(RECORD).map(lambda value: json.dumps(value).encode()),
+        damaged(json.dumps(RECORD).encode()),
+        st.sampled_from([b"[" * 100_000, b'{"a":' * 100_000, b"9" * 10_000, b"\xff\xfe", b"", b"null"]),
+    )
+)
+def test_records(place, content):
+    path = place / "accuracy-target.json"
+    path.write_bytes(content)
+    refused_or_fine("records", lambda: read_record(path))
+
+
+def test_the_good_ones_are_accepted(place, whole, tmp_path):
+    """Else the tests above would pass by refusing everything."""
+    (tmp_path / "accuracy-target.json").write_text(json.dumps(RECORD))
+    assert read_record(tmp_path / "accuracy-target.json").classes == ["a", "b"]
+    assert use(whole).step == 2
+    assert load_recipe(str(place / "tiny.yaml")).name == "tiny"
+    assert load_tensors(place / "tiny.pt").keys() == tiny.build().state_dict().keys()
+    assert len(VISDA_CLASSES) == 12
