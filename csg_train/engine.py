@@ -36,6 +36,7 @@ from csg_train.precision import compile_backbone, in_bfloat16
 from csg_train.recipe import Recipe, Rule, Train, to_yaml
 from csg_train.seeds import seed_for
 from csg_train.selection import SELECTED_ON, chosen_file, is_due, selection_images, selection_score
+from csg_train.waiting import Waits, worker_count
 
 __all__ = ["learning_rate_factor", "train"]
 
@@ -152,7 +153,7 @@ class _Run:
             return chosen
         console.print(picture_source(self.images), highlight=False, markup=False)
         with self._log(log_bytes) as log, _Interrupts() as interrupts:
-            for batch in self._batches():
+            for batch in (batches := Waits(self._batches(), self.device)):
                 self._train_step(batch.to(self.device))
                 best = self._is_best()
                 received = highest(interrupts.received)  # so that all processes stop after the same step
@@ -169,6 +170,7 @@ class _Run:
                 if received and self.step < steps:
                     console.print(f"interrupted and saved at step {self.step}; continue with --resume")
                     raise SystemExit(128 + received)
+        console.print(batches, highlight=False)
         return chosen
 
     def _require_shareable(self) -> None:
@@ -247,7 +249,7 @@ class _Run:
             "seed": self.recipe.seed,
             "start": self.step,
             "stop": train.steps,
-            "workers": train.workers,
+            "workers": worker_count(train.workers, self.device),
         }
         if isinstance(self.images, MaskedSet):
             assert segmentation is not None

@@ -186,8 +186,9 @@ class Train(_Section):
     """Steps of warm-up: factor min(0.01 + 0.99 (t / warmup)^2, 1)."""
     power: Annotated[float, Field(ge=0)] = 0.9
     """Decay: factor (1 - t / steps)^power."""
-    workers: Annotated[int, Field(ge=0)] = 0
-    """Processes that decode and augment; they change the speed, never a number."""
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    """Processes that decode and augment; they change the speed, never a number. ``auto``: 0 on a CPU, whose cores
+    compute; with a GPU the cores there are, 8 at most."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the networks' arithmetic while training; weights, losses and everything measured are float32 in both cases."""
     compile: bool = False

@@ -8,9 +8,8 @@ from matplotlib.figure import Figure
 
 from csg_analysis.report.chart import Chart, add_legend, clean, new_figure
 from csg_analysis.report.load import Run
-from csg_analysis.report.part import Part, cells_of, data_of, records_of, span, splits_of
+from csg_analysis.report.part import STATISTICS, Part, cells_of, data_of, records_of, span, splits_of
 from csg_analysis.report.rows import Measure, Row
-from csg_analysis.report.stats import LEVEL, MIN_PAIRS
 from csg_analysis.report.style import style_of
 from csg_analysis.report.tables import Column, Table
 from csg_analysis.report.wording import explained_class, input_size
@@ -55,7 +54,7 @@ def _table(rows: Sequence[Row], split: str) -> Table:
         title=f"What GradCAM maps are worth, {split} pictures, by method",
         columns=[Column("Method", numeric=False), Column("Runs"), *(_COLUMNS[field] for field in kept)],
         rows=[cells_of(row, rows, kept, digits) for row in rows],
-        data=[data_of(row, kept) for row in rows],
+        data=[data_of(row, rows, kept) for row in rows],
         notes=_notes(records_of(rows, "attended", split)),
     )
 
@@ -81,7 +80,7 @@ def _notes(records: Sequence[AttentionScores]) -> list[str]:
         *sorted(lines),
         f"A flat map is zero everywhere and counts in no mean{f' ({counts})' if counts else ''}. More attention on the "
         "object than the object's share of the picture means that the map prefers it.",
-        f"Mean ± standard deviation over runs, below it the {LEVEL:.0%} t-interval from {MIN_PAIRS} runs on.",
+        STATISTICS,
     ]
 
 

@@ -4,7 +4,18 @@ import math
 from collections.abc import Mapping, Sequence
 
 from csg_analysis.report import format as fmt
-from csg_analysis.report.rows import BASELINE, Measure, Row, best, energy, overall, reference, score, wording
+from csg_analysis.report.rows import (
+    BASELINE,
+    Measure,
+    Row,
+    best,
+    energy,
+    overall,
+    reference,
+    score,
+    to_baseline,
+    wording,
+)
 from csg_analysis.report.stats import LEVEL, MIN_PAIRS, Difference, Spread
 from csg_analysis.report.style import style_of
 from csg_analysis.report.tables import Cell, Column, Table, Value
@@ -63,17 +74,14 @@ def _remarks(rows: Sequence[Row]) -> list[str]:
 
 
 def _method_cells(row: Row, rows: Sequence[Row], *, strong: bool) -> list[Cell]:
-    base = reference(rows, BASELINE, row.group)
-    same = base is None or base is row
-    by_energy = None if same or base is None else row.against(base, energy("0"))
-    by_score = None if same or base is None else row.against(base, score())
+    same = row is reference(rows, BASELINE, row.group)
     return [
         name_cell(row, rows),
         Cell(str(len(row.runs)), sort=len(row.runs)),
         spread_cell(row, energy("0"), 3, interval=True),
-        _difference_cell(by_energy, 3, 1, good="lower", same=base is row),
+        _difference_cell(to_baseline(row, rows, energy("0")), 3, 1, good="lower", same=same),
         spread_cell(row, score(), 1, scale=100, strong=strong, interval=True),
-        _difference_cell(by_score, 1, 100, good="higher", same=base is row),
+        _difference_cell(to_baseline(row, rows, score()), 1, 100, good="higher", same=same),
         spread_cell(row, energy("1"), 3),
         spread_cell(row, energy("2"), 3),
         spread_cell(row, overall(), 1, scale=100),
@@ -115,15 +123,13 @@ def _difference_cell(value: Difference | None, digits: int, scale: float, *, goo
 
 
 def _method_data(row: Row, rows: Sequence[Row], words: Wording) -> dict[str, Value]:
-    base = reference(rows, BASELINE, row.group)
     data: dict[str, Value] = {"method": row.method, "row": row.label, "group": row.group, "runs": len(row.runs)}
     kinds = measures(words)
     for name, (measure, scale) in kinds.items():
         data |= spread_data(name, row.spread(measure), scale)
     for name in ("e0_mhe", words.field):
         measure, scale = kinds[name]
-        found = None if base is None or base is row else row.against(base, measure)
-        data |= difference_data(f"{name}_minus_baseline", found, scale)
+        data |= difference_data(f"{name}_minus_baseline", to_baseline(row, rows, measure), scale)
     return data
 
 

@@ -1,16 +1,24 @@
 """`Part`: a section of the report that is there only when some run has the records for it, and what parts share."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from csg_analysis.report import format as fmt
 from csg_analysis.report.chart import Chart
-from csg_analysis.report.method_tables import name_cell, spread_cell, spread_data
-from csg_analysis.report.rows import Measure, Row
+from csg_analysis.report.method_tables import difference_data, name_cell, spread_cell, spread_data
+from csg_analysis.report.rows import Measure, Row, to_baseline
+from csg_analysis.report.stats import LEVEL, MIN_PAIRS
 from csg_analysis.report.tables import Cell, Table, Value
 from csg_train.data.domains import SPLITS
 
-__all__ = ["Part", "cells_of", "data_of", "records_of", "span", "splits_of"]
+__all__ = ["STATISTICS", "Part", "cells_of", "data_of", "records_of", "span", "splits_of"]
+
+STATISTICS = (
+    f"Mean ± standard deviation over runs, below it the {LEVEL:.0%} t-interval; Δ: mean of the paired differences to "
+    f"the baseline over equal (source, seed), with its {LEVEL:.0%} t-interval, shown when it excludes 0. Intervals "
+    f"from {MIN_PAIRS} runs or pairs on, not adjusted for the number of methods and measures."
+)
 
 
 @dataclass(frozen=True)
@@ -44,19 +52,29 @@ def splits_of(rows: Sequence[Row], kind: str) -> list[str]:
 
 
 def cells_of(row: Row, rows: Sequence[Row], measures: Mapping[str, Measure], digits: Mapping[str, int]) -> list[Cell]:
-    """Heading, number of runs and the mean of every measure."""
+    """Heading, number of runs and the mean of every measure, below it the difference to the baseline."""
     return [
         name_cell(row, rows),
         Cell(str(len(row.runs)), sort=len(row.runs)),
-        *(spread_cell(row, measure, digits[field], interval=True) for field, measure in measures.items()),
+        *(_measured(row, rows, measure, digits[field]) for field, measure in measures.items()),
     ]
 
 
-def data_of(row: Row, measures: Mapping[str, Measure]) -> dict[str, Value]:
+def _measured(row: Row, rows: Sequence[Row], measure: Measure, digits: int) -> Cell:
+    cell, found = spread_cell(row, measure, digits, interval=True), to_baseline(row, rows, measure)
+    if found is None or (found.mean, found.low, found.high) == (0, 0, 0):  # nothing of the method, as the object's area
+        return cell
+    line = f"Δ {fmt.difference(found, digits)} {fmt.interval(found, digits)}".strip()
+    shown = "" if found.sign == "few" else "shown" if found.sign in ("higher", "lower") else "not shown"
+    return replace(cell, note="\n".join(part for part in (cell.note, line, shown) if part))
+
+
+def data_of(row: Row, rows: Sequence[Row], measures: Mapping[str, Measure]) -> dict[str, Value]:
     """The same as flat fields."""
     data: dict[str, Value] = {"method": row.method, "row": row.label, "group": row.group, "runs": len(row.runs)}
     for field, measure in measures.items():
         data |= spread_data(field, row.spread(measure))
+        data |= difference_data(f"{field}_minus_baseline", to_baseline(row, rows, measure), 1)
     return data
 
 

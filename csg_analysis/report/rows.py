@@ -24,6 +24,7 @@ __all__ = [
     "overall",
     "reference",
     "score",
+    "to_baseline",
     "wording",
 ]
 
@@ -158,6 +159,12 @@ def _labels(configs: Mapping[tuple[str, str, str], dict[str, object]]) -> dict[t
 def reference(rows: Sequence[Row], method: str, group: str) -> Row | None:
     """The one row of a reference method in a group; None when it was not run."""
     return next((row for row in rows if row.method == method and row.group == group), None)
+
+
+def to_baseline(row: Row, rows: Sequence[Row], measure: Measure) -> Difference | None:
+    """Paired difference to the group's baseline; None for itself, and without one."""
+    base = reference(rows, BASELINE, row.group)
+    return None if base is None or base is row else row.against(base, measure)
 
 
 def best(rows: Sequence[Row], measure: Measure) -> Row | None:

@@ -11,9 +11,8 @@ from csg_analysis.metrics import METRICS
 from csg_analysis.report import format as fmt
 from csg_analysis.report.chart import Chart, add_legend, clean, new_figure
 from csg_analysis.report.load import Run
-from csg_analysis.report.part import Part, cells_of, data_of, records_of, span, splits_of
+from csg_analysis.report.part import STATISTICS, Part, cells_of, data_of, records_of, span, splits_of
 from csg_analysis.report.rows import Measure, Row
-from csg_analysis.report.stats import LEVEL, MIN_PAIRS
 from csg_analysis.report.style import style_of
 from csg_analysis.report.svg import PAPER
 from csg_analysis.report.tables import Cell, Column, Table, Value
@@ -72,7 +71,7 @@ def _table(rows: Sequence[Row], split: str) -> Table:
         ],
         data=[
             *(_start_data(group, values) for group, values in before.items()),
-            *(data_of(row, measures) for row in rows),
+            *(data_of(row, rows, measures) for row in rows),
         ],
         notes=_notes(records, names),
     )
@@ -122,8 +121,8 @@ def _notes(records: Sequence[SimilarityRecord], names: Sequence[str]) -> list[st
         *sorted(shown),
         *lines,
         *([f"CKA of {span(sorted(few))} pictures, fewer than dimensions, is high by itself."] if few else []),
-        f"Starting weights: {starts}. An arrow says which way is better, where one is; mean ± standard deviation over "
-        f"runs, below it the {LEVEL:.0%} t-interval from {MIN_PAIRS} runs on.",
+        f"Starting weights: {starts}. An arrow says which way is better, where one is.",
+        STATISTICS,
     ]
 
 

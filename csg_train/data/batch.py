@@ -20,6 +20,10 @@ class Batch:
     views: tuple[Tensor, ...]
     labels: Tensor
 
+    def pin_memory(self) -> "Batch":
+        """The same batch in memory from which a GPU copies while it computes; the loader calls this."""
+        return Batch(tuple(view.pin_memory() for view in self.views), self.labels.pin_memory())
+
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
         views = tuple(view.to(device, non_blocking=True) for view in self.views)

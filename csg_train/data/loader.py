@@ -120,6 +120,7 @@ def load_batches(
         batch_sampler=map(share, keys),
         num_workers=workers,
         collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # unused by our keys; without it the loader draws from the global generator
     )
     try:

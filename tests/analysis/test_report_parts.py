@@ -127,6 +127,24 @@ def test_attention_is_the_mean_over_runs(out: Path) -> None:
     assert row_of(out, "attention_target", "baseline")["iou"] is None
 
 
+def test_differences_to_the_baseline_are_paired_by_seed(tmp_path: Path) -> None:
+    """IoU 0.3, 0.4, 0.5 against 0.25, 0.35, 0.4: differences of mean 0.2 / 3 and deviation 0.05 / sqrt(3)."""
+    runs = write_all(tmp_path / "runs", HELP, attention=False)
+    for seed, (ours, theirs) in enumerate([(0.3, 0.25), (0.4, 0.35), (0.5, 0.4)]):
+        write_attention_scores(runs / f"clean-csg-{seed}", ours)
+        write_attention_scores(runs / f"clean-baseline-{seed}", theirs)
+    page = built_text(runs, tmp_path / "out", allow_mixed=False)
+    csg, half = row_of(tmp_path / "out", "attention_target", "csg"), 4.302653 * 0.05 / 3
+    assert csg["iou_minus_baseline"] == pytest.approx(0.2 / 3)
+    assert csg["iou_minus_baseline_low"] == pytest.approx(0.2 / 3 - half, abs=1e-6)
+    assert csg["iou_minus_baseline_high"] == pytest.approx(0.2 / 3 + half, abs=1e-6)
+    assert csg["iou_minus_baseline_pairs"] == 3
+    assert f"Δ +0.067 [{MINUS}0.005, +0.138] not shown" in page.replace("\xa0", " ")
+    baseline = row_of(tmp_path / "out", "attention_target", "baseline")
+    assert (baseline["iou_minus_baseline"], baseline["iou_minus_baseline_pairs"]) == (None, 0)
+    assert page.count("Δ +0.000") == 0  # the object's area is the same for all
+
+
 def test_similarity_is_the_mean_over_runs_beside_the_start(out: Path) -> None:
     csg, start = (row_of(out, "similarity_target", label) for label in ("csg", "starting weights"))
     assert [csg["cka_layer1"], csg["cka_layer4"]] == pytest.approx([0.99, 0.6])

@@ -318,7 +318,7 @@ def test_training_does_not_continue_from_an_import(visda, tmp_path):
     torch.save(network().backbone.net.state_dict(), weights)
     torch.save(official_asg(network()), tmp_path / "official.pth")
     roots = (f"data.source.root={visda}", f"data.target.root={visda}", f"model.weights={weights}")
-    recipe = load_recipe("visda17-resnet101-asg", (*RESNET18, *roots, "train.workers=0"))
+    recipe = load_recipe("visda17-resnet101-asg", (*RESNET18, *roots))
     import_file(tmp_path / "official.pth", "asg", recipe, out)
     before = out.read_bytes()
     with pytest.raises(UserError, match=r"ckpt\.pt: "):

@@ -72,7 +72,6 @@ def test_each_visda_recipe_runs_on_the_exact_layout(method, visda, weights, tmp_
         f"model.weights={weights}",
         "train.steps=2",
         "train.batch_size=4",
-        "train.workers=0",
     ]
     sets += {"csg": ["method.queue_size=6"], "ewc": ["method.samples=3"]}.get(method, [])
     arguments = [part for value in sets for part in ("--set", value)]

@@ -73,7 +73,6 @@ def test_recipes_run_on_small_trees_in_the_exact_layouts(method, weights, tmp_pa
         "model.weights": weights,
         "train.steps": 2,
         "train.batch_size": 2,
-        "train.workers": 0,
     }
     fields |= {"csg": {"method.queue_size": 200}, "ibn-net": {"method.start": "plain"}}.get(method, {})
     if method == "domain-randomization":
