@@ -1,9 +1,12 @@
-"""A run of two gloo processes against the same run of one: losses, weights and queue; and what two refuse."""
+"""A run of two gloo processes against the same run of one: losses, weights and queue; what two refuse, a killed one."""
 
+import functools
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,19 +14,37 @@ import torch
 import yaml
 
 from csg_train.checkpoint import load_checkpoint
+from tests.nested import equal
 from tests.train.test_methods import recipe_of, run
 
 TORCHRUN = [str(Path(sys.executable).parent / "torchrun"), "--standalone", "--nproc-per-node", "2"]
 
 
-def run_two(recipe: dict, folder: Path) -> subprocess.CompletedProcess:
+def start_two(recipe: dict, folder: Path, *options: str) -> subprocess.Popen:
     """What a user would type."""
     (folder / "tiny.yaml").write_text(yaml.safe_dump(recipe))
-    arguments = ["-m", "csg_train", "run", "tiny.yaml", "--device", "cpu", "--out", "two"]
+    arguments = ["-m", "csg_train", "run", "tiny.yaml", "--device", "cpu", "--out", "two", *options]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [*TORCHRUN, *arguments], cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=200
+    return subprocess.Popen(
+        [*TORCHRUN, *arguments], cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+
+
+def run_two(recipe: dict, folder: Path, *options: str) -> subprocess.CompletedProcess:
+    process = start_two(recipe, folder, *options)
+    out, error = process.communicate(timeout=200)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, error)
+
+
+def processes_of(torchrun: int) -> dict[str, int]:
+    """The trainers that torchrun started, by rank."""
+    found = {}
+    for child in Path(f"/proc/{torchrun}/task/{torchrun}/children").read_text().split():
+        environment = dict(
+            line.split("=", 1) for line in Path(f"/proc/{child}/environ").read_text().split("\0") if "=" in line
+        )
+        found[environment["RANK"]] = int(child)
+    return found
 
 
 def losses(folder: Path) -> list[dict[str, float]]:
@@ -53,11 +74,68 @@ def test_two_processes_train_what_one_trains(task, method, recipe_dict, masked_r
     assert not list((tmp_path / "two").glob("*.tmp"))
 
 
+def test_a_killed_process_ends_the_others_and_the_restart_goes_on(recipe_dict, tmp_path):
+    """The restarted run equals one that nobody disturbed, bit for bit."""
+    recipe = recipe_of(recipe_dict, "csg", batch_size=4, steps=40, save_every=2).as_dict()
+    (tmp_path / "whole").mkdir()
+    whole = run_two(recipe, tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    process = start_two(recipe, tmp_path)
+    while not (tmp_path / "two" / "ckpt.pt").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    os.kill(processes_of(process.pid)["1"], signal.SIGKILL)
+    _, error = process.communicate(timeout=100)
+    assert process.returncode != 0
+    assert error.count("Error: another process of this run ended") == 1, error
+    assert 0 < load_checkpoint(tmp_path / "two" / "ckpt.pt").step < 40
+
+    again = run_two(recipe, tmp_path, "--resume")
+    assert again.returncode == 0, again.stderr
+    assert [row["step"] for row in losses(tmp_path / "two")] == list(range(1, 41))
+    parts, undisturbed = (load_checkpoint(folder / "two" / "ckpt.pt") for folder in (tmp_path, tmp_path / "whole"))
+    for field in ("step", "model", "method", "optimizer", "rng", "log_bytes"):
+        assert equal(getattr(parts, field), getattr(undisturbed, field)), field
+
+
+def test_two_processes_choose_the_step_that_one_chooses(recipe_dict, tmp_path):
+    """Each process measures all pictures; the scores rise and fall."""
+    recipe_dict["data"]["validation"] = {"dataset": "holdout", "fraction": 0.5}
+    recipe_dict["evaluate"] = {"select": "source-val", "select_every": 1}
+    recipe = recipe_of(recipe_dict, "csg", batch_size=4, steps=8, lr_head=0.1, lr_backbone=0.003)
+    done = run_two(recipe.as_dict(), tmp_path)
+    assert done.returncode == 0, done.stderr
+    alone, both = load_checkpoint(run(recipe, tmp_path / "one")), load_checkpoint(tmp_path / "two" / "best.pt")
+    scores = [row["accuracy_validation"] for row in losses(tmp_path / "two")]
+    assert scores == [row["accuracy_validation"] for row in losses(tmp_path / "one")]
+    assert len(set(scores)) > 1
+    assert (
+        (both.step, both.best_score) == (alone.step, alone.best_score) == (1 + scores.index(max(scores)), max(scores))
+    )
+
+
 def test_a_batch_that_does_not_divide_is_refused_by_one_line(recipe_dict, tmp_path):
     done = run_two(recipe_of(recipe_dict, "baseline", batch_size=5).as_dict(), tmp_path)
     assert done.returncode != 0
     assert done.stderr.count("Error: train.batch_size: 5 pictures do not divide among 2 processes") == 1
     assert not list((tmp_path / "two").glob("[!.]*"))
+
+
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor"
+)  # torch hides its own, but not from an error filter
+@pytest.mark.parametrize(("task", "method"), [("classification", "csg"), ("segmentation", "csg-dense")])
+def test_a_compiled_backbone_trains_the_same(task, method, recipe_dict, masked_recipe_dict, tmp_path, monkeypatch):
+    """Traced forward and backward without code generation, which needs a compiler; stages are still read by hooks."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    base = recipe_dict if task == "classification" else masked_recipe_dict
+    plain, compiled = (
+        load_checkpoint(run(recipe_of(base, method, steps=3, compile=chosen), tmp_path / str(chosen)))
+        for chosen in (False, True)
+    )
+    for one, two in zip(losses(tmp_path / "False"), losses(tmp_path / "True"), strict=True):
+        assert two == pytest.approx(one, rel=1e-5)
+    assert compiled.model.keys() == plain.model.keys()
 
 
 def test_bfloat16_is_near_float32_and_not_equal(recipe_dict, tmp_path):
