@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import yaml
 
 from csg_train.errors import UserError
 from csg_train.files import sha256_file
@@ -29,6 +28,7 @@ from csg_train.records import (
 )
 from csg_train.selection import SELECTED_ON
 from csg_train.training_log import read_log
+from csg_train.yaml_files import read_yaml
 
 __all__ = ["Curve", "Run", "checkpoint_file", "load_runs", "read_maps"]
 
@@ -263,10 +263,7 @@ def _read_remarks(path: Path) -> tuple[str, ...]:
 def _read_recipe(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: not a readable recipe; restore it or remove it") from error
+    value = read_yaml(path)
     if not isinstance(value, dict):
         raise UserError(f"{path}: not a recipe; restore it or remove it")
     return value

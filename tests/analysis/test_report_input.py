@@ -98,6 +98,7 @@ def test_refuses_empty_and_missing_folders(tmp_path: Path) -> None:
         ("attention.npz", b"PK\x03\x04 cut"),
         ("log.jsonl", b"nonsense\n"),
         ("recipe.yaml", b"{["),
+        ("recipe.yaml", b"a: &a [1, 1]\nb: [*a, *a]"),
     ],
 )
 def test_refuses_damaged_files(tmp_path: Path, file: str, content: bytes) -> None:
