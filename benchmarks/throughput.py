@@ -13,6 +13,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -25,13 +26,13 @@ from torch.utils.data import Dataset
 
 from benchmarks.turns import Spent, table, take_turns
 from csg_train.data.batch import Batch
-from csg_train.data.images import ImageSet, decode, image_folder
+from csg_train.data.images import ImageSet, image_folder
 from csg_train.data.loader import load_batches
 from csg_train.data.store import open_store, write_store
 from csg_train.data.transforms import training_view
 from csg_train.seeds import random_for
 
-_WIDTH, _HEIGHT, _SIZE, _BATCH = 500, 375, 224, 32
+_WIDTH, _HEIGHT, _SHORTER, _SIZE, _BATCH = 500, 375, 256, 224, 32
 _EPOCHS = 5  # in a turn with workers
 
 
@@ -58,7 +59,7 @@ class Epoch(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> torch.Tensor:
         _, index = key
-        image = self.images.picture(index) if self.cached else decode(self.images.path(index))
+        image = self.images.picture(index) if self.cached else self.images.read(index)
         options = {"size": _SIZE, "fit": "crop", "augment": self.augment, "background": "plain"}
         views = [training_view(image, rng=random_for(0, index, view), **options) for view in range(self.views)]
         return torch.stack(views) if views else torch.empty(0)
@@ -82,10 +83,12 @@ def main(pictures: int, turns: int) -> None:
         for index in range(pictures):
             jpeg(root / "any" / f"{index:05d}.jpg", index)
         images = image_folder(root, name="noise")
-        path = Path(name) / "pictures.store"
-        write_store(path, root, images.files, lambda index: np.array(decode(images.path(index))))
-        images.__dict__["store"] = open_store(path, root, images.files)  # outside the user's data cache
-        _print(images, turns)
+        reduced = replace(images, shorter_side=_SHORTER)
+        for pictures in (images, reduced):
+            path = Path(name) / f"{pictures.shorter_side}.store"
+            write_store(path, root, pictures.files, lambda index: np.array(pictures.read(index)))  # noqa: B023
+            pictures.__dict__["store"] = open_store(path, root, pictures.files)  # outside the user's data cache
+        _print(images, reduced, turns)
 
 
 def _timed(turns: int, ways: list[Callable[[], None]]) -> list[Spent]:
@@ -95,7 +98,7 @@ def _timed(turns: int, ways: list[Callable[[], None]]) -> list[Spent]:
     return list(take_turns(turns, {str(number): way for number, way in enumerate(ways)}).values())
 
 
-def _print(images: ImageSet, turns: int) -> None:
+def _print(images: ImageSet, reduced: ImageSet, turns: int) -> None:
     size = sum(images.path(index).stat().st_size for index in range(len(images)))
     click.echo(
         f"{len(images)} JPEGs of {_WIDTH} x {_HEIGHT} pixels, {size / len(images) / 1e3:.0f} kB each "
@@ -111,10 +114,11 @@ def _print(images: ImageSet, turns: int) -> None:
         "two views, RandAugment (CSG)": ("randaugment", 2),
     }
     each, rows = 1e3 / len(images), []
-    for title, (augment, views) in kinds.items():
-        epochs = [Epoch(images, cached=cached, augment=augment, views=views) for cached in (False, True)]
-        decoding, cache = (spent.processor for spent in _timed(turns, [partial(epoch.run, 0) for epoch in epochs]))
-        rows.append([title, f"{decoding * each:.2f}", f"{cache * each:.2f}", f"{decoding / cache:.2f}"])
+    for pictures, note in ((images, ""), (reduced, f", data.shorter_side {_SHORTER}")):
+        for title, (augment, views) in kinds.items():
+            epochs = [Epoch(pictures, cached=cached, augment=augment, views=views) for cached in (False, True)]
+            decoding, cache = (spent.processor for spent in _timed(turns, [partial(epoch.run, 0) for epoch in epochs]))
+            rows.append([title + note, f"{decoding * each:.2f}", f"{cache * each:.2f}", f"{decoding / cache:.2f}"])
     click.echo(table(["an epoch of", "decoding, ms a picture", "cache, ms a picture", "decoding / cache"], rows))
     click.echo("\nProcessor time without workers: loading, views and batches, no network.\n")
     rows = []

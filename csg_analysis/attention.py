@@ -12,7 +12,7 @@ from csg_analysis.gradcam import Maps, attend_batches
 from csg_analysis.overlap import Overlap, class_pixels, object_mask, overlap
 from csg_analysis.removal import DELETION_BASELINE, INSERTION_BASELINE, REMOVAL, area, blurred, removal_curves
 from csg_train.data.domains import AnySet
-from csg_train.data.images import ImageSet, decode
+from csg_train.data.images import ImageSet
 from csg_train.data.masks import MaskedSet, decode_mask
 from csg_train.errors import UserError
 from csg_train.models.network import TaskNetwork
@@ -101,7 +101,7 @@ def _pixels(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Map and mask of one picture where pixels count; None where nothing says what is object and what is not."""
     if isinstance(images, ImageSet):
-        mask_HW = object_mask(decode(images.path(index)), size=recipe.data.size, fit=recipe.data.fit)
+        mask_HW = object_mask(images.picture(index), size=recipe.data.size, fit=recipe.data.fit)
         return None if mask_HW is None else (map_HW, mask_HW)
     true_HW = decode_mask(images.mask_path(index), images.ids, sixteen_bit=images.sixteen_bit)
     if map_HW.shape != true_HW.shape:

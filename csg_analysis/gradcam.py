@@ -23,7 +23,7 @@ from torch import Tensor
 from csg_analysis.regions import explained_region
 from csg_train.data.batch import Batch
 from csg_train.data.domains import AnySet
-from csg_train.data.images import ImageSet, decode, image_files, over_white
+from csg_train.data.images import ImageSet, image_files, over_white
 from csg_train.data.masks import MaskedSet
 from csg_train.data.segmentation_views import segmentation_evaluation_view
 from csg_train.data.shown import shown_batches
@@ -134,7 +134,7 @@ def _shown(images: AnySet, recipe: Recipe) -> Iterator[Batch]:
         yield from shown_batches(images, recipe)
         return
     for index, label in enumerate(images.labels):
-        picture = over_white(decode(images.path(index)))
+        picture = over_white(images.picture(index))
         view = segmentation_evaluation_view(picture, longest_side=recipe.segmentation.longest_side)
         yield Batch((view[None],), torch.tensor([label]))
 

@@ -138,6 +138,9 @@ class Data(_Section):
     """Real pictures: measured, never trained on, and selected on by ``evaluate.select: oracle`` alone."""
     size: Annotated[int, Field(ge=16, le=1024)] = 224
     """Side of the square input in pixels."""
+    shorter_side: Annotated[int, Field(ge=16, le=4096)] | None = None
+    """Pictures with a longer one are reduced to it as they are read, in every split, before all else; large renders are
+    then augmented faster, and ``csg-train data cache`` keeps the reduced ones."""
     fit: Literal["crop", "pad"] = "crop"
     """``crop``: shorter side to ``size``, then a crop (the paper). ``pad``: the whole picture, squared with white."""
     background: Literal["plain", "varied"] = "plain"
@@ -270,6 +273,8 @@ class Recipe(_Section):
     def _one_task(self) -> "Recipe":
         if self.segmentation is not None and self.data.sampling == "balanced":
             raise ValueError("data.sampling: balanced draws by the class of a picture, which masks do not have")
+        if self.segmentation is not None and self.data.shorter_side is not None:
+            raise ValueError("data.shorter_side: would reduce pictures and not their masks; use segmentation.scale")
         for split in ("source", "validation", "target"):
             domain = getattr(self.data, split)
             if domain is None or (isinstance(domain, MaskedDomain) == (self.segmentation is not None)):

@@ -8,7 +8,7 @@ from filelock import FileLock, Timeout
 from PIL import Image
 
 from csg_train.data.domains import AnySet
-from csg_train.data.images import decode
+from csg_train.data.images import reduced_size
 from csg_train.data.masks import MaskedSet, decode_mask
 from csg_train.data.store import Store, open_store, write_store
 from csg_train.errors import UserError
@@ -24,7 +24,8 @@ def decoded_bytes(images: AnySet) -> int:
         try:
             with Image.open(images.root / file) as image:
                 alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
-                total += image.width * image.height * (1 if index >= len(images) else 3 + alpha)
+                width, height = reduced_size(image.size, images.shorter_side)
+                total += width * height * (1 if index >= len(images) else 3 + alpha)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
             continue  # the build says what is wrong with it
     return total
@@ -94,7 +95,7 @@ def _decoded(images: AnySet, index: int) -> np.ndarray:
     """``(H, W, C)`` uint8 of a picture, or of a mask, which follow the pictures."""
     if isinstance(images, MaskedSet) and index >= len(images):
         return decode_mask(images.mask_path(index - len(images)), images.ids, sixteen_bit=images.sixteen_bit)[..., None]
-    return np.array(decode(images.path(index)))
+    return np.array(images.read(index))
 
 
 def picture_source(images: AnySet) -> str:

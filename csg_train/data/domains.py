@@ -110,9 +110,10 @@ def load_split(data: Data, split: str, classes: Sequence[str] | None = None) -> 
     if getattr(data, split) is None:
         raise UserError(f"data.{split}: not in this recipe; add it, or choose another split")
     try:
-        return _load_split(data, split, classes)
+        images = _load_split(data, split, classes)
     except OSError as error:  # of a folder without permission, or too long a name
         raise UserError(f"data.{split}: {error}; check its paths") from error
+    return dataclasses.replace(images, shorter_side=data.shorter_side) if isinstance(images, ImageSet) else images
 
 
 def _load_split(data: Data, split: str, classes: Sequence[str] | None) -> AnySet:

@@ -23,6 +23,7 @@ __all__ = [
     "image_files",
     "image_folder",
     "over_white",
+    "reduced_size",
 ]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
@@ -38,18 +39,26 @@ class PictureFiles:
     """Fields that have an entry for each picture."""
     root: Path
     files: tuple[str, ...]
+    shorter_side: int | None = None
+    """To which a longer one is reduced when a picture is read (``data.shorter_side``)."""
 
     def path(self, index: int) -> Path:
         """The full path of one picture."""
         return self.root / self.files[index]
 
     def picture(self, index: int) -> Image.Image:
-        """One picture as `decode` gives it, out of the store where ``csg-train data cache`` made one.
+        """One picture as `read` gives it, out of the store where ``csg-train data cache`` made one.
 
         Raises:
             UserError: A bad picture; a damaged store, or one of files that have changed since.
         """
-        return decode(self.path(index)) if self.store is None else Image.fromarray(self.store.array(index))
+        return self.read(index) if self.store is None else Image.fromarray(self.store.array(index))
+
+    def read(self, index: int) -> Image.Image:
+        """One picture as `decode` gives it, reduced bilinearly where its shorter side is longer than this set's."""
+        image = decode(self.path(index))
+        size = reduced_size(image.size, self.shorter_side)
+        return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
 
     def part(self, indices: Sequence[int]) -> Self:
         """The set of these pictures, in this order."""
@@ -64,7 +73,7 @@ class PictureFiles:
     @property
     def stored_as(self) -> str:
         """How the pixels in a store are made from the files."""
-        return "upright RGB or RGBA"
+        return "upright RGB or RGBA" + (f", shorter side {self.shorter_side}" if self.shorter_side else "")
 
     @cached_property
     def store_path(self) -> Path:
@@ -93,6 +102,7 @@ class ImageSet(PictureFiles):
         classes: Class names; ``classes[label]``.
         licence: Licence of the pictures, or ``"user's own"``.
         expected: Official number of pictures of each class, where the data set has one.
+        shorter_side: To which a longer one is reduced when a picture is read; None keeps every picture as it is.
     """
 
     by_picture = ("files", "labels")
@@ -103,6 +113,7 @@ class ImageSet(PictureFiles):
     classes: tuple[str, ...]
     licence: str = "user's own"
     expected: tuple[int, ...] | None = None
+    shorter_side: int | None = None
 
     def __post_init__(self) -> None:
         if not self.files:
@@ -121,13 +132,15 @@ class ImageSet(PictureFiles):
 
     @cached_property
     def identity(self) -> str:
-        """SHA-256 over class names and every (path, label, size in bytes): equal identity, equal data set.
+        """SHA-256 over class names, every (path, label, size in bytes) and ``shorter_side``: equal identity, equal set.
 
         Sizes, not contents: it costs one ``stat`` a file. ``csg-train data check`` reads the contents.
         """
         digest = hashlib.sha256("\n".join(self.classes).encode())
         for index, (file, label) in enumerate(zip(self.files, self.labels, strict=True)):
             digest.update(f"\n{file}\t{label}\t{file_size(self.path(index))}".encode())
+        if self.shorter_side:
+            digest.update(f"\nshorter side {self.shorter_side}".encode())
         return digest.hexdigest()
 
 
@@ -137,6 +150,14 @@ def file_size(path: Path) -> int:
         return path.stat().st_size
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; restore the file or its folder") from error
+
+
+def reduced_size(size: tuple[int, int], shorter_side: int | None) -> tuple[int, int]:
+    """Width and height of a picture whose shorter side is no longer than ``shorter_side``, in proportion."""
+    short = min(size)
+    if shorter_side is None or short <= shorter_side:
+        return size
+    return round(size[0] * shorter_side / short), round(size[1] * shorter_side / short)
 
 
 def decode(path: Path) -> Image.Image:

@@ -1,5 +1,6 @@
 """The cache of decoded pictures: the bytes of `decode`, found by every reader, refused where it is old or damaged."""
 
+import dataclasses
 import json
 import os
 import pickle
@@ -80,8 +81,24 @@ def test_every_kind_of_picture_is_what_decoding_gives(odd: Path) -> None:
     assert opened.picture(images.files.index("cat/turned.jpg")).size == (26, 37)
 
 
+def test_pictures_are_kept_reduced(odd: Path) -> None:
+    """Beside a store of the whole ones; the narrow picture is shorter already."""
+    build_cache(image_folder(odd, name="odd"), quiet)
+    images, opened = (dataclasses.replace(image_folder(odd, name="odd"), shorter_side=16) for _ in range(2))
+    assert images.store is None
+    build_cache(images, quiet)
+    sizes = {file: opened.picture(index).size for index, file in enumerate(opened.files)}
+    assert opened.store is not None
+    assert sizes["cat/rgb.png"] == (round(31 * 16 / 20), 16)
+    assert sizes["cat/turned.jpg"] == (16, round(37 * 16 / 26))
+    assert sizes["cat/narrow.webp"] == (1, 29)
+    for index in range(len(images)):
+        assert opened.picture(index).tobytes() == images.read(index).tobytes()
+
+
 def test_the_size_on_disk_is_known_before(odd: Path, masked_tree: Path) -> None:
-    for images in (image_folder(odd, name="odd"), masked_folder(masked_tree)):
+    whole = image_folder(odd, name="odd")
+    for images in (whole, dataclasses.replace(whole, shorter_side=24), masked_folder(masked_tree)):
         lines: list[str] = []
         store = build_cache(images, lines.append)
         assert decoded_bytes(images) == len(store.pixels)
@@ -239,7 +256,7 @@ def test_an_interrupt_leaves_nothing_and_a_killed_build_is_cleared(
             raise KeyboardInterrupt
         return decode(path)
 
-    monkeypatch.setattr(cache, "decode", interrupted)
+    monkeypatch.setattr("csg_train.data.images.decode", interrupted)
     with pytest.raises(KeyboardInterrupt):
         build_cache(uncached, quiet)
     assert left(data_dir) == []
@@ -254,7 +271,7 @@ def test_a_disk_that_is_too_small_is_refused_before_decoding(
 ) -> None:
     free = decoded_bytes(uncached) - 1
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, free))
-    monkeypatch.setattr(cache, "decode", lambda _: pytest.fail("decoded"))
+    monkeypatch.setattr("csg_train.data.images.decode", lambda _: pytest.fail("decoded"))
     with pytest.raises(UserError, match="CSG_DATA_DIR"):
         build_cache(uncached, quiet)
     assert left(data_dir) == []
@@ -286,7 +303,7 @@ def test_two_builders_at_once_decode_once(uncached: ImageSet, data_dir: Path, mo
         if text.startswith("waiting"):
             both.set()
 
-    monkeypatch.setattr(cache, "decode", slowly)
+    monkeypatch.setattr("csg_train.data.images.decode", slowly)
     stores: list[Store] = []
     builders = [threading.Thread(target=lambda: stores.append(build_cache(uncached, line))) for _ in range(2)]
     for builder in builders:

@@ -118,3 +118,11 @@ def test_data_check_counts_both_sides_and_refuses_a_class_of_one(recipe_file, re
     result = command("csg-train", "run", recipe_file, *sets, "--out", "run", cwd=tmp_path)
     assert_user_error(result, str(tmp_path / "one"), "class bus", "data.validation")
     assert not list(tmp_path.rglob("ckpt.pt"))
+
+
+def test_every_split_is_reduced(recipe_dict):
+    recipe_dict["data"] |= {"validation": {"dataset": "holdout", "fraction": 0.25}, "shorter_side": 16}
+    recipe = Recipe.model_validate(recipe_dict)
+    for split in ("source", "validation", "target"):
+        images = load_split(recipe.data, split, CLASSES)
+        assert {min(images.picture(index).size) for index in range(len(images))} == {16}, split

@@ -1,5 +1,6 @@
 """`decode` and `image_folder` on the pictures that real folders hold: broken, odd, rotated, huge, missing."""
 
+import dataclasses
 import struct
 import zlib
 from pathlib import Path
@@ -207,6 +208,27 @@ def test_identity_stays_and_changes_with_files_labels_and_classes(tmp_path: Path
     (moved / "cat" / "a.png").rename(moved / "cat" / "b.png")
     assert image_folder(moved, name="mine").identity not in (first, changed)
     assert image_folder(moved, name="m", classes=("dog", "cat")).identity != image_folder(moved, name="m").identity
+
+
+def test_a_longer_picture_is_reduced_and_is_other_data(tmp_path: Path) -> None:
+    """Not one that is small already; a ramp becomes twice as steep, and red below alpha 0 does not bleed into blue."""
+    steps = Image.fromarray(
+        np.arange(0, 256, 4, dtype=np.uint8).repeat(32).reshape(64, 32).T.repeat(3, -1).reshape(32, 64, 3)
+    )
+    mixed = Image.new("RGBA", (32, 32), (*RED, 0))
+    mixed.paste((*BLUE, 255), (0, 0, 15, 32))
+    root = make_folder(tmp_path / "data", {"cat/a.png": halves(RED, BLUE), "cat/b.png": steps, "cat/c.png": mixed})
+    whole = image_folder(root, name="mine")
+    reduced = dataclasses.replace(whole, shorter_side=16)
+    small, ramp, blended = (reduced.picture(index) for index in range(3))
+    assert small.tobytes() == decode(root / "cat" / "a.png").tobytes()
+    assert (ramp.size, blended.size) == ((32, 16), (16, 16))
+    assert np.abs(np.diff(np.asarray(ramp)[5, 1:-1, 0].astype(int)) - 8).max() <= 1
+    edge = np.asarray(blended)[8, 7]
+    assert 0 < edge[3] < 255
+    assert near(edge[:3], BLUE)
+    assert reduced.identity != whole.identity
+    assert dataclasses.replace(whole, shorter_side=None).identity == whole.identity
 
 
 def test_identity_names_a_file_that_vanished(tmp_path: Path) -> None:
