@@ -5,9 +5,8 @@
     python benchmarks/segmentation_memory.py --head deeplab-v3 --batch 2 --batch 3
     python benchmarks/segmentation_memory.py --loss ce --out memory.json
 
-Measured with ResNet-50 at stride 8 and 512 x 512 (x86_64, 1 thread, torch 2.14): deeplab-v2 2.7 and 4.1 GiB for 1 and 2
-pictures, so about 9.6 GiB for the paper's 6; deeplab-v3 4.3 and 5.9 GiB for 2 and 3, so about 10.6 GiB. The line errs
-upwards: at 256 x 256 it says 4.0 GiB for 6, and 3.7 GiB are measured.
+Measured with ResNet-50 at stride 8, 512 x 512 and the paper's batch of 6 (x86_64, 1 thread, torch 2.14): 9.05 GiB with
+deeplab-v2, 9.75 GiB with deeplab-v3. The line through small batches errs upwards: it says 9.6 and 10.6.
 
 The step is the engine's: forward, loss, backward, SGD with momentum, with the gradients of the step before still there
 during the forward pass. ``csg`` adds the teacher, the key view and the dense contrast in 8 x 8 patches of layer3 and
