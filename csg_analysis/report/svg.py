@@ -90,6 +90,7 @@ def _embeddable(text: str, name: str, alt: str) -> str:
     body = text[text.index(">", text.index("<svg ")) + 1 :]
     body = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>|<!--.*?-->", "", body, flags=re.DOTALL)
     body = re.sub(r'style="([^"]*)"', lambda match: _attributes(match[1]), body)
+    body = re.sub(r'<g id="[^"]+"', "<g", body)  # nothing refers to groups
     body = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', body)
     body = body.replace("xlink:href=", "href=").replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
     body = body.replace(INK, "currentColor").replace(PAPER, "var(--paper, #fff)")
