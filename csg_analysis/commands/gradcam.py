@@ -1,5 +1,6 @@
 """``csg-analyze gradcam``: GradCAM of the same pictures under several checkpoints."""
 
+import dataclasses
 from pathlib import Path
 
 import click
@@ -74,7 +75,8 @@ def gradcam(
 
 
 def _own(where: str, subject: Subject) -> ImageSet:
-    return cams.unlabelled(Path(where), subject.checkpoint.classes)
+    images = cams.unlabelled(Path(where), subject.checkpoint.classes)
+    return dataclasses.replace(images, shorter_side=subject.recipe.data.shorter_side)
 
 
 def _attention_record(

@@ -1,6 +1,7 @@
 """GradCAM against pytorch-grad-cam, batched against one by one, and what it leaves behind."""
 
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,11 +9,13 @@ import torch
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
+from csg_analysis.commands.gradcam import _own
 from csg_analysis.gradcam import attend, attend_batches, grad_cam, overlay
 from csg_train.checkpoint import load_checkpoint
 from csg_train.data.domains import load_split
 from csg_train.errors import UserError
 from csg_train.models.network import Network
+from tests.conftest import CLASSES
 
 
 def small() -> tuple[Network, torch.Tensor, torch.Tensor]:
@@ -110,3 +113,11 @@ def test_batches_of_any_size_give_the_same_maps_and_none_is_kept(opened):
     del first
     next(stream)
     assert gone() is None
+
+
+def test_own_pictures_are_reduced_as_the_splits_are(trees):
+    subject = SimpleNamespace(
+        checkpoint=SimpleNamespace(classes=CLASSES), recipe=SimpleNamespace(data=SimpleNamespace(shorter_side=16))
+    )
+    images = _own(str(trees / "target"), subject)
+    assert {min(images.picture(index).size) for index in range(len(images))} == {16}
