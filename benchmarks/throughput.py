@@ -84,10 +84,10 @@ def main(pictures: int, turns: int) -> None:
             jpeg(root / "any" / f"{index:05d}.jpg", index)
         images = image_folder(root, name="noise")
         reduced = replace(images, shorter_side=_SHORTER)
-        for pictures in (images, reduced):
-            path = Path(name) / f"{pictures.shorter_side}.store"
-            write_store(path, root, pictures.files, lambda index: np.array(pictures.read(index)))  # noqa: B023
-            pictures.__dict__["store"] = open_store(path, root, pictures.files)  # outside the user's data cache
+        for stored in (images, reduced):
+            path = Path(name) / f"{stored.shorter_side}.store"
+            write_store(path, root, stored.files, lambda index, stored=stored: np.array(stored.read(index)))
+            stored.__dict__["store"] = open_store(path, root, stored.files)  # outside the user's data cache
         _print(images, reduced, turns)
 
 

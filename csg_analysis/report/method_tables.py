@@ -25,6 +25,7 @@ from csg_train.records import AccuracyRecord, ScoreRecord
 __all__ = [
     "class_table",
     "difference_data",
+    "difference_note",
     "measures",
     "method_table",
     "name_cell",
@@ -116,10 +117,16 @@ def _difference_cell(value: Difference | None, digits: int, scale: float, *, goo
         return Cell("reference" if same else fmt.DASH)
     shown = value.sign in ("higher", "lower")
     tone = ("good" if value.sign == good else "bad") if shown else ""
-    note = fmt.interval(value, digits, scale=scale)
-    note += "" if value.sign == "few" else "\nshown" if shown else "\nnot shown"
-    text = fmt.difference(value, digits, scale=scale)
+    note, text = difference_note(value, digits, scale), fmt.difference(value, digits, scale=scale)
     return Cell(text, sort=scale * value.mean, note=note, strong=shown, tone=tone)
+
+
+def difference_note(value: Difference, digits: int, scale: float = 1) -> str:
+    """The interval, and on a line of its own whether it shows a difference."""
+    note = fmt.interval(value, digits, scale=scale)
+    if value.sign == "few":
+        return note
+    return f"{note}\n{'shown' if value.sign in ('higher', 'lower') else 'not shown'}"
 
 
 def _method_data(row: Row, rows: Sequence[Row], words: Wording) -> dict[str, Value]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from csg_analysis.report import format as fmt
 from csg_analysis.report.chart import Chart
-from csg_analysis.report.method_tables import difference_data, name_cell, spread_cell, spread_data
+from csg_analysis.report.method_tables import difference_data, difference_note, name_cell, spread_cell, spread_data
 from csg_analysis.report.rows import Measure, Row, to_baseline
 from csg_analysis.report.stats import LEVEL, MIN_PAIRS
 from csg_analysis.report.tables import Cell, Table, Value
@@ -64,9 +64,8 @@ def _measured(row: Row, rows: Sequence[Row], measure: Measure, digits: int) -> C
     cell, found = spread_cell(row, measure, digits, interval=True), to_baseline(row, rows, measure)
     if found is None or (found.mean, found.low, found.high) == (0, 0, 0):  # nothing of the method, as the object's area
         return cell
-    line = f"Δ {fmt.difference(found, digits)} {fmt.interval(found, digits)}".strip()
-    shown = "" if found.sign == "few" else "shown" if found.sign in ("higher", "lower") else "not shown"
-    return replace(cell, note="\n".join(part for part in (cell.note, line, shown) if part))
+    line = f"Δ {fmt.difference(found, digits)} {difference_note(found, digits)}"
+    return replace(cell, note=f"{cell.note}\n{line}".strip())
 
 
 def data_of(row: Row, rows: Sequence[Row], measures: Mapping[str, Measure]) -> dict[str, Value]:

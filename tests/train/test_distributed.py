@@ -108,9 +108,8 @@ def test_two_processes_choose_the_step_that_one_chooses(recipe_dict, tmp_path):
     scores = [row["accuracy_validation"] for row in losses(tmp_path / "two")]
     assert scores == [row["accuracy_validation"] for row in losses(tmp_path / "one")]
     assert len(set(scores)) > 1
-    assert (
-        (both.step, both.best_score) == (alone.step, alone.best_score) == (1 + scores.index(max(scores)), max(scores))
-    )
+    assert both.step == alone.step == 1 + scores.index(max(scores))
+    assert both.best_score == alone.best_score == max(scores)
 
 
 def test_a_batch_that_does_not_divide_is_refused_by_one_line(recipe_dict, tmp_path):
