@@ -32,6 +32,7 @@ from csg_analysis.energy_estimates import (
 )
 from csg_analysis.pair_terms import TermSums, powers, squared_distances
 from csg_analysis.pairs import pair_sums
+from csg_analysis.scratch import row_array, spans
 from csg_analysis.unit_rows import UnitRows
 from csg_train.errors import UserError
 from csg_train.seeds import seed_for
@@ -79,7 +80,19 @@ def _class_numbers(labels: Any, rows: UnitRows) -> Tensor:
     given = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if given.shape != (rows.n,):
         raise UserError(f"labels of shape {given.shape} for {rows.n} feature rows; give one label for each row")
-    return torch.from_numpy(np.unique(given, return_inverse=True)[1].astype(np.int64)).to(rows.device)
+    classes = np.unique(np.concatenate([np.unique(given[span]) for span in spans(rows.n)]))
+    number_N = row_array((rows.n,), torch.int64, rows.device)
+    for span in spans(rows.n):
+        number_N[span] = torch.from_numpy(np.searchsorted(classes, given[span]))
+    return number_N
+
+
+def _shuffled(count: int, generator: np.random.Generator) -> Tensor:
+    order_N = row_array((count,), torch.int64, torch.device("cpu"))
+    for span in spans(count):
+        order_N[span] = torch.arange(span.start, span.stop)
+    generator.shuffle(order_N.numpy())
+    return order_N
 
 
 def hyperspherical_energy(
@@ -100,7 +113,8 @@ def hyperspherical_energy(
 
     Args:
         features_ND: NumPy array, memory map or tensor, shape (N, D), N >= 2, floating point of any width. It is read
-            in chunks and never changed; memory beside it stays below 256 MB (to a million rows: each takes 100 bytes).
+            in chunks and never changed. On the CPU memory beside it stays below 256 MB whatever N: what is kept for
+            each of more than 130,000 rows lies in temporary files, 120 bytes a row at most.
         s: One order or several, each finite and >= 0.
         coincident: Rule for pairs at one point, see `Energy`.
         labels: One class for each row; adds the means within and between classes.
@@ -126,7 +140,7 @@ def hyperspherical_energy(
     for order, row_N, within in zip(orders, sums.rows, sums.within.tolist(), strict=True):
         total = float(row_N.sum()) / 2
         value = _mean(total, pairs, same, coincident)
-        parts[order] = Parts(value, jackknife_error(row_N, rows.n - 1 - sums.coincident))
+        parts[order] = Parts(value, jackknife_error(row_N, rows.n - 1, sums.coincident))
         if labels_N is not None:
             between = _mean(total - within, pairs - inside, same - same_inside, coincident)
             parts[order] = replace(parts[order], within=_mean(within, inside, same_inside, coincident), between=between)
@@ -171,27 +185,28 @@ def sampled_energy(
     if not 3 <= pairs <= most:
         raise UserError(f"pairs={pairs} of {rows.n} rows; give 3 to {most}, or use hyperspherical_energy for all")
     generator = np.random.default_rng(seed_for(seed, "energy", "pairs"))
-    order_N = torch.from_numpy(generator.permutation(rows.n)[:used]).to(rows.device)
-    ahead = generator.permutation((used - 1) // 2)[: pairs // used] + 1
-    sums = TermSums(orders, (used, used), rows.device)
+    order_N = _shuffled(rows.n, generator)[:used].to(rows.device)
+    ahead = _shuffled((used - 1) // 2, generator)[: pairs // used] + 1
+    row_TN = row_array((len(orders) + 1, used), torch.float64, rows.device)
     squares = torch.zeros(len(orders), dtype=torch.float64, device=rows.device)
     for distance in ahead.tolist():
         for start, stop in rows.chunks(0, used):
             first_P = torch.arange(start, stop, device=rows.device)
             second_P = (first_P + distance) % used
             squared_P = squared_distances(rows, order_N[first_P], order_N[second_P])
-            sums.add_pairs(squared_P, first_P, second_P)
+            sums = TermSums(orders, (stop - start, stop - start), rows.device)
+            sums.add_pairs(squared_P, first_P - start, first_P - start)
+            row_TN[:, start:stop] += sums.rows
+            row_TN.index_add_(1, second_P, sums.columns)
             kept_P = squared_P[squared_P > 0]
             squares += torch.stack([powers(kept_P, order).square().sum() for order in orders])
-    row_TN = sums.rows.add_(sums.columns)
     visited, same = used * len(ahead), round(float(row_TN[-1].sum()) / 2)
     _check_rule(coincident, visited, same)
     kept = max(visited - same, 1)
-    kept_N = 2 * len(ahead) - row_TN[-1]
     parts = {}
     for order, row_N, square in zip(orders, row_TN[:-1], squares.tolist(), strict=True):
         mean = float(row_N.sum()) / 2 / kept
         spread = max(square / kept - mean**2, 0) / kept
-        variance = jackknife_error(row_N, kept_N) ** 2 - spread
+        variance = jackknife_error(row_N, 2 * len(ahead), row_TN[-1]) ** 2 - spread
         parts[order] = Parts(_mean(mean * kept, visited, same, coincident), max(variance, spread) ** 0.5)
     return _energy(rows, coincident, visited, same, True, parts)

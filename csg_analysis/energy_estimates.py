@@ -11,6 +11,7 @@ from typing import Any, Literal
 from scipy.special import digamma, gammaln
 from torch import Tensor
 
+from csg_analysis.scratch import spans
 from csg_train.errors import UserError
 
 __all__ = [
@@ -149,17 +150,26 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def jackknife_error(row_N: Tensor, kept_N: Tensor) -> float:
+def jackknife_error(row_N: Tensor, each: int, coincident_N: Tensor) -> float:
     """Standard error of sum / number of pairs when single rows are left out (Efron and Stein's variance).
 
     Leaving row i out leaves the mean (T - R_i) / (M - m_i), where R_i and m_i are its pairs' sum and number; the
     variance is (N - 1) / N times the sum of the squared deviations of these N means from their own mean.
+
+    Args:
+        row_N: R_i, without coincident pairs.
+        each: Pairs of a row, coincident ones included.
+        coincident_N: Coincident pairs of each row.
     """
-    rest_N = kept_N.sum() / 2 - kept_N
-    if len(row_N) < 3 or bool((rest_N <= 0).any()):
+    n, total, pairs = len(row_N), float(row_N.sum()) / 2, (len(row_N) * each - float(coincident_N.sum())) / 2
+    if n < 3 or pairs - each + float(coincident_N.min()) <= 0:
         return math.nan
-    left_out_N = (row_N.sum() / 2 - row_N) / rest_N
-    return float(((left_out_N - left_out_N.mean()).square().sum() * (len(row_N) - 1) / len(row_N)).sqrt())
+
+    def left_out(span: slice) -> Tensor:
+        return (total - row_N[span]) / (pairs - each + coincident_N[span])
+
+    mean = sum(float(left_out(span).sum()) for span in spans(n)) / n
+    return math.sqrt(sum(float((left_out(span) - mean).square().sum()) for span in spans(n)) * (n - 1) / n)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from csg_analysis.pair_terms import COINCIDENT, TermSums, squared_distances
+from csg_analysis.scratch import block_buffer, row_array
 from csg_analysis.unit_rows import UnitRows, arrange, offsets
 from csg_train.errors import UserError
 
@@ -31,8 +32,8 @@ __all__ = ["PairSums", "pair_sums"]
 _NEAR_SINGLE, _NEAR_DOUBLE = 2.0**-4, 1e-7
 _FLOOR = 4 * COINCIDENT**2  # residuals can be as short as coincident pairs are near; these are always looked at
 _MANY = 256  # with one near pair in so many, a float64 product costs less than single pairs
-_PANEL_BYTES, _COLUMN_BYTES, _STRIP_BYTES = 80 * 2**20, 8 * 2**20, 2**20
-_PRODUCT_BYTES, _MAX_WORKERS = 8 * 2**20, 16  # all blocks at a time
+_PANEL_BYTES, _STRIP_BYTES, _MAX_WORKERS = 80 * 2**20, 2**20, 16
+_PRODUCT_BYTES, _EXACT_BYTES, _COLUMN_BYTES = 8 * 2**20, 16 * 2**20, 16 * 2**20  # of all workers at a time
 _ALIGN = 64  # numbers: products into rows of odd length run at two thirds of the speed
 
 
@@ -105,20 +106,20 @@ class _Engine:
     """The pass over blocks and the sums it leaves."""
 
     def __init__(
-        self, rows: UnitRows, s: tuple[float, ...], labels_N: Tensor | None, block: int | None, workers: int
+        self, rows: UnitRows, s: tuple[float, ...], labels_N: Tensor | None, block_rows: int | None, workers: int
     ) -> None:
         self.rows, self.s, self.workers = rows, s, workers
         self.layout = arrange(rows, labels_N, _NEAR_SINGLE, _NEAR_DOUBLE)
         self.dtype = torch.float32 if self.layout.single else torch.float64
-        everyone = self.layout.rows(0, rows.n)
-        self.groups_N = rows.copy_groups()[everyone]
-        self.labels_N = None if labels_N is None else labels_N[everyone]
-        size = self.dtype.itemsize
-        square = int((_PRODUCT_BYTES / max(2, workers) / size) ** 0.5) // _ALIGN * _ALIGN
-        self.block = block or max(16, min(square, _COLUMN_BYTES // (size * rows.d)))
+        self.groups_N = self.layout.arranged(rows.copy_groups())
+        self.labels_N = None if labels_N is None else self.layout.arranged(labels_N)
+        size, workers = self.dtype.itemsize, max(2, workers)
+        square = int((_PRODUCT_BYTES / workers / size) ** 0.5) // _ALIGN * _ALIGN
+        self.block = block_rows or max(16, min(square, _COLUMN_BYTES // (workers * size * rows.d)))
+        self.exact_rows = max(1, _EXACT_BYTES // (workers * 8 * rows.d))
         self.panel = max(self.block, _PANEL_BYTES // (size * rows.d + 8 * len(self.layout.centres)))
         self.strip = self.block if rows.device.type == "cuda" else max(1, _STRIP_BYTES // (size * self.block))
-        self.sums_TN = torch.zeros(len(s) + 1, rows.n, dtype=torch.float64, device=rows.device)
+        self.sums_TN = row_array((len(s) + 1, rows.n), torch.float64, rows.device)
         self.within_T = torch.zeros(len(s) + 1, dtype=torch.float64, device=rows.device)
 
     def pieces(self) -> Iterator[_Piece]:
@@ -128,19 +129,26 @@ class _Engine:
             edges = [start + (stop - start) * part // count for part in range(count + 1)] if count else []
             yield from (_Piece(low, high, centre) for low, high in itertools.pairwise(edges))
 
+    def residuals(self, start: int, stop: int, centre: int) -> Tensor:
+        """Float64 residuals of a few rows, shape (B, D)."""
+        return self.rows.take(self.layout.rows(start, stop)).sub_(self.layout.centres[centre])
+
     def exact(self, piece: _Piece) -> Tensor:
         """Float64 residuals of the rows of a piece, shape (B, D)."""
-        return self.rows.take(self.layout.rows(piece.start, piece.stop)).sub_(self.layout.centres[piece.centre])
+        exact_BD = block_buffer((piece.stop - piece.start, self.rows.d), torch.float64, self.rows.device)
+        for start, stop in self.rows.chunks(piece.start, piece.stop):
+            exact_BD[start - piece.start : stop - piece.start] = self.residuals(start, stop, piece.centre)
+        return exact_BD
 
     def load(self, piece: _Piece) -> _Side:
         """Read a piece."""
         layout, count = self.layout, piece.stop - piece.start
-        residual_BD = torch.empty(count, self.rows.d, dtype=self.dtype, device=self.rows.device)
-        offset_BK = torch.empty(count, len(layout.centres), dtype=torch.float64, device=self.rows.device)
+        residual_BD = block_buffer((count, self.rows.d), self.dtype, self.rows.device)
+        offset_BK = block_buffer((count, len(layout.centres)), torch.float64, self.rows.device)
         square_B = torch.empty(count, dtype=torch.float64, device=self.rows.device)
         for start, stop in self.rows.chunks(piece.start, piece.stop):
             at = slice(start - piece.start, stop - piece.start)
-            exact_BD = self.exact(_Piece(start, stop, piece.centre))
+            exact_BD = self.residuals(start, stop, piece.centre)
             residual_BD[at] = exact_BD
             offset_BK[at] = offsets(exact_BD, piece.centre, layout.centres, layout.gaps)
             square_B[at] = exact_BD.square_().sum(1)
@@ -218,8 +226,14 @@ class _Engine:
         if not self.layout.single or len(pairs_P2) * _MANY <= squared_BC.numel():
             return squared_BC, pairs_P2
         start, _, centre = block.side.piece
-        rows_BD = self.exact(_Piece(start + at.start, start + at.stop, centre))
-        exact_BC = torch.addmm(block.left_B[at, None], rows_BD, block.columns.exact().T, alpha=-2).add_(block.top_C)
+        columns_CD = block.columns.exact()
+        exact_BC = torch.empty_like(squared_BC, dtype=torch.float64)
+        for low in range(at.start, at.stop, self.exact_rows):
+            high = min(low + self.exact_rows, at.stop)
+            rows_BD = self.exact(_Piece(start + low, start + high, centre))
+            out_BC = exact_BC[low - at.start : high - at.start]
+            torch.addmm(block.left_B[low:high, None], rows_BD, columns_CD.T, alpha=-2, out=out_BC)
+        exact_BC += block.top_C
         if block.diagonal:
             exact_BC.diagonal(at.start).fill_(torch.inf)
         return exact_BC, block.near(exact_BC, at, _NEAR_DOUBLE / _NEAR_SINGLE)

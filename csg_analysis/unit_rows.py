@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from csg_analysis.scratch import row_array, spans, stable_order
 from csg_train.errors import UserError
 from csg_train.seeds import generator_for
 
@@ -62,9 +63,9 @@ class UnitRows:
         self.device = torch.device(device) if device is not None else self.features.device
         direction = torch.randn(self.d, generator=generator_for(0, "energy", "copies"), dtype=torch.float64)
         direction = (direction / direction.norm()).to(self.device)
-        self.norm_N = torch.empty(self.n, dtype=torch.float64, device=self.device)
+        self.norm_N = row_array((self.n,), torch.float64, self.device)
         self.mean_D = torch.zeros(self.d, dtype=torch.float64, device=self.device)
-        self.projection_N = torch.empty_like(self.norm_N)
+        self.projection_N = row_array((self.n,), torch.float64, self.device)
         for start, stop in self.chunks(0, self.n):
             unit_BD = self._read(slice(start, stop))
             peak_B = unit_BD.abs().amax(1)
@@ -72,13 +73,14 @@ class UnitRows:
             unit_BD /= peak_B[:, None]
             norm_B = torch.linalg.vector_norm(unit_BD, dim=1)
             unit_BD /= norm_B[:, None]
-            self.norm_N[start:stop] = norm_B * peak_B
+            norm_B *= peak_B
+            if not bool(norm_B.isfinite().all()):
+                row = start + int((~norm_B.isfinite()).nonzero()[0, 0])
+                raise UserError(f"feature row {row} is too long for float64; divide the features by a constant")
+            self.norm_N[start:stop] = norm_B
             self.mean_D += unit_BD.sum(0)
             self.projection_N[start:stop] = unit_BD @ direction
         self.mean_D /= self.n
-        if not bool(self.norm_N.isfinite().all()):
-            row = int((~self.norm_N.isfinite()).nonzero()[0, 0])
-            raise UserError(f"feature row {row} is too long for float64; divide the features by a constant")
 
     @staticmethod
     def _check(peak_B: Tensor, start: int) -> None:
@@ -108,17 +110,27 @@ class UnitRows:
 
         Rows with equal numbers coincide; rows with different numbers may still coincide and must be compared.
         """
-        groups_N = torch.arange(self.n, device=self.device)
-        projection_N, order_N = self.projection_N.sort(stable=True)
-        starts_N = torch.ones(self.n, dtype=torch.bool, device=self.device)
-        starts_N[1:] = projection_N.diff() > COPY_DISTANCE
-        leader_N = torch.where(starts_N, groups_N, 0).cummax(0).values
-        rows, leaders = order_N[~starts_N], order_N[leader_N[~starts_N]]
-        for start, stop in self.chunks(0, len(rows)):
-            apart_BD = self.take(rows[start:stop]) - self.take(leaders[start:stop])
-            same_B = torch.linalg.vector_norm(apart_BD, dim=1) <= COPY_DISTANCE
-            groups_N[rows[start:stop][same_B]] = leaders[start:stop][same_B]
+        groups_N = row_array((self.n,), torch.int64, self.device)
+        order_N = stable_order(self.projection_N)
+        last_1, leader_1 = self.projection_N[order_N[:1]] - 1, order_N[:1]
+        for span in spans(self.n):
+            groups_N[span] = torch.arange(span.start, span.stop, device=self.device)
+        for span in spans(self.n):
+            row_B = order_N[span]
+            projection_B = self.projection_N[row_B]
+            starts_B = torch.cat([last_1, projection_B]).diff() > COPY_DISTANCE
+            place_B = torch.where(starts_B, torch.arange(1, len(row_B) + 1, device=self.device), 0).cummax(0).values
+            leader_B = torch.cat([leader_1, row_B])[place_B]
+            self._join(groups_N, row_B[~starts_B], leader_B[~starts_B])
+            last_1, leader_1 = projection_B[-1:], leader_B[-1:]
         return groups_N
+
+    def _join(self, groups_N: Tensor, row_P: Tensor, leader_P: Tensor) -> None:
+        for start, stop in self.chunks(0, len(row_P)):
+            row_B, leader_B = row_P[start:stop], leader_P[start:stop]
+            apart_BD = self.take(row_B).sub_(self.take(leader_B))
+            same_B = torch.linalg.vector_norm(apart_BD, dim=1) <= COPY_DISTANCE
+            groups_N[row_B[same_B]] = leader_B[same_B]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +156,13 @@ class Layout:
     def rows(self, start: int, stop: int) -> slice | Tensor:
         """The rows of the array at the positions from ``start`` to ``stop``."""
         return slice(start, stop) if self.order is None else self.order[start:stop]
+
+    def arranged(self, value_N: Tensor) -> Tensor:
+        """Values by row, as values by position."""
+        if self.order is None:
+            return value_N
+        out_N = row_array((len(value_N),), value_N.dtype, value_N.device)
+        return torch.index_select(value_N, 0, self.order, out=out_N)
 
 
 def offsets(residual_BD: Tensor, centre: int | Tensor, centres_KD: Tensor, gaps_KK: Tensor) -> Tensor:
@@ -220,14 +239,17 @@ def arrange(rows: UnitRows, labels_N: Tensor | None, near_single: float, near_do
     sum_SS = offset_SK[:, cluster_S] + offset_SK[:, cluster_S].T
     left_SS = sum_SS - 2 * sample_SD @ sample_SD.T <= near_single / 2 * sum_SS
     left = (int(left_SS.sum()) - size) / size**2
-    cluster_N = torch.zeros(rows.n, dtype=torch.int64, device=rows.device)
+    cluster_N = row_array((rows.n,), torch.int64, rows.device)
     if found:
         for start, stop in rows.chunks(0, rows.n):
             cluster_N[start:stop] = _nearest(rows.take(slice(start, stop)) - rows.mean_D, local_KD, reach_K)
     order_N = None
     if found or labels_N is not None:
-        order_N = torch.arange(rows.n, device=rows.device) if labels_N is None else labels_N.argsort(stable=True)
-        order_N = order_N[cluster_N[order_N].argsort(stable=True)]
-    counts_K = torch.bincount(cluster_N, minlength=len(local_KD))
+        key_N = row_array((rows.n,), torch.float64, rows.device)
+        classes = 0 if labels_N is None else int(labels_N.max()) + 1
+        for span in spans(rows.n):
+            key_N[span] = cluster_N[span].double() if labels_N is None else cluster_N[span] * classes + labels_N[span]
+        order_N = stable_order(key_N)
+    counts_K = torch.stack([cluster_N[span].bincount(minlength=len(local_KD)) for span in spans(rows.n)]).sum(0)
     bounds = [0, *counts_K.cumsum(0).tolist()]
     return Layout(order_N, bounds, centres_KD, gaps_KK, single=not small and left * 256 < 1)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -12,11 +13,14 @@ import pytest
 
 from tests.analysis.energy_cases import clusters
 
-MEMORY = """
-    import sys, threading
+PEAK = """
+    import os, sys, threading
     from pathlib import Path
     import numpy as np
-    from csg_analysis.energy import hyperspherical_energy
+    from csg_analysis.energy import _class_numbers, hyperspherical_energy, sampled_energy
+    from csg_analysis.energy_estimates import jackknife_error
+    from csg_analysis.pairs import _Engine
+    from csg_analysis.unit_rows import UnitRows
 
     rows = np.load(sys.argv[1], mmap_mode="r")
 
@@ -31,28 +35,51 @@ MEMORY = """
         while not stop.wait(0.002):
             peak[0] = max(peak[0], anonymous())
 
-    watcher = threading.Thread(target=watch)
+    watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
-    energy = hyperspherical_energy(rows, labels=np.arange(len(rows)) % 7)
+"""
+ALL_PAIRS = """
+    hyperspherical_energy(rows, labels=np.arange(len(rows)) % 7)
+"""
+BESIDE_PAIRS = """
+    labels = np.lib.format.open_memmap(sys.argv[1] + ".labels", "w+", np.int64, (len(rows),))
+    unit = UnitRows(rows)
+    engine = _Engine(unit, (0.0, 1.0, 2.0), _class_numbers(labels, unit), None, 2)  # all but .run
+    jackknife_error(engine.sums_TN[0], unit.n - 1, engine.sums_TN[-1])
+    sampled_energy(rows, pairs=unit.n, seed=0)
+"""
+PRINT = """
     stop.set()
     watcher.join()
-    print(energy.n, peak[0] - before)
+    print(peak[0] - before)
 """
 
 
-def test_memory_beside_the_features_is_bounded(tmp_path):
+def megabytes_beside(path, code, threads):
     """In a process of its own: what other tests leave in the allocator is not the energy's memory."""
-    shape = (5000, 8192)
-    rows = np.lib.format.open_memmap(tmp_path / "rows.npy", "w+", np.float32, shape)
-    for start in range(0, shape[0], 500):
-        rows[start : start + 500] = clusters(500, shape[1], 1e-3, 12, seed=start)
-    rows.flush()
-    command = [sys.executable, "-c", textwrap.dedent(MEMORY), str(tmp_path / "rows.npy")]
+    command = [sys.executable, "-c", textwrap.dedent(PEAK + code + PRINT), str(path)]
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     root = Path(__file__).parents[2]
-    output = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True, timeout=120).stdout
-    count, megabytes = output.split()
-    assert float(megabytes) < 256
-    assert int(count) == shape[0]
+    return float(subprocess.run(command, cwd=root, env=environment, stdout=subprocess.PIPE, check=True).stdout)
+
+
+@pytest.mark.parametrize("threads", [2, 16])
+def test_memory_beside_the_features_is_bounded(tmp_path, threads):
+    """Long rows in clusters that need float64: the most that a block can hold."""
+    shape = (2600, 8192)
+    rows = np.lib.format.open_memmap(tmp_path / "rows.npy", "w+", np.float32, shape)
+    for start in range(0, shape[0], 520):
+        rows[start : start + 520] = clusters(520, shape[1], 1e-3, 12, seed=start)
+    rows.flush()
+    assert megabytes_beside(tmp_path / "rows.npy", ALL_PAIRS, threads) < 256
+
+
+def test_memory_does_not_grow_with_the_number_of_rows(tmp_path):
+    """A hundred bytes for each of 600,000 rows would be 57 MB; they lie in temporary files."""
+    rows = clusters(600_000, 4, 1e-3, 12)
+    rows[-60_000:] = rows[:60_000]
+    np.save(tmp_path / "rows.npy", rows)
+    assert megabytes_beside(tmp_path / "rows.npy", BESIDE_PAIRS, 2) < 40
 
 
 WORKER = """

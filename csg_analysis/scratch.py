@@ -1,0 +1,75 @@
+"""Memory beside the features: blocks that are given back when freed, and per-row arrays that lie on disk when long.
+
+The allocator keeps what threads free, by chance up to as much again as is in use; blocks that come from the system
+and go back to it do not. A per-row array of a megabyte or more is a temporary file (in TMPDIR) mapped into memory: the
+system writes its pages out when it needs the memory, so that the number of rows is bounded by the disk.
+
+Shape suffixes: N rows.
+"""
+
+import math
+import mmap
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from csg_train.errors import UserError
+
+__all__ = ["block_buffer", "row_array", "spans", "stable_order"]
+
+_LARGE, _LONG = 2**18, 2**20  # bytes of a block and of a per-row array
+_SPAN = 2**16  # rows
+
+
+def _mapped(memory: mmap.mmap, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    return torch.frombuffer(memory, dtype=dtype, count=math.prod(shape)).view(shape)
+
+
+def block_buffer(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A tensor for one block of work, not initialised; on the CPU its memory goes back to the system when freed."""
+    size = math.prod(shape) * dtype.itemsize
+    if device.type != "cpu" or size < _LARGE:
+        return torch.empty(shape, dtype=dtype, device=device)
+    return _mapped(mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), shape, dtype)
+
+
+def row_array(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros, one or more for each row; on the CPU a long array is a temporary file, removed when the array is freed.
+
+    Raises:
+        UserError: The folder of temporary files cannot be written or is full.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    if device.type != "cpu" or size < _LONG:
+        return torch.zeros(shape, dtype=dtype, device=device)
+    try:
+        with tempfile.TemporaryFile() as stream:
+            os.posix_fallocate(stream.fileno(), 0, size)  # a full disk is an error here, not a fault later
+            return _mapped(mmap.mmap(stream.fileno(), size), shape, dtype)
+    except OSError as error:
+        folder = Path(tempfile.gettempdir())
+        raise UserError(
+            f"{folder}: cannot keep {size} bytes ({error.strerror}); set TMPDIR to a larger disk"
+        ) from error
+
+
+def spans(count: int) -> Iterator[slice]:
+    """Slices of some thousand rows that cover ``count``."""
+    for start in range(0, count, _SPAN):
+        yield slice(start, min(start + _SPAN, count))
+
+
+def stable_order(key_N: Tensor) -> Tensor:
+    """What ``key_N.argsort(stable=True)`` gives for finite float64 keys, without memory of that length."""
+    if key_N.device.type != "cpu":
+        return key_N.argsort(stable=True)
+    pair_N2 = row_array((len(key_N), 2), torch.float64, key_N.device)
+    for span in spans(len(key_N)):
+        pair_N2[span, 0] = key_N[span]
+        pair_N2[span, 1] = torch.arange(span.start, span.stop, dtype=torch.float64)
+    torch.view_as_complex(pair_N2).numpy().sort()  # in place, by key and then by row
+    return row_array((len(key_N),), torch.int64, key_N.device).copy_(pair_N2[:, 1])
