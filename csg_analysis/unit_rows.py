@@ -93,7 +93,7 @@ class UnitRows:
     def chunks(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
         """Ranges of rows of a few megabytes in float64 that cover ``start`` to ``stop``."""
         numbers = _CUDA_CHUNK_NUMBERS if self.device.type == "cuda" else _CHUNK_NUMBERS
-        step = max(1, numbers // self.d)
+        step = max(1, numbers // max(self.d, _MAX_CENTRES))  # a row may get as many offsets
         for low in range(start, stop, step):
             yield low, min(low + step, stop)
 
