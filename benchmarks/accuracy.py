@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from scipy.spatial.distance import pdist
 
 from benchmarks.clouds import clusters, unit
-from benchmarks.turns import table
+from benchmarks.tables import table
 from benchmarks.ways import energies
 from csg_analysis.energy import hyperspherical_energy
 

@@ -18,7 +18,7 @@ import click
 import numpy as np
 
 from benchmarks.clouds import clusters
-from benchmarks.turns import table
+from benchmarks.tables import table
 from benchmarks.ways import WAYS
 from csg_analysis.energy import hyperspherical_energy, sampled_energy
 

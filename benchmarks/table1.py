@@ -9,7 +9,7 @@ of ln r ("paper") or of 2 ln r ("mhe"); the exponential is convex, so with k = 1
 import math
 from collections.abc import Mapping
 
-from benchmarks.turns import table
+from benchmarks.tables import table
 from csg_analysis.report.paper import published
 
 __all__ = ["bounds", "section"]

@@ -6,18 +6,15 @@ meet ours scaled likewise.
 """
 
 from collections.abc import Callable
-from functools import partial
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.turns import TIMES, Spent, table, take_turns
 from benchmarks.ways import OURS
 from csg_analysis.gradcam import grad_cam
 from csg_train.models.network import Network
-
-__all__ = ["section"]
 
 _CLASSES = 12
 
@@ -40,10 +37,9 @@ def _pytorch_grad_cam(network: Network, images_NCHW: Tensor, classes: list[int],
 
 
 def _torchcam(network: Network, images_NCHW: Tensor, classes: list[int], layer: str) -> Tensor:
-    from torchcam.methods import GradCAM
-
+    methods = pytest.importorskip("torchcam.methods")
     model = _Logits(network)
-    with GradCAM(model, network.backbone.stage(layer)) as cam:
+    with methods.GradCAM(model, network.backbone.stage(layer)) as cam:
         (coarse_NHW,) = cam(classes, model(images_NCHW), normalized=False)
     return F.interpolate(coarse_NHW[:, None], images_NCHW.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
 
@@ -71,29 +67,22 @@ def _difference(name: str, ours_NHW: Tensor, other_NHW: Tensor) -> str:
     return f"{float((ours_NHW - other_NHW).abs().max() / ours_NHW.max()):.0e}"
 
 
-def section(quick: bool) -> str:
-    """Seconds a picture, and the largest difference of a map from ours relative to the largest value."""
-    cases = (
-        [("resnet18", "layer4", 2, 64)] if quick else [("resnet18", "layer4", 16, 224), ("resnet50", "layer3", 8, 224)]
-    )
-    return "\n\n".join(_beside_others(*case, repeats=1 if quick else 5) for case in cases)
-
-
-def _beside_others(backbone: str, layer: str, batch: int, side: int, *, repeats: int) -> str:
+@pytest.mark.parametrize("program", _TOOLS)
+@pytest.mark.parametrize(
+    ("backbone", "layer", "pictures", "side", "rounds"),
+    [
+        pytest.param("resnet18", "layer4", 2, 64, 1, marks=pytest.mark.quick),
+        ("resnet18", "layer4", 16, 224, 5),
+        ("resnet50", "layer3", 8, 224, 5),
+    ],
+)
+def test_grad_cam(benchmark, program, backbone, layer, pictures, side, rounds):
+    """All pictures at once, and the largest difference of a map from ours relative to the largest value."""
+    benchmark.group = f"{backbone}, {layer}, {pictures} pictures of {side} px"
     network = Network(backbone, classes=_CLASSES, hidden=64, seed=0).eval()
-    images_NCHW = torch.rand(batch, 3, side, side, generator=torch.Generator().manual_seed(0))
-    classes = [index % _CLASSES for index in range(batch)]
-    tasks, maps, lines = {}, {}, []
-    for name, tool in _TOOLS.items():
-        tasks[name] = partial(tool, network, images_NCHW, classes, layer)
-        try:
-            maps[name] = tasks[name]()
-        except ImportError as error:
-            del tasks[name]
-            lines.append([f"{name}: {error}", *["-"] * 5])
-    spent = {name: Spent(*(part / batch for part in own)) for name, own in take_turns(repeats, tasks).items()}
-    lines[:0] = [
-        [name, *own.cells(spent[OURS]), "-" if name == OURS else _difference(name, maps[OURS], maps[name])]
-        for name, own in spent.items()
-    ]
-    return table([f"{backbone}, {layer}, {batch} pictures of {side} px", *TIMES, "difference"], lines)
+    images_NCHW = torch.rand(pictures, 3, side, side, generator=torch.Generator().manual_seed(0))
+    arguments = (network, images_NCHW, [index % _CLASSES for index in range(pictures)], layer)
+    maps_NHW = _TOOLS[program](*arguments)
+    benchmark.pedantic(_TOOLS[program], arguments, rounds=rounds)
+    difference = "-" if program == OURS else _difference(program, _ours(*arguments), maps_NHW)
+    benchmark.extra_info["difference"] = difference
