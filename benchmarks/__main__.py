@@ -99,7 +99,7 @@ def _page(quick: bool, load: float) -> str:
         "left out here, where MHE's code clamps them. E₀ of spread 1 is itself near 0.",
         accuracy.section(quick),
         "## Memory whatever N",
-        "Features mapped from disk, 12 clusters of spread 1e-3; the bound is 256 MB up to a million rows.",
+        "Features mapped from disk, 12 clusters of spread 1e-3; the bound is 256 MB.",
         memory.section(quick),
         "## GradCAM",
         "grad_cam and two other packages with the same network, layer, pictures and classes: time for all pictures, "

@@ -33,9 +33,9 @@ _TASKS: dict[str, Callable[[np.ndarray], object]] = {
 _CASES = (
     ("all pairs", 20_000, 512),
     ("all pairs, labels", 50_000, 64),
-    ("all pairs", 100_000, 64),
+    ("all pairs", 150_000, 64),
     ("2 N sampled pairs", 100_000, 512),
-    ("2 N sampled pairs", 1_000_000, 64),
+    ("2 N sampled pairs", 4_000_000, 16),
 )
 _QUICK = (("all pairs", 3000, 64), ("2 N sampled pairs", 20_000, 64))
 
