@@ -1,16 +1,14 @@
-"""A tiny data set in the real layout, its recipe, and the real commands in a child process."""
+"""A tiny data set in the real layout and its recipe."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torchvision
 import yaml
 from PIL import Image
+
+from tests.narrow import Narrow
 
 torch.set_num_threads(1)
 
@@ -65,11 +63,11 @@ def masked_recipe_dict(recipe_dict: dict, masked_tree: Path) -> dict:
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A state dict of ResNet-18, random: what stands for ImageNet's; read only."""
-    path = tmp_path_factory.mktemp("weights") / "resnet18.pt"
+    """A state dict of the narrow ResNet-18, random: what stands for ImageNet's; read only."""
+    path = tmp_path_factory.mktemp("weights") / "narrow.pt"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
-        torch.save(torchvision.models.resnet18(weights=None).state_dict(), path)
+        torch.save(Narrow().state_dict(), path)
     return path
 
 
@@ -83,7 +81,7 @@ def recipe_dict(trees: Path, weights: Path) -> dict:
             "target": {"dataset": "folder", "root": str(trees / "target")},
             "size": 32,
         },
-        "model": {"backbone": "resnet18", "weights": str(weights), "hidden": 8},
+        "model": {"backbone": "narrow", "weights": str(weights), "hidden": 8},
         "method": {"name": "baseline"},
         "train": {
             "steps": 5,
@@ -103,27 +101,3 @@ def recipe_file(recipe_dict: dict, tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(recipe_dict))
     return path
-
-
-def command(name: str, *arguments: object, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
-    """Run ``csg-train``, ``csg-analyze`` or ``csg-report`` as a user would."""
-    executable = Path(sys.executable).parent / name
-    return subprocess.run(
-        [str(executable), *map(str, arguments)],
-        cwd=cwd,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | (env or {}),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
-def assert_user_error(result: subprocess.CompletedProcess, *parts: str) -> None:
-    """Exit code 2, exactly one line on standard error, no traceback, and the parts in it."""
-    assert result.returncode == 2, result.stderr + result.stdout
-    assert "Traceback" not in result.stderr + result.stdout
-    line = result.stderr.strip().splitlines()
-    assert len(line) == 1, result.stderr
-    for part in parts:
-        assert part in line[0], f"{part!r} not in {line[0]!r}"

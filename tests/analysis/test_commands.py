@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from tests.conftest import command, write_tree
+from tests.commands import command
+from tests.conftest import write_tree
 
 
 @pytest.mark.parametrize(("rule", "value"), [("infinite", None), ("exclude", 1.0)])

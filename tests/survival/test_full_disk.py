@@ -13,7 +13,7 @@ import torch
 from csg_train import files
 from csg_train.errors import UserError
 from csg_train.files import atomic_write, write_text
-from tests.conftest import assert_user_error, command
+from tests.commands import assert_user_error, command
 from tests.nested import equal
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from csg_train.checkpoint import load_checkpoint
-from tests.conftest import assert_user_error, command, write_tree
+from tests.commands import assert_user_error, command
+from tests.conftest import write_tree
 
 
 def test_unknown_method_names_the_allowed_ones(recipe_file, tmp_path):
@@ -117,8 +118,9 @@ def test_overwrite_leaves_no_record_of_the_old_run(recipe_file, tmp_path):
 def test_interrupt_finishes_the_step_saves_and_exits_130(recipe_file, tmp_path):
     executable = Path(sys.executable).parent / "csg-train"
     log = tmp_path / "run" / "log.jsonl"
+    sets = ["--set", "train.steps=100000", "--set", "model.backbone=resnet18", "--set", "model.weights=none"]
     process = subprocess.Popen(
-        [str(executable), "run", str(recipe_file), "--set", "train.steps=100000", "--out", str(tmp_path / "run")],
+        [str(executable), "run", str(recipe_file), *sets, "--out", str(tmp_path / "run")],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         text=True,

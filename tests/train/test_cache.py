@@ -25,7 +25,8 @@ from csg_train.data.masks import MaskedSet, decode_mask, masked_folder, picture_
 from csg_train.data.store import Store
 from csg_train.errors import UserError
 from csg_train.recipe import parse_recipe
-from tests.conftest import CLASSES, assert_user_error, command
+from tests.commands import assert_user_error, command
+from tests.conftest import CLASSES
 
 
 @pytest.fixture(autouse=True)

@@ -139,7 +139,8 @@ def test_verify_prints_what_does_not_agree_also_when_quiet(tmp_path):
     def verify(*options: str):
         return invoke("verify", built, tmp_path / "runs", *options, main=report)
 
-    assert (verify("--quiet").exit_code, verify("--quiet").output) == (0, "")
+    quiet = verify("--quiet")
+    assert (quiet.exit_code, quiet.output) == (0, "")
     assert json.loads(verify("--json").stdout)["faults"] == []
     page = built / "index.html"
     page.write_text(page.read_text() + " ")

@@ -152,7 +152,7 @@ def test_without_a_head_the_pooled_features_themselves_are_compared(recipe_dict,
     batch = next(run._batches())
     run.network.set_training(batch_norm="frozen")
     terms = run.method.loss(run.network, batch, run.network(batch.views[0]))
-    for layer, width in (("layer3", 256), ("layer4", 512)):
+    for layer, width in (("layer3", 32), ("layer4", 64)):
         maps = [run.network.backbone(view).stages[layer] for view in batch.views]
         pooled = [attention_pool(v, attention(v)) if pool == "attention" else v.mean(dim=(2, 3)) for v in maps]
         z = [F.normalize(value, dim=1).double() for value in pooled]

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,32 +14,38 @@ import torch
 import yaml
 
 from csg_train.checkpoint import load_checkpoint
+from tests.commands import Done, assert_user_error, commands
 from tests.nested import equal
 from tests.train.test_methods import recipe_of, run
 
-TORCHRUN = [str(Path(sys.executable).parent / "torchrun"), "--standalone", "--nproc-per-node", "2"]
+ARGUMENTS = ["run", "tiny.yaml", "--device", "cpu", "--out", "two"]
 
 
-def start_two(recipe: dict, folder: Path, *options: str) -> subprocess.Popen:
-    """What a user would type."""
+def torchrun(recipe: dict, folder: Path) -> subprocess.Popen:
+    """What a user would type, but for the narrow backbone."""
     (folder / "tiny.yaml").write_text(yaml.safe_dump(recipe))
-    arguments = ["-m", "csg_train", "run", "tiny.yaml", "--device", "cpu", "--out", "two", *options]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    program = [str(Path(sys.executable).parent / "torchrun"), "--standalone", "--nproc-per-node", "2"]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     return subprocess.Popen(
-        [*TORCHRUN, *arguments], cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*program, "-m", "tests.narrow", *ARGUMENTS], cwd=folder, env=env, stderr=subprocess.PIPE, text=True
     )
 
 
-def run_two(recipe: dict, folder: Path, *options: str) -> subprocess.CompletedProcess:
-    process = start_two(recipe, folder, *options)
-    out, error = process.communicate(timeout=200)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, error)
+def run_two(recipe: dict, folder: Path, *options: str) -> tuple[Done, Done]:
+    """Two processes with the variables that torchrun gives them."""
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(recipe))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    both = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    envs = [both | {"RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
+    first, second = commands("csg-train", *ARGUMENTS, *options, cwd=folder, envs=envs)
+    return first, second
 
 
-def processes_of(torchrun: int) -> dict[str, int]:
+def processes_of(parent: int) -> dict[str, int]:
     """The trainers that torchrun started, by rank."""
     found = {}
-    for child in Path(f"/proc/{torchrun}/task/{torchrun}/children").read_text().split():
+    for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
         environment = dict(
             line.split("=", 1) for line in Path(f"/proc/{child}/environ").read_text().split("\0") if "=" in line
         )
@@ -58,8 +65,7 @@ def test_two_processes_train_what_one_trains(task, method, recipe_dict, masked_r
     """Masks ignore some pixels, so the processes count different numbers of them."""
     base = recipe_dict if task == "classification" else masked_recipe_dict
     recipe = recipe_of(base, method, batch_size=4, steps=4)
-    done = run_two(recipe.as_dict(), tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert [done.returncode for done in run_two(recipe.as_dict(), tmp_path)] == [0, 0]
     alone = load_checkpoint(run(recipe, tmp_path / "one"))
     both = load_checkpoint(tmp_path / "two" / "ckpt.pt")
     assert len(losses(tmp_path / "two")) == 4
@@ -77,9 +83,8 @@ def test_a_killed_process_ends_the_others_and_the_restart_goes_on(recipe_dict, t
     """The restarted run equals one that nobody disturbed, bit for bit."""
     recipe = recipe_of(recipe_dict, "csg", batch_size=4, steps=12, save_every=3).as_dict()
     (tmp_path / "whole").mkdir()
-    whole = run_two(recipe, tmp_path / "whole")
-    assert whole.returncode == 0, whole.stderr
-    process = start_two(recipe, tmp_path)
+    assert [done.returncode for done in run_two(recipe, tmp_path / "whole")] == [0, 0]
+    process = torchrun(recipe, tmp_path)
     while not (tmp_path / "two" / "ckpt.pt").exists():
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
@@ -89,8 +94,7 @@ def test_a_killed_process_ends_the_others_and_the_restart_goes_on(recipe_dict, t
     assert error.count("Error: another process of this run ended") == 1, error
     assert 0 < load_checkpoint(tmp_path / "two" / "ckpt.pt").step < 12
 
-    again = run_two(recipe, tmp_path, "--resume")
-    assert again.returncode == 0, again.stderr
+    assert [done.returncode for done in run_two(recipe, tmp_path, "--resume")] == [0, 0]
     assert [row["step"] for row in losses(tmp_path / "two")] == list(range(1, 13))
     parts, undisturbed = (load_checkpoint(folder / "two" / "ckpt.pt") for folder in (tmp_path, tmp_path / "whole"))
     for field in ("step", "model", "method", "optimizer", "rng", "log_bytes"):
@@ -101,9 +105,8 @@ def test_two_processes_choose_the_step_that_one_chooses(recipe_dict, tmp_path):
     """Each process measures all pictures; the scores rise and fall."""
     recipe_dict["data"]["validation"] = {"dataset": "holdout", "fraction": 0.5}
     recipe_dict["evaluate"] = {"select": "source-val", "select_every": 1}
-    recipe = recipe_of(recipe_dict, "csg", batch_size=4, steps=8, lr_head=0.1, lr_backbone=0.003)
-    done = run_two(recipe.as_dict(), tmp_path)
-    assert done.returncode == 0, done.stderr
+    recipe = recipe_of(recipe_dict, "csg", batch_size=4, steps=8, lr_head=1.0, lr_backbone=0.03)
+    assert [done.returncode for done in run_two(recipe.as_dict(), tmp_path)] == [0, 0]
     alone, both = load_checkpoint(run(recipe, tmp_path / "one")), load_checkpoint(tmp_path / "two" / "best.pt")
     scores = [row["accuracy_validation"] for row in losses(tmp_path / "two")]
     assert scores == [row["accuracy_validation"] for row in losses(tmp_path / "one")]
@@ -113,7 +116,7 @@ def test_two_processes_choose_the_step_that_one_chooses(recipe_dict, tmp_path):
 
 
 def test_a_batch_that_does_not_divide_is_refused_by_one_line(recipe_dict, tmp_path):
-    done = run_two(recipe_of(recipe_dict, "baseline", batch_size=5).as_dict(), tmp_path)
-    assert done.returncode != 0
-    assert done.stderr.count("Error: train.batch_size: 5 pictures do not divide among 2 processes") == 1
+    first, second = run_two(recipe_of(recipe_dict, "baseline", batch_size=5).as_dict(), tmp_path)
+    assert_user_error(first, "Error: train.batch_size: 5 pictures do not divide among 2 processes")
+    assert (second.returncode, second.stderr) == (2, "")
     assert not list((tmp_path / "two").glob("[!.]*"))

@@ -11,7 +11,8 @@ from csg_train.data.domains import hold_out, load_split
 from csg_train.data.images import ImageSet, image_folder
 from csg_train.errors import UserError
 from csg_train.recipe import Recipe, parse_recipe
-from tests.conftest import CLASSES, assert_user_error, command, write_tree
+from tests.commands import assert_user_error, command
+from tests.conftest import CLASSES, write_tree
 
 
 def named(counts: tuple[int, ...]) -> ImageSet:

@@ -138,7 +138,7 @@ def test_a_released_file_is_imported_and_starts_a_run_bit_for_bit(variant, maske
     fields = [f"method.variant={variant}", "model.backbone=resnet18"]
     out = tmp_path / "ibn.pt"
     import_file(tmp_path / "released.pth", "ibn-net", load_recipe("gta5-resnet50-ibn-net", fields), out)
-    masked_recipe_dict["model"]["weights"] = str(out)
+    masked_recipe_dict["model"] |= {"backbone": "resnet18", "weights": str(out)}
     masked_recipe_dict["method"] = {"name": "ibn-net", "variant": variant, "start": "released"}
     started = _Run(Recipe.model_validate(masked_recipe_dict), tmp_path / "run", torch.device("cpu"))
     found = started.network.backbone.net.state_dict()

@@ -18,7 +18,7 @@ from csg_train.importing import LAYOUTS, import_command, import_file, map_state
 from csg_train.models.backbones import BACKBONES, Backbone, load_weights
 from csg_train.models.network import Network
 from csg_train.recipe import load_recipe
-from tests.conftest import command
+from tests.commands import command
 
 RESNET18 = ("model.backbone=resnet18", "model.hidden=8")
 QUEUE = 6

@@ -12,7 +12,7 @@ from csg_train.data.images import ImageSet
 from csg_train.data.lists import VISDA_CLASSES, VISDA_COUNTS, manifest, visda17
 from csg_train.errors import UserError
 from csg_train.recipe import load_recipe
-from tests.conftest import command
+from tests.commands import command
 
 TABLE_1 = ("oracle", "baseline", "weight-l2", "ewc", "si", "feature-l2", "asg", "csg")
 
@@ -68,7 +68,7 @@ def test_each_visda_recipe_runs_on_the_exact_layout(method, visda, weights, tmp_
         f"data.source.root={visda}",
         f"data.target.root={visda}",
         "data.size=32",
-        "model.backbone=resnet18",
+        "model.backbone=narrow",
         f"model.weights={weights}",
         "train.steps=2",
         "train.batch_size=4",

@@ -18,7 +18,7 @@ from csg_train.evaluate_segmentation import predicted_masks
 from csg_train.methods.contrastive import attention, attention_pool, info_nce
 from csg_train.methods.pixels import pixel_cross_entropy, task_loss
 from csg_train.recipe import RECIPES, Recipe, load_recipe
-from tests.conftest import command
+from tests.commands import command
 from tests.train.test_methods import CPU, recipe_of, run
 
 METHODS = ("baseline", "ibn-net", "domain-randomization", "asg", "csg")
@@ -69,7 +69,7 @@ def test_recipes_run_on_small_trees_in_the_exact_layouts(method, weights, tmp_pa
         "data.source.root": root / "gta5",
         "data.target.root": root / "cityscapes",
         "data.size": 64,
-        "model.backbone": "resnet18",
+        "model.backbone": "narrow",
         "model.weights": weights,
         "train.steps": 2,
         "train.batch_size": 2,

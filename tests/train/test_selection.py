@@ -18,7 +18,7 @@ from csg_train.errors import UserError
 from csg_train.recipe import Recipe, parse_recipe
 from csg_train.records import RunInfo, read_record
 from csg_train.selection import is_due
-from tests.conftest import assert_user_error, command
+from tests.commands import assert_user_error, command
 from tests.nested import equal
 from tests.train.test_methods import CPU, run
 

@@ -7,7 +7,7 @@ import yaml
 
 from csg_train.errors import UserError
 from csg_train.sweep import load_sweep, shard
-from tests.conftest import assert_user_error, command
+from tests.commands import assert_user_error, command
 
 
 @pytest.fixture

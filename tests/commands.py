@@ -1,0 +1,65 @@
+"""The real commands in a process of their own, forked from one that has imported everything: an import takes seconds.
+
+`test_command_line.py` starts them as the shell does.
+"""
+
+import importlib
+import multiprocessing
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from subprocess import CompletedProcess as Done
+
+__all__ = ["Done", "assert_user_error", "command", "commands"]
+
+_MODULES = {"csg-train": "csg_train.cli", "csg-analyze": "csg_analysis.cli", "csg-report": "csg_analysis.report.cli"}
+_FORKED = multiprocessing.get_context("forkserver")
+_FORKED.set_forkserver_preload(["tests.narrow", *_MODULES.values()])
+
+
+def _enter(arguments: list[str], folder: Path, environment: Mapping[str, str], streams: list[str]) -> None:
+    for number, path in enumerate(streams):
+        os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = arguments
+    importlib.import_module("tests.narrow")
+    importlib.import_module("torch").set_num_threads(1)
+    importlib.import_module(_MODULES[arguments[0]]).main()
+
+
+def command(name: str, *arguments: object, cwd: Path, env: Mapping[str, str] | None = None) -> Done:
+    """Run ``csg-train``, ``csg-analyze`` or ``csg-report`` as a user would."""
+    return commands(name, *arguments, cwd=cwd, envs=[env or {}])[0]
+
+
+def commands(name: str, *arguments: object, cwd: Path, envs: list[Mapping[str, str]]) -> list[Done]:
+    """The same command several times at once, each with variables of its own."""
+    words = [name, *map(str, arguments)]
+    with tempfile.TemporaryDirectory() as folder:
+        started = []
+        for number, env in enumerate(envs):
+            streams = [f"{folder}/{stream}{number}" for stream in ("in", "out", "err")]
+            process = _FORKED.Process(target=_enter, args=(words, cwd, os.environ | env, streams))
+            process.start()
+            started.append((process, streams))
+        done = []
+        for process, (_, out, error) in started:
+            process.join(200)
+            if process.is_alive():
+                process.kill()
+            done.append(Done(words, process.exitcode, Path(out).read_text(), Path(error).read_text()))
+    return done
+
+
+def assert_user_error(result: Done, *parts: str) -> None:
+    """Exit code 2, exactly one line on standard error, no traceback, and the parts in it."""
+    assert result.returncode == 2, result.stderr + result.stdout
+    assert "Traceback" not in result.stderr + result.stdout
+    line = result.stderr.strip().splitlines()
+    assert len(line) == 1, result.stderr
+    for part in parts:
+        assert part in line[0], f"{part!r} not in {line[0]!r}"
