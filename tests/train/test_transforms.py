@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import CenterCrop, Compose, Resize
 
+from csg_train.data.batch import stacked
 from csg_train.data.transforms import _OPERATIONS, evaluation_view, randaugment, training_view
 from csg_train.seeds import random_for
 
@@ -78,3 +79,9 @@ def test_randaugment_magnitudes_at_6_of_30():
     original = np.asarray(picture())
     left, right = np.array_equal(moved[:, :40], original[:, 20:]), np.array_equal(moved[:, 20:], original[:, :40])
     assert left or right
+
+
+def test_stacked_pictures_are_channels_last_in_memory():
+    views = [torch.randint(0, 256, (3, 5, 4), dtype=torch.uint8) for _ in range(2)]
+    assert torch.equal(stacked(views), torch.stack(views))
+    assert stacked(views).is_contiguous(memory_format=torch.channels_last)
