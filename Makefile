@@ -22,7 +22,7 @@ demo: $(STAMP)
 	@echo "the report: $(CURDIR)/$(RUNS)/report/index.html"
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -57,7 +57,7 @@ test-lowest test-latest: test-%:
 	.venv-$*/bin/python -m pip install --quiet uv
 	.venv-$*/bin/uv pip install --python .venv-$*/bin/python --upgrade \
 	  --resolution $(if $(filter lowest,$*),lowest-direct,highest) --editable '.[$(EXTRAS)]'
-	OMP_NUM_THREADS=1 .venv-$*/bin/python -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 .venv-$*/bin/python -m pytest -n 2 --dist loadfile
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

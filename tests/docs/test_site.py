@@ -13,7 +13,6 @@ from csg_train.methods import METHODS
 
 pytest.importorskip("material", reason="the extra docs")
 pytest.importorskip("mkdocstrings", reason="the extra docs")
-pytestmark = pytest.mark.xdist_group("site")  # one process builds it, once
 ROOT = Path(__file__).parents[2]
 
 

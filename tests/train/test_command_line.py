@@ -20,6 +20,7 @@ from click.testing import CliRunner
 
 from csg_analysis.cli import main as analyze
 from csg_analysis.report.cli import main as report
+from csg_train import __version__
 from csg_train.cli import main as train
 from csg_train.console import print_json
 from csg_train.engine import train as train_run
@@ -211,6 +212,13 @@ def test_tab_offers_recipes_files_and_methods(recipe_file):
     assert completed("run", "digits", "--set", "") == [f"method.name={name}" for name in METHODS]
     assert completed("run", "digits", "--set", "method.name=c") == ["method.name=csg"]
     assert completed("run", "digits", "--set", "train.") == []
+
+
+def test_the_shell_finds_every_command():
+    programs = [Path(sys.executable).parent / name for name in PROGRAMS]
+    started = [subprocess.Popen([program, "--version"], stdout=subprocess.PIPE, text=True) for program in programs]
+    printed = [process.communicate(timeout=100)[0] for process in started]
+    assert printed == [f"{program.name}, version {__version__}\n" for program in programs]
 
 
 def test_bash_completes(tmp_path):
