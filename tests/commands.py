@@ -16,7 +16,7 @@ __all__ = ["ENTRIES", "Done", "assert_user_error", "command", "commands"]
 
 ENTRIES = {"csg-train": "csg_train.cli", "csg-analyze": "csg_analysis.cli", "csg-report": "csg_analysis.report.cli"}
 _FORKED = multiprocessing.get_context("forkserver")
-_FORKED.set_forkserver_preload(["tests.narrow", *ENTRIES.values()])
+_FORKED.set_forkserver_preload(["tests.narrow", *ENTRIES.values(), "csg_analysis.report.build"])
 
 
 def _enter(arguments: list[str], folder: Path, environment: Mapping[str, str], streams: list[str]) -> None:
