@@ -75,11 +75,11 @@ def test_memory_beside_the_features_is_bounded(tmp_path, threads):
 
 
 def test_memory_does_not_grow_with_the_number_of_rows(tmp_path):
-    """A hundred bytes for each of 1.5 million rows would be 143 MB; they lie in temporary files."""
-    rows = clusters(1_500_000, 2, 1e-3, 12)
+    """A hundred bytes for each of a million rows would be 95 MB; they lie in temporary files."""
+    rows = clusters(1_000_000, 2, 1e-3, 12)
     rows[-100_000:] = rows[:100_000]
     np.save(tmp_path / "rows.npy", rows)
-    assert megabytes_beside(tmp_path / "rows.npy", BESIDE_PAIRS, 2) < 100
+    assert megabytes_beside(tmp_path / "rows.npy", BESIDE_PAIRS, 2) < 80
 
 
 WORKER = """
