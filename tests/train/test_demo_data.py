@@ -229,7 +229,7 @@ def test_two_fetches_at_once_build_once(tmp_path: Path, monkeypatch: pytest.Monk
     for thread in threads:
         thread.join()
     assert sum("drawing digits" in line for line in lines) == 1
-    assert len(demo_domain("digits", "fonts")) == 220
+    assert len(demo_domain("digits", "handwriting")) == 5000
 
 
 def test_folder_that_cannot_be_written(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
