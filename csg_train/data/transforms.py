@@ -73,7 +73,12 @@ def smooth_background(size: tuple[int, int], rng: random.Random) -> Image.Image:
 def _square(image: Image.Image, size: int, fit: str, rng: random.Random | None) -> Image.Image:
     """Square a picture; with ``fit="crop"`` and a generator the crop's place is random, else central."""
     if fit == "pad":
-        return ImageOps.pad(image, (size, size), Image.Resampling.BILINEAR, color=_WHITE)
+        # As ImageOps.pad, but a strip stays a pixel wide: Pillow 12 fails at 0 pixels, Pillow 13 shows white alone.
+        width, height = (max(1, round(side / max(image.size) * size)) for side in image.size)
+        square = Image.new("RGB", (size, size), _WHITE)
+        place = (round((size - width) / 2), round((size - height) / 2))
+        square.paste(image.resize((width, height), Image.Resampling.BILINEAR), place)
+        return square
     short = min(image.size)  # sides and centre rounded as torchvision's Resize and CenterCrop do
     image = image.resize((size * image.width // short, size * image.height // short), Image.Resampling.BILINEAR)
     left, top = image.width - size, image.height - size

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torchvision.transforms.v2 import CenterCrop, Compose, Resize
 
 from csg_train.data.batch import stacked
@@ -34,6 +34,16 @@ def test_pad_shows_the_whole_picture_on_white():
     assert (view[:, 31:] == 255).all()
     assert view[:, 20, 0].tolist() == [10, 20, 30]
     assert view[:, 20, 39].tolist() == [10, 20, 30]
+
+
+@pytest.mark.parametrize("size", [(1, 100), (1600, 16), (80, 40), (33, 71), (71, 70), (40, 40), (3, 200)])
+def test_pad_is_pillows_but_a_strip_stays_a_pixel_wide(size):
+    image = picture(*size)
+    ours = evaluation_view(image, size=32, fit="pad").permute(1, 2, 0).numpy()
+    assert (ours != 255).any()
+    if min(size) * 64 > max(size):  # half a pixel and more
+        expected = ImageOps.pad(image, (32, 32), Image.Resampling.BILINEAR, color=(255, 255, 255))
+        np.testing.assert_array_equal(ours, np.asarray(expected))
 
 
 def test_transparent_pixels_become_white_or_varied():
