@@ -1,6 +1,6 @@
 """Feature rows as float64 unit vectors, read in chunks: never a normalised copy of the whole array.
 
-Shape suffixes: N rows, D features, K centres, B rows of a chunk, S rows of a sample.
+Shape suffixes: N rows, D features, K centres, B rows of a chunk, S rows of a sample, M of them in a cluster.
 """
 
 import warnings
@@ -21,7 +21,7 @@ __all__ = ["COPY_DISTANCE", "Layout", "UnitRows", "arrange", "offsets"]
 COPY_DISTANCE = 2.5e-13  # rows this near to one leader are within 5e-13 of each other: coincident by any path
 _CHUNK_NUMBERS = 2**18  # 2 MB of float64: two of them live in the caches
 _CUDA_CHUNK_NUMBERS = 2**22  # there the number of launches counts
-_SAMPLE_NUMBERS = 2**22
+_SAMPLE_NUMBERS = 2**21
 _MAX_CENTRES = 64
 
 
@@ -182,7 +182,7 @@ def _gaps(centres_KD: Tensor) -> Tensor:
 
 def _clusters(sample_SD: Tensor, near: float) -> tuple[list[Tensor], list[float]]:
     """Centres and radii of the tight clusters of a centred sample: greedily, the row with most near rows leads."""
-    square_S = sample_SD.square().sum(1)
+    square_S = torch.linalg.vector_norm(sample_SD, dim=1).square_()
     sum_SS = square_S[:, None] + square_S
     near_SS = sum_SS - 2 * sample_SD @ sample_SD.T <= near / 2 * sum_SS
     near_SS.fill_diagonal_(False)
@@ -199,8 +199,9 @@ def _clusters(sample_SD: Tensor, near: float) -> tuple[list[Tensor], list[float]
         members_S = near_SS[leader] & free_S
         members_S[leader] = True
         free_S &= ~members_S
-        centres.append(sample_SD[members_S].mean(0))
-        radii.append(float((sample_SD[members_S] - centres[-1]).square().sum(1).max()))
+        members_MD = sample_SD[members_S]
+        centres.append(members_MD.mean(0))
+        radii.append(float(torch.linalg.vector_norm(members_MD.sub_(centres[-1]), dim=1).max()) ** 2)
     return centres, radii
 
 
@@ -228,7 +229,7 @@ def arrange(rows: UnitRows, labels_N: Tensor | None, near_single: float, near_do
     small = rows.n <= 1024 or rows.d <= 64
     size = min(rows.n, 1024, max(64, _SAMPLE_NUMBERS // rows.d))
     picked = torch.arange(size, device=rows.device) * rows.n // size
-    sample_SD = rows.take(picked) - rows.mean_D
+    sample_SD = rows.take(picked).sub_(rows.mean_D)
     found, radii = _clusters(sample_SD, near_double if small else near_single)
     local_KD = torch.stack([torch.zeros_like(rows.mean_D), *found])
     reach_K = torch.tensor([torch.inf, *(4 * radius for radius in radii)], dtype=torch.float64, device=rows.device)
