@@ -6,11 +6,12 @@ prints the largest anonymous memory (RssAnon, looked at every 2 ms) less that be
 file, which the system can drop at any time, are not in it.
 """
 
+import contextlib
 import ctypes
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,7 +23,7 @@ from benchmarks.tables import table
 from benchmarks.ways import WAYS
 from csg_analysis.energy import hyperspherical_energy, sampled_energy
 
-__all__ = ["memory_beside", "section"]
+__all__ = ["memory_beside", "section", "watched"]
 
 _TASKS: dict[str, Callable[[np.ndarray], object]] = {
     **WAYS,
@@ -65,25 +66,34 @@ def _anonymous() -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
 
 
+@contextlib.contextmanager
+def watched() -> Iterator[list[float]]:
+    """The largest anonymous memory within, less that before, in MB: one number, which counts at the end."""
+    ctypes.CDLL(None).malloc_trim(0)  # what the libraries need, and not what they could give back
+    before, peak, stop = _anonymous(), [0.0], threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.002):
+            peak[0] = max(peak[0], _anonymous() - before)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        stop.set()
+        watcher.join()
+
+
 @click.command()
 @click.argument("path")
 @click.argument("task", type=click.Choice(list(_TASKS)))
 def main(path: str, task: str) -> None:
     rows = np.load(path, mmap_mode="c" if task in WAYS else "r")
     _TASKS[task](rows[:1100])  # what the libraries keep
-    ctypes.CDLL(None).malloc_trim(0)  # and no more
-    before, peak, stop = _anonymous(), [0.0], threading.Event()
-
-    def watch() -> None:
-        while not stop.wait(0.002):
-            peak[0] = max(peak[0], _anonymous())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    _TASKS[task](rows)
-    stop.set()
-    watcher.join()
-    click.echo(peak[0] - before)
+    with watched() as peak:
+        _TASKS[task](rows)
+    click.echo(peak[0])
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from scipy.spatial.distance import pdist
@@ -40,10 +41,9 @@ def _keops(rows: np.ndarray) -> list[float]:
     """One symbolic reduction over all ordered pairs, in which a row is at distance 1 from itself."""
     n, d = rows.shape
     if d > _KEOPS_WIDEST:
-        raise ValueError(f"not run above d = {_KEOPS_WIDEST}, where it takes minutes")
+        pytest.skip(f"not run above d = {_KEOPS_WIDEST}, where it takes minutes")
     os.environ.setdefault("PYKEOPS_VERBOSE", "0")
-    from pykeops.torch import LazyTensor
-
+    LazyTensor = pytest.importorskip("pykeops.torch").LazyTensor
     unit_ND, index_N1 = F.normalize(torch.from_numpy(rows)), torch.arange(n, dtype=torch.float32)[:, None]
     itself = (1 - (LazyTensor(index_N1[:, None]) - LazyTensor(index_N1[None])) ** 2).relu()
     squared = ((LazyTensor(unit_ND[:, None]) - LazyTensor(unit_ND[None])) ** 2).sum(-1) + itself

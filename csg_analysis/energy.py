@@ -88,9 +88,7 @@ def _class_numbers(labels: Any, rows: UnitRows) -> Tensor:
 
 
 def _shuffled(count: int, generator: np.random.Generator) -> Tensor:
-    order_N = row_array((count,), torch.int64, torch.device("cpu"))
-    for span in spans(count):
-        order_N[span] = torch.arange(span.start, span.stop)
+    order_N = torch.arange(count, out=row_array((count,), torch.int64, torch.device("cpu")))
     generator.shuffle(order_N.numpy())
     return order_N
 
@@ -114,7 +112,7 @@ def hyperspherical_energy(
     Args:
         features_ND: NumPy array, memory map or tensor, shape (N, D), N >= 2, floating point of any width. It is read
             in chunks and never changed. On the CPU memory beside it stays below 256 MB whatever N: what is kept for
-            each of more than 130,000 rows lies in temporary files, 120 bytes a row at most.
+            each of more than 130,000 rows lies in temporary files, some 100 bytes a row.
         s: One order or several, each finite and >= 0.
         coincident: Rule for pairs at one point, see `Energy`.
         labels: One class for each row; adds the means within and between classes.

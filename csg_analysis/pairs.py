@@ -106,7 +106,7 @@ class _Engine:
     """The pass over blocks and the sums it leaves."""
 
     def __init__(
-        self, rows: UnitRows, s: tuple[float, ...], labels_N: Tensor | None, block_rows: int | None, workers: int
+        self, rows: UnitRows, s: tuple[float, ...], labels_N: Tensor | None, block: int | None, workers: int
     ) -> None:
         self.rows, self.s, self.workers = rows, s, workers
         self.layout = arrange(rows, labels_N, _NEAR_SINGLE, _NEAR_DOUBLE)
@@ -115,7 +115,7 @@ class _Engine:
         self.labels_N = None if labels_N is None else self.layout.arranged(labels_N)
         size, workers = self.dtype.itemsize, max(2, workers)
         square = int((_PRODUCT_BYTES / workers / size) ** 0.5) // _ALIGN * _ALIGN
-        self.block = block_rows or max(16, min(square, _COLUMN_BYTES // (workers * size * rows.d)))
+        self.block = block or max(16, min(square, _COLUMN_BYTES // (workers * size * rows.d)))
         self.exact_rows = max(1, _EXACT_BYTES // (workers * 8 * rows.d))
         self.panel = max(self.block, _PANEL_BYTES // (size * rows.d + 8 * len(self.layout.centres)))
         self.strip = self.block if rows.device.type == "cuda" else max(1, _STRIP_BYTES // (size * self.block))

@@ -68,8 +68,7 @@ def stable_order(key_N: Tensor) -> Tensor:
     if key_N.device.type != "cpu":
         return key_N.argsort(stable=True)
     pair_N2 = row_array((len(key_N), 2), torch.float64, key_N.device)
-    for span in spans(len(key_N)):
-        pair_N2[span, 0] = key_N[span]
-        pair_N2[span, 1] = torch.arange(span.start, span.stop, dtype=torch.float64)
+    pair_N2[:, 0] = key_N
+    pair_N2[:, 1] = torch.arange(len(key_N), out=row_array((len(key_N),), torch.float64, key_N.device))
     torch.view_as_complex(pair_N2).numpy().sort()  # in place, by key and then by row
     return row_array((len(key_N),), torch.int64, key_N.device).copy_(pair_N2[:, 1])

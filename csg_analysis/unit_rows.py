@@ -110,11 +110,9 @@ class UnitRows:
 
         Rows with equal numbers coincide; rows with different numbers may still coincide and must be compared.
         """
-        groups_N = row_array((self.n,), torch.int64, self.device)
+        groups_N = torch.arange(self.n, out=row_array((self.n,), torch.int64, self.device))
         order_N = stable_order(self.projection_N)
         last_1, leader_1 = self.projection_N[order_N[:1]] - 1, order_N[:1]
-        for span in spans(self.n):
-            groups_N[span] = torch.arange(span.start, span.stop, device=self.device)
         for span in spans(self.n):
             row_B = order_N[span]
             projection_B = self.projection_N[row_B]

@@ -46,13 +46,16 @@ def commands(name: str, *arguments: object, cwd: Path, envs: list[Mapping[str, s
             process = _FORKED.Process(target=_enter, args=(words, cwd, os.environ | env, streams))
             process.start()
             started.append((process, streams))
-        done = []
-        for process, (_, out, error) in started:
-            process.join(200)
-            if process.is_alive():
+        for process, _ in started:
+            process.join(300)
+        if hanging := [process for process, _ in started if process.is_alive()]:
+            for process in hanging:
                 process.kill()
-            done.append(Done(words, process.exitcode, Path(out).read_text(), Path(error).read_text()))
-    return done
+            raise TimeoutError(f"{words}: {len(hanging)} of {len(started)} did not end in time")
+        return [
+            Done(words, process.exitcode, Path(out).read_text(), Path(error).read_text())
+            for process, (_, out, error) in started
+        ]
 
 
 def assert_user_error(result: Done, *parts: str) -> None:

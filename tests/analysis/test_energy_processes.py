@@ -13,65 +13,55 @@ import pytest
 
 from tests.analysis.energy_cases import clusters
 
-PEAK = """
-    import os, sys, threading
-    from pathlib import Path
+BEFORE = """
+    import sys
     import numpy as np
+    from benchmarks.memory import watched
     from csg_analysis.energy import _class_numbers, hyperspherical_energy, sampled_energy
     from csg_analysis.energy_estimates import jackknife_error
     from csg_analysis.pairs import _Engine
     from csg_analysis.unit_rows import UnitRows
 
     rows = np.load(sys.argv[1], mmap_mode="r")
-
-    def anonymous():
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
-
     hyperspherical_energy(rows[:1100])  # what the libraries keep
-    before, peak, stop = anonymous(), [0.0], threading.Event()
-
-    def watch():
-        while not stop.wait(0.002):
-            peak[0] = max(peak[0], anonymous())
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
 """
 ALL_PAIRS = """
-    hyperspherical_energy(rows, labels=np.arange(len(rows)) % 7)
+    with watched() as peak:
+        count = hyperspherical_energy(rows, labels=np.arange(len(rows)) % 7).n
+    print(count, *peak)
 """
 BESIDE_PAIRS = """
     labels = np.lib.format.open_memmap(sys.argv[1] + ".labels", "w+", np.int64, (len(rows),))
-    unit = UnitRows(rows)
-    engine = _Engine(unit, (0.0, 1.0, 2.0), _class_numbers(labels, unit), None, 2)  # all but .run
-    jackknife_error(engine.sums_TN[0], unit.n - 1, engine.sums_TN[-1])
-    sampled_energy(rows, pairs=unit.n, seed=0)
-"""
-PRINT = """
-    stop.set()
-    watcher.join()
-    print(peak[0] - before)
+    with watched() as peak:
+        unit = UnitRows(rows)
+        engine = _Engine(unit, (0.0, 1.0, 2.0), _class_numbers(labels, unit), None, 2)  # all but .run
+        jackknife_error(engine.sums_TN[0], unit.n - 1, engine.sums_TN[-1])
+        count = sampled_energy(rows, pairs=unit.n, seed=0).n
+    print(count, *peak)
 """
 
 
-def megabytes_beside(path, code, threads):
+def rows_and_megabytes(path, code, threads):
     """In a process of its own: what other tests leave in the allocator is not the energy's memory."""
-    command = [sys.executable, "-c", textwrap.dedent(PEAK + code + PRINT), str(path)]
+    command = [sys.executable, "-c", textwrap.dedent(BEFORE + code), str(path)]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     root = Path(__file__).parents[2]
-    return float(subprocess.run(command, cwd=root, env=environment, stdout=subprocess.PIPE, check=True).stdout)
+    done = subprocess.run(command, cwd=root, env=environment, stdout=subprocess.PIPE, check=True, timeout=120)
+    count, megabytes = done.stdout.split()
+    return int(count), float(megabytes)
 
 
 @pytest.mark.parametrize("threads", [2, 16])
 def test_memory_beside_the_features_is_bounded(tmp_path, threads):
     """Long rows in clusters that need float64: the most that a block can hold."""
-    shape = (2600, 8192)
+    shape = (5000, 8192)
     rows = np.lib.format.open_memmap(tmp_path / "rows.npy", "w+", np.float32, shape)
-    for start in range(0, shape[0], 520):
-        rows[start : start + 520] = clusters(520, shape[1], 1e-3, 12, seed=start)
+    for start in range(0, shape[0], 500):
+        rows[start : start + 500] = clusters(500, shape[1], 1e-3, 12, seed=start)
     rows.flush()
-    assert megabytes_beside(tmp_path / "rows.npy", ALL_PAIRS, threads) < 256
+    count, megabytes = rows_and_megabytes(tmp_path / "rows.npy", ALL_PAIRS, threads)
+    assert megabytes < 256
+    assert count == shape[0]
 
 
 def test_memory_does_not_grow_with_the_number_of_rows(tmp_path):
@@ -79,7 +69,9 @@ def test_memory_does_not_grow_with_the_number_of_rows(tmp_path):
     rows = clusters(1_000_000, 2, 1e-3, 12)
     rows[-100_000:] = rows[:100_000]
     np.save(tmp_path / "rows.npy", rows)
-    assert megabytes_beside(tmp_path / "rows.npy", BESIDE_PAIRS, 2) < 80
+    count, megabytes = rows_and_megabytes(tmp_path / "rows.npy", BESIDE_PAIRS, 2)
+    assert megabytes < 80
+    assert count == len(rows)
 
 
 WORKER = """

@@ -192,28 +192,21 @@ def test_rows_names_and_definition_must_agree(opened, tmp_path, damage, message)
 
 
 MEMORY = """
-    import sys, threading
+    import sys
     from pathlib import Path
     import numpy as np
+    from benchmarks.memory import watched
     from csg_analysis.feature_files import write_rows
     from csg_train.data.images import ImageSet
 
     COUNT, WIDTH, BATCH = 40_000, 1024, 500  # 164 MB
-    def anonymous():
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
-
     files = tuple(f"{row}.png" for row in range(COUNT))
     images = ImageSet("many", Path(), files, (0,) * COUNT, ("only",))
     batch = np.ones((BATCH, WIDTH), dtype=np.float32)
-    peak = before = anonymous()
-    def batches():
-        global peak
-        for _ in range(COUNT // BATCH):
-            yield {"layer4": batch}
-            peak = max(peak, anonymous())
-    write_rows(Path(sys.argv[1]), "run", images, {"layer4": WIDTH}, batches(), dtype="float32")
-    print(peak - before)
+    batches = ({"layer4": batch} for _ in range(COUNT // BATCH))
+    with watched() as peak:
+        write_rows(Path(sys.argv[1]), "run", images, {"layer4": WIDTH}, batches, dtype="float32")
+    print(*peak)
 """
 
 

@@ -42,6 +42,11 @@ def run_two(recipe: dict, folder: Path, *options: str) -> tuple[Done, Done]:
     return first, second
 
 
+def train_two(recipe: dict, folder: Path, *options: str) -> None:
+    for done in run_two(recipe, folder, *options):
+        assert done.returncode == 0, done.stderr
+
+
 def processes_of(parent: int) -> dict[str, int]:
     """The trainers that torchrun started, by rank."""
     found = {}
@@ -65,7 +70,7 @@ def test_two_processes_train_what_one_trains(task, method, recipe_dict, masked_r
     """Masks ignore some pixels, so the processes count different numbers of them."""
     base = recipe_dict if task == "classification" else masked_recipe_dict
     recipe = recipe_of(base, method, batch_size=4, steps=4)
-    assert [done.returncode for done in run_two(recipe.as_dict(), tmp_path)] == [0, 0]
+    train_two(recipe.as_dict(), tmp_path)
     alone = load_checkpoint(run(recipe, tmp_path / "one"))
     both = load_checkpoint(tmp_path / "two" / "ckpt.pt")
     assert len(losses(tmp_path / "two")) == 4
@@ -83,7 +88,7 @@ def test_a_killed_process_ends_the_others_and_the_restart_goes_on(recipe_dict, t
     """The restarted run equals one that nobody disturbed, bit for bit."""
     recipe = recipe_of(recipe_dict, "csg", batch_size=4, steps=12, save_every=3).as_dict()
     (tmp_path / "whole").mkdir()
-    assert [done.returncode for done in run_two(recipe, tmp_path / "whole")] == [0, 0]
+    train_two(recipe, tmp_path / "whole")
     process = torchrun(recipe, tmp_path)
     while not (tmp_path / "two" / "ckpt.pt").exists():
         assert process.poll() is None, process.stderr.read()
@@ -94,7 +99,7 @@ def test_a_killed_process_ends_the_others_and_the_restart_goes_on(recipe_dict, t
     assert error.count("Error: another process of this run ended") == 1, error
     assert 0 < load_checkpoint(tmp_path / "two" / "ckpt.pt").step < 12
 
-    assert [done.returncode for done in run_two(recipe, tmp_path, "--resume")] == [0, 0]
+    train_two(recipe, tmp_path, "--resume")
     assert [row["step"] for row in losses(tmp_path / "two")] == list(range(1, 13))
     parts, undisturbed = (load_checkpoint(folder / "two" / "ckpt.pt") for folder in (tmp_path, tmp_path / "whole"))
     for field in ("step", "model", "method", "optimizer", "rng", "log_bytes"):
@@ -106,7 +111,7 @@ def test_two_processes_choose_the_step_that_one_chooses(recipe_dict, tmp_path):
     recipe_dict["data"]["validation"] = {"dataset": "holdout", "fraction": 0.5}
     recipe_dict["evaluate"] = {"select": "source-val", "select_every": 1}
     recipe = recipe_of(recipe_dict, "csg", batch_size=4, steps=8, lr_head=1.0, lr_backbone=0.03)
-    assert [done.returncode for done in run_two(recipe.as_dict(), tmp_path)] == [0, 0]
+    train_two(recipe.as_dict(), tmp_path)
     alone, both = load_checkpoint(run(recipe, tmp_path / "one")), load_checkpoint(tmp_path / "two" / "best.pt")
     scores = [row["accuracy_validation"] for row in losses(tmp_path / "two")]
     assert scores == [row["accuracy_validation"] for row in losses(tmp_path / "one")]
