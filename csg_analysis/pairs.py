@@ -32,7 +32,7 @@ __all__ = ["PairSums", "pair_sums"]
 _NEAR_SINGLE, _NEAR_DOUBLE = 2.0**-4, 1e-7
 _FLOOR = 4 * COINCIDENT**2  # residuals can be as short as coincident pairs are near; these are always looked at
 _MANY = 256  # with one near pair in so many, a float64 product costs less than single pairs
-_PANEL_BYTES, _STRIP_BYTES, _MAX_WORKERS = 80 * 2**20, 2**20, 16
+_PANEL_BYTES, _STRIP_BYTES, _MAX_WORKERS = 48 * 2**20, 2**20, 16
 _PRODUCT_BYTES, _EXACT_BYTES, _COLUMN_BYTES = 8 * 2**20, 16 * 2**20, 16 * 2**20  # of all workers at a time
 _ALIGN = 64  # numbers: products into rows of odd length run at two thirds of the speed
 
