@@ -22,7 +22,6 @@ from csg_train.errors import UserError
 __all__ = ["block_buffer", "row_array", "spans", "stable_order"]
 
 _LARGE, _LONG = 2**18, 2**20  # bytes of a block and of a per-row array
-_SPAN = 2**16  # rows
 
 
 def _mapped(memory: mmap.mmap, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -57,10 +56,10 @@ def row_array(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) 
         ) from error
 
 
-def spans(count: int) -> Iterator[slice]:
-    """Slices of some thousand rows that cover ``count``."""
-    for start in range(0, count, _SPAN):
-        yield slice(start, min(start + _SPAN, count))
+def spans(count: int, step: int = 2**16) -> Iterator[slice]:
+    """Slices of ``step`` rows that cover ``count``."""
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
 
 
 def stable_order(key_N: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ COPY_DISTANCE = 2.5e-13  # rows this near to one leader are within 5e-13 of each
 _CHUNK_NUMBERS = 2**18  # 2 MB of float64: two of them live in the caches
 _CUDA_CHUNK_NUMBERS = 2**22  # there the number of launches counts
 _SAMPLE_NUMBERS = 2**21
+_SAMPLE_STRIP = 64  # rows
 _MAX_CENTRES = 64
 
 
@@ -178,25 +179,32 @@ def _gaps(centres_KD: Tensor) -> Tensor:
     return torch.stack([(centres_KD - centre_D).square_().sum(-1) for centre_D in centres_KD])
 
 
-def _clusters(sample_SD: Tensor, near: float) -> tuple[list[Tensor], list[float]]:
+def _near(sample_SD: Tensor, offset_SK: Tensor, cluster_S: Tensor, share: float) -> Tensor:
+    """1 for pairs of a sample nearer than this share of their mean squared residual, else 0: float32, shape (S, S)."""
+    near_SS = torch.empty(len(sample_SD), len(sample_SD), device=sample_SD.device)
+    for at in spans(len(sample_SD), _SAMPLE_STRIP):
+        sum_BS = offset_SK[at][:, cluster_S] + offset_SK[:, cluster_S[at]].T
+        near_SS[at] = torch.addmm(sum_BS, sample_SD[at], sample_SD.T, alpha=-2) <= share / 2 * sum_BS
+    return near_SS.fill_diagonal_(0)
+
+
+def _clusters(sample_SD: Tensor, share: float) -> tuple[list[Tensor], list[float]]:
     """Centres and radii of the tight clusters of a centred sample: greedily, the row with most near rows leads."""
-    square_S = torch.linalg.vector_norm(sample_SD, dim=1).square_()
-    sum_SS = square_S[:, None] + square_S
-    near_SS = sum_SS - 2 * sample_SD @ sample_SD.T <= near / 2 * sum_SS
-    near_SS.fill_diagonal_(False)
+    one_S = torch.zeros(len(sample_SD), dtype=torch.int64, device=sample_SD.device)
+    near_SS = _near(sample_SD, sample_SD.square().sum(1, keepdim=True), one_S, share)
     centres: list[Tensor] = []
     radii: list[float] = []
-    if float(near_SS.double().mean()) * 2**12 < 1:
+    if float(near_SS.sum()) * 2**12 < near_SS.numel():
         return centres, radii
-    free_S = torch.ones(len(sample_SD), dtype=torch.bool, device=sample_SD.device)
+    free_S = torch.ones(len(sample_SD), device=sample_SD.device)
     while len(centres) < _MAX_CENTRES - 1:
-        count_S = (near_SS & free_S).sum(1) * free_S
+        count_S = (near_SS @ free_S) * free_S
         leader = int(count_S.argmax())
         if int(count_S[leader]) < max(2, len(sample_SD) // 512):
             break
-        members_S = near_SS[leader] & free_S
+        members_S = near_SS[leader] * free_S == 1
         members_S[leader] = True
-        free_S &= ~members_S
+        free_S[members_S] = 0
         members_MD = sample_SD[members_S]
         centres.append(members_MD.mean(0))
         radii.append(float(torch.linalg.vector_norm(members_MD.sub_(centres[-1]), dim=1).max()) ** 2)
@@ -235,9 +243,7 @@ def arrange(rows: UnitRows, labels_N: Tensor | None, near_single: float, near_do
     cluster_S = _nearest(sample_SD, local_KD, reach_K)
     sample_SD -= local_KD[cluster_S]
     offset_SK = offsets(sample_SD, cluster_S, local_KD, gaps_KK)
-    sum_SS = offset_SK[:, cluster_S] + offset_SK[:, cluster_S].T
-    left_SS = sum_SS - 2 * sample_SD @ sample_SD.T <= near_single / 2 * sum_SS
-    left = (int(left_SS.sum()) - size) / size**2
+    left = float(_near(sample_SD, offset_SK, cluster_S, near_single).sum()) / size**2
     cluster_N = row_array((rows.n,), torch.int64, rows.device)
     if found:
         for start, stop in rows.chunks(0, rows.n):

@@ -70,7 +70,7 @@ def test_memory_does_not_grow_with_the_number_of_rows(tmp_path):
     rows[-100_000:] = rows[:100_000]
     np.save(tmp_path / "rows.npy", rows)
     count, megabytes = rows_and_megabytes(tmp_path / "rows.npy", BESIDE_PAIRS, 2)
-    assert megabytes < 80
+    assert megabytes < 50
     assert count == len(rows)
 
 
