@@ -206,14 +206,19 @@ def _built(demo: str) -> Path:
     return folder
 
 
-def demo_domain(demo: str, domain: str) -> ImageSet:
+def demo_domain(demo: str, domain: str, classes: Sequence[str] | None = None) -> ImageSet:
     """List the pictures of one domain of a demo, for instance ``("emoji-photos", "emoji:openmoji")``.
 
+    Args:
+        demo: Key of `DEMOS`.
+        domain: One of its domains.
+        classes: Class names in index order; by default the demo's.
+
     Raises:
-        UserError: Unknown demo or domain, one with masks, or data that is not fetched.
+        UserError: Unknown demo or domain, one with masks, data that is not fetched, or other classes.
     """
     folder, place = _fetched(demo, domain, masked=False)
-    return image_folder(folder, name=domain, classes=_demo(demo).classes, licence=place.licence)
+    return image_folder(folder, name=domain, classes=classes or _demo(demo).classes, licence=place.licence)
 
 
 def masked_demo_domain(demo: str, domain: str, classes: Sequence[str] | None = None) -> MaskedSet:

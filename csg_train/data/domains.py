@@ -35,10 +35,7 @@ def load_domain(domain: LabelledDomain, classes: Sequence[str] | None = None) ->
         return manifest(domain.root, domain.file, name=domain.name or domain.file.stem, classes=classes)
     if domain.dataset == "visda17":
         return visda17(domain.root, domain.split)
-    parts = [demo_domain(domain.dataset, name) for name in domain.domains]
-    for part in parts:
-        if part.classes != tuple(classes or parts[0].classes):
-            raise UserError(f"{part.root}: classes {part.classes} differ from the source's {classes}")
+    parts = [demo_domain(domain.dataset, name, classes) for name in domain.domains]
     return parts[0] if len(parts) == 1 else merge(parts)
 
 

