@@ -73,7 +73,10 @@ def _check_rule(rule: Coincident, pairs: int, coincident: int) -> None:
     if rule not in ("exclude", "infinite"):
         raise UserError(f'coincident={rule!r}; choose "exclude" or "infinite"')
     if rule == "exclude" and coincident >= pairs:
-        raise UserError(f'all {pairs} pairs coincide: the features collapsed to one point; see coincident="infinite"')
+        raise UserError(
+            f"all {pairs} pairs coincide: the features collapsed to one point; lower the learning rates if training "
+            'diverged, or count such pairs with coincident="infinite" (--coincident infinite)'
+        )
 
 
 def _class_numbers(labels: Any, rows: UnitRows) -> Tensor:

@@ -28,7 +28,7 @@ from csg_train.importing import import_command
 from csg_train.measure import measure
 from csg_train.methods import METHODS
 from csg_train.recipe import DEFAULT_RECIPE, Recipe, load_recipe
-from csg_train.records import ScoreRecord, write_record
+from csg_train.records import ScoreRecord, only_prediction, write_record
 from csg_train.selection import rule_title
 from csg_train.sweep import load_sweep, shard
 from csg_train.tensorboard import tensorboard_command
@@ -245,4 +245,7 @@ def _evaluate(path: Path, recipe: Recipe, device: torch.device, splits: Sequence
         rows.append([split, str(len(images)), f"{100 * record.score:.1f}", interval, f"{100 * record.overall:.1f}"])
     columns = ["split", "images", f"{record.score_name} %", "95 % bootstrap", "overall %"]
     print_table(f"accuracy of {rule_title(checkpoint)}, {path}", columns, rows)
+    for record in records:
+        if (name := only_prediction(record)) is not None:
+            _print_line(record.data.split, f"only {name} was predicted; lower the learning rates if training diverged")
     return records

@@ -27,6 +27,7 @@ __all__ = [
     "SegmentationRecord",
     "SimilarityRecord",
     "SphereRecord",
+    "only_prediction",
     "read_record",
     "write_record",
 ]
@@ -196,6 +197,13 @@ class SegmentationRecord(_Record):
 
 ScoreRecord = AccuracyRecord | SegmentationRecord
 """What a checkpoint is worth on one split, for either task."""
+
+
+def only_prediction(record: ScoreRecord) -> str | None:
+    """The class that every picture (or pixel) of several classes was given: training has diverged or not begun."""
+    true = sum(any(row) for row in record.confusion)
+    given = [name for name, *column in zip(record.classes, *record.confusion, strict=True) if any(column)]
+    return given[0] if len(given) == 1 < true else None
 
 
 class Attended(_Plain):

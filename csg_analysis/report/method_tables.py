@@ -20,7 +20,7 @@ from csg_analysis.report.stats import LEVEL, MIN_PAIRS, Difference, Spread
 from csg_analysis.report.style import style_of
 from csg_analysis.report.tables import Cell, Column, Table, Value
 from csg_analysis.report.wording import SELECTIONS, Wording, capital, input_size
-from csg_train.records import AccuracyRecord, ScoreRecord
+from csg_train.records import AccuracyRecord, ScoreRecord, only_prediction
 
 __all__ = [
     "class_table",
@@ -186,9 +186,16 @@ def _score_notes(rows: Sequence[Row]) -> list[str]:
     how = sorted({_predicted(record) for record in records})
     rules = [rule for rule in SELECTIONS if rule in {run.info.selection for row in rows for run in row.runs}]
     meaning = "; ".join(f"{rule} ({SELECTIONS[rule]})" for rule in rules)
+    same = [
+        f"{run.name} ({name})"
+        for row in rows
+        for run in row.runs
+        if "target" in run.scores and (name := only_prediction(run.scores["target"])) is not None
+    ]
     return [
         f"{capital(words.score)} on the target: {' / '.join(shown)}. {' / '.join(how)}",
         f"Selection rule: {meaning}.",
+        *([f"One class was predicted for all of the target by {', '.join(same)}: training diverged?"] if same else []),
     ]
 
 

@@ -16,7 +16,8 @@ from csg_analysis.report.paper import published
 from csg_analysis.report.paper_order import order_sentences
 from csg_analysis.report.stats import paired_difference, rank_correlation, rank_correlation_interval, spread
 from csg_analysis.report.summary import summarize
-from tests.analysis.report_cases import HELP, rows_of, sha, visible_text, write_all, write_run
+from csg_train.records import AccuracyRecord, only_prediction, read_record, write_record
+from tests.analysis.report_cases import HELP, built_text, rows_of, sha, visible_text, write_all, write_run
 
 
 def test_paired_interval_is_scipys() -> None:
@@ -151,6 +152,24 @@ def test_best_is_bold_only_against_every_other(tmp_path: Path) -> None:
     ).parent
     assert "here csg's accuracy is bold" in visible_text((clear / "index.html").read_text())
     assert "here no accuracy is bold" in visible_text((unclear / "index.html").read_text())
+
+
+@pytest.mark.parametrize(
+    ("confusion", "expected"),
+    [([[3, 0], [1, 0]], "a"), ([[0, 3], [0, 1]], "b"), ([[3, 0], [0, 0]], None), ([[3, 0], [0, 1]], None)],
+)
+def test_one_prediction_for_all_is_noted(confusion: list[list[int]], expected: str | None, tmp_path: Path) -> None:
+    write_all(tmp_path / "runs", HELP)
+    path = next((tmp_path / "runs").glob("*csg*1/accuracy-target.json"))
+    record = read_record(path)
+    assert isinstance(record, AccuracyRecord)
+    changed = record.model_copy(update={"classes": ["a", "b"], "confusion": confusion})
+    assert only_prediction(changed) == expected
+    columns = np.array(record.confusion)
+    columns[:, 0], columns[:, 1:] = columns.sum(1), 0
+    write_record(path, record.model_copy(update={"confusion": columns.tolist()}))
+    note = f"One class was predicted for all of the target by {path.parent.name} ({record.classes[0]})"
+    assert note in built_text(tmp_path / "runs", tmp_path / "report")
 
 
 def test_rows_keep_the_registrys_order(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from csg_train.cli import main as train
 from csg_train.console import print_json
 from csg_train.engine import train as train_run
 from csg_train.errors import UserError
+from csg_train.measure import measure
 from csg_train.methods import METHODS
 from csg_train.recipe import parse_recipe
 from csg_train.tensorboard import convert, find_logs, tensorboard_command
@@ -71,6 +72,17 @@ def test_quiet_prints_errors_only_and_lasts_one_command(recipe_file, tmp_path):
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert "nope: no such recipe" in refused.stderr
     assert "csg  CSG" in invoke("methods").stdout
+
+
+def test_a_run_that_predicts_one_class_says_so(recipe_file, tmp_path, monkeypatch):
+    def first_class(*given, **options):
+        record = measure(*given, **options)
+        confusion = [[sum(row), *[0] * (len(row) - 1)] for row in record.confusion]
+        return record.model_copy(update={"confusion": confusion})
+
+    monkeypatch.setattr("csg_train.cli.measure", first_class)
+    done = invoke("run", recipe_file, "--set", "train.steps=1", "--out", tmp_path / "run")
+    assert (done.exit_code, done.output.count("only bus was predicted; lower the learning rates")) == (0, 2)
 
 
 def test_json_of_a_run_is_its_records_and_the_rest_goes_to_standard_error(recipe_file, tmp_path):
