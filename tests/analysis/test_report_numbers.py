@@ -158,13 +158,18 @@ def test_best_is_bold_only_against_every_other(tmp_path: Path) -> None:
     ("confusion", "expected"),
     [([[3, 0], [1, 0]], "a"), ([[0, 3], [0, 1]], "b"), ([[3, 0], [0, 0]], None), ([[3, 0], [0, 1]], None)],
 )
-def test_one_prediction_for_all_is_noted(confusion: list[list[int]], expected: str | None, tmp_path: Path) -> None:
+def test_only_prediction_of_several_classes(confusion: list[list[int]], expected: str | None, runs: Path) -> None:
+    record = read_record(next(runs.glob("*/accuracy-target.json")))
+    assert isinstance(record, AccuracyRecord)
+    changed = record.model_copy(update={"classes": ["a", "b"], "confusion": confusion})
+    assert only_prediction(changed) == expected
+
+
+def test_one_prediction_for_all_is_noted(tmp_path: Path) -> None:
     write_all(tmp_path / "runs", HELP)
     path = next((tmp_path / "runs").glob("*csg*1/accuracy-target.json"))
     record = read_record(path)
     assert isinstance(record, AccuracyRecord)
-    changed = record.model_copy(update={"classes": ["a", "b"], "confusion": confusion})
-    assert only_prediction(changed) == expected
     columns = np.array(record.confusion)
     columns[:, 0], columns[:, 1:] = columns.sum(1), 0
     write_record(path, record.model_copy(update={"confusion": columns.tolist()}))
