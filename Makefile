@@ -49,7 +49,7 @@ lock: $(STAMP)
 
 audit: $(STAMP)
 	$(BIN)/python -m pip install --quiet pip-audit
-	$(BIN)/pip-audit --requirement requirements/lock.txt --require-hashes --disable-pip
+	$(BIN)/pip-audit --strict --requirement requirements/lock.txt --require-hashes --disable-pip
 
 # The oldest versions that pyproject.toml allows, and the newest there are: an environment of 6 GB each.
 test-lowest test-latest: test-%:

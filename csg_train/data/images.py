@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Self
 
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from csg_train.data.store import Store, open_store, store_path
 from csg_train.errors import UserError
@@ -30,6 +30,15 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 _LONGEST = 100
 """Times that a side may be the other: a strip, made square, would take more memory than there is."""
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # few decoders, small attack surface
+_UPRIGHT = {  # by EXIF orientation; Pillow's exif_transpose writes the other tags anew too, and fails where one is odd
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class PictureFiles:
@@ -174,7 +183,8 @@ def decode(path: Path) -> Image.Image:
                 if max(image.size) > _LONGEST * min(image.size):
                     raise UserError(f"{path}: a strip of {image.width} x {image.height} pixels; crop or remove it")
                 image.load()
-                upright = ImageOps.exif_transpose(image)
+                turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+                upright = image if turn is None else image.transpose(turn)
                 alpha = upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info
                 if upright.mode.startswith("I;16") or upright.mode in ("I", "F"):
                     raise UserError(

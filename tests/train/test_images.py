@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from csg_train.data.images import ImageSet, decode, image_folder
 from csg_train.errors import UserError
@@ -125,6 +125,25 @@ def test_exif_orientation_is_applied(
     assert found.size == size
     assert near(found.getpixel(red_at), RED)
     assert near(found.getpixel(blue_at), BLUE)
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_orientation_is_pillows(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as image:
+        assert np.array_equal(decode(tmp_path / "a.png"), ImageOps.exif_transpose(image))
+
+
+def test_odd_tags_beside_the_orientation_do_no_harm(tmp_path: Path) -> None:
+    """A number's tag with text, as a damaged file had it: Pillow's exif_transpose raises struct.error."""
+    text = struct.pack(">HHII", 0x0107, 2, 6, 38)
+    turned = struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0)
+    exif = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 2) + text + turned + bytes(4) + b"maker\0"
+    halves(RED, BLUE).save(tmp_path / "a.jpg", quality=95, exif=exif)
+    assert near(decode(tmp_path / "a.jpg").getpixel((8, 4)), RED)
 
 
 @pytest.mark.parametrize("side", [10_000, 60_000])
