@@ -40,7 +40,7 @@ def pm(spread: Spread | None, digits: int, *, scale: float = 1) -> str:
 def interval(value: Difference, digits: int, *, scale: float = 1) -> str:
     """The interval in brackets, or why there is none."""
     if value.low is None or value.high is None:
-        return f"too few runs for an interval, n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{value.n}"
+        return f"too few runs for an interval, n{_FIRM}={_FIRM}{value.n}"
     return f"[{signed(scale * value.low, digits)},{_FIRM}{signed(scale * value.high, digits)}]"
 
 

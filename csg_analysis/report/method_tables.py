@@ -178,20 +178,15 @@ def _energy_notes(rows: Sequence[Row]) -> list[str]:
 
 
 def _score_notes(rows: Sequence[Row]) -> list[str]:
-    records = [run.scores["target"] for row in rows for run in row.runs if "target" in run.scores]
-    if not records:
+    measured = [(run, run.scores["target"]) for row in rows for run in row.runs if "target" in run.scores]
+    if not measured:
         return []
-    words = wording(rows)
+    words, records = wording(rows), [record for _, record in measured]
     shown = sorted({f"{r.data.name}, {r.data.count} pictures ({input_size(r.data)})" for r in records})
     how = sorted({_predicted(record) for record in records})
     rules = [rule for rule in SELECTIONS if rule in {run.info.selection for row in rows for run in row.runs}]
     meaning = "; ".join(f"{rule} ({SELECTIONS[rule]})" for rule in rules)
-    same = [
-        f"{run.name} ({name})"
-        for row in rows
-        for run in row.runs
-        if "target" in run.scores and (name := only_prediction(run.scores["target"])) is not None
-    ]
+    same = [f"{run.name} ({name})" for run, record in measured if (name := only_prediction(record)) is not None]
     return [
         f"{capital(words.score)} on the target: {' / '.join(shown)}. {' / '.join(how)}",
         f"Selection rule: {meaning}.",

