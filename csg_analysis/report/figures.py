@@ -139,10 +139,9 @@ def confusion(rows: Sequence[Row]) -> Chart:
 
     def draw() -> Figure:
         found = [(row, mean) for row in rows if (mean := _mean_confusion(row)) is not None]
-        columns = min(len(found), 3)
+        columns = 3 if len(found) > 2 else 2  # a single matrix takes half the width
         lines = math.ceil(len(found) / columns)
-        width = 8.4 if columns > 1 else 4.4
-        figure = new_figure(width, lines * (0.93 * width / columns + 0.75), squares=True)
+        figure = new_figure(8.4, lines * (0.93 * 8.4 / columns + 0.75), squares=True)
         grid = figure.subplots(lines, columns, squeeze=False)
         for position, axes in enumerate(grid.flat):
             if position >= len(found):
