@@ -10,7 +10,7 @@ from scipy.spatial.distance import pdist
 from benchmarks.clouds import clusters, unit
 from benchmarks.tables import table
 from benchmarks.ways import energies
-from csg_analysis.energy import hyperspherical_energy
+from csg_analysis.energy.energy import hyperspherical_energy
 
 __all__ = ["section"]
 

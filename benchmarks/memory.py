@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.clouds import clusters
 from benchmarks.tables import table
 from benchmarks.ways import WAYS
-from csg_analysis.energy import hyperspherical_energy, sampled_energy
+from csg_analysis.energy.energy import hyperspherical_energy, sampled_energy
 
 __all__ = ["memory_beside", "section", "watched"]
 

@@ -18,11 +18,11 @@ from pathlib import Path
 import click
 import torch
 
-from csg_train.engine import _Run
+from csg_train.engine.loop import _Run
 from csg_train.errors import UserError
 from csg_train.files import write_json
-from csg_train.methods import METHODS
-from csg_train.recipe import load_recipe
+from csg_train.methods.table import METHODS
+from csg_train.recipes.reading import load_recipe
 
 
 @click.command()

@@ -7,7 +7,7 @@ import torch
 from benchmarks.clouds import clusters
 from benchmarks.memory import memory_beside
 from benchmarks.ways import OURS, WAYS
-from csg_analysis.energy import hyperspherical_energy
+from csg_analysis.energy.energy import hyperspherical_energy
 
 
 def _product(rows: torch.Tensor, block: int = 2048) -> None:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.ways import OURS
-from csg_analysis.gradcam import grad_cam
+from csg_analysis.attention.gradcam import grad_cam
 from csg_train.models.network import Network
 
 _CLASSES = 12

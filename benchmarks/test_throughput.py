@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from csg_train.data.batch import Batch, stacked
-from csg_train.data.images import ImageSet, image_folder
-from csg_train.data.loader import load_batches
-from csg_train.data.store import open_store, write_store
-from csg_train.data.transforms import training_view
+from csg_train.data.loaders.batch import Batch, stacked
+from csg_train.data.loaders.loader import load_batches
+from csg_train.data.readers.images import ImageSet, image_folder
+from csg_train.data.readers.store import open_store, write_store
+from csg_train.data.views.transforms import training_view
 from csg_train.seeds import random_for
 
 _WIDTH, _HEIGHT, _SHORTER, _SIZE, _BATCH = 500, 375, 256, 224, 32

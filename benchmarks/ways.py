@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from scipy.spatial.distance import pdist
 
 from benchmarks.clouds import unit
-from csg_analysis.energy import hyperspherical_energy
+from csg_analysis.energy.energy import hyperspherical_energy
 
 __all__ = ["OURS", "WAYS", "energies"]
 

@@ -11,7 +11,7 @@ from csg_analysis.commands.gradcam import gradcam
 from csg_analysis.commands.predictions import predictions
 from csg_analysis.commands.sphere import sphere
 from csg_train import __version__
-from csg_train.console import Commands
+from csg_train.commands.options import Commands
 
 __all__ = ["main"]
 

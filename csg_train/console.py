@@ -9,47 +9,20 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
-from pydantic_core import to_jsonable_python
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-__all__ = ["Commands", "console", "json_option", "print_json", "print_table", "progress"]
+__all__ = ["console", "print_json", "print_table", "progress"]
 
 console = Console(soft_wrap=True)
 if not console.is_terminal:
     console.width = 200  # a log file or a pipe: tables keep their columns
 
 
-def _set_quiet(_context: click.Context, _parameter: click.Parameter, quiet: bool) -> None:
-    console.quiet, console.stderr = quiet, False
-
-
-def _set_json(_context: click.Context, _parameter: click.Parameter, as_json: bool) -> bool:
-    console.stderr = as_json
-    return as_json
-
-
-class Commands(click.Group):
-    """A group whose every command takes ``--quiet``."""
-
-    group_class = type
-
-    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        """Add a command, with ``--quiet`` last among its options."""
-        if not isinstance(cmd, click.Group):
-            settings: dict[str, Any] = {"expose_value": False, "is_eager": True, "callback": _set_quiet}
-            cmd.params.append(click.Option(["--quiet"], is_flag=True, help="Print errors only.", **settings))
-        super().add_command(cmd, name)
-
-
-json_option = click.option(
-    "--json", "as_json", is_flag=True, callback=_set_json, help="Print JSON with every digit instead of a table."
-)
-
-
 def print_json(value: Any) -> None:
     """Print records, dataclasses or plain data as JSON with sorted keys; what is not finite becomes null."""
+    from pydantic_core import to_jsonable_python  # here and below: not for --help
+
     plain = to_jsonable_python(value, inf_nan_mode="null")
     click.echo(json.dumps(plain, indent=1, sort_keys=True, allow_nan=False))
 
@@ -60,6 +33,8 @@ def progress(title: str, total: int) -> Iterator[Callable[[int, dict[str, float]
     if console.stderr or not console.is_terminal:
         yield lambda done, values: console.print(f"{title} {done}/{total} {_format(values)}", highlight=False)
         return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, TextColumn("{task.fields[values]}"), console=console) as bar:
         task = bar.add_task(title, total=total, values="")

@@ -5,8 +5,8 @@ import click
 __all__ = ["UserError"]
 
 
-class UserError(click.ClickException):
-    """A mistake in what the user gave: printed as one line on standard error, exit code 2.
+class UserError(click.ClickException, ValueError):
+    """A mistake in what the user gave: one line on standard error and exit code 2, from Python a ``ValueError``.
 
     Raise it with a message that names the file or field, then the fix, for instance
     ``UserError(f"{path}: truncated image; replace it or remove it from the folder")``.

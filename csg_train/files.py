@@ -1,4 +1,4 @@
-"""Writing and hashing files: a reader sees the old file or the new one, never half of either."""
+"""Writing and hashing files, and where ours are cached: who reads sees the old file or the new one, never a half."""
 
 import contextlib
 import fcntl
@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from csg_train.errors import UserError
 
-__all__ = ["atomic_write", "remove_abandoned", "sha256_file", "write_json", "write_text"]
+__all__ = ["atomic_write", "data_root", "remove_abandoned", "sha256_file", "write_json", "write_text"]
 
 
 @contextlib.contextmanager
@@ -83,3 +83,11 @@ def sha256_file(path: Path) -> str:
     """The SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def data_root() -> Path:
+    """Where demo data and decoded pictures live: ``CSG_DATA_DIR``, else ``csg-toolkit`` in the user's cache folder."""
+    chosen = os.environ.get("CSG_DATA_DIR")
+    if chosen:
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "csg-toolkit"

@@ -18,8 +18,10 @@ from pydantic import TypeAdapter
 from csg_analysis.cli import main as analyze
 from csg_analysis.report.cli import main as report
 from csg_train.cli import main as train
-from csg_train.methods import METHODS, Method
-from csg_train.recipe import RECIPES, load_recipe
+from csg_train.methods.base import Method
+from csg_train.methods.table import METHODS
+from csg_train.recipes.packaged import RECIPES
+from csg_train.recipes.reading import load_recipe
 
 PROGRAMS = {"csg-train": train, "csg-analyze": analyze, "csg-report": report}
 PACKAGES = (

@@ -1,1 +1,1 @@
-"""The commands of ``csg-analyze``, one module each; `csg_analysis.cli` lists them."""
+"""``csg-analyze``, a file a command; each imports what it needs when it runs."""

@@ -1,18 +1,21 @@
 """``csg-analyze accuracy``: accuracy of checkpoints, by class and overall."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import torch
 
 from csg_analysis.commands.options import checkpoints, device_option, json_option, set_option, splits_option
 from csg_analysis.commands.output import write_csv
 from csg_analysis.commands.subject import measured
+from csg_train import evaluate, runs
 from csg_train.console import console, print_json, print_table
-from csg_train.measure import measure
-from csg_train.records import AccuracyRecord, ScoreRecord, write_record
-from csg_train.selection import rule_title
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["accuracy"]
 
@@ -34,27 +37,27 @@ def accuracy(
     records, rules = [], []
     for subject, split in measured(checkpoints, splits, overrides, device):
         images = subject.images(split)
-        record = measure(subject.checkpoint, subject.network, images, split=split, recipe=subject.recipe)
-        write_record(subject.folder / f"{record.kind}-{split}.json", record)
+        record = evaluate.measure(subject.checkpoint, subject.network, images, split=split, recipe=subject.recipe)
+        runs.write_record(subject.folder / f"{record.kind}-{split}.json", record)
         confusion = [[name, *row] for name, row in zip(record.classes, record.confusion, strict=True)]
         write_csv(subject.folder / f"confusion-{split}.csv", ["true \\ predicted", *record.classes], confusion)
         records.append((f"{subject.label} {split}", record))
-        rules.append(rule_title(subject.checkpoint))
+        rules.append(runs.rule_title(subject.checkpoint))
     if as_json:
         print_json([record for _, record in records])
         return
     title = f"accuracy in %, {'; '.join(dict.fromkeys(rules))}"
     print_table(title, ["", *(name for name, _ in records)], _accuracy_rows(records))
     first = records[0][1]
-    shown = f"flip averaging {first.flip}" if isinstance(first, AccuracyRecord) else "IoU by class, pixels overall"
+    shown = f"flip averaging {first.flip}" if isinstance(first, runs.AccuracyRecord) else "IoU by class, pixels overall"
     console.print(f"interval: {first.interval.kind}; {shown}")
 
 
-def _accuracy_rows(records: Sequence[tuple[str, ScoreRecord]]) -> list[list[str]]:
-    def row(name: str, cell: Callable[[ScoreRecord], str]) -> list[str]:
+def _accuracy_rows(records: Sequence[tuple[str, runs.ScoreRecord]]) -> list[list[str]]:
+    def row(name: str, cell: Callable[[runs.ScoreRecord], str]) -> list[str]:
         return [name, *(cell(record) for _, record in records)]
 
-    def one(position: int) -> Callable[[ScoreRecord], str]:
+    def one(position: int) -> Callable[[runs.ScoreRecord], str]:
         return lambda record: _percent(record.per_class[position])
 
     return [

@@ -1,12 +1,14 @@
 """``csg-analyze attention``: what GradCAM maps of a whole split are worth, in numbers."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import torch
 
-from csg_analysis.attention import Scored, attention_scores, scored_pictures
+from csg_analysis import attention as attending
 from csg_analysis.commands.options import (
     checkpoints,
     device_option,
@@ -17,11 +19,12 @@ from csg_analysis.commands.options import (
 )
 from csg_analysis.commands.output import write_csv
 from csg_analysis.commands.subject import measured
-from csg_analysis.overlap import CLASS_OVERLAP, OVERLAP
-from csg_analysis.removal import area
+from csg_train import data as pictures
+from csg_train import runs
 from csg_train.console import console, print_json, print_table
-from csg_train.data.masks import MaskedSet
-from csg_train.records import AttentionScores, RunInfo, write_record
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["attention"]
 
@@ -59,21 +62,23 @@ def attention(
     records = []
     for subject, split in measured(checkpoints, splits, overrides, device):
         images = subject.images(split)
-        pictures = list(
-            scored_pictures(subject.network, images, subject.recipe, layer=layer, explain=explain, steps=steps)
+        scored = list(
+            attending.scored_pictures(
+                subject.network, images, subject.recipe, layer=layer, explain=explain, steps=steps
+            )
         )
-        run, data = RunInfo.of(subject.checkpoint), subject.data_info(images, split)
-        record = attention_scores(
-            pictures,
+        run, data = runs.run_info(subject.checkpoint), subject.data_info(images, split)
+        record = attending.attention_scores(
+            scored,
             run=run,
             data=data,
             layer=layer,
             explain=explain,
             steps=steps,
-            definition=CLASS_OVERLAP if isinstance(images, MaskedSet) else OVERLAP,
+            definition=attending.CLASS_OVERLAP if isinstance(images, pictures.MaskedSet) else attending.OVERLAP,
         )
-        write_record(subject.folder / f"attention-{split}.json", record)
-        write_csv(subject.folder / f"attention-{split}.csv", _HEADER, [_csv_row(picture) for picture in pictures])
+        runs.write_record(subject.folder / f"attention-{split}.json", record)
+        write_csv(subject.folder / f"attention-{split}.csv", _HEADER, [_csv_row(picture) for picture in scored])
         records.append((subject.label, record))
     if as_json:
         print_json([record for _, record in records])
@@ -81,18 +86,15 @@ def attention(
     _print_table(records)
 
 
-def _csv_row(picture: Scored) -> list[object]:
+def _csv_row(picture: attending.Scored) -> list[object]:
     own = picture.overlap
     overlaps = ["", "", ""] if own is None else [own.iou, own.share, own.area]
-    curves = [
-        "" if curve is None else float(area(torch.from_numpy(curve)[None])[0])
-        for curve in (picture.deletion, picture.insertion)
-    ]
+    curves = ["" if area is None else area for area in (picture.deletion_area, picture.insertion_area)]
     names = [picture.file, picture.label, picture.predicted, picture.explained]
     return [*names, int(picture.flat), *overlaps, *curves, picture.reason]
 
 
-def _print_table(records: Sequence[tuple[str, AttentionScores]]) -> None:
+def _print_table(records: Sequence[tuple[str, runs.AttentionScores]]) -> None:
     rows = [
         [label, record.data.split, str(record.data.count), str(record.flat), *_overlap(record), *_curves(record)]
         for label, record in records
@@ -104,19 +106,19 @@ def _print_table(records: Sequence[tuple[str, AttentionScores]]) -> None:
         console.print(definition, highlight=False, markup=False)
 
 
-def _overlap(record: AttentionScores) -> list[str]:
+def _overlap(record: runs.AttentionScores) -> list[str]:
     own = record.overlap
     if own is None:
         return ["0", "", "", ""]
     return [str(own.count), *(f"{value:.4f}" for value in (own.share, own.area, own.iou))]
 
 
-def _curves(record: AttentionScores) -> list[str]:
+def _curves(record: runs.AttentionScores) -> list[str]:
     own = record.curves
     return ["", ""] if own is None else [f"{own.deletion:.4f}", f"{own.insertion:.4f}"]
 
 
-def _definitions(records: Sequence[AttentionScores]) -> list[str]:
+def _definitions(records: Sequence[runs.AttentionScores]) -> list[str]:
     lines = ["flat: the map is zero everywhere; such a picture counts in no mean, and the CSV file says why"]
     lines += [record.overlap.definition for record in records if record.overlap is not None]
     for curves in (record.curves for record in records if record.curves is not None):

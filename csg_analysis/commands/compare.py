@@ -1,12 +1,14 @@
 """``csg-analyze compare``: checkpoints beside the weights they started from."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import torch
 
+from csg_analysis import similarity
 from csg_analysis.commands.options import (
     checkpoints,
     device_option,
@@ -17,10 +19,11 @@ from csg_analysis.commands.options import (
     splits_option,
 )
 from csg_analysis.commands.subject import measured
-from csg_analysis.metrics import METRICS
-from csg_analysis.similarity import similarity_record
+from csg_train import runs
 from csg_train.console import console, print_json, print_table
-from csg_train.records import SimilarityRecord, write_record
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["compare"]
 
@@ -46,7 +49,7 @@ def compare(
     records = []
     for subject, split in measured(checkpoints, splits, overrides, device):
         images = subject.images(split)
-        record = similarity_record(
+        record = similarity.similarity_record(
             subject.checkpoint,
             subject.network,
             images,
@@ -55,7 +58,7 @@ def compare(
             layer=layer,
             pool=pool,
         )
-        write_record(subject.folder / f"similarity-{split}.json", record)
+        runs.write_record(subject.folder / f"similarity-{split}.json", record)
         records.append((subject.label, record))
     if as_json:
         print_json([record for _, record in records])
@@ -63,9 +66,9 @@ def compare(
     _print_table(records)
 
 
-def _print_table(records: Sequence[tuple[str, SimilarityRecord]]) -> None:
+def _print_table(records: Sequence[tuple[str, runs.SimilarityRecord]]) -> None:
     stages = list(dict.fromkeys(stage for _, record in records for stage in record.cka))
-    names = [name for name in METRICS if any(name in record.measures for _, record in records)]
+    names = [name for name in similarity.METRICS if any(name in record.measures for _, record in records)]
     first = records[0][1]
     rows, starts = [], set()
     for label, record in records:
@@ -80,7 +83,7 @@ def _print_table(records: Sequence[tuple[str, SimilarityRecord]]) -> None:
     for name, definition in definitions.items():
         console.print(f"{name}: {definition}", highlight=False, markup=False)
     for label, record in records:
-        if left := [name for name in METRICS if name not in record.definitions]:
+        if left := [name for name in similarity.METRICS if name not in record.definitions]:
             console.print(
                 f"{label} {record.data.split}: {', '.join(left)} left out; pictures with masks have no one class"
             )
@@ -90,7 +93,7 @@ def _print_table(records: Sequence[tuple[str, SimilarityRecord]]) -> None:
 
 def _row(
     label: str,
-    record: SimilarityRecord,
+    record: runs.SimilarityRecord,
     stages: Sequence[str],
     cka: Mapping[str, float],
     names: Sequence[str],

@@ -1,14 +1,17 @@
 """``csg-analyze energy``: hyperspherical energy of checkpoints."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import torch
 from click.core import ParameterSource
 
+from csg_analysis import energy as engine
+from csg_analysis import features
 from csg_analysis.commands.options import (
     device_option,
     json_option,
@@ -19,12 +22,12 @@ from csg_analysis.commands.options import (
 )
 from csg_analysis.commands.output import write_csv
 from csg_analysis.commands.subject import Subject, measured
-from csg_analysis.energy import Energy, hyperspherical_energy
-from csg_analysis.feature_files import Dtype, open_features
-from csg_analysis.features import extract
+from csg_train import runs
 from csg_train.console import console, print_json, print_table
 from csg_train.errors import UserError
-from csg_train.records import DataInfo, EnergyRecord, Interval, RunInfo, write_record
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["energy"]
 
@@ -74,7 +77,7 @@ def energy(
         records = []
         for subject, split in measured(checkpoints, splits, overrides, device):
             record = _of_subject(subject, split, layer=layer, pool=pool, coincident=coincident)
-            write_record(subject.folder / f"energy-{split}.json", record)
+            runs.write_record(subject.folder / f"energy-{split}.json", record)
             rows = [[s, record.paper[s], record.mhe[s], record.coincident, record.data.count] for s in record.mhe]
             write_csv(subject.folder / f"energy-{split}.csv", ["s", "paper", "mhe", "coincident", "images"], rows)
             records.append((subject.label, record))
@@ -91,23 +94,23 @@ def _refuse_options(context: click.Context) -> None:
             raise UserError(f"{option}: the feature file fixes it; leave it out, or extract other features")
 
 
-def _of_file(path: Path, *, coincident: Any, device: torch.device) -> tuple[str, EnergyRecord]:
-    rows_ND, own = open_features(path)
-    result = hyperspherical_energy(rows_ND, s=(0, 1, 2), coincident=coincident, device=device)
+def _of_file(path: Path, *, coincident: Any, device: torch.device) -> tuple[str, runs.EnergyRecord]:
+    rows_ND, own = features.open_features(path)
+    result = engine.hyperspherical_energy(rows_ND, s=(0, 1, 2), coincident=coincident, device=device)
     record = _record(result, own.run, own.data, layer=own.layer, pool=own.pool, dtype=own.dtype)
-    write_record(path.with_suffix(".energy.json"), record)
+    runs.write_record(path.with_suffix(".energy.json"), record)
     return path.stem, record
 
 
-def _of_subject(subject: Subject, split: str, *, layer: str, pool: Any, coincident: Any) -> EnergyRecord:
+def _of_subject(subject: Subject, split: str, *, layer: str, pool: Any, coincident: Any) -> runs.EnergyRecord:
     images = subject.images(split)
-    features_ND = extract(subject.network, images, subject.recipe, layer=layer, pool=pool)
-    result = hyperspherical_energy(features_ND, s=(0, 1, 2), coincident=coincident)
-    run = RunInfo.of(subject.checkpoint)
+    features_ND = features.extract(subject.network, images, subject.recipe, layer=layer, pool=pool)
+    result = engine.hyperspherical_energy(features_ND, s=(0, 1, 2), coincident=coincident)
+    run = runs.run_info(subject.checkpoint)
     return _record(result, run, subject.data_info(images, split), layer=layer, pool=pool, dtype="float32")
 
 
-def _print_energies(records: Sequence[tuple[str, EnergyRecord]]) -> None:
+def _print_energies(records: Sequence[tuple[str, runs.EnergyRecord]]) -> None:
     columns = ["checkpoint", "split", "images", "coincident", "E_0 paper", "E_0 mhe", "+-", "E_1", "E_2"]
     table = [
         [
@@ -130,7 +133,7 @@ def _print_energies(records: Sequence[tuple[str, EnergyRecord]]) -> None:
     console.print("+-: half the 95 % jackknife interval over pictures of E_0 mhe; E_1, E_2 agree in both conventions")
 
 
-def _half_precision(record: EnergyRecord) -> str:
+def _half_precision(record: runs.EnergyRecord) -> str:
     return ", float16" if record.dtype == "float16" else ""
 
 
@@ -142,12 +145,14 @@ def _energy_text(value: float | None) -> str:
     return "infinite" if value is None else f"{value:.4f}"
 
 
-def _half(interval: Interval | None) -> str:
+def _half(interval: runs.Interval | None) -> str:
     return "none" if interval is None else f"{(interval.high - interval.low) / 2:.4f}"
 
 
-def _record(result: Energy, run: RunInfo, data: DataInfo, *, layer: str, pool: str, dtype: Dtype) -> EnergyRecord:
-    return EnergyRecord(
+def _record(
+    result: engine.Energy, run: runs.RunInfo, data: runs.DataInfo, *, layer: str, pool: str, dtype: Any
+) -> runs.EnergyRecord:
+    return runs.EnergyRecord(
         run=run,
         data=data,
         layer=layer,
@@ -160,7 +165,7 @@ def _record(result: Energy, run: RunInfo, data: DataInfo, *, layer: str, pool: s
         paper={f"{s:g}": _finite(estimate.value) for s, estimate in result.paper.items()},
         mhe={f"{s:g}": _finite(estimate.value) for s, estimate in result.mhe.items()},
         interval={
-            f"{s:g}": Interval(low=estimate.low, high=estimate.high, level=0.95, kind="jackknife over pictures")
+            f"{s:g}": runs.Interval(low=estimate.low, high=estimate.high, level=0.95, kind="jackknife over pictures")
             for s, estimate in result.mhe.items()
             if math.isfinite(estimate.standard_error)
         },

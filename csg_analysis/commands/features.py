@@ -1,20 +1,23 @@
 """``csg-analyze features``: pooled features of checkpoints as files."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import torch
 
+from csg_analysis import features as kept
 from csg_analysis.commands.options import checkpoints, device_option, pool_option, set_option
 from csg_analysis.commands.subject import Subject
-from csg_analysis.feature_files import Definitions, FeatureFile, complete_folder, write_rows
-from csg_analysis.features import pooled_batches
+from csg_train import runs
 from csg_train.console import console
-from csg_train.data.domains import SPLITS
 from csg_train.errors import UserError
-from csg_train.records import RunInfo
+from csg_train.splits import SPLITS
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["features"]
 
@@ -43,18 +46,18 @@ def features(
     names = _names(checkpoints)
     dtype: Any = "float16" if half else "float32"
     files = {}
-    with complete_folder(out) as folder:
+    with kept.complete_folder(out) as folder:
         for name, path in zip(names, checkpoints, strict=True):
             subject = Subject.open(path, overrides, device)
             images = subject.images(split)
             backbone = subject.network.backbone
-            batches = pooled_batches(backbone, images, subject.recipe, layers=layers, pool=pool)
+            batches = kept.pooled_batches(backbone, images, subject.recipe, layers=layers, pool=pool)
             backbone.require_stages(layers, "--layer")
             widths = {layer: backbone.widths[layer] for layer in layers}
-            digest = write_rows(folder, name, images, widths, batches, dtype=dtype)
+            digest = kept.write_rows(folder, name, images, widths, batches, dtype=dtype)
             for layer in layers:
-                files[f"{name}-{layer}.npy"] = FeatureFile(
-                    run=RunInfo.of(subject.checkpoint),
+                files[f"{name}-{layer}.npy"] = kept.FeatureFile(
+                    run=runs.run_info(subject.checkpoint),
                     data=subject.data_info(images, split),
                     layer=layer,
                     pool=pool,
@@ -64,7 +67,7 @@ def features(
                     index=f"{name}.csv",
                     index_sha256=digest,
                 )
-        Definitions(files=files).write(folder)
+        kept.Definitions(files=files).write(folder)
     for name, file in files.items():
         console.print(f"{out / name}: {file.count} x {file.dim} {file.dtype}, {pool} pool", highlight=False)
 

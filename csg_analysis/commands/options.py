@@ -4,9 +4,8 @@ from pathlib import Path
 
 import click
 
-from csg_train.cli import device_option
-from csg_train.console import json_option
-from csg_train.data.domains import SPLITS
+from csg_train.commands.options import device_option, json_option
+from csg_train.splits import SPLITS
 
 __all__ = ["checkpoints", "device_option", "json_option", "layer_option", "pool_option", "set_option", "splits_option"]
 

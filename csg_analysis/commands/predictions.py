@@ -1,20 +1,25 @@
 """``csg-analyze predictions``: what checkpoints of segmentation predict, picture by picture."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import numpy as np
-import torch
 
+from csg_analysis import drawing
 from csg_analysis.commands.options import checkpoints, device_option, set_option
 from csg_analysis.commands.subject import on_same_pictures
-from csg_analysis.gradcam import sample, side_by_side
+from csg_train import data as pictures
+from csg_train import evaluate
 from csg_train.console import console
-from csg_train.data.domains import SPLITS
-from csg_train.data.mask_sheet import class_colours, overlay
-from csg_train.data.masks import IGNORE, MaskedSet, picture_and_mask
-from csg_train.evaluate_segmentation import network_masks
+from csg_train.data import check
 from csg_train.files import write_text
+from csg_train.splits import SPLITS
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
 
 __all__ = ["predictions"]
 
@@ -42,12 +47,12 @@ def predictions(
         checkpoints,
         overrides,
         device,
-        lambda subject: sample(subject.masked(split), number),
+        lambda subject: pictures.sample(subject.masked(split), number),
         what=f"pictures in split {split}",
         advice="show them in two folders",
     )
     for subject, images in subjects:
-        predicted = [mask_HW for mask_HW, _ in network_masks(subject.network, images, subject.recipe)]
+        predicted = [mask_HW for mask_HW, _ in evaluate.network_masks(subject.network, images, subject.recipe)]
         columns.append((subject.label, predicted))
     for index in range(len(images)):
         _write(out / f"{index:04d}.png", images, index, [(label, masks[index]) for label, masks in columns])
@@ -56,13 +61,16 @@ def predictions(
     console.print(f"{len(images)} pictures under {len(checkpoints)} checkpoints: {out}", highlight=False)
 
 
-def _write(path: Path, images: MaskedSet, index: int, predicted: list[tuple[str, np.ndarray]]) -> None:
-    picture, true_HW = picture_and_mask(images, index)
+def _write(path: Path, images: pictures.MaskedSet, index: int, predicted: list[tuple[str, np.ndarray]]) -> None:
+    import numpy as np
+
+    picture, true_HW = pictures.picture_and_mask(images, index)
     masks = [("true mask", true_HW), *predicted]
-    colours = class_colours(images.classes)
+    colours = check.class_colours(images.classes)
     drawn = [
-        (caption, np.asarray(overlay(picture, mask_HW, colours, strength=_STRENGTH))) for caption, mask_HW in masks
+        (caption, np.asarray(check.overlay(picture, mask_HW, colours, strength=_STRENGTH)))
+        for caption, mask_HW in masks
     ]
-    present = sorted({int(label) for _, mask_HW in masks for label in np.unique(mask_HW)} - {IGNORE})
+    present = sorted({int(label) for _, mask_HW in masks for label in np.unique(mask_HW)} - {pictures.IGNORE})
     legend = [(images.classes[label], colours[label]) for label in present]
-    side_by_side(path, [("picture", np.asarray(picture)), *drawn], legend)
+    drawing.side_by_side(path, [("picture", np.asarray(picture)), *drawn], legend)

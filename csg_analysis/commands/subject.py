@@ -1,57 +1,56 @@
 """What the commands measure: a checkpoint, opened, and the pictures of its recipe."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
-
-from csg_train.checkpoint import Checkpoint, load_checkpoint
-from csg_train.data.domains import AnySet, load_split
-from csg_train.data.masks import MaskedSet
+from csg_train import data as pictures
+from csg_train import models, recipes, runs
 from csg_train.errors import UserError
-from csg_train.models.network import TaskNetwork
-from csg_train.recipe import Recipe
-from csg_train.records import DataInfo
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Subject", "measured", "on_same_pictures"]
 
-_Set = TypeVar("_Set", bound=AnySet)
+_Set = TypeVar("_Set", bound="pictures.AnySet")
 
 
 @dataclass(frozen=True)
 class Subject:
     """One checkpoint, opened."""
 
-    checkpoint: Checkpoint
-    recipe: Recipe
-    network: TaskNetwork
+    checkpoint: runs.Checkpoint
+    recipe: recipes.Recipe
+    network: models.TaskNetwork
 
     @classmethod
-    def open(cls, path: Path, overrides: tuple[str, ...], device: torch.device) -> "Subject":
+    def open(cls, path: Path, overrides: tuple[str, ...], device: torch.device) -> Subject:
         """Load a checkpoint, with ``key=value`` changes to its recipe."""
-        checkpoint = load_checkpoint(path)
+        checkpoint = runs.load_checkpoint(path)
         return cls(checkpoint, checkpoint.resolved_recipe(overrides), checkpoint.build_network(device))
 
-    def images(self, split: str) -> AnySet:
+    def images(self, split: str) -> pictures.AnySet:
         """The pictures of one split."""
-        return load_split(self.recipe.data, split, self.checkpoint.classes)
+        return recipes.load_split(self.recipe.data, split, self.checkpoint.classes)
 
-    def masked(self, split: str) -> MaskedSet:
+    def masked(self, split: str) -> pictures.MaskedSet:
         """The pictures of one split, each with a mask.
 
         Raises:
             UserError: They have one class each instead.
         """
         images = self.images(split)
-        if not isinstance(images, MaskedSet):
+        if not isinstance(images, pictures.MaskedSet):
             raise UserError(f"{self.checkpoint.path}: a classification; this command shows masks, see gradcam")
         return images
 
-    def data_info(self, images: AnySet, split: str) -> DataInfo:
+    def data_info(self, images: pictures.AnySet, split: str) -> runs.DataInfo:
         """Pictures and how they are shown, for a record."""
-        return DataInfo.shown(images, split=split, recipe=self.recipe)
+        return runs.data_info(images, split=split, recipe=self.recipe)
 
     @property
     def folder(self) -> Path:

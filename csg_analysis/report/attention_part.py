@@ -13,7 +13,7 @@ from csg_analysis.report.rows import Measure, Row
 from csg_analysis.report.style import style_of
 from csg_analysis.report.tables import Column, Table
 from csg_analysis.report.wording import explained_class, input_size
-from csg_train.records import AttentionScores
+from csg_train.runs.records import AttentionScores
 
 __all__ = ["attention_part"]
 

@@ -5,22 +5,22 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from csg_analysis.drawing.svg import to_png, to_svg
 from csg_analysis.report.gallery import contact_chart
 from csg_analysis.report.latex import to_latex
 from csg_analysis.report.load import load_runs
 from csg_analysis.report.page import Report, make_report, render_markdown, render_page
-from csg_analysis.report.svg import to_png, to_svg
 from csg_analysis.report.tables import to_csv, to_json
 from csg_train.errors import UserError
 from csg_train.files import atomic_write
 
-__all__ = ["FILES", "build", "listed_files", "report_files"]
+__all__ = ["FILES", "build_report", "listed_files", "report_files"]
 
 FILES = "files.json"
 """Every other file of the report and its SHA-256."""
 
 
-def build(roots: Sequence[Path], out: Path, *, allow_mixed: bool) -> Path:
+def build_report(roots: Sequence[Path], out: Path, *, allow_mixed: bool) -> Path:
     """Build the report of all runs at or below ``roots`` in the folder ``out``.
 
     Returns:

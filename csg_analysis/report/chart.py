@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from csg_analysis.report.svg import INK
+from csg_analysis.drawing.svg import INK
 
 __all__ = ["Chart", "add_legend", "clean", "new_figure", "plain_label"]
 

@@ -7,7 +7,8 @@ import click
 from rich.markup import escape
 
 from csg_train import __version__
-from csg_train.console import Commands, console, json_option, print_json, print_table
+from csg_train.commands.options import Commands, json_option
+from csg_train.console import console, print_json, print_table
 
 if TYPE_CHECKING:
     from csg_analysis.report.diff import Differences
@@ -33,7 +34,7 @@ def build(runs: tuple[Path, ...], out: Path, allow_mixed: bool) -> None:
 
     Reads records, training logs and recipes; computes nothing from checkpoints. The same records give the same bytes.
     """
-    from csg_analysis.report.build import build as build_report  # matplotlib and scipy: not for --help
+    from csg_analysis.report.build import build_report  # matplotlib and scipy: not for --help
 
     page = build_report(runs or (Path("runs"),), out, allow_mixed=allow_mixed)
     console.print(f"report: {page}", highlight=False, markup=False)
@@ -50,7 +51,7 @@ def verify(context: click.Context, report: Path, runs: tuple[Path, ...], as_json
     The report is built again in memory and every file compared by its bytes; records and checkpoints by the SHA-256
     that was noted, scores with their own confusion matrix. Whatever does not agree is a line, and the exit code 2.
     """
-    from csg_analysis.report.verify import verify as verify_report
+    from csg_analysis.report.verify import verify_report
 
     verdict = verify_report(report, runs)
     console.quiet = console.quiet and not verdict.faults  # what does not agree is an error

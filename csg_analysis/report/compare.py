@@ -8,8 +8,8 @@ from typing import Any
 from csg_analysis.report.load import Run
 from csg_analysis.report.wording import input_size
 from csg_train.errors import UserError
-from csg_train.records import AccuracyRecord, DataInfo
-from csg_train.selection import SELECTED_ON
+from csg_train.runs.records import AccuracyRecord, DataInfo
+from csg_train.splits import SELECTED_ON
 
 __all__ = ["Comparison", "check_comparable", "check_same_target", "gallery_setting", "notices"]
 

@@ -8,11 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
+from csg_analysis.drawing.style import published_style
+from csg_analysis.drawing.svg import INK, PAPER
 from csg_analysis.report.chart import Chart, add_legend, clean, new_figure, plain_label
 from csg_analysis.report.paper import published
 from csg_analysis.report.rows import BASELINE, Measure, Row, energy, reference, score, wording
-from csg_analysis.report.style import published_style, style_of
-from csg_analysis.report.svg import INK, PAPER
+from csg_analysis.report.style import style_of
 from csg_analysis.report.tables import Table, Value
 
 __all__ = ["confusion", "confusion_table", "differences", "scatter"]

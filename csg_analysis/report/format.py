@@ -1,21 +1,12 @@
 """Numbers as text: one rule each, a real minus sign, never more digits than carry meaning."""
 
+from csg_analysis.drawing.numbers import DASH, MINUS, fixed
 from csg_analysis.report.stats import Difference, Spread
 
 __all__ = ["DASH", "MINUS", "difference", "fixed", "interval", "percent", "pm", "signed"]
 
-DASH = "\N{EN DASH}"
-MINUS = "\N{MINUS SIGN}"
 _FIRM = "\N{NO-BREAK SPACE}"
 _NARROW = "\N{NARROW NO-BREAK SPACE}"
-
-
-def fixed(value: float | None, digits: int) -> str:
-    """A number with fixed decimals; a dash for none."""
-    if value is None:
-        return DASH
-    text = f"{value:.{digits}f}"
-    return text.removeprefix("-") if float(text) == 0 else text.replace("-", MINUS)
 
 
 def signed(value: float, digits: int) -> str:

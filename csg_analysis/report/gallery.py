@@ -10,14 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from csg_analysis.gradcam import overlay
+from csg_analysis.drawing.pictures import overlay
 from csg_analysis.report.chart import Chart
 from csg_analysis.report.compare import gallery_setting
 from csg_analysis.report.load import Run, read_maps
 from csg_analysis.report.rows import Row
 from csg_analysis.report.wording import explained_class
 from csg_train.errors import UserError
-from csg_train.records import Attended
+from csg_train.runs.records import Attended
 
 __all__ = ["Gallery", "Photo", "View", "choose", "contact_chart", "make_gallery"]
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from csg_train.errors import UserError
 from csg_train.files import sha256_file
-from csg_train.records import (
+from csg_train.runs.records import (
     AccuracyRecord,
     AttentionRecord,
     AttentionScores,
@@ -26,8 +26,8 @@ from csg_train.records import (
     SphereRecord,
     read_record,
 )
-from csg_train.selection import SELECTED_ON
-from csg_train.training_log import read_log
+from csg_train.runs.training_log import read_log
+from csg_train.splits import SELECTED_ON
 from csg_train.yaml_files import read_yaml
 
 __all__ = ["Curve", "Run", "checkpoint_file", "load_runs", "read_maps"]

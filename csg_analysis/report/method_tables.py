@@ -20,7 +20,7 @@ from csg_analysis.report.stats import LEVEL, MIN_PAIRS, Difference, Spread
 from csg_analysis.report.style import style_of
 from csg_analysis.report.tables import Cell, Column, Table, Value
 from csg_analysis.report.wording import SELECTIONS, Wording, capital, input_size
-from csg_train.records import AccuracyRecord, ScoreRecord, only_prediction
+from csg_train.runs.records import AccuracyRecord, ScoreRecord, only_prediction
 
 __all__ = [
     "class_table",

@@ -10,7 +10,7 @@ from csg_analysis.report.method_tables import difference_data, difference_note, 
 from csg_analysis.report.rows import Measure, Row, to_baseline
 from csg_analysis.report.stats import LEVEL, MIN_PAIRS
 from csg_analysis.report.tables import Cell, Table, Value
-from csg_train.data.domains import SPLITS
+from csg_train.splits import SPLITS
 
 __all__ = ["STATISTICS", "Part", "cells_of", "data_of", "records_of", "span", "splits_of"]
 

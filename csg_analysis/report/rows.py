@@ -9,8 +9,9 @@ from csg_analysis.report.compare import Comparison
 from csg_analysis.report.load import Run
 from csg_analysis.report.stats import Difference, Spread, paired_difference, spread
 from csg_analysis.report.wording import Wording, wording_of
-from csg_train.methods import METHODS
-from csg_train.records import DataInfo
+from csg_train.methods.declared import declaration
+from csg_train.methods.table import PLACES
+from csg_train.runs.records import DataInfo
 
 __all__ = [
     "BASELINE",
@@ -129,7 +130,7 @@ def make_rows(runs: Sequence[Run], comparison: Comparison) -> list[Row]:
     return [
         Row(
             label=labels[key],
-            title=METHODS[key[1]].info.title if key[1] in METHODS else key[1],
+            title=declaration(key[1]).info.title if key[1] in PLACES else key[1],
             method=key[1],
             group=key[0],
             position=position,
@@ -140,8 +141,8 @@ def make_rows(runs: Sequence[Run], comparison: Comparison) -> list[Row]:
 
 
 def _place(method: str) -> int:
-    names = list(METHODS)
-    return names.index(method) if method in METHODS else len(names)
+    names = list(PLACES)
+    return names.index(method) if method in PLACES else len(names)
 
 
 def _labels(configs: Mapping[tuple[str, str, str], dict[str, object]]) -> dict[tuple[str, str, str], str]:

@@ -7,7 +7,7 @@ from csg_analysis.report.load import Run
 from csg_analysis.report.rows import Row, on_target, wording
 from csg_analysis.report.tables import Cell, Column, Table, Value
 from csg_analysis.report.wording import Wording, capital, wording_of
-from csg_train.records import Interval
+from csg_train.runs.records import Interval
 
 __all__ = ["provenance_table", "run_table"]
 

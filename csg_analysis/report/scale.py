@@ -7,7 +7,7 @@ from csg_analysis.report.method_tables import measures, spread_cell, spread_data
 from csg_analysis.report.rows import Row, energy, overall, score, wording
 from csg_analysis.report.tables import Cell, Column, Table, Value
 from csg_analysis.report.wording import capital
-from csg_train.methods import METHODS
+from csg_train.methods.declared import declaration
 
 __all__ = ["scale_rows", "scale_table"]
 
@@ -18,7 +18,7 @@ def scale_rows(runs: Sequence[Run], *, first: int) -> list[Row]:
     for run in sorted(runs, key=lambda run: (run.info.source, run.info.seed)):
         groups.setdefault((run.for_scale or "", run.info.method, run.config), []).append(run)
     return [
-        Row(f"{text} ({method})", METHODS[method].info.title, method, "", position, tuple(own))
+        Row(f"{text} ({method})", declaration(method).info.title, method, "", position, tuple(own))
         for position, ((text, method, _), own) in enumerate(sorted(groups.items()), start=first)
     ]
 

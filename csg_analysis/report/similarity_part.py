@@ -7,17 +7,17 @@ from typing import Literal
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
-from csg_analysis.metrics import METRICS
+from csg_analysis.drawing.svg import PAPER
 from csg_analysis.report import format as fmt
 from csg_analysis.report.chart import Chart, add_legend, clean, new_figure
 from csg_analysis.report.load import Run
 from csg_analysis.report.part import STATISTICS, Part, cells_of, data_of, records_of, span, splits_of
 from csg_analysis.report.rows import Measure, Row
 from csg_analysis.report.style import style_of
-from csg_analysis.report.svg import PAPER
 from csg_analysis.report.tables import Cell, Column, Table, Value
 from csg_analysis.report.wording import capital, input_size
-from csg_train.records import SimilarityRecord
+from csg_analysis.similarity.metrics.table import METRICS
+from csg_train.runs.records import SimilarityRecord
 
 __all__ = ["similarity_part"]
 

@@ -14,9 +14,9 @@ from csg_analysis.report.rows import Row
 from csg_analysis.report.style import style_of
 from csg_analysis.report.tables import Cell, Column, Table, Value
 from csg_analysis.report.wording import input_size
-from csg_analysis.sphere_figure import TALL, edge, frame, ring
-from csg_analysis.sphere_record import grid
-from csg_train.records import SphereRecord
+from csg_analysis.sphere.figure import TALL, edge, frame, ring
+from csg_analysis.sphere.record import grid
+from csg_train.runs.records import SphereRecord
 
 __all__ = ["sphere_part"]
 

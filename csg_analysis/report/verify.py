@@ -12,12 +12,11 @@ from csg_analysis.report.build import FILES, listed_files, report_files
 from csg_analysis.report.load import Run, load_runs
 from csg_analysis.report.page import make_report
 from csg_train.errors import UserError
-from csg_train.evaluate import mean_per_class, per_class_accuracy
-from csg_train.evaluate_segmentation import iou_per_class, mean_iou
+from csg_train.evaluate.scores import iou_per_class, mean_iou, mean_per_class, per_class_accuracy
 from csg_train.files import sha256_file
-from csg_train.records import AccuracyRecord, AttentionScores, ScoreRecord
+from csg_train.runs.records import AccuracyRecord, AttentionScores, ScoreRecord
 
-__all__ = ["Verdict", "find_runs", "verify"]
+__all__ = ["Verdict", "find_runs", "verify_report"]
 
 _PROVENANCE = "tables/provenance.json"
 _CLOSE = 1e-9
@@ -37,7 +36,7 @@ class Verdict:
     summary: str
 
 
-def verify(out: Path, roots: Sequence[Path]) -> Verdict:
+def verify_report(out: Path, roots: Sequence[Path]) -> Verdict:
     """Build the report again in memory and compare it with the folder ``out``.
 
     Args:

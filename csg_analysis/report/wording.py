@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from csg_analysis.report.load import Run
-from csg_train.records import DataInfo
+from csg_train.runs.records import DataInfo
 
 __all__ = ["CHOSEN_STEP", "SELECTIONS", "Wording", "capital", "explained_class", "input_size", "wording_of"]
 

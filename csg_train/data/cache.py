@@ -7,10 +7,10 @@ import numpy as np
 from filelock import FileLock, Timeout
 from PIL import Image
 
-from csg_train.data.domains import AnySet
-from csg_train.data.images import reduced_size
-from csg_train.data.masks import MaskedSet, decode_mask
-from csg_train.data.store import Store, open_store, write_store
+from csg_train.data.readers.images import reduced_size
+from csg_train.data.readers.masks import MaskedSet, decode_mask
+from csg_train.data.readers.sets import AnySet
+from csg_train.data.readers.store import Store, open_store, write_store
 from csg_train.errors import UserError
 from csg_train.files import remove_abandoned
 
@@ -37,7 +37,7 @@ def build_cache(images: AnySet, report: Callable[[str], None]) -> Store:
     Two processes may call this at the same time: one builds, the other waits and finds the store.
 
     Args:
-        images: From `csg_train.data.domains.load_split`.
+        images: From `csg_train.recipes.pictures.load_split`.
         report: Receives a line for each step; the room on the disk before anything is decoded.
 
     Raises:

@@ -3,31 +3,20 @@
 from typing import Annotated, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, optim
 
-from csg_train.data.batch import Batch
+from csg_train.data.loaders.batch import Batch
 from csg_train.distributed import average
-from csg_train.methods.base import MethodInfo, Setup
+from csg_train.methods.base import Setup
+from csg_train.methods.info import MethodInfo
 from csg_train.methods.learned_rates import RatePolicy
 from csg_train.methods.pixels import task_loss
-from csg_train.methods.teacher import Taught
-from csg_train.models.network import Output, TaskNetwork
-from csg_train.optimizer import layer_groups
+from csg_train.methods.teacher import Taught, imagenet_kl
+from csg_train.models.network import Output, TaskNetwork, layer_groups
 
-__all__ = ["ASG", "ASGConfig", "imagenet_kl"]
-
-
-def imagenet_kl(teacher_logits_NC: Tensor, student_logits_NC: Tensor) -> Tensor:
-    """``KL(softmax(teacher) || softmax(student))``, mean over the batch, temperature 1 (ASG Eq 2)."""
-    return F.kl_div(
-        student_logits_NC.log_softmax(dim=1),
-        teacher_logits_NC.log_softmax(dim=1),
-        reduction="batchmean",
-        log_target=True,
-    )
+__all__ = ["ASG", "ASGConfig"]
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))

@@ -22,24 +22,14 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn, optim
 
-from csg_train.data.batch import Batch
-from csg_train.data.restyle import Styles
+from csg_train.data.loaders.batch import Batch
+from csg_train.data.views.restyle import Styles
 from csg_train.errors import UserError
+from csg_train.methods.info import MethodInfo
 from csg_train.models.backbones import Backbone
 from csg_train.models.network import Output, TaskNetwork
 
-__all__ = ["Batch", "Method", "MethodInfo", "Setup"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class MethodInfo:
-    """What ``csg-train methods`` and the report say about a method."""
-
-    name: str
-    title: str
-    summary: str
-    equation: str
-    source: str
+__all__ = ["Method", "Setup"]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from csg_train.methods.base import Method, MethodInfo, Setup
+from csg_train.methods.base import Method, Setup
+from csg_train.methods.info import MethodInfo
 from csg_train.models.network import TaskNetwork
 
 __all__ = ["Baseline", "Oracle"]

@@ -38,12 +38,17 @@ class Queue(nn.Module):
     """First in, first out: the last K keys of one layer; starts with random unit vectors.
 
     It wraps around correctly for any number of keys in a step (the official queue does not).
+
+    Args:
+        size: K.
+        dim: Of a key.
+        generator: Draws the first keys; torch's global one by default.
     """
 
     keys_KD: Tensor
     position: Tensor
 
-    def __init__(self, size: int, dim: int, generator: torch.Generator) -> None:
+    def __init__(self, size: int, dim: int, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.register_buffer("keys_KD", F.normalize(torch.randn(size, dim, generator=generator), dim=1))
         self.register_buffer("position", torch.zeros((), dtype=torch.int64))

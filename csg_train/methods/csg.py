@@ -26,13 +26,13 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from csg_train.data.batch import Batch
+from csg_train.data.loaders.batch import Batch
 from csg_train.distributed import gathered
-from csg_train.methods.asg import imagenet_kl
-from csg_train.methods.base import MethodInfo, Setup
+from csg_train.methods.base import Setup
 from csg_train.methods.contrastive import Queue, info_nce
+from csg_train.methods.info import MethodInfo
 from csg_train.methods.patches import patch_pool, patches
-from csg_train.methods.teacher import Taught
+from csg_train.methods.teacher import Taught, imagenet_kl
 from csg_train.models.network import Output, TaskNetwork
 from csg_train.seeds import generator_for, seed_for
 

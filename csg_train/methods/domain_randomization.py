@@ -8,12 +8,13 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from csg_train.data.batch import Batch
-from csg_train.data.demo import style_folder
-from csg_train.data.images import image_files
-from csg_train.data.restyle import Styles
+from csg_train.data.loaders.batch import Batch
+from csg_train.data.readers.images import image_files
+from csg_train.data.views.restyle import Styles
+from csg_train.demos.table import style_folder
 from csg_train.errors import UserError
-from csg_train.methods.base import Method, MethodInfo, Setup
+from csg_train.methods.base import Method, Setup
+from csg_train.methods.info import MethodInfo
 from csg_train.methods.pixels import task_loss
 from csg_train.methods.pyramid import pyramid_consistency
 from csg_train.models.network import Output, TaskNetwork

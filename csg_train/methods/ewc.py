@@ -9,9 +9,10 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
-from csg_train.data.batch import Batch
+from csg_train.data.loaders.batch import Batch
 from csg_train.methods.anchored import Anchored, backbone_weights, flatten, quadratic_penalty
-from csg_train.methods.base import MethodInfo, Setup
+from csg_train.methods.base import Setup
+from csg_train.methods.info import MethodInfo
 from csg_train.models.backbones import Backbone
 from csg_train.models.network import Output, TaskNetwork
 from csg_train.seeds import generator_for

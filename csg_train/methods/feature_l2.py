@@ -8,8 +8,9 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from csg_train.data.batch import Batch
-from csg_train.methods.base import MethodInfo, Setup
+from csg_train.data.loaders.batch import Batch
+from csg_train.methods.base import Setup
+from csg_train.methods.info import MethodInfo
 from csg_train.methods.teacher import Taught
 from csg_train.models.network import Output, TaskNetwork
 

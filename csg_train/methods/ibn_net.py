@@ -5,7 +5,8 @@ from typing import Literal
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from csg_train.methods.base import Method, MethodInfo
+from csg_train.methods.base import Method
+from csg_train.methods.info import MethodInfo
 from csg_train.models.backbones import Backbone
 from csg_train.models.ibn import rewrite_ibn
 

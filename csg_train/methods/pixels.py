@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from csg_train.data.masks import IGNORE
+from csg_train.data.readers.masks import IGNORE
 from csg_train.distributed import mean_over_processes
 from csg_train.errors import UserError
 

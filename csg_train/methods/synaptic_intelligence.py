@@ -7,9 +7,10 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, optim
 
-from csg_train.data.batch import Batch
+from csg_train.data.loaders.batch import Batch
 from csg_train.methods.anchored import Anchored, backbone_weights, flatten, quadratic_penalty, trained_weights
-from csg_train.methods.base import MethodInfo, Setup
+from csg_train.methods.base import Setup
+from csg_train.methods.info import MethodInfo
 from csg_train.models.network import Output, TaskNetwork
 
 __all__ = ["SynapticIntelligence", "SynapticIntelligenceConfig", "path_importance"]

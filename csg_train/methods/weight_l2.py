@@ -6,9 +6,9 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from csg_train.data.batch import Batch
+from csg_train.data.loaders.batch import Batch
 from csg_train.methods.anchored import Anchored, backbone_weights, quadratic_penalty
-from csg_train.methods.base import MethodInfo
+from csg_train.methods.info import MethodInfo
 from csg_train.models.network import Output, TaskNetwork
 
 __all__ = ["WeightL2"]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from csg_train.models.backbones import BACKBONES, Backbone, Features
 from csg_train.seeds import seed_for
 
-__all__ = ["Network", "Output", "TaskNetwork"]
+__all__ = ["Network", "Output", "TaskNetwork", "layer_groups"]
 
 
 @dataclass(frozen=True)
@@ -68,3 +68,12 @@ class Network(TaskNetwork):
         features = self.backbone(images_NCHW)
         logits = self.head(features.stages["layer4"].mean(dim=(2, 3)))
         return Output(features.stages, features.imagenet_logits, logits)
+
+
+def layer_groups(network: TaskNetwork) -> dict[str, list[nn.Parameter]]:
+    """The backbone's trained weights by top-level module, in its order (torchvision: conv1, bn1, layer1 to layer4)."""
+    groups: dict[str, list[nn.Parameter]] = {}
+    for name, weight in network.backbone.net.named_parameters():
+        if weight.requires_grad:
+            groups.setdefault(name.split(".", 1)[0], []).append(weight)
+    return groups

@@ -8,10 +8,10 @@ import torchvision
 from click.testing import CliRunner, Result
 
 from csg_analysis.cli import main
-from csg_analysis.report.build import build
-from csg_train.engine import train
-from csg_train.recipe import parse_recipe
-from tests.analysis.report_cases import NO_DIFFERENCE, write_all
+from csg_analysis.report.build import build_report
+from csg_train.engine.loop import train
+from csg_train.recipes.reading import parse_recipe
+from tests.analysis.report.cases import NO_DIFFERENCE, write_all
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +23,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def report(runs: Path) -> Path:
     """The report of ``runs``; read only."""
-    build([runs], runs.parent / "out", allow_mixed=False)
+    build_report([runs], runs.parent / "out", allow_mixed=False)
     return runs.parent / "out"
 
 

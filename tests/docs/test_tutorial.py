@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from csg_train.sweep import load_sweep
+from csg_train.recipes.sweep import load_sweep
 from tests.commands import ENTRIES, command
 from tests.conftest import CLASSES, write_tree
 

@@ -24,12 +24,12 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from csg_train.checkpoint import load_checkpoint
 from csg_train.cli import main as csg_train
 from csg_train.console import print_table
 from csg_train.errors import UserError
-from csg_train.recipe import load_recipe
-from csg_train.records import read_record
+from csg_train.recipes.reading import load_recipe
+from csg_train.runs.checkpoint import load_checkpoint
+from csg_train.runs.records import read_record
 from tests.nested import equal
 from tests.survival import tiny
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csg_train.data.cityscapes import gta5
-from csg_train.data.lists import manifest, visda17
+from csg_train.data.readers.driving import gta5
+from csg_train.data.readers.lists import manifest, visda17
 from csg_train.errors import UserError
 from tests.survival.mutations import damaged, fuzz, refused_or_fine, words
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from csg_train.data.check import pixel_hash
-from csg_train.data.images import decode
-from csg_train.data.masks import MaskedSet, decode_mask, masked_folder, mismatches
-from csg_train.data.transforms import evaluation_view, training_view
+from csg_train.data.check.pictures import pixel_hash
+from csg_train.data.readers.images import decode
+from csg_train.data.readers.masks import MaskedSet, decode_mask, masked_folder, mismatches
+from csg_train.data.views.transforms import evaluation_view, training_view
 from csg_train.errors import UserError
 from tests.survival.mutations import damaged, fuzz, refused_or_fine, words
 

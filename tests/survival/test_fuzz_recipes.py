@@ -8,10 +8,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csg_train.data.domains import load_split
 from csg_train.errors import UserError
-from csg_train.recipe import load_recipe, parse_recipe, to_yaml
-from csg_train.sweep import load_sweep, shard
+from csg_train.recipes.pictures import load_split
+from csg_train.recipes.reading import load_recipe, parse_recipe, to_yaml
+from csg_train.recipes.sweep import load_sweep, shard
 from csg_train.yaml_files import parse_yaml
 from tests.survival.mutations import altered, damaged, fuzz, plain, refused_or_fine, words
 

@@ -5,9 +5,9 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csg_train.data.lists import VISDA_CLASSES
-from csg_train.recipe import load_recipe
-from csg_train.records import read_record
+from csg_train.data.readers.lists import VISDA_CLASSES
+from csg_train.recipes.reading import load_recipe
+from csg_train.runs.records import read_record
 from csg_train.tensors import load_tensors
 from tests.survival import tiny
 from tests.survival.mutations import altered, damaged, fuzz, refused_or_fine

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from csg_train import engine
+from csg_train.engine import loop as engine
 from csg_train.models.backbones import BACKBONES
-from csg_train.recipe import load_recipe
+from csg_train.recipes.reading import load_recipe
 from tests.survival import tiny
 
 _NETWORK = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "urllib.Request")

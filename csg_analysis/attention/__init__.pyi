@@ -1,0 +1,9 @@
+from .gradcam import Maps as Maps
+from .gradcam import attend as attend
+from .gradcam import attend_batches as attend_batches
+from .gradcam import grad_cam as grad_cam
+from .measure import Scored as Scored
+from .measure import attention_scores as attention_scores
+from .measure import scored_pictures as scored_pictures
+from .overlap import CLASS_OVERLAP as CLASS_OVERLAP
+from .overlap import OVERLAP as OVERLAP

@@ -1,0 +1,188 @@
+"""GradCAM through captum: raw maps kept as arrays, overlays side by side for several checkpoints.
+
+Selvaraju et al., Grad-CAM, ICCV 2017: ``ReLU(sum_c alpha_c A_c)`` with ``alpha_c`` the spatial mean of the gradient of
+the class's logit with respect to channel c of the layer's map A. Of a segmentation, the logits of a class are summed
+over its predicted region (Vinogradova et al., Seg-Grad-CAM, AAAI 2020).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from captum.attr import LayerGradCam
+from torch import Tensor, nn
+
+from csg_analysis.attention.regions import explained_region
+from csg_train.data.loaders.batch import Batch
+from csg_train.data.readers.images import over_white
+from csg_train.data.readers.masks import MaskedSet
+from csg_train.data.readers.sets import AnySet
+from csg_train.data.views.segmentation_views import segmentation_evaluation_view
+from csg_train.errors import UserError
+from csg_train.models.network import TaskNetwork
+from csg_train.recipes.sections import Recipe
+from csg_train.recipes.shown import shown_batches
+
+__all__ = ["Maps", "attend", "attend_batches", "grad_cam"]
+
+
+@dataclass(frozen=True)
+class Maps:
+    """GradCAM of some pictures; those of a segmentation may differ in size.
+
+    Attributes:
+        maps_NHW: ``(N, H, W)`` float32 >= 0, upsampled to the input's size, on the gradient's own scale; 0 beyond a
+            smaller picture's right and lower edge.
+        images_NHWC: ``(N, H, W, 3)`` uint8, the pictures as the model saw them; white beyond those edges.
+        predicted: Class index with the largest logit, for each picture; of a segmentation see `Region`.
+        explained: Class index that the map explains.
+        flat: Why a map is zero everywhere; empty where it is not.
+        sizes: Rows and columns of each picture.
+    """
+
+    maps_NHW: np.ndarray
+    images_NHWC: np.ndarray
+    predicted: list[int]
+    explained: list[int]
+    flat: list[str]
+    sizes: list[tuple[int, int]]
+
+    def pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """One picture ``(H, W, 3)`` and its map ``(H, W)``, in their own size."""
+        rows, columns = self.sizes[index]
+        return self.images_NHWC[index, :rows, :columns], self.maps_NHW[index, :rows, :columns]
+
+
+def grad_cam(
+    model: nn.Module,
+    images_NCHW: Tensor,
+    classes: Tensor | Sequence[int] | None = None,
+    *,
+    layer: str | nn.Module,
+    regions_NHW: Tensor | None = None,
+) -> Tensor:
+    """GradCAM maps of any model, ReLU applied, bilinearly upsampled to the input.
+
+    Args:
+        model: Gives logits ``(N, classes)``, as they are or as ``.logits``. In evaluation mode, so that a picture's map
+            does not depend on its batch; left as it was, hooks removed.
+        images_NCHW: What the model takes.
+        classes: Class index to explain for each picture; by default the one with the largest logit.
+        layer: The module whose output ``(N, C, H, W)`` is explained, or its dotted name; of our networks a stage.
+        regions_NHW: Of a segmentation, bool: the pixels over which a class's logits are summed.
+
+    Returns:
+        ``(N, H, W)`` >= 0; all zero where nothing speaks for the class, or its region is empty.
+
+    Raises:
+        UserError: A model in training mode, or no such layer.
+    """
+    if model.training:
+        raise UserError("grad_cam: the model is in training mode, where a map depends on its batch; call model.eval()")
+
+    def logits(images_NCHW: Tensor) -> Tensor:
+        output: Any = model(images_NCHW)
+        given: Tensor = output if isinstance(output, Tensor) else output.logits
+        return given if regions_NHW is None else (given * regions_NHW.unsqueeze(1)).sum(dim=(2, 3))
+
+    if classes is None:
+        with torch.no_grad():
+            classes = logits(images_NCHW).argmax(dim=1)
+    targets = torch.as_tensor(classes, device=images_NCHW.device)
+    explainer = LayerGradCam(logits, _module(model, layer))
+    coarse = explainer.attribute(images_NCHW.clone(), target=targets, relu_attributions=True).detach()
+    return F.interpolate(coarse, images_NCHW.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+
+
+def _module(model: nn.Module, layer: str | nn.Module) -> nn.Module:
+    if isinstance(layer, nn.Module):
+        return layer
+    if isinstance(model, TaskNetwork):
+        model.backbone.require_stages([layer], "layer")
+        return model.backbone.stage(layer)
+    try:
+        return model.get_submodule(layer)
+    except AttributeError as error:
+        names = ", ".join(name for name, _ in model.named_children())
+        raise UserError(f"layer {layer}: not in this {type(model).__name__}; it begins with one of {names}") from error
+
+
+def attend_batches(network: TaskNetwork, images: AnySet, recipe: Recipe, *, layer: str, explain: str) -> Iterator[Maps]:
+    """GradCAM of every picture of a set, batch by batch in the order of ``images.files``; no batch is kept.
+
+    Args:
+        network: In evaluation mode.
+        images: The pictures.
+        recipe: Says the task and how pictures are shown; of a segmentation a batch is one picture.
+        layer: A stage of the backbone.
+        explain: ``predicted``, the name of a class of the checkpoint or, except of a segmentation, ``label``.
+
+    Raises:
+        UserError: No such layer or class.
+    """
+    network.backbone.require_stages([layer], "--layer")
+    allowed = ["predicted", *(["label"] if recipe.segmentation is None else []), *images.classes]
+    if explain not in allowed:
+        raise UserError(f"--explain {explain}: allowed: {', '.join(allowed)}")
+    device = next(network.parameters()).device
+    for batch in _shown(images, recipe):
+        pictures = batch.views[0].to(device).float() / 255
+        with torch.no_grad():
+            guesses = network(pictures).logits.argmax(dim=1)
+        regions_NHW, missing = None, ""
+        if recipe.segmentation is not None:
+            region = explained_region(guesses[0], images.classes, explain)
+            guesses, targets = (torch.tensor([one], device=device) for one in (region.predicted, region.explained))
+            regions_NHW, missing = region.where_HW.unsqueeze(0), region.missing
+        elif explain == "predicted":
+            targets = guesses
+        elif explain == "label":
+            targets = batch.labels.to(device)
+        else:
+            targets = torch.full_like(guesses, images.classes.index(explain))
+        maps_NHW = grad_cam(network, pictures, targets, layer=layer, regions_NHW=regions_NHW).cpu().numpy()
+        images_NHWC = batch.views[0].permute(0, 2, 3, 1).numpy()
+        flat = ["" if map_HW.any() else missing or "nothing speaks for the class" for map_HW in maps_NHW]
+        sizes = [(map_HW.shape[0], map_HW.shape[1]) for map_HW in maps_NHW]
+        yield Maps(maps_NHW, images_NHWC, guesses.tolist(), targets.tolist(), flat, sizes)
+
+
+def _shown(images: AnySet, recipe: Recipe) -> Iterator[Batch]:
+    """`shown_batches`, and pictures without masks as a segmentation shows those with masks."""
+    if recipe.segmentation is None or isinstance(images, MaskedSet):
+        yield from shown_batches(images, recipe)
+        return
+    for index, label in enumerate(images.labels):
+        picture = over_white(images.picture(index))
+        view = segmentation_evaluation_view(picture, longest_side=recipe.segmentation.longest_side)
+        yield Batch((view[None],), torch.tensor([label]))
+
+
+def attend(network: TaskNetwork, images: AnySet, recipe: Recipe, *, layer: str, explain: str) -> Maps:
+    """GradCAM of every picture of a set in memory, see `attend_batches`."""
+    batches = list(attend_batches(network, images, recipe, layer=layer, explain=explain))
+    return Maps(
+        _joined([batch.maps_NHW for batch in batches], 0),
+        _joined([batch.images_NHWC for batch in batches], 255),
+        [guess for batch in batches for guess in batch.predicted],
+        [target for batch in batches for target in batch.explained],
+        [reason for batch in batches for reason in batch.flat],
+        [size for batch in batches for size in batch.sizes],
+    )
+
+
+def _joined(arrays: Sequence[np.ndarray], fill: int) -> np.ndarray:
+    """Arrays ``(N, H, W, ...)`` as one of the largest H and W, ``fill`` at the right and below."""
+    rows, columns = (max(array.shape[axis] for array in arrays) for axis in (1, 2))
+    padded = [
+        np.pad(
+            array,
+            [(0, 0), (0, rows - array.shape[1]), (0, columns - array.shape[2]), *[(0, 0)] * (array.ndim - 3)],
+            constant_values=fill,
+        )
+        for array in arrays
+    ]
+    return np.concatenate(padded)

@@ -1,0 +1,56 @@
+"""Pictures under maps, and pictures beside one another."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from csg_train.files import atomic_write
+
+__all__ = ["overlay", "side_by_side"]
+
+
+def overlay(image_HWC: np.ndarray, map_HW: np.ndarray) -> np.ndarray:
+    """A picture with its map in colour, the map divided by its own maximum; a flat map leaves the picture grey.
+
+    Returns:
+        ``(H, W, 3)`` uint8.
+    """
+    peak = float(map_HW.max())
+    share = map_HW / peak if peak > 0 else np.zeros_like(map_HW)
+    colour = mpl.colormaps["turbo"](share)[..., :3] * 255
+    grey = image_HWC.mean(axis=-1, keepdims=True).repeat(3, axis=-1)
+    weight = (0.15 + 0.5 * share)[..., None] if peak > 0 else np.zeros((*share.shape, 1))
+    return np.asarray(np.clip((1 - weight) * grey + weight * colour, 0, 255), dtype=np.uint8)
+
+
+def side_by_side(
+    path: Path,
+    columns: Sequence[tuple[str, np.ndarray]],
+    legend: Sequence[tuple[str, tuple[int, int, int]]] = (),
+) -> None:
+    """Write captioned pictures beside one another as PNG.
+
+    Args:
+        path: To write, atomically.
+        columns: Caption and ``(H, W, 3)`` uint8 picture of each column, all of one H and W.
+        legend: Names and colours to explain below, where there are any.
+    """
+    rows, across = columns[0][1].shape[:2]
+    abreast = max(1, round(1.4 * len(columns)))
+    lines = -(-len(legend) // abreast)
+    size = (2.2 * len(columns), 2.2 * rows / across + 0.4 + 0.2 * lines)
+    figure = Figure(figsize=size, dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (caption, picture) in zip(figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True):
+        axes.imshow(picture)
+        axes.set_title(caption, fontsize=9)
+        axes.set_axis_off()
+    if legend:
+        handles = [Patch(color="#{:02x}{:02x}{:02x}".format(*colour), label=name) for name, colour in legend]
+        figure.legend(handles=handles, loc="outside lower center", ncols=abreast, fontsize=7, frameon=False)
+    atomic_write(path, lambda stream: figure.savefig(stream, format="png", metadata={"Software": None}))

@@ -1,0 +1,191 @@
+"""Features on disk: ``.npy`` files that are written in chunks and read as memory maps, with their definition beside.
+
+A folder holds ``RUN-LAYER.npy`` for each checkpoint and layer, ``RUN.csv`` (row, file, label; without label where
+pictures have masks) for each checkpoint, and
+``features.json``, which says what every file is. The folder appears under its name when all of it is complete.
+
+Shape suffixes: N rows, B rows of a chunk, D features.
+"""
+
+import csv
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from csg_train.data.readers.masks import MaskedSet
+from csg_train.data.readers.sets import AnySet
+from csg_train.errors import UserError
+from csg_train.files import sha256_file, write_json, write_text
+from csg_train.runs.records import DataInfo, RunInfo
+
+__all__ = ["DEFINITION", "Definitions", "Dtype", "FeatureFile", "complete_folder", "open_features", "write_rows"]
+
+DEFINITION = "features.json"
+
+Dtype = Literal["float32", "float16"]
+
+
+class FeatureFile(BaseModel):
+    """What one ``.npy`` file holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    run: RunInfo
+    data: DataInfo
+    layer: str
+    pool: str
+    dtype: Dtype
+    """``float16`` keeps 11 significant bits of each number: every figure from it is of features so rounded."""
+    count: int
+    dim: int
+    index: str
+    """The CSV file that names the picture and, unless it has a mask, the class of each row."""
+    index_sha256: str
+
+
+class Definitions(BaseModel):
+    """The content of ``features.json``: every feature file of the folder by name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["csg-features/1"] = "csg-features/1"
+    files: dict[str, FeatureFile]
+
+    def write(self, folder: Path) -> None:
+        """Write ``features.json``."""
+        write_json(folder / DEFINITION, self.model_dump(mode="json"))
+
+
+@contextmanager
+def complete_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside ``folder`` that takes its name when the block ends well, and vanishes otherwise.
+
+    Raises:
+        UserError: ``folder`` holds something already, or cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder}: exists and is not empty; remove it or choose another --out")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
+        try:
+            yield work
+            work.chmod(0o755)
+            work.replace(folder)
+        except BaseException:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"{folder}: cannot write ({reason}); free space or choose another folder") from error
+
+
+def write_rows(
+    folder: Path,
+    run: str,
+    images: AnySet,
+    widths: Mapping[str, int],
+    batches: Iterable[Mapping[str, np.ndarray]],
+    *,
+    dtype: Dtype,
+) -> str:
+    """Write ``RUN-LAYER.npy`` of every layer, batch by batch, and ``RUN.csv``; no more than a batch is in memory.
+
+    Args:
+        folder: Existing.
+        run: Start of the file names.
+        images: Names and classes of the rows.
+        widths: Features of each layer.
+        batches: Rows ``(B, D)`` by layer, in the order of ``images.files``.
+        dtype: Of the files.
+
+    Returns:
+        The SHA-256 of ``RUN.csv``.
+
+    Raises:
+        UserError: A number of rows other than that of pictures, or a value beyond half precision.
+    """
+    index = folder / f"{run}.csv"
+    write_text(index, _index(images))
+    with ExitStack() as stack:
+        streams = {layer: stack.enter_context((folder / f"{run}-{layer}.npy").open("wb")) for layer in widths}
+        for layer, stream in streams.items():
+            _header(stream, (len(images), widths[layer]), dtype)
+        rows = 0
+        for batch in batches:
+            for layer, stream in streams.items():
+                stream.write(_converted(batch[layer], dtype, f"{layer} of {images.path(rows)} and the pictures after"))
+            rows += len(next(iter(batch.values())))
+        for stream in streams.values():
+            stream.flush()
+            os.fsync(stream.fileno())
+    if rows != len(images):
+        raise UserError(f"{run}: {rows} feature rows for {len(images)} pictures of {images.name}; extract them again")
+    return sha256_file(index)
+
+
+def _index(images: AnySet) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if isinstance(images, MaskedSet):
+        writer.writerow(["row", "file"])
+        writer.writerows(enumerate(images.files))
+    else:
+        writer.writerow(["row", "file", "label"])
+        names = [images.classes[label] for label in images.labels]
+        writer.writerows(zip(range(len(images)), images.files, names, strict=True))
+    return text.getvalue()
+
+
+def _header(stream: BinaryIO, shape: tuple[int, int], dtype: Dtype) -> None:
+    kind = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    np.lib.format.write_array_header_1_0(stream, {"descr": kind, "fortran_order": False, "shape": shape})
+
+
+def _converted(rows_BD: np.ndarray, dtype: Dtype, where: str) -> bytes:
+    with np.errstate(over="ignore"):
+        kept_BD = rows_BD.astype(dtype)
+    if not np.array_equal(np.isfinite(kept_BD), np.isfinite(rows_BD)):
+        raise UserError(f"--half: a feature in {where} is beyond 65504, the largest float16; leave --half out")
+    return kept_BD.tobytes()
+
+
+def open_features(path: Path) -> tuple[np.ndarray, FeatureFile]:
+    """A feature file as a memory map ``(N, D)``, with its definition.
+
+    Raises:
+        UserError: The file or its definition is missing, cut or foreign, or they do not agree.
+    """
+    try:
+        rows_ND = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; write it with csg-analyze features") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: not a complete .npy file ({error}); write it with csg-analyze features") from error
+    definition = path.parent / DEFINITION
+    try:
+        known = Definitions.model_validate_json(definition.read_bytes()).files
+    except OSError as error:
+        raise UserError(
+            f"{definition}: {error.strerror}; without it nothing says which model and pictures {path.name} is of, "
+            "write both with csg-analyze features"
+        ) from error
+    except ValidationError as error:
+        raise UserError(f"{definition}: not a csg-features/1; write it with csg-analyze features") from error
+    if path.name not in known:
+        raise UserError(f"{definition}: does not name {path.name}; it names {', '.join(known)}")
+    own = known[path.name]
+    if not isinstance(rows_ND, np.ndarray) or (rows_ND.shape, rows_ND.dtype) != ((own.count, own.dim), own.dtype):
+        raise UserError(f"{path}: not the {own.count} x {own.dim} {own.dtype} of {DEFINITION}; write both again")
+    index = path.parent / own.index
+    if not index.is_file() or sha256_file(index) != own.index_sha256:
+        raise UserError(f"{index}: missing or changed since {path.name} was written; write both again")
+    return rows_ND, own

@@ -1,0 +1,64 @@
+"""Features of a checkpoint: one vector a picture, from named layers, pooled by a named rule."""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from csg_train.data.readers.sets import AnySet
+from csg_train.methods.contrastive import attention, attention_pool
+from csg_train.models.backbones import Backbone
+from csg_train.models.network import TaskNetwork
+from csg_train.recipes.sections import Recipe
+from csg_train.recipes.shown import shown_batches
+
+__all__ = ["Pool", "extract", "pooled_batches"]
+
+Pool = Literal["average", "attention"]
+
+
+def _pooled(stage_NCHW: Tensor, pool: Pool) -> Tensor:
+    if pool == "average":
+        return stage_NCHW.mean(dim=(2, 3)).float()
+    return attention_pool(stage_NCHW, attention(stage_NCHW)).float()
+
+
+def pooled_batches(
+    backbone: Backbone, images: AnySet, recipe: Recipe, *, layers: Sequence[str], pool: Pool = "average"
+) -> Iterator[dict[str, np.ndarray]]:
+    """Pooled features of every picture, batch by batch in the order of ``images.files``; one forward pass a batch.
+
+    Args:
+        backbone: In evaluation mode; its own normalisation is applied inside.
+        images: The pictures; shown as they are measured, without augmentation.
+        recipe: Says how.
+        layers: Stages of the backbone.
+        pool: ``average`` (GAP, what the task head sees) or ``attention`` (CSG's A-pool).
+
+    Yields:
+        For each layer ``(B, C)`` float32, not normalised.
+
+    Raises:
+        UserError: The backbone has no such layer, or a picture cannot be read.
+    """
+    backbone.require_stages(layers, "--layer")
+    device = next(backbone.parameters()).device
+    for batch in shown_batches(images, recipe):
+        with torch.no_grad():
+            stages = backbone(batch.views[0].to(device)).stages
+            rows = {layer: _pooled(stages[layer], pool).cpu().numpy() for layer in layers}
+        yield rows
+
+
+def extract(
+    network: TaskNetwork, images: AnySet, recipe: Recipe, *, layer: str = "layer4", pool: Pool = "average"
+) -> np.ndarray:
+    """Pooled features of one layer in memory, see `pooled_batches`.
+
+    Returns:
+        ``(N, C)`` float32, not normalised.
+    """
+    batches = pooled_batches(network.backbone, images, recipe, layers=[layer], pool=pool)
+    return np.concatenate([batch[layer] for batch in batches])

@@ -1,0 +1,9 @@
+from .measure import measures as measures
+from .measure import similarity_record as similarity_record
+from .metrics.alignment import alignment as alignment
+from .metrics.cka import linear_cka as linear_cka
+from .metrics.effective_rank import effective_rank as effective_rank
+from .metrics.metric import Metric as Metric
+from .metrics.spread import class_spread as class_spread
+from .metrics.table import METRICS as METRICS
+from .metrics.uniformity import uniformity as uniformity

@@ -1,0 +1,97 @@
+"""A checkpoint beside the weights that its training started from: how far each stage moved, and what became of it."""
+
+import numpy as np
+import torch
+
+from csg_analysis.features.pooled import Pool, pooled_batches
+from csg_analysis.similarity.metrics.cka import CKA
+from csg_analysis.similarity.metrics.spread import class_spread
+from csg_analysis.similarity.metrics.table import METRICS
+from csg_train.data.readers.images import ImageSet
+from csg_train.data.readers.sets import AnySet
+from csg_train.models.backbones import Backbone
+from csg_train.models.network import TaskNetwork
+from csg_train.recipes.network import start_network
+from csg_train.recipes.sections import Recipe
+from csg_train.runs.checkpoint import Checkpoint
+from csg_train.runs.provenance import run_info
+from csg_train.runs.records import DataInfo, SimilarityRecord
+
+__all__ = ["measures", "similarity_record", "starting_backbone"]
+
+
+def starting_backbone(checkpoint: Checkpoint, recipe: Recipe, device: torch.device) -> tuple[Backbone, str]:
+    """The backbone as it was before the first step, in evaluation mode, and the SHA-256 of its weights.
+
+    Random starting weights (``model.weights: none``) are drawn again from the run's seed.
+
+    Raises:
+        UserError: The weights' file or package is missing or does not fit.
+    """
+    network, digest = start_network(recipe, recipe.build_method(), classes=len(checkpoint.classes))
+    backbone = network.backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return backbone.eval(), digest
+
+
+def measures(features_ND: np.ndarray, labels_N: np.ndarray | None) -> dict[str, float]:
+    """Every metric of the table that needs one model alone, by name; without classes, those that need none."""
+    inputs = {"features": features_ND} | ({} if labels_N is None else {"labels": labels_N})
+    return {name: metric.of(**inputs) for name, metric in METRICS.items() if inputs.keys() >= set(metric.takes)}
+
+
+def similarity_record(
+    checkpoint: Checkpoint,
+    network: TaskNetwork,
+    images: AnySet,
+    *,
+    recipe: Recipe,
+    data: DataInfo,
+    layer: str,
+    pool: Pool,
+) -> SimilarityRecord:
+    """Measure one checkpoint and its starting weights on the same pictures.
+
+    Args:
+        checkpoint: Says where the training started.
+        network: Its network, in evaluation mode.
+        images: The pictures; all stages are held in memory, 8 bytes a number. Pictures with masks have no one class
+            each: what needs classes is left out.
+        recipe: Of the checkpoint.
+        data: The pictures, for the record.
+        layer: Stage of the measures of one model; CKA is of every stage.
+        pool: How a stage becomes a vector.
+
+    Raises:
+        UserError: No such stage, missing starting weights, a collapsed stage, or a bad picture.
+    """
+    network.backbone.require_stages([layer], "--layer")
+    start, digest = starting_backbone(checkpoint, recipe, next(network.parameters()).device)
+    ours, before = (_stages(backbone, images, recipe, pool) for backbone in (network.backbone, start))
+    labels_N, by_class = None, {}
+    if isinstance(images, ImageSet):
+        labels_N = np.array(images.labels)
+        present = [images.classes[label] for label in np.unique(labels_N)]
+        by_class = dict(zip(present, map(float, class_spread(ours[layer], labels_N)), strict=True))
+    measured = measures(ours[layer], labels_N)
+    return SimilarityRecord(
+        run=run_info(checkpoint),
+        data=data,
+        start=digest,
+        pool=pool,
+        cka={stage: CKA.of(features=ours[stage], others=before[stage]) for stage in ours},
+        layer=layer,
+        dim=ours[layer].shape[1],
+        measures=measured,
+        start_measures=measures(before[layer], labels_N),
+        spread_by_class=by_class,
+        definitions={
+            name: f"{metric.definition} ({metric.source})"
+            for name, metric in METRICS.items()
+            if metric is CKA or name in measured
+        },
+    )
+
+
+def _stages(backbone: Backbone, images: AnySet, recipe: Recipe, pool: Pool) -> dict[str, np.ndarray]:
+    batches = list(pooled_batches(backbone, images, recipe, layers=list(backbone.widths), pool=pool))
+    return {stage: np.concatenate([batch[stage] for batch in batches]) for stage in backbone.widths}

@@ -1,0 +1,2 @@
+from .metric import Metric as Metric
+from .table import METRICS as METRICS

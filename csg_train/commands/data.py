@@ -1,0 +1,95 @@
+"""``csg-train data``: fetch demo data; check and cache data of any recipe."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from csg_train import data as pictures
+from csg_train import demos, recipes
+from csg_train.commands.options import Commands, json_option
+from csg_train.commands.recipe_options import recipe_argument, set_option
+from csg_train.console import console, print_json, print_table
+from csg_train.data import check as checks
+from csg_train.errors import UserError
+from csg_train.splits import SPLITS
+
+__all__ = ["data"]
+
+
+@click.group(cls=Commands)
+def data() -> None:
+    """Fetch demo data; check data of any recipe."""
+
+
+@data.command()
+@click.argument("name", type=click.Choice(["emoji-photos", "digits", "scenes"]))
+def fetch(name: str) -> None:
+    """Fetch and build the demo data NAME through the package clients, once."""
+    folder = demos.fetch(name, lambda line: console.print(line, highlight=False, markup=False))
+    console.print(f"{name}: {folder}", highlight=False, markup=False)
+
+
+@data.command()
+@recipe_argument
+@set_option
+@click.option("--sheet", type=click.Path(path_type=Path), help="Also write a contact sheet of each split there.")
+@json_option
+def check(recipe_name: str, overrides: tuple[str, ...], sheet: Path | None, as_json: bool) -> None:
+    """Count pictures by class and split; find duplicates and bad files; name the licence. Exit 2 on a bad file."""
+    recipe = recipes.load_recipe(recipe_name, overrides)
+    splits = [split for split in SPLITS if getattr(recipe.data, split) is not None]
+    classes = recipes.load_split(recipe.data, "source").classes
+    sets = {split: recipes.load_split(recipe.data, split, classes) for split in splits}
+    found: dict[str, checks.Check | checks.MaskCheck] = {
+        split: checks.check_masks(images) if isinstance(images, pictures.MaskedSet) else checks.check_pictures(images)
+        for split, images in sets.items()
+    }
+    if as_json:
+        print_json(found)
+    else:
+        rows = [[name, *(str(result.counts[name]) for result in found.values())] for name in classes]
+        rows.append(["total", *(str(len(images)) for images in sets.values())])
+        print_table(f"{recipe.name}: pictures by class", ["class", *splits], rows)
+        _print_findings(found)
+    if sheet is not None:
+        _write_sheets(sets, sheet)
+    bad = [file for result in found.values() for file in result.bad]
+    if bad:
+        raise UserError(f"{bad[0].message} ({len(bad)} bad files in all)")
+
+
+@data.command()
+@recipe_argument
+@set_option
+def cache(recipe_name: str, overrides: tuple[str, ...]) -> None:
+    """Decode every picture and mask of RECIPE once; training, evaluation and analysis then read them from the cache."""
+    recipe = recipes.load_recipe(recipe_name, overrides)
+    classes = recipes.load_split(recipe.data, "source").classes
+    for split in (split for split in SPLITS if getattr(recipe.data, split) is not None):
+        images = recipes.load_split(recipe.data, split, classes)
+        store = pictures.build_cache(images, functools.partial(_print_line, split))
+        _print_line(split, f"{len(images)} pictures, {len(store.pixels) / 1e6:.1f} MB in {store.path}")
+
+
+def _print_line(split: str, line: str) -> None:
+    console.print(f"{split}: {line}", highlight=False, markup=False)
+
+
+def _print_findings(found: Mapping[str, checks.Check | checks.MaskCheck]) -> None:
+    for split, result in found.items():
+        for line in result.lines():
+            _print_line(split, line)
+
+
+def _write_sheets(sets: Mapping[str, pictures.AnySet], folder: Path) -> None:
+    for split, images in sets.items():
+        path = folder / f"{split}.png"
+        if isinstance(images, pictures.MaskedSet):
+            checks.mask_sheet(images, path)
+        else:
+            checks.contact_sheet(images, path)
+        _print_line(split, f"contact sheet {path}")

@@ -1,0 +1,121 @@
+"""``csg-train run`` and ``csg-train sweep``: train, then measure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from csg_train import engine, evaluate, recipes, runs
+from csg_train.commands.options import device_option, json_option
+from csg_train.commands.recipe_options import recipe_argument, set_option
+from csg_train.console import console, print_json, print_table, progress
+from csg_train.errors import UserError
+from csg_train.splits import SPLITS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+__all__ = ["run", "sweep"]
+
+_blind = click.option("--blind", is_flag=True, help="Do not measure the target: for trials that choose a strength.")
+
+
+@click.command()
+@recipe_argument
+@set_option
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run. [default: runs/NAME/METHOD-sSEED]")
+@click.option("--weights", type=click.Path(path_type=Path), help="State-dict file of starting weights.")
+@device_option
+@click.option("--resume", is_flag=True, help="Continue the run in the folder.")
+@click.option("--overwrite", is_flag=True, help="Replace the run in the folder.")
+@_blind
+@json_option
+def run(
+    recipe_name: str,
+    overrides: tuple[str, ...],
+    out: Path | None,
+    weights: Path | None,
+    device: torch.device,
+    resume: bool,
+    overwrite: bool,
+    blind: bool,
+    as_json: bool,
+) -> None:
+    """Train RECIPE (a name or a YAML file; the demo by default), then measure its accuracy on every split."""
+    if weights is not None:
+        overrides = (*overrides, f"model.weights={weights}")
+    recipe = recipes.load_recipe(recipe_name, overrides)
+    method = str(recipe.method["name"])
+    out = out or Path("runs") / recipe.name / f"{method}-s{recipe.seed}"
+    title = f"{method} seed {recipe.seed}"
+    records = _run(recipe, out, title, device, resume=resume, overwrite=overwrite, blind=blind)
+    if as_json:
+        print_json(records)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for one folder of each run.")
+@click.option("--shard", "part", default="1/1", show_default=True, metavar="I/N", help="This machine's part.")
+@_blind
+@device_option
+@json_option
+def sweep(file: Path, out: Path, part: str, blind: bool, device: torch.device, as_json: bool) -> None:
+    """Train every run of a sweep FILE: finished runs are skipped, interrupted ones continue.
+
+    --json prints the records of the runs that this call trained.
+    """
+    planned = recipes.shard(recipes.load_sweep(file), part)
+    waiting = [one for one in planned if not one.finished(out, "validation" if blind else "target")]
+    console.print(f"{file}: {len(planned)} runs, {len(planned) - len(waiting)} finished", highlight=False)
+    records = []
+    for number, one in enumerate(waiting, start=len(planned) - len(waiting) + 1):
+        title = f"[{number}/{len(planned)}] {one.name}"
+        records += _run(one.recipe, out / one.name, title, device, resume=True, blind=blind)
+    if as_json:
+        print_json(records)
+
+
+def _run(
+    recipe: recipes.Recipe,
+    out: Path,
+    title: str,
+    device: torch.device,
+    *,
+    resume: bool,
+    overwrite: bool = False,
+    blind: bool,
+) -> list[runs.ScoreRecord]:
+    if blind and recipe.evaluate.select == "oracle":
+        raise UserError("--blind: evaluate.select oracle measures the target while it trains; choose another rule")
+    with progress(title, recipe.train.steps) as report:
+        path = engine.train(recipe, out, device=device, resume=resume, overwrite=overwrite, report=report)
+    return _evaluate(path, recipe, device, [split for split in SPLITS if not (blind and split == "target")])
+
+
+def _evaluate(
+    path: Path, recipe: recipes.Recipe, device: torch.device, splits: Sequence[str]
+) -> list[runs.ScoreRecord]:
+    checkpoint = runs.load_checkpoint(path)
+    network = checkpoint.build_network(device)
+    rows, records = [], []
+    for split in splits:
+        if getattr(recipe.data, split) is None:
+            continue
+        images = recipes.load_split(recipe.data, split, checkpoint.classes)
+        record = evaluate.measure(checkpoint, network, images, split=split, recipe=recipe)
+        runs.write_record(path.parent / f"{record.kind}-{split}.json", record)
+        records.append(record)
+        interval = f"{100 * record.interval.low:.1f} - {100 * record.interval.high:.1f}"
+        rows.append([split, str(len(images)), f"{100 * record.score:.1f}", interval, f"{100 * record.overall:.1f}"])
+    columns = ["split", "images", f"{record.score_name} %", "95 % bootstrap", "overall %"]
+    print_table(f"accuracy of {runs.rule_title(checkpoint)}, {path}", columns, rows)
+    for record in records:
+        if (name := runs.only_prediction(record)) is not None:
+            line = f"only {name} was predicted; lower the learning rates if training diverged"
+            console.print(f"{record.data.split}: {line}", highlight=False, markup=False)
+    return records

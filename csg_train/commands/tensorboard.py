@@ -1,0 +1,26 @@
+"""``csg-train tensorboard``: training logs for TensorBoard."""
+
+from pathlib import Path
+
+import click
+
+from csg_train import runs as logs
+from csg_train.console import console
+
+__all__ = ["tensorboard"]
+
+
+@click.command()
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("tensorboard"), show_default=True, help="Folder to write."
+)
+def tensorboard(runs: tuple[Path, ...], out: Path) -> None:
+    """Make TensorBoard's event files of the training logs of RUNS: run folders, or folders that hold some.
+
+    ("runs" when none is given.) Then: tensorboard --logdir tensorboard
+    """
+    found = logs.find_logs(runs or (Path("runs"),))
+    for name, log in found.items():
+        logs.convert(log, out / name)
+    console.print(f"{len(found)} runs; tensorboard --logdir {out}", highlight=False, markup=False)

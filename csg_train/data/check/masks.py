@@ -1,0 +1,121 @@
+"""What a set with masks holds: pixels of each class, sizes that differ, duplicates, bad files, licence and identity."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from csg_train.data.check.pictures import BadFile, Duplicate, pixel_hash
+from csg_train.data.readers.images import decode
+from csg_train.data.readers.masks import IGNORE, MaskedSet, Mismatch, decode_mask
+from csg_train.errors import UserError
+
+__all__ = ["MaskCheck", "check_masks"]
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class MaskCheck:
+    """Result of `check_masks`.
+
+    Attributes:
+        name: Name of the set.
+        pictures: Pairs in it, bad ones included.
+        pixels: Pixels of each class in the masks that decode.
+        present: Pictures in whose mask each class occurs.
+        ignored: Share of ignored pixels, 0 to 1; NaN where no mask decodes.
+        mismatches: Pairs of different size.
+        duplicates: Groups of pictures with equal pixels; ``labels_differ`` when their masks do.
+        bad: Pictures and masks that do not decode.
+        licence: Licence of the pictures.
+        identity: Identity of the set, or None where a file is missing.
+    """
+
+    name: str
+    pictures: int
+    pixels: dict[str, int]
+    present: dict[str, int]
+    ignored: float
+    mismatches: tuple[Mismatch, ...]
+    duplicates: tuple[Duplicate, ...]
+    bad: tuple[BadFile, ...]
+    licence: str
+    identity: str | None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Pictures in whose mask each class occurs."""
+        return self.present
+
+    def lines(self) -> Iterator[str]:
+        """The findings for people, one line each; long lists end in a count of what is left out."""
+        yield f"{self.pictures} pictures with masks; licence: {self.licence}"
+        yield f"identity {self.identity[:16] if self.identity else 'unknown, for a file is missing'}"
+        yield f"ignored pixels: {self.ignored:.1%}"
+        if absent := [name for name, number in self.pixels.items() if not number]:
+            yield f"classes without a pixel: {', '.join(absent)}"
+        groups = [
+            f"equal pixels{' but DIFFERENT MASKS' if group.labels_differ else ''}: {', '.join(group.files)}"
+            for group in sorted(self.duplicates, key=lambda group: not group.labels_differ)
+        ]
+        yield from _shorten(groups, "groups of duplicates") or ["no exact duplicates"]
+        yield from _shorten([pair.line() for pair in self.mismatches], "pairs of different size") or ["all sizes agree"]
+        yield from _shorten([f"bad file: {bad.message}" for bad in self.bad], "bad files") or ["no bad files"]
+
+
+def _shorten(lines: list[str], what: str) -> list[str]:
+    left = len(lines) - _SHOWN
+    return lines if left <= 0 else [*lines[:_SHOWN], f"and {left} more {what}"]
+
+
+def check_masks(images: MaskedSet) -> MaskCheck:
+    """Decode every picture and mask of a set and report what is there; nothing is changed and no bad file stops it."""
+    groups: dict[str, list[int]] = {}
+    contents: dict[int, bytes] = {}  # of masks
+    bad: list[BadFile] = []
+    differ: list[Mismatch] = []
+    pixels, present = np.zeros(256, dtype=np.int64), np.zeros(256, dtype=np.int64)
+    for index, (file, mask) in enumerate(zip(images.files, images.masks, strict=True)):
+        size = mask_size = None
+        try:
+            picture = decode(images.path(index))
+            size = picture.size
+            groups.setdefault(pixel_hash(picture), []).append(index)
+        except UserError as error:
+            bad.append(BadFile(file, error.format_message()))
+        try:
+            mask_HW = decode_mask(images.mask_path(index), images.ids, sixteen_bit=images.sixteen_bit)
+            mask_size = (mask_HW.shape[1], mask_HW.shape[0])
+            contents[index] = hashlib.sha256(mask_HW.tobytes()).digest()
+            counts = np.bincount(mask_HW.ravel(), minlength=256)
+            pixels += counts
+            present += counts > 0
+        except UserError as error:
+            bad.append(BadFile(mask, error.format_message()))
+        if size is not None and mask_size is not None and size != mask_size:
+            differ.append(Mismatch(file, size, mask, mask_size))
+    return MaskCheck(
+        name=images.name,
+        pictures=len(images),
+        pixels={name: int(pixels[place]) for place, name in enumerate(images.classes)},
+        present={name: int(present[place]) for place, name in enumerate(images.classes)},
+        ignored=float(pixels[IGNORE] / pixels.sum()) if pixels.any() else float("nan"),
+        mismatches=tuple(differ),
+        duplicates=tuple(
+            Duplicate(tuple(images.files[i] for i in group), len({contents.get(i) for i in group}) > 1)
+            for group in groups.values()
+            if len(group) > 1
+        ),
+        bad=tuple(bad),
+        licence=images.licence,
+        identity=_identity(images),
+    )
+
+
+def _identity(images: MaskedSet) -> str | None:
+    try:
+        return images.identity
+    except UserError:
+        return None

@@ -1,0 +1,106 @@
+"""What a data set holds: counts, exact duplicates, files that do not decode, licence and identity."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from csg_train.data.readers.images import ImageSet, decode
+from csg_train.errors import UserError
+
+__all__ = ["BadFile", "Check", "Duplicate", "check_pictures", "pixel_hash"]
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class BadFile:
+    """A file that does not decode, and the reason."""
+
+    file: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """Files with equal pixels; ``labels_differ`` when they lie in different classes, so at least one label is wrong."""
+
+    files: tuple[str, ...]
+    labels_differ: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Result of `check_pictures`.
+
+    Attributes:
+        name: Name of the image set.
+        counts: Files of each class, bad ones included.
+        duplicates: Groups of files with equal pixels, in file order.
+        bad: Files that do not decode.
+        licence: Licence of the pictures.
+        identity: Identity of the set, or None where a file is missing.
+        expected: Official count of each class, where the data set has one.
+    """
+
+    name: str
+    counts: dict[str, int]
+    duplicates: tuple[Duplicate, ...]
+    bad: tuple[BadFile, ...]
+    licence: str
+    identity: str | None
+    expected: dict[str, int] | None = None
+
+    def lines(self) -> Iterator[str]:
+        """The findings for people, one line each; long lists end in a count of what is left out."""
+        yield f"{sum(self.counts.values())} pictures; licence: {self.licence}"
+        yield f"identity {self.identity[:16] if self.identity else 'unknown, for a file is missing'}"
+        if self.expected is not None:
+            other = [
+                f"{name} has {self.counts[name]}, not {count}"
+                for name, count in self.expected.items()
+                if self.counts[name] != count
+            ]
+            yield f"official counts: {'; '.join(other) or 'all agree'}"
+        groups = [
+            f"equal pixels{' but DIFFERENT CLASSES' if group.labels_differ else ''}: {', '.join(group.files)}"
+            for group in sorted(self.duplicates, key=lambda group: not group.labels_differ)
+        ]
+        yield from _shorten(groups, "groups of duplicates") or ["no exact duplicates"]
+        yield from _shorten([f"bad file: {bad.message}" for bad in self.bad], "bad files") or ["no bad files"]
+
+
+def _shorten(lines: list[str], what: str) -> list[str]:
+    left = len(lines) - _SHOWN
+    return lines if left <= 0 else [*lines[:_SHOWN], f"and {left} more {what}"]
+
+
+def pixel_hash(image: Image.Image) -> str:
+    """SHA-256 of size and visible pixels: file format, mode and the colour of fully transparent pixels do not count."""
+    pixels_HW4 = np.array(image.convert("RGBA"))
+    pixels_HW4[pixels_HW4[..., 3] == 0] = 0
+    return hashlib.sha256(f"{image.width}x{image.height}:".encode() + pixels_HW4.tobytes()).hexdigest()
+
+
+def check_pictures(images: ImageSet) -> Check:
+    """Decode every file of a set and report what is there; nothing is changed and no bad file stops it."""
+    groups: dict[str, list[int]] = {}
+    bad: list[BadFile] = []
+    for index, file in enumerate(images.files):
+        try:
+            groups.setdefault(pixel_hash(decode(images.path(index))), []).append(index)
+        except UserError as error:
+            bad.append(BadFile(file, error.format_message()))
+    duplicates = tuple(
+        Duplicate(tuple(images.files[i] for i in group), len({images.labels[i] for i in group}) > 1)
+        for group in groups.values()
+        if len(group) > 1
+    )
+    try:
+        identity = images.identity
+    except UserError:
+        identity = None
+    expected = None if images.expected is None else dict(zip(images.classes, images.expected, strict=True))
+    return Check(images.name, images.counts(), duplicates, tuple(bad), images.licence, identity, expected)

@@ -1,0 +1,137 @@
+"""Batches whose content depends on (seed, step) alone: exact resume needs nothing but the step's number."""
+
+import functools
+from collections.abc import Callable, Iterator, Sized
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from csg_train.data.loaders.batch import Batch, stacked
+from csg_train.data.readers.images import ImageSet
+from csg_train.data.views.transforms import evaluation_view, training_view
+from csg_train.distributed import share
+from csg_train.errors import UserError
+from csg_train.seeds import generator_for, random_for
+
+__all__ = ["Key", "evaluation_batches", "load_batches", "step_keys", "training_batches", "uniform_order"]
+
+Key = tuple[int, int]  # (epoch, index)
+
+
+def step_keys(orders: Callable[[int], list[int]], batch_size: int, *, start: int, stop: int) -> Iterator[list[Key]]:
+    """The (epoch, index) keys of steps ``start`` to ``stop - 1``.
+
+    Steps cut the endless sequence of epochs into batches, so no picture is dropped (the official loader drops an
+    epoch's rest).
+
+    Args:
+        orders: Gives the picture indices of one epoch; every epoch is of the same length.
+        batch_size: Keys in a step.
+        start: First step.
+        stop: One past the last step.
+    """
+    length, epoch, order = len(orders(0)), -1, []
+    for step in range(start, stop):
+        keys = []
+        for position in range(step * batch_size, (step + 1) * batch_size):
+            if position // length != epoch:
+                epoch = position // length
+                order = orders(epoch)
+            keys.append((epoch, order[position % length]))
+        yield keys
+
+
+def uniform_order(images: Sized, seed: int, epoch: int) -> list[int]:
+    """A permutation of all pictures."""
+    return torch.randperm(len(images), generator=generator_for(seed, "order", epoch)).tolist()
+
+
+def balanced_order(images: ImageSet, seed: int, epoch: int) -> list[int]:
+    """As many draws of every class as make about the set's size; a class's pictures come in turn, over all epochs."""
+    generator = generator_for(seed, "order", epoch)
+    share = max(1, round(len(images) / len(images.classes)))
+    order: list[int] = []
+    for label in range(len(images.classes)):
+        own = [index for index, other in enumerate(images.labels) if other == label]
+        order += [own[position % len(own)] for position in range(epoch * share, (epoch + 1) * share)]
+    return [order[position] for position in torch.randperm(len(order), generator=generator).tolist()]
+
+
+class _Views(Dataset[tuple[list[Tensor], int]]):
+    """Training views by key. Small sets are decoded once and kept (decoding dominates at demo sizes)."""
+
+    def __init__(self, images: ImageSet, views: tuple[str, ...], seed: int, options: dict[str, Any]) -> None:
+        self.images, self.views, self.seed, self.options = images, views, seed, options
+        self.kept: dict[int, Image.Image] = {}
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, key: Key) -> tuple[list[Tensor], int]:
+        epoch, index = key
+        image = self.kept.get(index)
+        if image is None:
+            image = self.images.picture(index)
+            if len(self.images) <= 4096 and image.width * image.height <= 1 << 16:
+                self.kept[index] = image
+        views = [
+            training_view(image, rng=random_for(self.seed, "augment", epoch, index, view), **self.options)
+            for view in self.views
+        ]
+        return views, self.images.labels[index]
+
+
+def _collate(samples: list[tuple[list[Tensor], int]]) -> Batch:
+    views, labels = zip(*samples, strict=True)
+    return Batch(tuple(stacked(view) for view in zip(*views, strict=True)), torch.tensor(labels))
+
+
+def training_batches(
+    images: ImageSet,
+    *,
+    views: tuple[str, ...],
+    batch_size: int,
+    sampling: str,
+    seed: int,
+    start: int,
+    stop: int,
+    workers: int,
+    options: dict[str, Any],
+) -> Iterator[Batch]:
+    """The batches of steps ``start`` to ``stop - 1``; ``options`` go to `training_view`."""
+    order: Callable[..., list[int]] = {"uniform": uniform_order, "balanced": balanced_order}[sampling]
+    keys = step_keys(functools.partial(order, images, seed), batch_size, start=start, stop=stop)
+    dataset = _Views(images, views, seed, options)
+    return load_batches(dataset, keys, _collate, workers)
+
+
+def load_batches(
+    dataset: Dataset[Any], keys: Iterator[list[Key]], collate: Callable[[list[Any]], Batch], workers: int
+) -> Iterator[Batch]:
+    """A batch for each list of keys, of several processes this one's `share` of it.
+
+    Neither the number of workers nor anything else draws a random number.
+    """
+    loader = DataLoader(
+        dataset,
+        batch_sampler=map(share, keys),
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # unused by our keys; without it the loader draws from the global generator
+    )
+    try:
+        yield from loader
+    except UserError as error:  # a worker's error arrives with its traceback in the message
+        raise UserError(error.message.rsplit("UserError: ", 1)[-1]) from error
+
+
+def evaluation_batches(images: ImageSet, *, size: int, fit: str, batch_size: int) -> Iterator[Batch]:
+    """Every picture once, in file order, without augmentation."""
+    for start in range(0, len(images), batch_size):
+        indices = range(start, min(start + batch_size, len(images)))
+        views = stacked([evaluation_view(images.picture(i), size=size, fit=fit) for i in indices])
+        yield Batch((views,), torch.tensor([images.labels[i] for i in indices]))

@@ -1,0 +1,77 @@
+"""Batches of crops and masks whose content depends on (seed, step) alone, as those of `loader`."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from csg_train.data.loaders.batch import Batch, stacked
+from csg_train.data.loaders.loader import Key, load_batches, step_keys, uniform_order
+from csg_train.data.readers.masks import MaskedSet, picture_and_mask
+from csg_train.data.views.segmentation_views import segmentation_evaluation_view, segmentation_views
+from csg_train.seeds import random_for
+
+__all__ = ["segmentation_batches", "whole_pictures"]
+
+_KEPT_PIXELS = 1 << 26  # of decoded pictures, 4 bytes each with the mask
+
+
+class _Crops(Dataset[tuple[list[Tensor], Tensor]]):
+    """Views and mask by key. Small sets are decoded once and kept."""
+
+    def __init__(self, images: MaskedSet, views: Sequence[str], seed: int, options: dict[str, Any]) -> None:
+        self.images, self.views, self.seed, self.options = images, views, seed, options
+        self.kept: dict[int, tuple[Image.Image, np.ndarray]] = {}
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, key: Key) -> tuple[list[Tensor], Tensor]:
+        epoch, index = key
+        pair = self.kept.get(index)
+        if pair is None:
+            pair = picture_and_mask(self.images, index)
+            if len(self.images) * pair[1].size <= _KEPT_PIXELS:
+                self.kept[index] = pair
+        rng = random_for(self.seed, "augment", epoch, index)
+        return segmentation_views(*pair, views=self.views, rng=rng, **self.options)
+
+
+def _collate(samples: list[tuple[list[Tensor], Tensor]]) -> Batch:
+    views, labels = zip(*samples, strict=True)
+    return Batch(tuple(stacked(view) for view in zip(*views, strict=True)), torch.stack(labels))
+
+
+def segmentation_batches(
+    images: MaskedSet,
+    *,
+    views: Sequence[str],
+    batch_size: int,
+    seed: int,
+    start: int,
+    stop: int,
+    workers: int,
+    options: dict[str, Any],
+) -> Iterator[Batch]:
+    """The batches of steps ``start`` to ``stop - 1``; ``options`` go to `segmentation_views`.
+
+    Every epoch is a permutation of all pictures (the official loader draws with replacement).
+
+    Raises:
+        UserError: A picture or mask is bad, or their sizes differ.
+    """
+    keys = step_keys(functools.partial(uniform_order, images, seed), batch_size, start=start, stop=stop)
+    return load_batches(_Crops(images, views, seed, options), keys, _collate, workers)
+
+
+def whole_pictures(images: MaskedSet, *, longest_side: int | None) -> Iterator[Batch]:
+    """Every picture once, in file order, whole, with its mask; one a batch, for they may differ in size."""
+    for index in range(len(images)):
+        picture, mask_HW = picture_and_mask(images, index)
+        view = segmentation_evaluation_view(picture, longest_side=longest_side)
+        yield Batch((view[None],), torch.from_numpy(mask_HW.astype(np.int64))[None])

@@ -1,0 +1,260 @@
+"""`ImageSet`: a list of labelled image files with an identity, and the one place that decodes them."""
+
+import dataclasses
+import hashlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Self
+
+from PIL import ExifTags, Image
+
+from csg_train.data.readers.store import Store, open_store, store_path
+from csg_train.errors import UserError
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "ImageSet",
+    "PictureFiles",
+    "decode",
+    "file_size",
+    "image_files",
+    "image_folder",
+    "over_white",
+    "reduced_size",
+    "require_same_classes",
+]
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+_LONGEST = 100
+"""Times that a side may be the other: a strip, made square, would take more memory than there is."""
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # few decoders, small attack surface
+_UPRIGHT = {  # by EXIF orientation; Pillow's exif_transpose writes the other tags anew too, and fails where one is odd
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class PictureFiles:
+    """What `ImageSet` and `masks.MaskedSet` share: files below a folder, and a store of their pixels."""
+
+    by_picture: ClassVar[tuple[str, ...]]
+    """Fields that have an entry for each picture."""
+    root: Path
+    files: tuple[str, ...]
+    shorter_side: int | None = None
+    """To which a longer one is reduced when a picture is read (``data.shorter_side``)."""
+
+    def path(self, index: int) -> Path:
+        """The full path of one picture."""
+        return self.root / self.files[index]
+
+    def picture(self, index: int) -> Image.Image:
+        """One picture as `read` gives it, out of the store where ``csg-train data cache`` made one.
+
+        Raises:
+            UserError: A bad picture; a damaged store, or one of files that have changed since.
+        """
+        return self.read(index) if self.store is None else Image.fromarray(self.store.array(index))
+
+    def read(self, index: int) -> Image.Image:
+        """One picture as `decode` gives it, reduced bilinearly where its shorter side is longer than this set's."""
+        image = decode(self.path(index))
+        size = reduced_size(image.size, self.shorter_side)
+        return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
+
+    def part(self, indices: Sequence[int]) -> Self:
+        """The set of these pictures, in this order."""
+        chosen = {name: tuple(getattr(self, name)[index] for index in indices) for name in self.by_picture}
+        return dataclasses.replace(self, **chosen)  # type: ignore[type-var]
+
+    @property
+    def stored_files(self) -> tuple[str, ...]:
+        """The files whose pixels a store holds, in its order."""
+        return self.files
+
+    @property
+    def stored_as(self) -> str:
+        """How the pixels in a store are made from the files."""
+        return "upright RGB or RGBA" + (f", shorter side {self.shorter_side}" if self.shorter_side else "")
+
+    @cached_property
+    def store_path(self) -> Path:
+        """Where the store is, or would be."""
+        return store_path(self.root, self.stored_files, self.stored_as)
+
+    @cached_property
+    def store(self) -> Store | None:
+        """The store, checked and opened once; None where there is none."""
+        return open_store(self.store_path, self.root, self.stored_files)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Without the open store, whose pixels must not travel to a worker that is not forked; it opens its own."""
+        return {name: value for name, value in self.__dict__.items() if name != "store"}
+
+
+@dataclass(frozen=True)
+class ImageSet(PictureFiles):
+    """Labelled image files of one domain.
+
+    Attributes:
+        name: How tables call it, for instance ``emoji:openmoji`` or ``photos``.
+        root: Folder that every file lies under.
+        files: POSIX paths relative to ``root``, in a fixed (sorted) order.
+        labels: Class index of each file.
+        classes: Class names; ``classes[label]``.
+        licence: Licence of the pictures, or ``"user's own"``.
+        expected: Official number of pictures of each class, where the data set has one.
+        shorter_side: To which a longer one is reduced when a picture is read; None keeps every picture as it is.
+    """
+
+    by_picture = ("files", "labels")
+    name: str
+    root: Path
+    files: tuple[str, ...]
+    labels: tuple[int, ...]
+    classes: tuple[str, ...]
+    licence: str = "user's own"
+    expected: tuple[int, ...] | None = None
+    shorter_side: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.files:
+            raise UserError(f"{self.root}: no images; put {', '.join(sorted(IMAGE_SUFFIXES))} files there")
+        assert len(self.files) == len(self.labels)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def counts(self) -> dict[str, int]:
+        """Number of images of each class, every class listed."""
+        totals = [0] * len(self.classes)
+        for label in self.labels:
+            totals[label] += 1
+        return dict(zip(self.classes, totals, strict=True))
+
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 over class names, every (path, label, size in bytes) and ``shorter_side``: equal identity, equal set.
+
+        Sizes, not contents: it costs one ``stat`` a file. ``csg-train data check`` reads the contents.
+        """
+        digest = hashlib.sha256("\n".join(self.classes).encode())
+        for index, (file, label) in enumerate(zip(self.files, self.labels, strict=True)):
+            digest.update(f"\n{file}\t{label}\t{file_size(self.path(index))}".encode())
+        if self.shorter_side:
+            digest.update(f"\nshorter side {self.shorter_side}".encode())
+        return digest.hexdigest()
+
+
+def file_size(path: Path) -> int:
+    """Bytes of a file that a list names; a missing one is an error with its name."""
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; restore the file or its folder") from error
+
+
+def reduced_size(size: tuple[int, int], shorter_side: int | None) -> tuple[int, int]:
+    """Width and height of a picture whose shorter side is no longer than ``shorter_side``, in proportion."""
+    short = min(size)
+    if shorter_side is None or short <= shorter_side:
+        return size
+    return round(size[0] * shorter_side / short), round(size[1] * shorter_side / short)
+
+
+def decode(path: Path) -> Image.Image:
+    """Read one image file completely, upright (EXIF), as ``RGB`` or, where it has transparency, ``RGBA``.
+
+    Raises:
+        UserError: The file is missing, truncated, not an image, a strip, or so large that it may be a bomb.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore", UserWarning)  # of metadata; what of it cannot be read is not there
+            with Image.open(path, formats=_FORMATS) as image:
+                if max(image.size) > _LONGEST * min(image.size):
+                    raise UserError(f"{path}: a strip of {image.width} x {image.height} pixels; crop or remove it")
+                image.load()
+                turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+                upright = image if turn is None else image.transpose(turn)
+                alpha = upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info
+                if upright.mode.startswith("I;16") or upright.mode in ("I", "F"):
+                    raise UserError(
+                        f"{path}: {upright.mode} samples of more than 8 bits; convert it to 8 bits a channel"
+                    )
+                return upright.convert("RGBA" if alpha else "RGB")
+    except UserError:
+        raise
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such image; restore it or remove it from the list") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UserError(f"{path}: cannot decode ({error}); replace the image or remove it") from error
+
+
+def over_white(image: Image.Image) -> Image.Image:
+    """An ``RGB`` or ``RGBA`` picture as ``RGB``, white where it is transparent."""
+    if image.mode != "RGBA":
+        return image
+    white = Image.new("RGB", image.size, (255, 255, 255))
+    white.paste(image, mask=image.getchannel("A"))
+    return white
+
+
+def image_files(root: Path, folder: Path) -> list[str]:
+    """The picture files at any depth below ``folder``, hidden ones left out: sorted, POSIX, relative to ``root``."""
+    return sorted(
+        path.relative_to(root).as_posix()
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
+    )
+
+
+def require_same_classes(what: str, found: Sequence[str], wanted: Sequence[str]) -> None:
+    """Raise a UserError that starts with ``what`` unless a domain has the classes of the source, in any order."""
+    missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
+    if missing or extra:
+        raise UserError(
+            f"{what} differ from the source's: missing {missing}, unexpected {extra}; "
+            "all domains of a recipe (source, validation, target) need the same classes"
+        )
+
+
+def image_folder(
+    root: Path, *, name: str, classes: Sequence[str] | None = None, licence: str = "user's own"
+) -> ImageSet:
+    """Read the layout ``root/{class}/**/{image}`` (torchvision's ``ImageFolder``; classes in sorted order).
+
+    Args:
+        root: The folder.
+        name: Name of the domain in tables.
+        classes: Class names that the folder must have, in index order; by default those it has.
+        licence: Licence of the pictures.
+
+    Raises:
+        UserError: The folder is missing, holds no class folder, a class has no image, or the classes differ.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; give the folder that holds one folder for each class")
+    found = tuple(sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")))
+    if not found:
+        raise UserError(f"{root}: no class folders; expected {root}/CLASS/IMAGE.png")
+    wanted = found if classes is None else tuple(classes)
+    require_same_classes(f"{root}: class folders", found, wanted)
+    files: list[str] = []
+    labels: list[int] = []
+    for label, class_name in enumerate(wanted):
+        images = image_files(root, root / class_name)
+        if not images:
+            raise UserError(f"{root / class_name}: a class without images; add images or remove the folder")
+        files += images
+        labels += [label] * len(images)
+    return ImageSet(name=name, root=root, files=tuple(files), labels=tuple(labels), classes=wanted, licence=licence)

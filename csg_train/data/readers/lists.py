@@ -1,0 +1,138 @@
+"""Data sets given by list files: VisDA-17 in its exact layout, and CSV manifests of users."""
+
+import csv
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from csg_train.data.readers.images import ImageSet
+from csg_train.errors import UserError
+
+__all__ = ["VISDA_CLASSES", "VISDA_COUNTS", "inside", "list_lines", "manifest", "visda17"]
+
+VISDA_CLASSES = (
+    "aeroplane",
+    "bicycle",
+    "bus",
+    "car",
+    "horse",
+    "knife",
+    "motorcycle",
+    "person",
+    "plant",
+    "skateboard",
+    "train",
+    "truck",
+)
+"""In index order (the official devkit's)."""
+
+VISDA_COUNTS = {
+    "train": (14309, 7365, 16640, 12800, 9512, 14240, 17360, 12160, 10731, 11680, 16000, 9600),
+    "validation": (3646, 3475, 4690, 10401, 4691, 2075, 5796, 4000, 4549, 2281, 4236, 5548),
+    "test": (5196, 4272, 6970, 7280, 6331, 5491, 8079, 7673, 4287, 2762, 7264, 6767),
+}
+"""Official pictures of each class (``train``: the total is documented, the classes from memory)."""
+
+_VISDA_LABELS = {str(label): label for label in range(len(VISDA_CLASSES))}
+_VISDA_LICENCE = "VisDA-17 terms: non-commercial research, no redistribution of the images"
+
+
+def visda17(root: Path, split: str) -> ImageSet:
+    """Read ``root/{split}/image_list.txt``: a relative path and an integer label on each line.
+
+    Args:
+        root: Folder that holds ``train``, ``validation`` and ``test``.
+        split: One of those.
+
+    Raises:
+        UserError: The list is missing, or a line is not a path inside the folder and a label of 0 to 11.
+    """
+    path = root / split / "image_list.txt"
+    files, labels = [], []
+    for number, line in list_lines(path):
+        file, label, *rest = [*line.split(), "", ""]
+        if "".join(rest) or label not in _VISDA_LABELS:
+            raise UserError(f"{path}:{number}: {line!r} is not 'PATH LABEL' with a label of 0 to 11; mend the line")
+        files.append(inside(file, root / split, path, number))
+        labels.append(_VISDA_LABELS[label])
+    return ImageSet(
+        name=f"visda17:{split}",
+        root=root / split,
+        files=tuple(files),
+        labels=tuple(labels),
+        classes=VISDA_CLASSES,
+        licence=_VISDA_LICENCE,
+        expected=VISDA_COUNTS[split],
+    )
+
+
+def manifest(root: Path, file: Path, *, name: str, classes: Sequence[str] | None = None) -> ImageSet:
+    """Read a CSV file with the columns ``path`` (below ``root``) and ``label`` (a class name); others are ignored.
+
+    Args:
+        root: Folder that the paths start at.
+        file: The CSV file, UTF-8.
+        name: Name of the domain in tables.
+        classes: Class names in index order; by default the labels found, sorted.
+
+    Raises:
+        UserError: No such file or column, a path that leaves ``root``, or a label that is no class of the source.
+    """
+    try:
+        rows = list(_rows(root, file))
+    except csv.Error as error:
+        raise UserError(f"{file}: not a CSV file ({error}); mend it") from error
+    names = tuple(classes or sorted({label for _, label in rows}))
+    if unknown := sorted({label for _, label in rows} - set(names)):
+        raise UserError(f"{file}: labels {unknown} are no classes of the source ({', '.join(names)})")
+    if absent := sorted(set(names) - {label for _, label in rows}):
+        raise UserError(f"{file}: classes without images: {absent}; add rows, or leave the class out everywhere")
+    index = {label: position for position, label in enumerate(names)}
+    return ImageSet(
+        name=name,
+        root=root,
+        files=tuple(path for path, _ in rows),
+        labels=tuple(index[label] for _, label in rows),
+        classes=names,
+    )
+
+
+def _rows(root: Path, file: Path) -> Iterator[tuple[str, str]]:
+    """Path and label of each row."""
+    reader = csv.DictReader(line for _, line in list_lines(file))
+    if missing := {"path", "label"} - set(reader.fieldnames or ()):
+        raise UserError(f"{file}: no column {', '.join(sorted(missing))}; the first line must name path and label")
+    for number, row in enumerate(reader, start=2):
+        if not row["path"] or not row["label"]:
+            raise UserError(f"{file}: row {number} has no path or no label; complete or remove it")
+        yield inside(row["path"], root, file, number), row["label"]
+
+
+def list_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Number and text of every line that is not blank, or an error that names the file."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
+        raise UserError(f"{path}: not a readable UTF-8 list ({error}); check the path") from error
+    return ((number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip())
+
+
+@functools.lru_cache(maxsize=4096)
+def _real(folder: Path) -> Path:
+    return folder.resolve()
+
+
+def inside(file: str, root: Path, origin: Path, number: int) -> str:
+    """A path of a list file below ``root``; refused where it, or a link on it, leaves that. The rest names its line."""
+    pure = PurePosixPath(file)
+    leaves = pure.is_absolute() or ".." in pure.parts or "\0" in file
+    try:
+        if not leaves:
+            path = root / pure
+            real = path.resolve() if path.is_symlink() else _real(path.parent)
+            leaves = not real.is_relative_to(_real(root))
+    except (OSError, RuntimeError) as error:  # of too long a name, of a link to itself
+        raise UserError(f"{origin}:{number}: {file!r} is no path ({error}); mend the line") from error
+    if leaves:
+        raise UserError(f"{origin}:{number}: {file!r} leaves the data folder; use paths below it")
+    return pure.as_posix()

@@ -1,0 +1,286 @@
+"""`MaskedSet`: pictures with a class for every pixel, and the one place that decodes masks.
+
+Shapes: H rows, W columns, N pictures, C classes.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from csg_train.data.readers.images import PictureFiles, file_size, image_files, over_white, require_same_classes
+from csg_train.data.readers.lists import list_lines
+from csg_train.errors import UserError
+
+__all__ = ["IGNORE", "MaskedSet", "Mismatch", "decode_mask", "masked_folder", "mismatches", "picture_and_mask"]
+
+IGNORE = 255
+"""The training id of pixels that neither train nor count."""
+
+_GREY, _COLOUR, _PALETTE = 0, 2, 3  # colour types of the PNG standard
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class MaskedSet(PictureFiles):
+    """Pictures of one domain, each with a mask file.
+
+    Attributes:
+        name: How tables call it, for instance ``gta5:train``.
+        root: Folder that every file lies under.
+        files: Pictures, POSIX paths relative to ``root``, in a fixed (sorted) order.
+        masks: The mask of each picture, likewise.
+        classes: Class names; ``classes[train_id]``.
+        ids: Raw id in the mask files to training id, or to `IGNORE`. An id that is not here is an error.
+        licence: Licence of the pictures, or ``"user's own"``.
+        sixteen_bit: The masks have 16-bit samples with the class in the first channel (SYNTHIA).
+    """
+
+    by_picture = ("files", "masks")
+    name: str
+    root: Path
+    files: tuple[str, ...]
+    masks: tuple[str, ...]
+    classes: tuple[str, ...]
+    ids: Mapping[int, int]
+    licence: str = "user's own"
+    sixteen_bit: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.files:
+            raise UserError(f"{self.root}: no pictures with masks; put them there as the data set's layout says")
+        assert len(self.files) == len(self.masks)
+        assert all(0 <= value < len(self.classes) or value == IGNORE for value in self.ids.values())
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def mask_path(self, index: int) -> Path:
+        """The full path of one mask."""
+        return self.root / self.masks[index]
+
+    def mask(self, index: int) -> np.ndarray:
+        """One mask as `decode_mask` gives it, ``(H, W)`` uint8, out of the store where there is one."""
+        if self.store is None:
+            return decode_mask(self.mask_path(index), self.ids, sixteen_bit=self.sixteen_bit)
+        return self.store.array(len(self) + index)[..., 0]
+
+    @property
+    def stored_files(self) -> tuple[str, ...]:
+        """Pictures, then masks."""
+        return (*self.files, *self.masks)
+
+    @property
+    def stored_as(self) -> str:
+        """The masks hold training ids, so the map that makes them counts."""
+        return f"{super().stored_as}; ids {sorted(self.ids.items())}, sixteen_bit {self.sixteen_bit}"
+
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 over class names, id map and every (picture, mask, their sizes in bytes), as `ImageSet.identity`."""
+        digest = hashlib.sha256("\n".join(self.classes).encode())
+        digest.update(f"\n{sorted(self.ids.items())}".encode())
+        for index, (file, mask) in enumerate(zip(self.files, self.masks, strict=True)):
+            sizes = [file_size(path) for path in (self.path(index), self.mask_path(index))]
+            digest.update(f"\n{file}\t{mask}\t{sizes}".encode())
+        return digest.hexdigest()
+
+
+def decode_mask(path: Path, ids: Mapping[int, int], *, sixteen_bit: bool = False) -> np.ndarray:
+    """Read one PNG mask as training ids: palette indices or 8-bit grey values, never colours.
+
+    Args:
+        path: The mask.
+        ids: Raw id to training id or `IGNORE`.
+        sixteen_bit: Expect 16-bit samples of three channels and read the first (SYNTHIA); left alone, Pillow keeps
+            the high byte of each sample, which is 0 everywhere.
+
+    Returns:
+        ``(H, W)`` uint8 training ids, `IGNORE` included.
+
+    Raises:
+        UserError: Missing, truncated, no PNG, colours or another depth instead of ids, or an id outside ``ids``.
+    """
+    raw_HW = _sixteen_bit_ids(path) if sixteen_bit else _eight_bit_ids(path)
+    table = np.full(int(max(raw_HW.max(), *ids)) + 1, -1, dtype=np.int16)
+    table[list(ids)] = list(ids.values())
+    train_HW = table[raw_HW]
+    if (train_HW < 0).any():
+        unknown = int(raw_HW[train_HW < 0].min())
+        count = int((raw_HW == unknown).sum())
+        raise UserError(
+            f"{path}: label id {unknown} ({count} pixels) is not one of {_ranges(ids)}; "
+            "mend the mask, or use the layout that it belongs to"
+        )
+    result: np.ndarray = train_HW.astype(np.uint8)
+    return result
+
+
+def _ranges(ids: Mapping[int, int]) -> str:
+    """``0-18, 255`` for those nineteen and one."""
+    runs: list[list[int]] = []
+    for value in sorted(ids):
+        if runs and value == runs[-1][1] + 1:
+            runs[-1][1] = value
+        else:
+            runs.append([value, value])
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)
+
+
+def _header(path: Path) -> tuple[int, int]:
+    """Bit depth and colour type of a PNG file."""
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(26)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such mask; restore it or remove its picture") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot read ({error.strerror}); replace the mask") from error
+    if not start.startswith(_SIGNATURE) or len(start) < 26:
+        raise UserError(f"{path}: not a PNG file; save masks as PNG (JPEG and the like change the ids)")
+    return start[24], start[25]
+
+
+def _eight_bit_ids(path: Path) -> np.ndarray:
+    depth, kind = _header(path)
+    if kind not in (_GREY, _PALETTE):
+        raise UserError(f"{path}: a mask with colours; save the class id of each pixel (grey or palette PNG)")
+    if kind == _GREY and depth != 8:  # Pillow stretches 1, 2 and 4 bits to 0..255, which changes the ids
+        raise UserError(f"{path}: a grey mask of {depth} bits a pixel; save it with 8")
+    return _pixels(path, None)
+
+
+def _pixels(path: Path, order: str | None) -> np.ndarray:
+    """Stored samples, unconverted. ``order`` replaces Pillow's reading of 16-bit samples: the other byte is kept."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore", UserWarning)
+            with Image.open(path, formats=("PNG",)) as image:
+                if order is not None:
+                    image.tile = [tile._replace(args=order) for tile in image.tile]
+                return np.array(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UserError(f"{path}: cannot decode ({error}); replace the mask") from error
+
+
+def _sixteen_bit_ids(path: Path) -> np.ndarray:
+    depth, kind = _header(path)
+    if (depth, kind) != (16, _COLOUR):
+        raise UserError(f"{path}: not of 16 bits and three channels, as SYNTHIA's label files are; use the original")
+    high_HW, low_HW = (_pixels(path, order)[..., 0] for order in ("RGB;16B", "RGB;16L"))
+    raw_HW: np.ndarray = high_HW.astype(np.uint16) << 8 | low_HW
+    return raw_HW
+
+
+def picture_and_mask(images: MaskedSet, index: int) -> tuple[Image.Image, np.ndarray]:
+    """Decode one pair: an ``RGB`` picture (transparency over white) and ``(H, W)`` uint8 training ids of its size.
+
+    Raises:
+        UserError: Either file is bad, or their sizes differ (nothing is resized in silence).
+    """
+    picture = over_white(images.picture(index))
+    mask_HW = images.mask(index)
+    size = (mask_HW.shape[1], mask_HW.shape[0])
+    if size != picture.size:
+        raise UserError(Mismatch(images.files[index], picture.size, images.masks[index], size).line())
+    return picture, mask_HW
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """A picture and a mask of different (width, height)."""
+
+    file: str
+    size: tuple[int, int]
+    mask: str
+    mask_size: tuple[int, int]
+
+    def line(self) -> str:
+        """Both names, both sizes and the way out."""
+        (width, height), (mask_width, mask_height) = self.size, self.mask_size
+        return (
+            f"{self.file} has {width}x{height} pixels but {self.mask} has {mask_width}x{mask_height}; "
+            "replace one of them or leave the pair out"
+        )
+
+
+def mismatches(images: MaskedSet) -> list[Mismatch]:
+    """Every pair of different size, in file order; GTA5 is known to hold some. Reads headers only.
+
+    Raises:
+        UserError: A file is missing or no picture.
+    """
+    found = []
+    for index, (file, mask) in enumerate(zip(images.files, images.masks, strict=True)):
+        size, mask_size = _size(images.path(index)), _size(images.mask_path(index))
+        if size != mask_size:
+            found.append(Mismatch(file, size, mask, mask_size))
+    return found
+
+
+def _size(path: Path) -> tuple[int, int]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore", UserWarning)
+            with Image.open(path) as image:
+                turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # EXIF orientation: rows are columns
+                return (image.height, image.width) if turned else image.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UserError(f"{path}: cannot read its size ({error}); replace or restore it") from error
+
+
+def masked_folder(
+    root: Path, *, name: str | None = None, classes: Sequence[str] | None = None, licence: str = "user's own"
+) -> MaskedSet:
+    """Read a user's own data: ``images/NAME.jpg``, ``masks/NAME.png`` (at any depth) and ``classes.txt``.
+
+    A mask holds class ids: 0 for the first line of ``classes.txt``, 1 for the second ...; 255 is ignored.
+
+    Args:
+        root: The folder of all three.
+        name: Name of the domain in tables; by default the folder's.
+        classes: Class names in training order, which the list must have in whatever order; by default the list.
+        licence: Licence of the pictures.
+
+    Raises:
+        UserError: A folder, the class list, a mask or a picture is missing, two pictures share a name, or the classes
+            differ.
+    """
+    path = root / "classes.txt"
+    listed = tuple(line.strip() for _, line in list_lines(path))
+    if not listed or len(set(listed)) < len(listed) or len(listed) > IGNORE:
+        raise UserError(f"{path}: needs 1 to {IGNORE} different class names, one a line")
+    wanted = listed if classes is None else tuple(classes)
+    require_same_classes(f"{path}: classes", listed, wanted)
+    files, masks = (
+        {file.rpartition(".")[0].partition("/")[2]: file for file in image_files(root, root / folder)}
+        for folder in ("images", "masks")
+    )
+    if len(files) < len(image_files(root, root / "images")):
+        raise UserError(f"{root / 'images'}: two pictures of the same name but for the suffix; rename one")
+    _paired(root, files, masks)
+    return MaskedSet(
+        name=name or root.name,
+        root=root,
+        files=tuple(files.values()),
+        masks=tuple(masks[key] for key in files),
+        classes=wanted,
+        ids={**{line: wanted.index(label) for line, label in enumerate(listed)}, IGNORE: IGNORE},
+        licence=licence,
+    )
+
+
+def _paired(root: Path, files: Mapping[str, str], masks: Mapping[str, str]) -> None:
+    for one, other, what in ((files, masks, "mask"), (masks, files, "picture")):
+        if alone := sorted(set(one) - set(other)):
+            raise UserError(
+                f"{root / one[alone[0]]}: no {what} of the same name ({len(alone)} such files); "
+                "add it or remove the file"
+            )

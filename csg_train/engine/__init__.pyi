@@ -1,0 +1,4 @@
+from .caffe_sgd import CaffeSGD as CaffeSGD
+from .loop import learning_rate_factor as learning_rate_factor
+from .loop import train as train
+from .optimizer import build_optimizer as build_optimizer

@@ -1,0 +1,378 @@
+"""The training loop: read `csg_train.methods.base` for its outline and for the points at which a method acts."""
+
+import contextlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+import torch
+from torch import Tensor, nn
+
+from csg_train.console import console
+from csg_train.data.cache import picture_source
+from csg_train.data.loaders.batch import Batch
+from csg_train.data.loaders.loader import training_batches
+from csg_train.data.loaders.segmentation_loader import segmentation_batches, whole_pictures
+from csg_train.data.readers.masks import MaskedSet
+from csg_train.devices import usable_device
+from csg_train.distributed import agreed, average, highest, is_first, joined, process_count
+from csg_train.engine.optimizer import build_optimizer
+from csg_train.engine.precision import compile_backbone, in_bfloat16
+from csg_train.engine.selection import chosen_file, is_due, selection_images, selection_score
+from csg_train.engine.waiting import Waits, worker_count
+from csg_train.errors import UserError
+from csg_train.files import write_text
+from csg_train.methods.base import Method, Setup
+from csg_train.methods.pixels import task_loss
+from csg_train.methods.teacher import Taught
+from csg_train.recipes.network import start_network
+from csg_train.recipes.pictures import load_split
+from csg_train.recipes.reading import to_yaml
+from csg_train.recipes.sections import Recipe, Train
+from csg_train.recipes.shown import shown_batches
+from csg_train.runs.checkpoint import Checkpoint, load_checkpoint, load_optimizer, load_state, save_checkpoint
+from csg_train.seeds import seed_for
+from csg_train.splits import SELECTED_ON, Rule
+
+__all__ = ["learning_rate_factor", "train"]
+
+_OVER_THE_BATCH = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+Report = Callable[[int, dict[str, float]], None]
+_OUTPUTS = (
+    *("ckpt.pt", "best.pt", "log.jsonl", "recipe.yaml"),
+    *("accuracy-*", "segmentation-*", "confusion-*", "energy-*"),
+    *("attention.*", "attention-*", "similarity-*", "sphere-*"),
+)
+
+
+def learning_rate_factor(step: int, train: Train) -> float:
+    """Factor on the base learning rate at a step counted from 0: quadratic warm-up times polynomial decay."""
+    warm = min(0.01 + 0.99 * (step / train.warmup) ** 2, 1.0) if train.warmup else 1.0
+    return float(warm * (1 - step / train.steps) ** train.power)
+
+
+def train(
+    recipe: Recipe,
+    out: Path | str,
+    *,
+    device: torch.device | str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+    report: Report = lambda _step, _values: None,
+) -> Path:
+    """Train one recipe into one folder.
+
+    Of the processes that torchrun started (`csg_train.distributed`), the first alone writes, and returns; the others
+    end with the run.
+
+    Args:
+        recipe: The resolved recipe.
+        out: The run's folder: ``recipe.yaml``, ``log.jsonl``, ``ckpt.pt``, and ``best.pt`` where a rule selects.
+        device: Where to compute; ``auto`` is the GPU where there is one.
+        resume: Continue from ``ckpt.pt`` if it is there; the result equals an uninterrupted run bit for bit.
+        overwrite: Start again, whatever the folder holds.
+        report: Called with the step and its logged values every ``train.log_every`` steps.
+
+    Returns:
+        Path of the checkpoint that the recipe's selection rule chooses: the last step's, or ``best.pt``.
+
+    Raises:
+        UserError: Bad data or folder, another run in the folder, a loss that is not finite, or a lost process.
+        SystemExit: A signal, and in every process but the first the end of the run.
+    """
+    out = Path(out)
+    with joined(usable_device(device)) as own, _locked(out):
+        with agreed():
+            _make_ready(out, resume=resume, overwrite=overwrite)
+        with agreed():
+            run = _Run(recipe, out, own)
+            log_bytes = run.restore(out / "ckpt.pt") if resume and (out / "ckpt.pt").exists() else 0
+        first, chosen = is_first(), run.train(log_bytes, report)
+    if not first:
+        raise SystemExit(0)
+    return chosen
+
+
+def _make_ready(out: Path, *, resume: bool, overwrite: bool) -> None:
+    if not is_first():
+        console.quiet = True
+    elif overwrite:  # records of the old checkpoint must not stand beside the new one
+        for stale in (path for pattern in _OUTPUTS for path in out.glob(pattern)):
+            stale.unlink()
+    elif any((out / name).exists() for name in ("log.jsonl", "ckpt.pt")) and not resume:
+        raise UserError(f"{out}: holds a run; continue it with --resume, or replace it with --overwrite")
+
+
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    if not is_first():
+        yield
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(out / ".lock", blocking=False)
+        with lock:
+            yield
+    except filelock.Timeout as error:
+        raise UserError(
+            f"{out}: another csg-train is writing this folder; wait for it or choose another --out"
+        ) from error
+    except OSError as error:
+        raise UserError(f"{out}: cannot write ({error.strerror or error}); choose another --out") from error
+
+
+class _Run:
+    """One run's objects, from construction to the last checkpoint."""
+
+    def __init__(self, recipe: Recipe, out: Path, device: torch.device) -> None:
+        self.recipe, self.out, self.device = recipe, out, device
+        self.images = load_split(recipe.data, "source")
+        self.method: Method = recipe.build_method()
+        self.styles = self.method.styles()
+        if self.styles is not None and recipe.segmentation is None:
+            raise UserError(f"method {self.method.info.name}: restyles crops of a segmentation; add that section")
+        self.network, self.weights = start_network(recipe, self.method, classes=len(self.images.classes))
+        self.selected_on = selection_images(recipe, self.images.classes)
+        self.best_score: float | None = None
+        self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        setup = Setup(seed=recipe.seed, source=self._source_pass, steps=recipe.train.steps, weights=self.weights)
+        self.method.prepare(self.network, setup)
+        self.method.to(device)
+        self.optimizer = build_optimizer(self.network, self.method, recipe.train)
+        backbones = [self.network.backbone, *([self.method.teacher] if isinstance(self.method, Taught) else [])]
+        self.networks = [*backbones, self.network.head]
+        if recipe.train.compile:
+            for backbone in backbones:
+                compile_backbone(backbone)
+        if process_count() > 1:
+            self._require_shareable()
+        self.step = 0
+        self.unlogged: list[dict[str, Tensor | float]] = []
+        torch.manual_seed(seed_for(recipe.seed, "torch"))
+
+    def train(self, log_bytes: int, report: Report) -> Path:
+        """Train to the last step; ``log_bytes`` of the log are kept."""
+        steps = self.recipe.train.steps
+        chosen = chosen_file(self.recipe, self.out)
+        if self.step == steps:
+            return chosen
+        console.print(picture_source(self.images), highlight=False, markup=False)
+        with self._log(log_bytes) as log, _Interrupts() as interrupts:
+            for batch in (batches := Waits(self._batches(), self.device)):
+                self._train_step(batch.to(self.device))
+                best = self._is_best()
+                received = highest(interrupts.received)  # so that all processes stop after the same step
+                saving = self.step == steps or self.step % self.recipe.train.save_every == 0 or best or received > 0
+                if log is None:
+                    self.unlogged.clear()
+                elif saving or self.step % self.recipe.train.log_every == 0:
+                    report(self.step, self._flush(log))
+                if log is not None and saving:
+                    log.sync()
+                    if best:  # before ckpt.pt, which must not promise a best.pt that is not there
+                        save_checkpoint(chosen, self._checkpoint(log.bytes, self.recipe.evaluate.select))
+                    save_checkpoint(self.out / "ckpt.pt", self._checkpoint(log.bytes, "last"))
+                if received and self.step < steps:
+                    console.print(f"interrupted and saved at step {self.step}; continue with --resume")
+                    raise SystemExit(128 + received)
+        console.print(batches, highlight=False)
+        return chosen
+
+    def _require_shareable(self) -> None:
+        """Refuse what several processes would compute differently from one."""
+        size, count = self.recipe.train.batch_size, process_count()
+        if size % count:
+            raise UserError(f"train.batch_size: {size} pictures do not divide among {count} processes; change either")
+        self.network.set_training(batch_norm=self.recipe.model.batch_norm)
+        if any(module.training and isinstance(module, _OVER_THE_BATCH) for module in self.network.modules()):
+            field = "segmentation.head: deeplab-v3" if self.recipe.segmentation else "model.batch_norm: train"
+            raise UserError(
+                f"{field}: normalises or drops over the batch of one process, so {count} would train another network "
+                "than one; use one process, or deeplab-v2 and batch_norm: frozen"
+            )
+
+    def _log(self, keep: int) -> contextlib.AbstractContextManager["_Log | None"]:
+        if not is_first():
+            return contextlib.nullcontext()
+        write_text(self.out / "recipe.yaml", to_yaml(self.recipe))
+        return _Log(self.out / "log.jsonl", keep)
+
+    def _train_step(self, batch: Batch) -> None:
+        factor = learning_rate_factor(self.step, self.recipe.train)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * factor
+        self.network.set_training(batch_norm=self.recipe.model.batch_norm)
+        lowered = self.recipe.train.precision == "bfloat16"
+        with in_bfloat16(self.networks, self.device) if lowered else contextlib.nullcontext():
+            output = self.network(batch.views[0])
+            terms = {"ce": task_loss(output.logits, batch.labels)}
+            terms |= self.method.loss(self.network, batch, output)
+        loss = torch.stack(list(terms.values())).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        values = {name: value.detach() for name, value in ({"loss": loss} | terms).items()}
+        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+        average([*(weight.grad for weight in weights if weight.grad is not None), *values.values()])
+        self.method.before_step(self.network, self.optimizer)
+        self.optimizer.step()
+        self.method.after_step(self.network)
+        self.step += 1
+        self.unlogged.append({"lr_factor": factor} | values)
+
+    def _is_best(self) -> bool:
+        """Measure for the selection rule where it is due; whether no step before was as accurate."""
+        if self.selected_on is None or not is_due(self.step, self.recipe):
+            return False
+        score = selection_score(self.network, self.selected_on, self.recipe)
+        self.unlogged[-1][f"accuracy_{SELECTED_ON[self.recipe.evaluate.select]}"] = score
+        best = self.best_score is None or score > self.best_score
+        self.best_score = score if best else self.best_score
+        return best
+
+    def _flush(self, log: "_Log") -> dict[str, float]:
+        """Write the steps since the last call to the log; one device synchronisation for all of them."""
+        values: dict[str, float] = {}
+        first = self.step - len(self.unlogged) + 1
+        for step, row in enumerate(self.unlogged, start=first):
+            values = {name: float(value) for name, value in row.items()}
+            if not all(math.isfinite(value) for value in values.values()):
+                parts = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+                raise UserError(
+                    f"{self.out}: the loss is not finite at step {step} ({parts}); lower train.lr_head, "
+                    "train.lr_backbone or the method's weight; the last checkpoint is kept"
+                )
+            log.write({"step": step} | values)
+        self.unlogged.clear()
+        log.stream.flush()  # for those who follow the file
+        return values
+
+    def _batches(self) -> Iterator[Batch]:
+        data, train, segmentation = self.recipe.data, self.recipe.train, self.recipe.segmentation
+        common: dict[str, Any] = {
+            "views": self.method.views,
+            "batch_size": train.batch_size,
+            "seed": self.recipe.seed,
+            "start": self.step,
+            "stop": train.steps,
+            "workers": worker_count(train.workers, self.device),
+        }
+        if isinstance(self.images, MaskedSet):
+            assert segmentation is not None
+            crops = {"size": data.size, "scale": segmentation.scale, "styles": self.styles}
+            return segmentation_batches(self.images, options=crops, **common)
+        augment = self.method.paper_augment if data.augment == "paper" else data.augment
+        options = {"size": data.size, "fit": data.fit, "augment": augment, "background": data.background}
+        return training_batches(self.images, sampling=data.sampling, options=options, **common)
+
+    def _source_pass(self) -> Iterator[Batch]:
+        if isinstance(self.images, MaskedSet):  # no larger than a crop, whatever the evaluation shows
+            batches = whole_pictures(self.images, longest_side=self.recipe.data.size)
+        else:
+            batches = shown_batches(self.images, self.recipe)
+        for batch in batches:
+            yield batch.to(self.device)
+
+    def _data(self) -> dict[str, Any]:
+        data = {"name": self.images.name, "identity": self.images.identity, "count": len(self.images)}
+        return data if self.selected_on is None else data | {"selection_identity": self.selected_on.identity}
+
+    def _checkpoint(self, log_bytes: int, selection: Rule) -> Checkpoint:
+        cuda = torch.cuda.get_rng_state_all() if self.device.type == "cuda" else []
+        return Checkpoint(
+            recipe=self.recipe.as_dict(),
+            step=self.step,
+            classes=list(self.images.classes),
+            data=self._data(),
+            weights=self.weights,
+            model=self.network.state_dict(),
+            method=self.method.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            rng=[torch.get_rng_state(), *cuda],
+            log_bytes=log_bytes,
+            versions=_versions(),
+            selection=selection,
+            best_score=self.best_score,
+        )
+
+    def restore(self, path: Path) -> int:
+        """Continue from a checkpoint and give its log's length; anything that does not fit is an error."""
+        saved = load_checkpoint(path)
+        if not saved.optimizer:
+            raise UserError(f"{path}: imported, without the optimiser's state; choose another --out to train")
+        then = {"recipe": saved.resolved_recipe(), "classes": saved.classes, "weights": saved.weights}
+        now = {"recipe": self.recipe, "classes": list(self.images.classes), "weights": self.weights}
+        for name, value in now.items():
+            if then[name] != value:
+                raise UserError(f"{path}: its {name} differs from this run's; use the same recipe, or --overwrite")
+        if saved.data != self._data():
+            raise UserError(f"{path}: the source or selection pictures changed since; restore them, or use --overwrite")
+        if saved.best_score is not None and not (best := chosen_file(self.recipe, self.out)).exists():
+            raise UserError(f"{best}: missing, and {path.name} counts on it; restore it, or use --overwrite")
+        load_state(self.network, saved.model, path)
+        load_state(self.method, saved.method, path)
+        if saved.step < self.recipe.train.steps:  # a finished run needs none, whatever version wrote it
+            load_optimizer(self.optimizer, saved.optimizer, path)
+        torch.set_rng_state(saved.rng[0])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state_all(saved.rng[1 : 1 + torch.cuda.device_count()])
+        self.step, self.best_score = saved.step, saved.best_score
+        return saved.log_bytes
+
+
+class _Log:
+    """``log.jsonl``: one line a step, cut back to the checkpoint's length at a resume."""
+
+    def __init__(self, path: Path, keep: int) -> None:
+        self.path, self.bytes = path, keep
+        if keep and (not path.exists() or path.stat().st_size < keep):
+            raise UserError(f"{path}: shorter than the checkpoint says; restore it or use --overwrite")
+
+    def __enter__(self) -> "_Log":
+        self.stream = self.path.open("ab")
+        self.stream.truncate(self.bytes)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stream.close()
+
+    def write(self, values: dict[str, Any]) -> None:
+        """Add one line."""
+        self.bytes += self.stream.write((json.dumps(values) + "\n").encode())
+
+    def sync(self) -> None:
+        """Bring all lines to the disk, before a checkpoint that counts on them."""
+        self.stream.flush()
+        os.fsync(self.stream.fileno())
+
+
+class _Interrupts:
+    """First SIGINT or SIGTERM: finish the step, save, exit 130 or 143. A second one acts at once."""
+
+    received = 0
+
+    def __enter__(self) -> "_Interrupts":
+        self.previous = {}
+        with contextlib.suppress(ValueError):  # not in the main thread: leave signals alone
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, _frame: object) -> None:
+        self.received = number
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _versions() -> dict[str, str]:
+    packages = ("csg-toolkit", "numpy", "pillow", "timm", "torch", "torchvision")
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}

@@ -1,0 +1,44 @@
+"""Selection rules: which step of a run its numbers are measured on.
+
+``last`` takes the last step and looks at no picture. The two others measure the mean-per-class accuracy (of a
+segmentation the mean IoU) every ``evaluate.select_every`` steps and at the last one, and keep the first step that
+reached the highest value in ``best.pt``: ``source-val`` on held-out synthetic pictures, ``oracle`` on the target, which
+no honest comparison may do (the published numbers do).
+"""
+
+from pathlib import Path
+
+from csg_train.data.readers.sets import AnySet
+from csg_train.evaluate.either import score
+from csg_train.models.network import TaskNetwork
+from csg_train.recipes.pictures import load_split
+from csg_train.recipes.sections import Recipe
+from csg_train.splits import SELECTED_ON
+
+__all__ = ["chosen_file", "is_due", "selection_images", "selection_score"]
+
+
+def chosen_file(recipe: Recipe, out: Path) -> Path:
+    """The checkpoint in a run's folder that the recipe's rule chooses."""
+    return out / ("best.pt" if recipe.evaluate.select in SELECTED_ON else "ckpt.pt")
+
+
+def is_due(step: int, recipe: Recipe) -> bool:
+    """Whether the rule measures after this many steps."""
+    evaluate, steps = recipe.evaluate, recipe.train.steps
+    return evaluate.select in SELECTED_ON and (step % evaluate.select_every == 0 or step == steps)
+
+
+def selection_images(recipe: Recipe, classes: tuple[str, ...]) -> AnySet | None:
+    """The pictures that the rule measures, or None for ``last``.
+
+    Raises:
+        UserError: They are missing, or their classes differ from the source's.
+    """
+    split = SELECTED_ON.get(recipe.evaluate.select)
+    return None if split is None else load_split(recipe.data, split, classes)
+
+
+def selection_score(network: TaskNetwork, images: AnySet, recipe: Recipe) -> float:
+    """`csg_train.evaluate.either.score` on these pictures; the network stays in evaluation mode."""
+    return score(network.eval(), images, recipe)

@@ -1,0 +1,9 @@
+from .accuracy import accuracy_record as accuracy_record
+from .either import measure as measure
+from .either import score as score
+from .scores import iou_per_class as iou_per_class
+from .scores import mean_iou as mean_iou
+from .scores import mean_per_class as mean_per_class
+from .scores import per_class_accuracy as per_class_accuracy
+from .segmentation import network_masks as network_masks
+from .segmentation import segmentation_record as segmentation_record

@@ -1,0 +1,109 @@
+"""Predictions and accuracy: confusion counts first, every figure derived from them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from csg_train.data.loaders.batch import Batch
+from csg_train.data.readers.images import ImageSet
+from csg_train.evaluate.scores import mean_per_class, per_class_accuracy
+from csg_train.models.network import TaskNetwork
+from csg_train.recipes.sections import Recipe
+from csg_train.recipes.shown import shown_batches
+from csg_train.runs.checkpoint import Checkpoint
+from csg_train.runs.provenance import data_info, run_info
+from csg_train.runs.records import AccuracyRecord, Interval
+from csg_train.seeds import seed_for
+
+__all__ = [
+    "accuracy_record",
+    "bootstrap_mean_per_class",
+    "confusion_matrix",
+    "confusion_of",
+    "predict",
+]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predicted and true class of each picture, ``(N,)`` int64, in file order."""
+
+    predicted: Tensor
+    labels: Tensor
+
+
+@torch.no_grad()
+def predict(network: TaskNetwork, batches: Iterable[Batch], *, flip: bool) -> Predictions:
+    """Predict every picture of ``batches``.
+
+    Args:
+        network: In evaluation mode.
+        batches: Of single views.
+        flip: Average the sigmoids of the logits of a picture and its mirror image, then take the largest.
+    """
+    device = next(network.parameters()).device
+    predicted, labels = [], []
+    for batch in batches:
+        images = batch.views[0].to(device)
+        scores = network(images).logits.sigmoid()
+        if flip:
+            scores = (scores + network(images.flip(-1)).logits.sigmoid()) / 2
+        predicted.append(scores.argmax(dim=1).cpu())
+        labels.append(batch.labels)
+    return Predictions(torch.cat(predicted), torch.cat(labels))
+
+
+def confusion_matrix(predictions: Predictions, classes: int) -> np.ndarray:
+    """Counts ``(classes, classes)``: rows true, columns predicted."""
+    pairs = predictions.labels.numpy() * classes + predictions.predicted.numpy()
+    counts: np.ndarray = np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+    return counts
+
+
+def bootstrap_mean_per_class(
+    confusion: np.ndarray, *, seed: int, resamples: int = 2000, level: float = 0.95
+) -> Interval:
+    """Percentile bootstrap of `mean_per_class`, pictures resampled within each true class.
+
+    Resampling n pictures of one class with replacement makes its confusion row multinomial, so only rows are drawn.
+    It measures the sampling of test pictures alone, not the spread over training seeds.
+    """
+    rng = np.random.default_rng(seed)
+    totals = confusion.sum(axis=1)
+    rows = [
+        rng.multinomial(total, row / total, size=resamples) if total else np.zeros((resamples, len(row)), dtype=int)
+        for row, total in zip(confusion, totals, strict=True)
+    ]
+    means = np.nanmean(per_class_accuracy(np.stack(rows, axis=1)), axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    kind = f"percentile bootstrap, {resamples} resamples of the pictures within each class"
+    return Interval(low=float(low), high=float(high), level=level, kind=kind)
+
+
+def confusion_of(network: TaskNetwork, images: ImageSet, recipe: Recipe) -> np.ndarray:
+    """Confusion counts ``(C, C)`` of a network in evaluation mode, pictures and flip as the recipe says."""
+    return confusion_matrix(
+        predict(network, shown_batches(images, recipe), flip=recipe.evaluate.flip), len(images.classes)
+    )
+
+
+def accuracy_record(
+    checkpoint: Checkpoint, network: TaskNetwork, images: ImageSet, *, split: str, recipe: Recipe
+) -> AccuracyRecord:
+    """Measure one checkpoint on one split, as its recipe says."""
+    confusion = confusion_of(network, images, recipe)
+    each = per_class_accuracy(confusion)
+    return AccuracyRecord(
+        run=run_info(checkpoint),
+        data=data_info(images, split=split, recipe=recipe),
+        classes=list(images.classes),
+        confusion=confusion.tolist(),
+        flip=recipe.evaluate.flip,
+        per_class=[None if np.isnan(value) else float(value) for value in each],
+        mean_per_class=mean_per_class(confusion),
+        overall=float(np.trace(confusion) / confusion.sum()),
+        interval=bootstrap_mean_per_class(confusion, seed=seed_for(0, "bootstrap")),
+    )

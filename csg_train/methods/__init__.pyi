@@ -1,0 +1,12 @@
+from .base import Method as Method
+from .base import Setup as Setup
+from .contrastive import Queue as Queue
+from .contrastive import attention as attention
+from .contrastive import attention_pool as attention_pool
+from .contrastive import info_nce as info_nce
+from .declared import Declaration as Declaration
+from .declared import declaration as declaration
+from .info import MethodInfo as MethodInfo
+from .table import METHODS as METHODS
+from .teacher import Taught as Taught
+from .teacher import imagenet_kl as imagenet_kl

@@ -1,0 +1,10 @@
+from .backbones import BACKBONES as BACKBONES
+from .backbones import Backbone as Backbone
+from .backbones import BackboneSpec as BackboneSpec
+from .backbones import Features as Features
+from .backbones import load_weights as load_weights
+from .deeplab import SegmentationNetwork as SegmentationNetwork
+from .network import Network as Network
+from .network import Output as Output
+from .network import TaskNetwork as TaskNetwork
+from .network import layer_groups as layer_groups

@@ -1,0 +1,13 @@
+from .network import build_network as build_network
+from .network import start_network as start_network
+from .packaged import DEFAULT_RECIPE as DEFAULT_RECIPE
+from .packaged import RECIPES as RECIPES
+from .packaged import packaged_recipes as packaged_recipes
+from .pictures import load_split as load_split
+from .reading import load_recipe as load_recipe
+from .reading import parse_recipe as parse_recipe
+from .reading import to_yaml as to_yaml
+from .sections import Recipe as Recipe
+from .shown import shown_batches as shown_batches
+from .sweep import load_sweep as load_sweep
+from .sweep import shard as shard

@@ -1,0 +1,75 @@
+"""From a recipe's domain to its `ImageSet`."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from csg_train.data.readers.driving import cityscapes, gta5, synthia
+from csg_train.data.readers.images import ImageSet, image_folder
+from csg_train.data.readers.lists import manifest, visda17
+from csg_train.data.readers.masks import MaskedSet, masked_folder
+from csg_train.data.readers.sets import AnySet, hold_out, merge
+from csg_train.demos.table import demo_domain, masked_demo_domain
+from csg_train.errors import UserError
+from csg_train.recipes.sections import Data, LabelledDomain, MaskedDomain
+
+__all__ = ["load_domain", "load_masked_domain", "load_split"]
+
+
+def load_domain(domain: LabelledDomain, classes: Sequence[str] | None = None) -> ImageSet:
+    """List the pictures of one domain of a recipe of classification.
+
+    Args:
+        domain: From the recipe.
+        classes: The source's class names, which every other domain must share.
+
+    Raises:
+        UserError: Folders or demo data are missing or empty, or the classes differ.
+    """
+    if domain.dataset == "folder":
+        return image_folder(domain.root, name=domain.name or domain.root.name, classes=classes)
+    if domain.dataset == "manifest":
+        return manifest(domain.root, domain.file, name=domain.name or domain.file.stem, classes=classes)
+    if domain.dataset == "visda17":
+        return visda17(domain.root, domain.split)
+    parts = [demo_domain(domain.dataset, name, classes) for name in domain.domains]
+    return parts[0] if len(parts) == 1 else merge(parts)
+
+
+def load_masked_domain(domain: MaskedDomain, classes: Sequence[str] | None = None) -> MaskedSet:
+    """List the pictures and masks of one domain of a recipe of segmentation; arguments and errors as `load_domain`."""
+    if domain.dataset == "gta5":
+        return gta5(domain.root, domain.split, classes=classes)
+    if domain.dataset == "cityscapes":
+        return cityscapes(domain.root, domain.split, classes=classes)
+    if domain.dataset == "synthia":
+        return synthia(domain.root, classes=classes)
+    if domain.dataset == "masked-folder":
+        return masked_folder(domain.root, name=domain.name, classes=classes)
+    return masked_demo_domain(domain.dataset, domain.domain, classes)
+
+
+def load_split(data: Data, split: str, classes: Sequence[str] | None = None) -> AnySet:
+    """The pictures of ``source``, ``validation`` or ``target``; what is held out of the source is not in it.
+
+    Raises:
+        UserError: The recipe has no such split, or its files are missing, unreadable or do not fit.
+    """
+    if getattr(data, split) is None:
+        raise UserError(f"data.{split}: not in this recipe; add it, or choose another split")
+    try:
+        images = _load_split(data, split, classes)
+    except OSError as error:  # of a folder without permission, or too long a name
+        raise UserError(f"data.{split}: {error}; check its paths") from error
+    return dataclasses.replace(images, shorter_side=data.shorter_side) if isinstance(images, ImageSet) else images
+
+
+def _load_split(data: Data, split: str, classes: Sequence[str] | None) -> AnySet:
+    domain = getattr(data, split)
+    if isinstance(domain, MaskedDomain):
+        return load_masked_domain(domain, classes)
+    if split != "target" and data.validation is not None and data.validation.dataset == "holdout":
+        whole = load_split(data.model_copy(update={"validation": None}), "source", classes)
+        assert isinstance(whole, ImageSet)
+        rest, held = hold_out(whole, data.validation.fraction)
+        return held if split == "validation" else rest
+    return load_domain(domain, classes)

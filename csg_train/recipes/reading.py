@@ -1,0 +1,127 @@
+"""Reading a recipe: one YAML file, what it extends, and what the command line changes; resolved, and written again."""
+
+import reprlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from csg_train.errors import UserError
+from csg_train.methods.table import METHODS
+from csg_train.recipes.packaged import RECIPES, packaged_recipes
+from csg_train.recipes.sections import HoldoutDomain, LabelledDomain, MaskedDomain, Recipe
+from csg_train.splits import SPLITS
+from csg_train.yaml_files import parse_yaml, read_yaml
+
+__all__ = ["load_recipe", "parse_recipe", "to_yaml"]
+
+_DOMAINS: dict[str, type[BaseModel]] = {
+    name: kind
+    for kind in (*get_args(LabelledDomain | MaskedDomain), HoldoutDomain)
+    for name in get_args(kind.model_fields["dataset"].annotation)
+}
+_SHOWN = reprlib.Repr()
+_SHOWN.maxstring = _SHOWN.maxother = 100
+
+
+def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a packaged recipe by name, or any YAML file by path, and apply ``key.sub=value`` overrides.
+
+    Raises:
+        UserError: No such recipe, not YAML, an unknown key, or a value out of range.
+    """
+    path = RECIPES / f"{name_or_path}.yaml" if name_or_path in packaged_recipes() else Path(name_or_path)
+    value = _extended(_read(path, name_or_path), name_or_path)
+    return parse_recipe(value, overrides=overrides, origin=str(path.name))
+
+
+def _extended(value: Any, asked: str) -> Any:
+    """With what it ``extends``, a packaged recipe, whose sections it replaces."""
+    if not isinstance(value, dict) or "extends" not in value:
+        return value
+    if (name := value["extends"]) not in packaged_recipes():
+        raise UserError(
+            f"{asked}: extends {_shown(name)}, no packaged recipe; choose from: {', '.join(packaged_recipes())}"
+        )
+    base = _extended(_read(RECIPES / f"{name}.yaml", asked), asked)
+    return base | {key: own for key, own in value.items() if key != "extends"}
+
+
+def _read(path: Path, asked: str) -> Any:
+    try:
+        return read_yaml(path)
+    except FileNotFoundError as error:
+        known = ", ".join(packaged_recipes())
+        raise UserError(f"{asked}: no such recipe ({path.name}); give a YAML file or one of: {known}") from error
+
+
+def parse_recipe(value: Any, *, overrides: Sequence[str] = (), origin: str) -> Recipe:
+    """Check a recipe given as plain data; ``origin`` names it in errors."""
+    if not isinstance(value, dict):
+        raise UserError(f"{origin}: a recipe is a mapping of keys to values; see {RECIPES}")
+    for override in overrides:
+        _apply(value, override)
+    try:
+        return Recipe.model_validate(value)
+    except ValidationError as error:
+        raise UserError(f"{origin}: {_explain(error, value)}") from error
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """The resolved recipe as YAML that `load_recipe` reads back to an equal recipe."""
+    return yaml.safe_dump(recipe.as_dict(), sort_keys=False, allow_unicode=True)
+
+
+def _apply(value: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise UserError(f"--set {override}: expected key=value, for instance train.steps=100")
+    try:
+        parsed = parse_yaml(text)
+    except ValueError as error:
+        raise UserError(f"--set {override}: the value is not YAML ({error})") from error
+    if key.strip() == "method.name":  # the fields of another method do not carry over
+        fields = value.get("method")
+        same = isinstance(fields, dict) and fields.get("name") == parsed
+        value["method"] = fields if same else {"name": parsed}
+    *parents, last = key.strip().split(".")
+    node = value
+    for part in parents:
+        node = node.setdefault(part, {})
+        if not isinstance(node, dict):
+            raise UserError(f"--set {override}: {part} is a value, not a section")
+    node[last] = parsed
+
+
+def _explain(error: ValidationError, given: dict[str, Any]) -> str:
+    """One line for the first fault: where, what, and what would be allowed."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"] if part not in _DOMAINS)
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{where}: unknown key; allowed: {', '.join(_fields_at(first['loc'][:-1], given))}"
+    return f"{where}: {first['msg'].removeprefix('Value error, ')} (given: {_shown(first['input'])})"
+
+
+def _shown(value: Any) -> str:
+    """A value in short, however large: that of a damaged checkpoint may have more parts than there is time for."""
+    try:
+        return _SHOWN.repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+
+
+def _fields_at(loc: tuple[int | str, ...], given: dict[str, Any]) -> list[str]:
+    if loc == ("method",):
+        return list(METHODS[given["method"]["name"]].Config.__dataclass_fields__)
+    node: Any = Recipe
+    for part in loc:
+        if part in _DOMAINS:
+            node = _DOMAINS[str(part)]
+        elif part in SPLITS:
+            continue
+        else:
+            kind = node.model_fields[str(part)].annotation
+            node = next(iter(get_args(kind)), kind)  # of an optional section, the section
+    return list(node.model_fields)

@@ -1,0 +1,290 @@
+"""What a recipe may say: its sections, their fields, and which of them go together; checked by pydantic."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from csg_train.methods.base import Method
+from csg_train.methods.table import METHODS
+from csg_train.models.backbones import BACKBONES
+from csg_train.splits import SPLITS, Rule
+
+__all__ = [
+    "Data",
+    "Domain",
+    "Evaluate",
+    "HoldoutDomain",
+    "LabelledDomain",
+    "MaskedDomain",
+    "Model",
+    "Recipe",
+    "Segmentation",
+    "Train",
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class FolderDomain(_Section):
+    """Pictures of the user in ``root/CLASS/IMAGE``; a relative ``root`` starts at the working directory."""
+
+    dataset: Literal["folder"]
+    root: Path
+    name: str | None = None
+
+
+class ManifestDomain(_Section):
+    """Pictures of the user in a CSV file with the columns ``path`` (below ``root``) and ``label``."""
+
+    dataset: Literal["manifest"]
+    root: Path
+    file: Path
+    name: str | None = None
+
+
+class VisdaDomain(_Section):
+    """VisDA-17 in its official layout; ``root`` holds ``train``, ``validation`` and ``test``."""
+
+    dataset: Literal["visda17"]
+    root: Path
+    split: Literal["train", "validation", "test"]
+
+
+class DemoDomain(_Section):
+    """One or several domains of a packaged demo (``csg-train data fetch``), merged into one set."""
+
+    dataset: Literal["emoji-photos", "digits"]
+    domains: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class GTA5Domain(_Section):
+    """GTA5 in its official layout: ``images``, ``labels`` and, where there is one, ``gta5_SPLIT.txt`` in ``root``."""
+
+    dataset: Literal["gta5"]
+    root: Path
+    split: Literal["train", "val", "test", "all"] = "train"
+
+
+class CityscapesDomain(_Section):
+    """Cityscapes in its official layout: ``leftImg8bit`` and ``gtFine`` in ``root``."""
+
+    dataset: Literal["cityscapes"]
+    root: Path
+    split: Literal["train", "val", "test"] = "val"
+
+
+class SynthiaDomain(_Section):
+    """SYNTHIA-RAND-CITYSCAPES: ``RGB`` and ``GT/LABELS`` in ``root``; 16 of Cityscapes' 19 classes."""
+
+    dataset: Literal["synthia"]
+    root: Path
+
+
+class MaskedFolderDomain(_Section):
+    """Pictures of the user with masks: ``images``, ``masks`` and ``classes.txt`` in ``root``."""
+
+    dataset: Literal["masked-folder"]
+    root: Path
+    name: str | None = None
+
+
+class MaskedDemoDomain(_Section):
+    """One domain of a packaged demo with masks (``csg-train data fetch scenes``)."""
+
+    dataset: Literal["scenes"]
+    domain: str
+
+
+class HoldoutDomain(_Section):
+    """A share of every class of the source, chosen by file name and then kept out of training; validation only."""
+
+    dataset: Literal["holdout"]
+    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+
+LabelledDomain = FolderDomain | ManifestDomain | VisdaDomain | DemoDomain
+"""Domains in which every picture has a class."""
+MaskedDomain = GTA5Domain | CityscapesDomain | SynthiaDomain | MaskedFolderDomain | MaskedDemoDomain
+"""Domains in which every pixel has a class."""
+Domain = Annotated[LabelledDomain | MaskedDomain, Field(discriminator="dataset")]
+Validation = Annotated[LabelledDomain | HoldoutDomain | MaskedDomain, Field(discriminator="dataset")]
+
+
+class Data(_Section):
+    """Domains and how a picture becomes the model's input."""
+
+    source: Domain
+    """Synthetic pictures with labels: the only ones that training sees."""
+    validation: Validation | None = None
+    """Synthetic pictures held out (other styles or renderers, or ``{dataset: holdout, fraction: 0.1}`` of the source):
+    the only ones that strengths may be chosen on."""
+    target: Domain
+    """Real pictures: measured, never trained on, and selected on by ``evaluate.select: oracle`` alone."""
+    size: Annotated[int, Field(ge=16, le=1024)] = 224
+    """Side of the square input in pixels."""
+    shorter_side: Annotated[int, Field(ge=16, le=4096)] | None = None
+    """Pictures with a longer one are reduced to it as they are read, in every split, before all else; large renders are
+    then augmented faster, and ``csg-train data cache`` keeps the reduced ones."""
+    fit: Literal["crop", "pad"] = "crop"
+    """``crop``: shorter side to ``size``, then a crop (the paper). ``pad``: the whole picture, squared with white."""
+    background: Literal["plain", "varied"] = "plain"
+    """What lies under transparent source pictures in training: white, or random smooth colours."""
+    sampling: Literal["uniform", "balanced"] = "uniform"
+    """``uniform`` draws every source picture equally often, ``balanced`` every class."""
+    augment: Literal["none", "randaugment", "paper"] = "randaugment"
+    """Training augmentation, equal for all methods; ``randaugment`` is the paper's (n=1, m=6 of 30). ``paper`` pairs as
+    the published table does: ``randaugment`` for CSG, ``none`` for the others, which confounds the comparison."""
+
+
+class Model(_Section):
+    """Network and its starting weights."""
+
+    backbone: str = "resnet101"
+    weights: Literal["imagenet", "none"] | Path = "imagenet"
+    """``imagenet``, ``none`` (random), or a state-dict file of the same architecture."""
+    hidden: Annotated[int, Field(ge=1, le=65536)] = 512
+    """Width of the task head's hidden layer."""
+    batch_norm: Literal["frozen", "train"] = "frozen"
+    """``frozen`` keeps ImageNet's statistics (the paper); scale and shift are trained in both cases."""
+
+    @field_validator("backbone")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in BACKBONES:
+            raise ValueError(f"unknown backbone {value!r}; allowed: {', '.join(BACKBONES)}")
+        return value
+
+
+class Train(_Section):
+    """Optimiser and schedule: SGD, warm-up and polynomial decay per step."""
+
+    steps: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """Pictures of a step, of all processes together (`csg_train.distributed`)."""
+    lr_head: Annotated[float, Field(gt=0)] = 1e-4
+    """Learning rate of the task head and of a method's own heads."""
+    lr_backbone: Annotated[float, Field(ge=0)] = 1e-5
+    sgd: Literal["torch", "caffe"] = "torch"
+    """Momentum buffer: ``torch`` applies the rate to the whole of it, ``caffe`` (the official code) to each gradient
+    as it enters. Both are equal at a constant rate."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    warmup: Annotated[int, Field(ge=0)] = 100
+    """Steps of warm-up: factor min(0.01 + 0.99 (t / warmup)^2, 1)."""
+    power: Annotated[float, Field(ge=0)] = 0.9
+    """Decay: factor (1 - t / steps)^power."""
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    """Processes that decode and augment; they change the speed, never a number. ``auto``: 0 on a CPU, whose cores
+    compute; with a GPU the cores there are, 8 at most."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the networks' arithmetic while training; weights, losses and everything measured are float32 in both cases."""
+    compile: bool = False
+    """``torch.compile`` the backbones: faster after minutes of compilation; needs a C++ compiler, on a GPU Triton."""
+    log_every: Annotated[int, Field(ge=1)] = 10
+    save_every: Annotated[int, Field(ge=1)] = 500
+
+
+class Evaluate(_Section):
+    """How predictions are made, and on which step."""
+
+    flip: bool = True
+    """Mean of the sigmoid of the logits over the picture and its mirror image (the paper)."""
+    select: Rule = "last"
+    """The step that is measured: the ``last``; the most accurate on ``data.validation`` (``source-val``); or the most
+    accurate on the target (``oracle``: what the published numbers do, never fit for a comparison with other rules)."""
+    select_every: Annotated[int, Field(ge=1)] = 500
+    """Steps between the measurements of the two other rules; the last step is always measured."""
+
+
+class Segmentation(_Section):
+    """A class for every pixel: DeepLab's head, crops for training, whole pictures for the evaluation.
+
+    ``data.size`` is the side of the training crop; ``fit``, ``background``, ``augment`` and ``evaluate.flip`` do not
+    apply.
+    """
+
+    head: Literal["deeplab-v2", "deeplab-v3"] = "deeplab-v3"
+    """``deeplab-v2`` is what the paper names, ``deeplab-v3`` what its released code has."""
+    output_stride: Literal[8, 16] = 8
+    """Pixels to a position of the last stages."""
+    affine: Literal["frozen", "trained"] = "frozen"
+    """Scale and shift of the backbone's BatchNorm."""
+    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.75, 1.25)
+    """Range of the random scale before the crop."""
+    longest_side: Annotated[int, Field(ge=16)] | None = None
+    """Cap on the longer side of a picture that is measured; none as published."""
+
+
+class Recipe(_Section):
+    """Everything that determines a run."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    seed: Annotated[int, Field(ge=0)] = 0
+    data: Data
+    model: Model = Model()
+    method: dict[str, Any]
+    """``name`` and the fields of that method's configuration (``csg-train methods``)."""
+    train: Train
+    evaluate: Evaluate = Evaluate()
+    segmentation: Segmentation | None = None
+    """Makes the recipe one of segmentation; none for classification."""
+    for_scale: Annotated[str, Field(min_length=1)] | None = None
+    """What a run is that stands beside the methods for scale (``trained on real pictures``): the report lists it apart,
+    and compares it with nothing."""
+
+    @field_validator("evaluate")
+    @classmethod
+    def _has_validation(cls, value: Evaluate, info: ValidationInfo) -> Evaluate:
+        data = info.data.get("data")
+        if value.select == "source-val" and data is not None and data.validation is None:
+            raise ValueError(
+                "source-val selects on data.validation, which this recipe lacks; add it, for instance "
+                "{dataset: holdout, fraction: 0.1}"
+            )
+        return value
+
+    @field_validator("method")
+    @classmethod
+    def _resolve_method(cls, value: dict[str, Any]) -> dict[str, Any]:
+        fields = dict(value)
+        name = fields.pop("name", None)
+        if not isinstance(name, str) or name not in METHODS:
+            raise ValueError(f"unknown method {name!r}; allowed: {', '.join(METHODS)}")
+        adapter = TypeAdapter(METHODS[name].Config)
+        return {"name": name, **adapter.dump_python(adapter.validate_python(fields), mode="json")}
+
+    @model_validator(mode="after")
+    def _one_task(self) -> "Recipe":
+        if self.segmentation is not None and self.data.sampling == "balanced":
+            raise ValueError("data.sampling: balanced draws by the class of a picture, which masks do not have")
+        if self.segmentation is not None and self.data.shorter_side is not None:
+            raise ValueError("data.shorter_side: would reduce pictures and not their masks; use segmentation.scale")
+        for split in SPLITS:
+            domain = getattr(self.data, split)
+            if domain is None or (isinstance(domain, MaskedDomain) == (self.segmentation is not None)):
+                continue
+            if self.segmentation is None:
+                raise ValueError(f"data.{split}: {domain.dataset} has masks; add a section segmentation: {{}}")
+            raise ValueError(f"data.{split}: {domain.dataset} has no masks, and the recipe is one of segmentation")
+        return self
+
+    def build_method(self) -> Method:
+        """The method that this recipe names, with its configuration."""
+        fields = dict(self.method)
+        kind = METHODS[fields.pop("name")]
+        return kind(TypeAdapter(kind.Config).validate_python(fields))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The resolved recipe in plain JSON types."""
+        return self.model_dump(mode="json")

@@ -1,0 +1,100 @@
+"""Sweeps: every combination of named variations of one recipe, in a fixed order, resumable and divisible.
+
+A sweep is a YAML file::
+
+    recipe: emoji-photos
+    vary:
+      source:
+        openmoji: ['data.source.domains=["emoji:openmoji"]']
+        noto: ['data.source.domains=["emoji:noto"]']
+      method:
+        baseline: [method.name=baseline]
+        csg: [method.name=csg]
+      seed:
+        s0: [seed=0]
+        s1: [seed=1]
+
+Each leaf is a list of ``key=value`` overrides, as after ``--set``; the folder of a run is the names joined by ``-``.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from csg_train.errors import UserError
+from csg_train.recipes.reading import load_recipe
+from csg_train.recipes.sections import Recipe
+from csg_train.yaml_files import read_yaml
+
+__all__ = ["Planned", "load_sweep", "shard"]
+
+_RUNS = 10_000
+_Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class _Sweep(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recipe: str
+    vary: Annotated[dict[_Name, Annotated[dict[_Name, list[str]], Field(min_length=1)]], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of a sweep: its folder's name and its resolved recipe."""
+
+    name: str
+    recipe: Recipe
+
+    def finished(self, out: Path, split: str = "target") -> bool:
+        """Whether the run's folder holds this recipe, trained to the end and measured on ``split``.
+
+        Raises:
+            UserError: The folder holds a run of another recipe.
+        """
+        folder = out / self.name
+        saved = folder / "recipe.yaml"
+        if saved.exists() and load_recipe(str(saved)) != self.recipe:
+            raise UserError(f"{folder}: holds a run of another recipe; remove the folder or choose another --out")
+        return saved.exists() and any(
+            (folder / f"{kind}-{split}.json").exists() for kind in ("accuracy", "segmentation")
+        )
+
+
+def load_sweep(path: Path) -> list[Planned]:
+    """Read a sweep file and resolve every run; a fault in any of them is found before the first starts.
+
+    Raises:
+        UserError: Not a sweep file, or an override that its recipe refuses.
+    """
+    try:
+        sweep = _Sweep.model_validate(read_yaml(path))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; give a sweep file") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path}: {where}: {first['msg']}; a sweep has the keys recipe and vary") from error
+    if (count := math.prod(map(len, sweep.vary.values()))) > _RUNS:
+        raise UserError(f"{path}: {count} runs, more than {_RUNS}; divide it into several files")
+    runs = []
+    for choice in itertools.product(*(options.items() for options in sweep.vary.values())):
+        overrides = [override for _, overrides in choice for override in overrides]
+        runs.append(Planned("-".join(name for name, _ in choice), load_recipe(sweep.recipe, overrides)))
+    return runs
+
+
+def shard(runs: list[Planned], text: str) -> list[Planned]:
+    """The i-th of n parts, dealt in turn, for ``text`` = ``i/n`` with 1 <= i <= n.
+
+    Raises:
+        UserError: Not of that form.
+    """
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and len(text) < 20 and 1 <= int(part) <= int(parts)):
+        raise UserError(f"--shard {text}: expected i/n with 1 <= i <= n, for instance 2/8")
+    return runs[int(part) - 1 :: int(parts)]

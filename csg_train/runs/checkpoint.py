@@ -1,0 +1,222 @@
+"""Checkpoints: one ``.pt`` file of tensors and plain values, written atomically, loaded with ``weights_only=True``."""
+
+import contextlib
+import copy
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import torch
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from torch import Tensor, optim
+
+from csg_train.devices import usable_device
+from csg_train.errors import UserError
+from csg_train.files import atomic_write, sha256_file
+from csg_train.models.network import TaskNetwork
+from csg_train.recipes.network import build_network
+from csg_train.recipes.reading import parse_recipe
+from csg_train.recipes.sections import Recipe
+from csg_train.splits import Rule
+from csg_train.tensors import load_tensors
+
+__all__ = [
+    "FORMAT",
+    "Checkpoint",
+    "load_checkpoint",
+    "load_network",
+    "load_optimizer",
+    "load_state",
+    "rule_title",
+    "save_checkpoint",
+]
+
+FORMAT = "csg-train/1"
+_Count = Annotated[int, Field(ge=0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """The content of a checkpoint file.
+
+    Attributes:
+        recipe: The resolved recipe, as plain values.
+        step: Optimiser steps done.
+        classes: Class names in index order.
+        data: Name, identity and count of the source pictures.
+        weights: SHA-256 of the starting weights, or ``"none"``.
+        model: State dict of the network.
+        method: State dict of the method (queues, averages, heads).
+        optimizer: State dict of the optimiser.
+        rng: State of torch's global generator (and of each CUDA device).
+        log_bytes: Length of ``log.jsonl`` when this was written.
+        versions: Of Python packages, for the record.
+        selection: Rule that chose this step; ``ckpt.pt`` is always ``last``.
+        best_score: Highest accuracy, of 0 to 1, that the recipe's rule measured up to this step: in ``best.pt`` the one
+            it was chosen by. None before the first measurement and with the rule ``last``.
+        sha256: Of the file; empty before it is written.
+        path: Where it was read from.
+    """
+
+    recipe: dict[str, Any]
+    step: _Count
+    classes: list[str]
+    data: dict[str, Any]
+    weights: str
+    model: dict[str, Tensor]
+    method: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    rng: list[Tensor]
+    log_bytes: _Count
+    versions: dict[str, str]
+    selection: Rule = "last"
+    best_score: float | None = None
+    sha256: str = ""
+    path: Path = Path()
+
+    def resolved_recipe(self, overrides: tuple[str, ...] = ()) -> Recipe:
+        """The recipe as an object, with ``key=value`` overrides (for instance another data root)."""
+        try:
+            recipe = copy.deepcopy(self.recipe)
+        except RecursionError as error:
+            raise UserError(f"{self.path}: its recipe is nested too deeply; restore the file") from error
+        return parse_recipe(recipe, overrides=overrides, origin=str(self.path))
+
+    def build_network(self, device: torch.device) -> TaskNetwork:
+        """The trained network, in evaluation mode."""
+        recipe = self.resolved_recipe()
+        network = build_network(recipe, classes=len(self.classes))
+        recipe.build_method().rewrite(network.backbone)
+        load_state(network, self.model, self.path)
+        return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
+
+
+_FILE_FIELDS = tuple(name for name in Checkpoint.__dataclass_fields__ if name not in ("sha256", "path"))
+_LATER_FIELDS = ("selection", "best_score")
+"""Files of the first version lack these and take the defaults."""
+_TYPES: dict[str, TypeAdapter[Any]] = {
+    name: TypeAdapter(kind, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+    for name, kind in get_type_hints(Checkpoint, include_extras=True).items()
+    if name in _FILE_FIELDS
+}
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint atomically; the old file stays until the new one is complete."""
+    content = {"format": FORMAT} | {name: getattr(checkpoint, name) for name in _FILE_FIELDS}
+    atomic_write(path, lambda stream: torch.save(content, stream))
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint of ours.
+
+    Raises:
+        UserError: The file is missing, cut, damaged, foreign, or of another format version.
+    """
+    if path.is_dir():
+        raise UserError(f"{path}: a folder; give the checkpoint in it, {path / 'ckpt.pt'}")
+    try:
+        content = load_tensors(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such checkpoint; train one with csg-train run") from error
+    except Exception as error:  # torch raises many types for cut and foreign files
+        reason = str(error).split("\n", 1)[0][:120]
+        raise UserError(
+            f"{path}: not a complete checkpoint of csg-train ({reason}); train again or restore it"
+        ) from error
+    found = content.get("format") if isinstance(content, dict) else type(content).__name__
+    if not isinstance(content, dict) or not isinstance(found, str) or found != FORMAT:
+        shown = repr(found) if isinstance(found, str | None) else type(found).__name__
+        raise UserError(f"{path}: not a checkpoint of csg-train (format {shown}, expected {FORMAT!r})")
+    if missing := [name for name in _FILE_FIELDS if name not in content and name not in _LATER_FIELDS]:
+        raise UserError(f"{path}: incomplete checkpoint, without {', '.join(missing)}")
+    fields = {name: content[name] for name in _FILE_FIELDS if name in content}
+    _check_fields(fields, path)
+    return Checkpoint(**fields, sha256=sha256_file(path), path=path)
+
+
+def _check_fields(fields: dict[str, Any], path: Path) -> None:
+    for name, value in fields.items():
+        try:
+            _TYPES[name].validate_python(value)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, (name, *first["loc"])))
+            raise UserError(f"{path}: damaged checkpoint ({where}: {first['msg']}); restore it") from error
+    if absent := [key for key in ("name", "identity", "count") if key not in fields["data"]]:
+        raise UserError(f"{path}: damaged checkpoint, its data lack {', '.join(absent)}; restore it")
+    try:
+        if fields["optimizer"]:  # an imported file has neither
+            torch.Generator().set_state(fields["rng"][0])
+    except (IndexError, RuntimeError, TypeError) as error:
+        raise UserError(f"{path}: damaged checkpoint, no state of torch's generator; restore it") from error
+
+
+@contextlib.contextmanager
+def _no_lost_parts() -> Iterator[None]:
+    """Complex numbers where real ones belong are an error; torch would drop a part of them with a warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Casting complex values", UserWarning)
+        yield
+
+
+def load_state(module: torch.nn.Module, state: dict[str, Tensor], origin: Path) -> None:
+    """Load a state dict strictly; differences are named.
+
+    Raises:
+        UserError: Names or shapes differ.
+    """
+    try:
+        with _no_lost_parts():
+            module.load_state_dict(state)
+    except (RuntimeError, KeyError, TypeError, AttributeError, UserWarning) as error:
+        raise UserError(f"{origin}: does not fit this recipe's {type(module).__name__} ({error})") from error
+
+
+def load_optimizer(optimizer: optim.Optimizer, state: dict[str, Any], origin: Path) -> None:
+    """Load an optimiser's state strictly: its groups have the fields of ours, each buffer the shape of its weight.
+
+    Raises:
+        UserError: They do not.
+    """
+    own = [group.keys() for group in optimizer.param_groups]
+    try:
+        with _no_lost_parts():
+            optimizer.load_state_dict(state)
+        fits = [group.keys() for group in optimizer.param_groups] == own and all(
+            value is None or value.shape == weight.shape
+            for weight, values in optimizer.state.items()
+            for value in values.values()
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, UserWarning) as error:
+        raise UserError(f"{origin}: optimiser state does not fit ({error}); use --overwrite") from error
+    if not fits:
+        raise UserError(f"{origin}: optimiser state does not fit; use --overwrite")
+
+
+def rule_title(checkpoint: Checkpoint) -> str:
+    """Which step a checkpoint is and who chose it, for the title of a table."""
+    if checkpoint.selection == "oracle":
+        return f"the step CHOSEN ON THE TARGET by oracle ({checkpoint.step})"
+    if checkpoint.selection == "source-val":
+        return f"the step chosen by source-val ({checkpoint.step})"
+    return f"the last step ({checkpoint.step})"
+
+
+def load_network(path: Path | str, *, device: torch.device | str = "auto") -> TaskNetwork:
+    """The trained network of a checkpoint file, in evaluation mode.
+
+    Args:
+        path: Of a ``.pt`` file of ours; it is loaded with ``weights_only=True``.
+        device: Where to; ``auto`` is the GPU where there is one.
+
+    Returns:
+        Called with pictures ``(N, 3, H, W)``, uint8 or in [0, 1], it gives ``logits``, ``stages`` and
+        ``imagenet_logits``.
+
+    Raises:
+        UserError: No such file, not a checkpoint of ours, or a device that is not there.
+    """
+    return load_checkpoint(Path(path)).build_network(usable_device(device))

@@ -1,0 +1,39 @@
+"""What every record says of its checkpoint and of its pictures."""
+
+from csg_train.data.readers.sets import AnySet
+from csg_train.recipes.sections import Recipe
+from csg_train.runs.checkpoint import Checkpoint
+from csg_train.runs.records import DataInfo, RunInfo
+
+__all__ = ["data_info", "run_info"]
+
+
+def run_info(checkpoint: Checkpoint) -> RunInfo:
+    """Where a loaded checkpoint comes from."""
+    recipe = checkpoint.recipe
+    return RunInfo(
+        recipe=recipe["name"],
+        method=recipe["method"]["name"],
+        method_config={key: value for key, value in recipe["method"].items() if key != "name"},
+        seed=recipe["seed"],
+        backbone=recipe["model"]["backbone"],
+        weights=checkpoint.weights,
+        source=checkpoint.data["name"],
+        source_identity=checkpoint.data["identity"],
+        step=checkpoint.step,
+        selection=checkpoint.selection,
+        checkpoint_sha256=checkpoint.sha256,
+        versions=checkpoint.versions,
+    )
+
+
+def data_info(images: AnySet, *, split: str, recipe: Recipe) -> DataInfo:
+    """An image set, shown as a recipe says."""
+    return DataInfo(
+        split=split,
+        name=images.name,
+        identity=images.identity,
+        count=len(images),
+        size=recipe.data.size if recipe.segmentation is None else recipe.segmentation.longest_side,
+        fit=recipe.data.fit if recipe.segmentation is None else "whole",
+    )

@@ -1,0 +1,320 @@
+"""Records: JSON files in which every number carries its definition. Reports are built from them alone."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from csg_train.errors import UserError
+from csg_train.files import write_json
+from csg_train.splits import Rule
+
+__all__ = [
+    "SPHERE_ANGLES",
+    "AccuracyRecord",
+    "AttentionRecord",
+    "AttentionScores",
+    "CurveScores",
+    "DataInfo",
+    "EnergyRecord",
+    "Interval",
+    "OverlapScores",
+    "Record",
+    "RunInfo",
+    "ScoreRecord",
+    "SegmentationRecord",
+    "SimilarityRecord",
+    "SphereRecord",
+    "only_prediction",
+    "read_record",
+    "write_record",
+]
+
+
+class _Plain(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Interval(_Plain):
+    """A confidence interval and how it was made."""
+
+    low: float
+    high: float
+    level: float
+    kind: str
+
+
+class RunInfo(_Plain):
+    """Where a checkpoint comes from."""
+
+    recipe: str
+    method: str
+    method_config: dict[str, object]
+    seed: int
+    backbone: str
+    weights: str
+    """SHA-256 of the starting weights."""
+    source: str
+    source_identity: str
+    step: int
+    selection: Rule = "last"
+    """Rule that chose the step: ``last`` (nothing was chosen on any domain), ``source-val`` (the most accurate on
+    held-out synthetic pictures) or ``oracle`` (the most accurate on the target itself)."""
+    checkpoint_sha256: str
+    versions: dict[str, str]
+
+
+class DataInfo(_Plain):
+    """Which pictures a number was measured on, and how they were shown."""
+
+    split: str
+    name: str
+    identity: str
+    count: int
+    size: int | None
+    """Side of the square input; of a segmentation the cap on the longer side, None for none."""
+    fit: str
+    """``crop`` or ``pad``; of a segmentation ``whole``."""
+
+
+class _Record(_Plain):
+    format: Literal["csg-record/1"] = "csg-record/1"
+    run: RunInfo
+    data: DataInfo
+
+
+class EnergyRecord(_Record):
+    """Hyperspherical energy of one checkpoint's features on one split; means over pairs of distinct images."""
+
+    kind: Literal["energy"] = "energy"
+    layer: str
+    pool: str
+    dim: int
+    pairs: int
+    """Unordered pairs, coincident ones included."""
+    coincident: int
+    coincident_rule: str
+    paper: dict[str, float | None]
+    """Eq 1 of the paper, mean over pairs, by s: log(1/d) for s=0, d^-s else. None where it is infinite, which only
+    coincident pairs under the rule ``infinite`` make it."""
+    mhe: dict[str, float | None]
+    """As the paper's Table 1 was computed: s=0 doubled, else equal to ``paper``."""
+    interval: dict[str, Interval]
+    """By s, for the ``mhe`` value; none for an infinite value or fewer than three pictures."""
+    uniform: dict[str, float | None]
+    """``mhe`` energy of the uniform distribution on the same sphere, by s; None where it is infinite."""
+    dtype: Literal["float32", "float16"] = "float32"
+    """Precision that the features were kept in; ``float16`` rounds each number to 11 bits."""
+
+
+class AccuracyRecord(_Record):
+    """Accuracy of one checkpoint on one split."""
+
+    kind: Literal["accuracy"] = "accuracy"
+    classes: list[str]
+    confusion: list[list[int]]
+    """Rows are true classes, columns predictions."""
+    flip: bool
+    """Mean of the sigmoids over the picture and its mirror image."""
+    per_class: list[float | None]
+    """Share of right predictions by class; None for a class without pictures."""
+    mean_per_class: float
+    """Unweighted mean over the classes that have pictures."""
+    overall: float
+    interval: Interval
+    """Of ``mean_per_class``."""
+
+    @property
+    def score(self) -> float:
+        """The figure of merit, in [0, 1]."""
+        return self.mean_per_class
+
+    @property
+    def score_name(self) -> str:
+        """What `score` is."""
+        return "mean per class"
+
+
+class SegmentationRecord(_Record):
+    """Intersection over union of one checkpoint on one split; pixels of all pictures are counted together."""
+
+    kind: Literal["segmentation"] = "segmentation"
+    classes: list[str]
+    confusion: list[list[int]]
+    """Pixels: rows are true classes, columns predictions; ignored pixels are in no count."""
+    per_class: list[float | None]
+    """Intersection over union by class; None for a class that is neither true nor predicted."""
+    mean_iou: float
+    """Unweighted mean over the classes that have one."""
+    overall: float
+    """Share of right pixels."""
+    interval: Interval
+    """Of ``mean_iou``."""
+
+    @property
+    def score(self) -> float:
+        """The figure of merit, in [0, 1]."""
+        return self.mean_iou
+
+    @property
+    def score_name(self) -> str:
+        """What `score` is."""
+        return "mean IoU"
+
+
+ScoreRecord = AccuracyRecord | SegmentationRecord
+"""What a checkpoint is worth on one split, for either task."""
+
+
+def only_prediction(record: ScoreRecord) -> str | None:
+    """The class that every picture (or pixel) of several classes was given: training has diverged or not begun."""
+    true = sum(any(row) for row in record.confusion)
+    given = [name for name, *column in zip(record.classes, *record.confusion, strict=True) if any(column)]
+    return given[0] if len(given) == 1 < true else None
+
+
+class Attended(_Plain):
+    """One picture of an attention record."""
+
+    file: str
+    label: str | None
+    predicted: str
+    target: str
+    """Class that the map explains."""
+    flat: bool
+    """True when the map is zero everywhere."""
+
+
+class AttentionRecord(_Record):
+    """GradCAM maps of some pictures; the raw arrays lie in ``arrays`` beside the record."""
+
+    kind: Literal["attention"] = "attention"
+    layer: str
+    explained: str
+    """Which class the maps explain: predicted, label, or a class name."""
+    arrays: str
+    pictures: list[Attended]
+
+
+class OverlapScores(_Plain):
+    """Means over the pictures that have a mask and a map that is not flat."""
+
+    iou: float
+    share: float
+    area: float
+    count: int
+    without_mask: int
+    """Pictures without transparency, or whose view shows no object or no background."""
+    definition: str
+
+
+class CurveScores(_Plain):
+    """Means over the pictures whose map is not flat."""
+
+    deletion: float
+    """Area under the curve; lower is better."""
+    insertion: float
+    """Area under the curve; higher is better."""
+    deletion_curve: list[float]
+    insertion_curve: list[float]
+    steps: int
+    deletion_baseline: str
+    insertion_baseline: str
+    count: int
+    definition: str
+
+
+class AttentionScores(_Record):
+    """What the GradCAM maps of one checkpoint on one split are worth."""
+
+    kind: Literal["attention-scores"] = "attention-scores"
+    layer: str
+    explained: str
+    """Which class the maps explain: predicted, label, or a class name."""
+    flat: int
+    """Pictures whose map is zero everywhere: nothing speaks for the class. They count in no mean."""
+    overlap: OverlapScores | None
+    """None where no picture has a mask."""
+    curves: CurveScores | None
+    """None where it was not asked for, or every map is flat."""
+
+
+class SimilarityRecord(_Record):
+    """One checkpoint beside the weights that its training started from, on the same pictures."""
+
+    kind: Literal["similarity"] = "similarity"
+    start: str
+    """SHA-256 of the starting weights that it was compared with, or ``none`` (random, drawn again)."""
+    pool: str
+    cka: dict[str, float]
+    """Linear CKA with the starting weights, by stage."""
+    layer: str
+    """Stage of all measures below."""
+    dim: int
+    measures: dict[str, float]
+    """Of the checkpoint, by metric."""
+    start_measures: dict[str, float]
+    """Of the starting weights, by metric."""
+    spread_by_class: dict[str, float]
+    """Of the checkpoint, for each class that has pictures."""
+    definitions: dict[str, str]
+    """Formula and source of every metric."""
+
+
+SPHERE_ANGLES = 360
+"""Angles of a recorded density."""
+
+
+class SphereRecord(_Record):
+    """Features of one checkpoint on one split, on a circle that several checkpoints share."""
+
+    kind: Literal["sphere"] = "sphere"
+    layer: str
+    pool: str
+    energy: float
+    """E_0 in all dimensions, ``mhe`` convention."""
+    together: list[str]
+    """SHA-256 of the checkpoints whose features gave the plane, in the order of the panels."""
+    share: float
+    """Of the variance of all their unit vectors, how much lies in the plane, 0 to 1."""
+    concentration: float
+    """Of the von Mises kernel."""
+    density: list[float] = Field(min_length=SPHERE_ANGLES, max_length=SPHERE_ANGLES)
+    """Per radian, at equal steps from -pi; its integral over the circle is 1."""
+    definition: str
+    """Projection and kernel in words."""
+
+
+Record = (
+    EnergyRecord
+    | AccuracyRecord
+    | SegmentationRecord
+    | AttentionRecord
+    | AttentionScores
+    | SimilarityRecord
+    | SphereRecord
+)
+_ADAPTER: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
+
+
+def write_record(path: Path, record: _Record) -> None:
+    """Write a record atomically as JSON with sorted keys."""
+    write_json(path, record.model_dump(mode="json"))
+
+
+def read_record(path: Path) -> Record:
+    """Read a record of any kind.
+
+    Raises:
+        UserError: The file is unreadable or not a record of this format.
+    """
+    try:
+        return _ADAPTER.validate_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(
+            f"{path}: not a csg-record/1 ({where}: {first['msg']}); measure again with csg-analyze"
+        ) from error

@@ -1,0 +1,14 @@
+"""The words for a recipe's three splits, and for the rules that choose a step on one of them."""
+
+from typing import Literal
+
+__all__ = ["SELECTED_ON", "SPLITS", "Rule"]
+
+SPLITS = ("source", "validation", "target")
+
+Rule = Literal["last", "source-val", "oracle"]
+"""Who chose the step that a number was measured at: nobody (``last``), or the highest accuracy on held-out synthetic
+pictures (``source-val``) or on the target itself (``oracle``, never fit for a comparison with other rules)."""
+
+SELECTED_ON = {"source-val": "validation", "oracle": "target"}
+"""The split that a rule measures while it trains; ``last`` measures none."""

@@ -1,0 +1,124 @@
+"""GradCAM against pytorch-grad-cam, batched against one by one, and what it leaves behind."""
+
+import weakref
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+from csg_analysis.attention.gradcam import attend, attend_batches, grad_cam
+from csg_analysis.commands.gradcam import _own
+from csg_analysis.drawing.pictures import overlay
+from csg_train.errors import UserError
+from csg_train.models.network import Network
+from csg_train.recipes.pictures import load_split
+from csg_train.runs.checkpoint import load_checkpoint
+from tests.conftest import CLASSES
+
+
+def small() -> tuple[Network, torch.Tensor, torch.Tensor]:
+    network = Network("resnet18", classes=4, hidden=8, seed=3).eval()
+    images = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    return network, images, torch.tensor([0, 3, 1])
+
+
+class Logits(torch.nn.Module):
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.network(images).logits
+
+
+def test_equal_to_pytorch_grad_cam_up_to_its_scaling():
+    network, images, classes = small()
+    ours = grad_cam(network, images, classes, layer="layer3").numpy()
+    with GradCAM(Logits(network), [network.backbone.stage("layer3")]) as cam:
+        theirs = cam(images, [ClassifierOutputTarget(int(c)) for c in classes])
+    for mine, other in zip(ours, theirs, strict=True):
+        low, high = mine.min(), mine.max()
+        scaled = (mine - low) / (high - low) if high > low else mine  # the first picture's map is flat in both
+        np.testing.assert_allclose(scaled, other, atol=1e-5)
+
+
+def test_batched_equals_one_by_one_and_nothing_is_left_behind():
+    network, images, classes = small()
+    network.backbone.requires_grad_(False)  # as the oracle's
+    together = grad_cam(network, images, classes, layer="layer4")
+    single = [grad_cam(network, images[i : i + 1], classes[i : i + 1], layer="layer4") for i in range(3)]
+    torch.testing.assert_close(together, torch.cat(single), rtol=1e-4, atol=1e-7)
+    assert all(weight.grad is None for weight in network.parameters())
+    assert not any(module._forward_hooks or module._backward_hooks for module in network.modules())
+    assert not any(weight.requires_grad for weight in network.backbone.parameters())
+
+
+def test_flat_map_leaves_the_picture_grey():
+    picture = np.full((4, 4, 3), 90, dtype=np.uint8)
+    np.testing.assert_array_equal(overlay(picture, np.zeros((4, 4))), picture)
+
+
+class Broken(torch.nn.Module):
+    def forward(self, _features: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("no memory")
+
+
+def test_hooks_go_even_when_the_network_fails():
+    network, images, classes = small()
+    network.head = Broken()
+    with pytest.raises(RuntimeError, match="no memory"):
+        grad_cam(network, images, classes, layer="layer4")
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+    assert not any(module._backward_hooks for module in network.modules())
+
+
+@pytest.fixture
+def opened(trained):
+    checkpoint = load_checkpoint(trained[0])
+    recipe = checkpoint.resolved_recipe()
+    images = load_split(recipe.data, "target", checkpoint.classes)
+    return checkpoint, checkpoint.build_network(torch.device("cpu")), recipe, images
+
+
+EXPLAIN = ("predicted", "label", "truck")
+
+
+def test_every_way_to_name_the_class(opened):
+    _, network, recipe, images = opened
+    by = {explain: attend(network, images, recipe, layer="layer4", explain=explain) for explain in EXPLAIN}
+    assert by["predicted"].explained == by["predicted"].predicted
+    assert by["label"].explained == list(images.labels)
+    assert by["truck"].explained == [2] * 9
+    for maps in by.values():
+        assert maps.predicted == by["predicted"].predicted
+    trucks = [index for index, label in enumerate(images.labels) if label == 2]
+    np.testing.assert_array_equal(by["label"].maps_NHW[trucks], by["truck"].maps_NHW[trucks])
+    with pytest.raises(UserError, match="--explain tram: allowed: predicted, label, bus, car, truck"):
+        attend(network, images, recipe, layer="layer4", explain="tram")
+
+
+def test_batches_of_any_size_give_the_same_maps_and_none_is_kept(opened):
+    checkpoint, network, _, images = opened
+    recipes = [checkpoint.resolved_recipe((f"train.batch_size={size}",)) for size in (1, 4, 9)]
+    whole = [attend(network, images, recipe, layer="layer3", explain="car") for recipe in recipes]
+    for maps in whole[1:]:
+        np.testing.assert_allclose(maps.maps_NHW, whole[0].maps_NHW, rtol=1e-3, atol=1e-7)
+        np.testing.assert_array_equal(maps.images_NHWC, whole[0].images_NHWC)
+    stream = attend_batches(network, images, recipes[1], layer="layer3", explain="car")
+    first = next(stream)
+    assert len(first.maps_NHW) == 4
+    gone = weakref.ref(first)
+    del first
+    next(stream)
+    assert gone() is None
+
+
+def test_own_pictures_are_reduced_as_the_splits_are(trees):
+    subject = SimpleNamespace(
+        checkpoint=SimpleNamespace(classes=CLASSES), recipe=SimpleNamespace(data=SimpleNamespace(shorter_side=16))
+    )
+    images = _own(str(trees / "target"), subject)
+    assert {min(images.picture(index).size) for index in range(len(images))} == {16}

@@ -1,0 +1,98 @@
+"""Intervals of the energy, its parts within and between classes, and its estimate from sampled pairs."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from csg_analysis.energy.energy import hyperspherical_energy, sampled_energy, uniform_energy
+from tests.analysis.energy.cases import brute_force, clusters, values
+
+
+def test_jackknife_is_the_leave_one_out_loop():
+    rows = clusters(25, 6, 0.8, 2)
+    rows[7] = rows[3]
+    energy = hyperspherical_energy(rows)
+    for s, estimate in energy.paper.items():
+        left_out = np.array([brute_force(np.delete(rows, row, axis=0), s) for row in range(25)])
+        error = math.sqrt(24 / 25 * ((left_out - left_out.mean()) ** 2).sum())
+        assert estimate.standard_error == pytest.approx(error, rel=1e-9)
+        assert estimate.low == pytest.approx(estimate.value - 1.959964 * error, rel=1e-6)
+        assert estimate.high == pytest.approx(estimate.value + 1.959964 * error, rel=1e-6)
+    assert energy.mhe[0].standard_error == 2 * energy.paper[0].standard_error
+
+
+@pytest.mark.parametrize("n", [90, 1500])
+def test_within_and_between_classes(n):
+    rows = clusters(n, 70, 0.3, 4)
+    labels = np.random.default_rng(5).integers(6, size=n)
+    labels[0] = 17  # a class of its own
+    names = [f"class {label}" for label in labels]
+    plain = hyperspherical_energy(rows)
+    energy = hyperspherical_energy(rows, labels=names)
+    counts = np.unique(labels, return_counts=True)[1]
+    inside = sum(count * (count - 1) // 2 for count in counts)
+    for s, estimate in energy.paper.items():
+        assert estimate.within == pytest.approx(brute_force(rows, s, labels, within=True), rel=1e-6)
+        assert estimate.between == pytest.approx(brute_force(rows, s, labels, within=False), rel=1e-6)
+        together = (inside * estimate.within + (energy.pairs - inside) * estimate.between) / energy.pairs
+        assert together == pytest.approx(estimate.value, rel=1e-12)
+        assert estimate.value == pytest.approx(plain.paper[s].value, rel=1e-7)
+        assert plain.paper[s].within is None
+    assert energy.mhe[0].within == 2 * energy.paper[0].within
+
+
+def test_record_is_json(tmp_path):
+    record = hyperspherical_energy(np.array([[1.0, 0], [2, 0], [0, 1]]), s=(0, 0.5), coincident="infinite").record()
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert record["mhe"]["0"]["value"] == "infinite"
+    assert record["paper"]["0.5"]["standard_error"] is None
+    assert record["paper"]["0.5"]["convention"] == "paper"
+    assert record["coincident_pairs"] == 1
+
+
+def lopsided(generator, n):
+    return generator.standard_normal((n, 6)) + np.array([1.5, 0, 0, 0, 0, 0])
+
+
+@pytest.mark.parametrize(("n", "pairs"), [(80, 800), (120, 120), (4000, 150)])
+@pytest.mark.parametrize("degenerate", [False, True])
+def test_sampled_interval_covers_the_truth_as_often_as_it_says(n, pairs, degenerate):
+    """95% of 300 intervals, within four binomial standard errors; uniform points are the degenerate case."""
+    generator = np.random.default_rng(11)
+    if degenerate:
+        truth = [uniform_energy(6, s) for s in (0, 1)]
+    else:
+        truth = values(hyperspherical_energy(lopsided(generator, 6000), s=(0, 1)))
+    hits = np.zeros(2)
+    for repeat in range(300):
+        rows = generator.standard_normal((n, 6)) if degenerate else lopsided(generator, n)
+        energy = sampled_energy(rows, pairs=pairs, seed=repeat, s=(0, 1))
+        hits += [e.low <= true <= e.high for e, true in zip(energy.paper.values(), truth, strict=True)]
+    assert np.all(np.abs(hits / 300 - 0.95) < 4 * math.sqrt(0.95 * 0.05 / 300)), hits
+
+
+def test_jackknife_interval_covers_the_truth():
+    generator = np.random.default_rng(12)
+    truth = hyperspherical_energy(lopsided(generator, 6000), s=1).paper[1].value
+    hits = 0
+    for _ in range(300):
+        estimate = hyperspherical_energy(lopsided(generator, 100), s=1).paper[1]
+        hits += estimate.low <= truth <= estimate.high
+    assert abs(hits / 300 - 0.95) < 4 * math.sqrt(0.95 * 0.05 / 300)
+
+
+def test_sampled_energy_with_all_pairs_is_the_energy():
+    rows = clusters(21, 9, 0.7, 2)  # an odd number: the balanced design reaches every pair once
+    rows[3] = rows[4]
+    energy = sampled_energy(rows, pairs=210, seed=1)
+    assert (energy.pairs, energy.coincident_pairs, energy.sampled) == (210, 1, True)
+    assert values(energy) == pytest.approx(values(hyperspherical_energy(rows)), rel=1e-12)
+
+
+def test_sampled_energy_depends_on_its_seed_alone():
+    rows = clusters(500, 9, 0.7, 2)
+    first, again, other = (sampled_energy(rows, pairs=1300, seed=seed) for seed in (1, 1, 2))
+    assert first == again != other
+    assert first.pairs == 1000

@@ -1,0 +1,163 @@
+"""What the report refuses, and what it says where parts are missing."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from csg_analysis.report.build import build_report
+from csg_analysis.report.load import load_runs
+from tests.analysis.report.cases import NO_DIFFERENCE, command, refused, sha, visible_text, write_all, write_run
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"identity": sha("other")}, "target pictures"),
+        ({"size": 64}, "input size"),
+        ({"step": 40}, "training steps on clean"),
+    ],
+)
+def test_refuses_what_is_not_comparable(tmp_path: Path, change: dict[str, Any], named: str) -> None:
+    write_run(tmp_path / "runs", "baseline")
+    write_run(tmp_path / "runs", "csg", **change)
+    line = refused(tmp_path / "runs", "--out", tmp_path / "out")
+    assert named in line
+    assert "--allow-mixed" in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value", "named"),
+    [
+        ("energy-target.json", "layer", "layer3", "energy layer and pool"),
+        ("energy-target.json", "pool", "attention", "energy layer and pool"),
+        ("energy-target.json", "coincident_rule", "infinite", "rule for coincident pairs"),
+        ("accuracy-target.json", "flip", False, "flip averaging"),
+        ("attention.json", "explained", "label", "GradCAM explained class"),
+    ],
+)
+def test_refuses_other_measurements(tmp_path: Path, file: str, key: str, value: object, named: str) -> None:
+    write_run(tmp_path / "runs", "baseline")
+    path = write_run(tmp_path / "runs", "csg") / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    assert named in refused(tmp_path / "runs", "--out", tmp_path / "out")
+
+
+def test_mixed_report_is_marked_and_keeps_groups_apart(tmp_path: Path) -> None:
+    for seed in range(3):
+        write_run(tmp_path / "runs", "baseline", seed, right=50 + seed)
+        write_run(tmp_path / "runs", "csg", seed, right=70 + 2 * seed, identity=sha("other"))
+    out = tmp_path / "out"
+    assert command(tmp_path / "runs", "--out", out, "--allow-mixed").exit_code == 0
+    text = visible_text((out / "index.html").read_text())
+    assert "Mixed report" in text
+    assert "baseline [A]" in text
+    assert "csg [B]" in text
+    data = json.loads((out / "tables/methods.json").read_text())["rows"]
+    assert all(row["mean_per_class_percent_minus_baseline"] is None for row in data)
+    assert "Mixed report" in (out / "report.md").read_text()
+
+
+def test_refuses_records_of_two_checkpoints(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "runs", "csg")
+    path = folder / "energy-target.json"
+    record = json.loads(path.read_text())
+    record["run"]["checkpoint_sha256"] = sha("newer")
+    path.write_text(json.dumps(record))
+    line = refused(tmp_path / "runs", "--out", tmp_path / "out")
+    assert "csg-analyze" in line
+    assert "energy-target.json" in line
+
+
+def test_refuses_a_copied_run(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "runs", "csg")
+    shutil.copytree(folder, tmp_path / "runs/copy")
+    assert "same checkpoint" in refused(tmp_path / "runs", "--out", tmp_path / "out")
+
+
+def test_refuses_two_runs_of_one_seed(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs/a", "csg")
+    write_run(tmp_path / "runs/b", "csg")
+    assert "the same run as" in refused(tmp_path / "runs", "--out", tmp_path / "out")
+
+
+def test_refuses_empty_and_missing_folders(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "no records" in refused(tmp_path / "empty", "--out", tmp_path / "out")
+    assert "no such folder" in refused(tmp_path / "nowhere", "--out", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("energy-target.json", b'{"kind": "energy"'),
+        ("attention.npz", b"PK\x03\x04 cut"),
+        ("log.jsonl", b"nonsense\n"),
+        ("recipe.yaml", b"{["),
+        ("recipe.yaml", b"a: &a [1, 1]\nb: [*a, *a]"),
+    ],
+)
+def test_refuses_damaged_files(tmp_path: Path, file: str, content: bytes) -> None:
+    folder = write_run(tmp_path / "runs", "csg")
+    (folder / file).write_bytes(content)
+    assert file in refused(tmp_path / "runs", "--out", tmp_path / "out")
+
+
+def test_refuses_a_record_under_a_wrong_name(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "runs", "csg")
+    (folder / "energy-target.json").rename(folder / "energy-source.json")
+    assert "energy-source.json" in refused(tmp_path / "runs", "--out", tmp_path / "out")
+
+
+def test_half_a_last_log_line_is_left_out(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, "csg")
+    with (folder / "log.jsonl").open("a") as stream:
+        stream.write('{"step": 21, "lo')
+    (run,) = load_runs([tmp_path])
+    assert run.last_step == 20
+
+
+@pytest.mark.parametrize(
+    ("removed", "told"),
+    [
+        (("attention.json", "attention.npz"), "csg-analyze gradcam"),
+        (("energy-target.json",), "csg-analyze energy"),
+        (("accuracy-target.json",), "csg-analyze accuracy"),
+        (("log.jsonl", "recipe.yaml"), "No run folder holds a training log"),
+    ],
+)
+def test_missing_parts_say_how_to_make_them(tmp_path: Path, removed: tuple[str, ...], told: str) -> None:
+    root = write_all(tmp_path / "runs", NO_DIFFERENCE)
+    for name in removed:
+        for path in root.rglob(name):
+            path.unlink()
+    out = build_report([root], tmp_path / "out", allow_mixed=False).parent
+    assert told in visible_text((out / "index.html").read_text())
+    assert told in (out / "report.md").read_text().replace("\\", "")
+
+
+@pytest.mark.parametrize("kept", ["attention.json", "accuracy-target.json", "energy-target.json"])
+def test_one_run_with_one_record_is_a_report(tmp_path: Path, kept: str) -> None:
+    folder = write_run(tmp_path / "runs", "csg")
+    for path in folder.iterdir():
+        if path.name not in (kept, "attention.npz"):
+            path.unlink()
+    assert build_report([folder], tmp_path / "out", allow_mixed=False).is_file()
+
+
+def test_notices_name_other_recipes_and_old_records(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", "baseline")
+    folder = write_run(tmp_path / "runs", "csg")
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    recipe["train"]["lr_head"] = 0.5
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    with (folder / "log.jsonl").open("a") as stream:
+        stream.write('{"step": 21, "loss": 1.0}\n')
+    out = build_report([tmp_path / "runs"], tmp_path / "out", allow_mixed=False).parent
+    text = visible_text((out / "index.html").read_text())
+    assert "The recipes differ in train.lr_head" in text
+    assert "the training log goes to step 21" in text

@@ -1,0 +1,252 @@
+"""The report's numbers and wording: statistics against scipy, no claim that an interval does not carry."""
+
+import csv
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from csg_analysis.report.build import build_report
+from csg_analysis.report.gallery import choose
+from csg_analysis.report.paper import published
+from csg_analysis.report.paper_order import order_sentences
+from csg_analysis.report.stats import paired_difference, rank_correlation, rank_correlation_interval, spread
+from csg_analysis.report.summary import summarize
+from csg_train.runs.records import AccuracyRecord, only_prediction, read_record, write_record
+from tests.analysis.report.cases import HELP, built_text, rows_of, sha, visible_text, write_all, write_run
+
+
+def test_paired_interval_is_scipys() -> None:
+    ours = {"a": 0.61, "b": 0.55, "c": 0.70, "d": 0.58}
+    theirs = {"d": 0.50, "c": 0.66, "b": 0.56, "a": 0.52, "e": 0.1}
+    found = paired_difference(ours, theirs)
+    values = [0.09, -0.01, 0.04, 0.08]
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert found is not None
+    assert found.values == pytest.approx(values)
+    assert found.mean == pytest.approx(0.05)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.sign == "none"
+
+
+def test_paired_interval_by_hand() -> None:
+    """Differences 1, 2, 3: mean 2, sd 1, t(0.975, 2) = 4.302653, half width 4.302653 / sqrt 3."""
+    found = paired_difference({1: 1.0, 2: 2.0, 3: 3.0}, {1: 0.0, 2: 0.0, 3: 0.0})
+    assert found is not None
+    assert found.high == pytest.approx(2 + 4.302652729911275 / 3**0.5)
+
+
+@pytest.mark.parametrize(
+    ("values", "sign"),
+    [
+        ((1.0,), "few"),
+        ((1.0, 1.1), "few"),
+        ((1.0, 1.1, 1.2), "higher"),
+        ((-1.0, -1.1, -1.2), "lower"),
+        ((0, 0, 0), "none"),
+    ],
+)
+def test_sign_follows_the_interval(values: tuple[float, ...], sign: str) -> None:
+    found = paired_difference(dict(enumerate(values)), dict.fromkeys(range(len(values)), 0.0))
+    assert found is not None
+    assert found.sign == sign
+
+
+def test_no_common_pair_no_difference() -> None:
+    assert paired_difference({1: 1.0}, {2: 1.0}) is None
+
+
+def test_spread_of_one_run_has_no_deviation() -> None:
+    one, three = spread([0.5]), spread([1.0, 2.0, 3.0])
+    assert one is not None
+    assert one.sd is None
+    assert three is not None
+    assert three.sd == pytest.approx(1.0)
+
+
+def test_interval_of_a_mean_is_scipys() -> None:
+    values = [0.61, 0.55, 0.70, 0.58]
+    expected = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
+    assert spread(values).interval == pytest.approx(expected)
+    assert spread(values[:2]).interval is None
+
+
+def test_interval_of_the_rank_correlation() -> None:
+    """Shifted copies keep their order in every resample: [1, 1]. One noisy pair of methods: against a direct loop."""
+    first = [{pair: pair + 10.0 * method for pair in range(5)} for method in range(4)]
+    assert rank_correlation_interval(first, first) == (1, 1)
+    assert rank_correlation_interval(first, [{p: -v for p, v in m.items()} for m in first]) == (-1, -1)
+    assert rank_correlation_interval(first[:3], first[:3]) is None  # methods
+    assert rank_correlation_interval([{0: m[0], 1: m[1]} for m in first], first) is None  # shared pairs
+    noisy = [{0: 0.0, 1: 3.0, 2: 9.0}, {0: 5.0, 1: 2.0, 2: 1.0}, {0: 7.0, 1: 6.0, 2: 8.0}, {0: 9.0, 1: 9.0, 2: 0.5}]
+    ordered = [{pair: float(method) for pair in range(3)} for method in range(4)]
+    drawn = np.random.default_rng(0).integers(3, size=(2000, 3))
+    direct = [
+        stats.spearmanr([sum(m[p] for p in pairs.tolist()) for m in noisy], range(4)).statistic for pairs in drawn
+    ]
+    assert rank_correlation_interval(noisy, ordered) == pytest.approx(tuple(np.quantile(direct, [0.025, 0.975])))
+
+
+def test_rank_correlation_needs_four_methods() -> None:
+    assert rank_correlation([1, 2, 3], [3, 2, 1]) is None
+    assert rank_correlation([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1)
+    assert rank_correlation([1, 1, 1, 1], [4, 3, 2, 1]) is None
+
+
+def test_summary_says_no_difference(runs: Path) -> None:
+    what, collapse, helped = summarize(rows_of(runs))
+    assert "9 runs of 3 methods (oracle, baseline, csg)" in what.text
+    assert "200 target pictures (photos)" in what.text
+    assert collapse.text.startswith("Yes")
+    assert "+0.160" in collapse.text
+    assert "no difference can be shown" in helped.text
+    assert helped.tone == "plain"
+
+
+def test_summary_says_a_planted_difference(tmp_path: Path) -> None:
+    *_, helped = summarize(rows_of(write_all(tmp_path, HELP)))
+    assert "csg +10.3 points" in helped.text
+    assert "higher, the interval excludes 0" in helped.text
+    assert helped.verdict == "help shown"
+
+
+def test_summary_says_a_planted_harm(tmp_path: Path) -> None:
+    *_, helped = summarize(rows_of(write_all(tmp_path, HELP | {"csg": (40, 43, 44)})))
+    assert "lower, the interval excludes 0" in helped.text
+    assert helped.verdict == "harm shown"
+
+
+def test_summary_says_no_collapse_when_energy_falls(tmp_path: Path) -> None:
+    for seed in range(3):
+        write_run(tmp_path, "oracle", seed, energy=-0.2)
+        write_run(tmp_path, "baseline", seed, energy=-0.4 + 0.001 * seed)
+    _, collapse, helped = summarize(rows_of(tmp_path))
+    assert collapse.text.startswith("No:")
+    assert "cannot be said" in helped.text
+
+
+def test_single_seed_gives_no_ranking(tmp_path: Path) -> None:
+    write_all(tmp_path / "runs", {"oracle": (50,), "baseline": (40,), "csg": (90,), "asg": (70,)})
+    out = build_report([tmp_path / "runs"], tmp_path / "out", allow_mixed=False).parent
+    page = (out / "index.html").read_text()
+    text = visible_text(page)
+    assert "too few runs for an interval" in text
+    assert not re.search(r'class="[^"]*\bstrong\b', page)
+    assert "higher, the interval" not in text
+    assert "not given while a method has fewer than 3 runs" in text
+    assert "agrees" not in text.replace("Does the order agree", "")
+    assert "**+" not in (out / "report.md").read_text()
+    data = json.loads((out / "tables/methods.json").read_text())["rows"]
+    assert all(row["mean_per_class_percent_minus_baseline_low"] is None for row in data)
+    assert all(row["mean_per_class_percent_sd"] is None for row in data)
+
+
+def test_best_is_bold_only_against_every_other(tmp_path: Path) -> None:
+    clear = build_report([write_all(tmp_path / "clear", HELP)], tmp_path / "a", allow_mixed=False).parent
+    unclear = build_report(
+        [write_all(tmp_path / "un", HELP | {"oracle": (70, 40, 60)})], tmp_path / "b", allow_mixed=False
+    ).parent
+    assert "here csg's accuracy is bold" in visible_text((clear / "index.html").read_text())
+    assert "here no accuracy is bold" in visible_text((unclear / "index.html").read_text())
+
+
+@pytest.mark.parametrize(
+    ("confusion", "expected"),
+    [([[3, 0], [1, 0]], "a"), ([[0, 3], [0, 1]], "b"), ([[3, 0], [0, 0]], None), ([[3, 0], [0, 1]], None)],
+)
+def test_only_prediction_of_several_classes(confusion: list[list[int]], expected: str | None, runs: Path) -> None:
+    record = read_record(next(runs.glob("*/accuracy-target.json")))
+    assert isinstance(record, AccuracyRecord)
+    changed = record.model_copy(update={"classes": ["a", "b"], "confusion": confusion})
+    assert only_prediction(changed) == expected
+
+
+def test_one_prediction_for_all_is_noted(tmp_path: Path) -> None:
+    write_all(tmp_path / "runs", HELP)
+    path = next((tmp_path / "runs").glob("*csg*1/accuracy-target.json"))
+    record = read_record(path)
+    assert isinstance(record, AccuracyRecord)
+    columns = np.array(record.confusion)
+    columns[:, 0], columns[:, 1:] = columns.sum(1), 0
+    write_record(path, record.model_copy(update={"confusion": columns.tolist()}))
+    note = f"One class was predicted for all of the target by {path.parent.name} ({record.classes[0]})"
+    assert note in built_text(tmp_path / "runs", tmp_path / "report")
+
+
+def test_rows_keep_the_registrys_order(tmp_path: Path) -> None:
+    write_all(tmp_path, {"csg": (90, 91, 92), "zeta": (99, 99, 99), "baseline": (10, 11, 12)})
+    assert [row.label for row in rows_of(tmp_path)] == ["baseline", "csg", "zeta"]
+
+
+def test_configurations_of_a_method_are_rows_of_their_own(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", "csg", method_config={"weight": 0.1, "dim": 128})
+    write_run(tmp_path / "b", "csg", method_config={"weight": 1.0, "dim": 128})
+    assert [row.label for row in rows_of(tmp_path)] == ["csg weight=0.1", "csg weight=1.0"]
+
+
+def test_rank_correlation_of_four_methods_is_given(tmp_path: Path) -> None:
+    for place, method in enumerate(("baseline", "csg", "asg", "si")):
+        for seed in range(3):
+            write_run(tmp_path / "runs", method, seed, right=50 + 2 * place + seed, energy=-0.1 * place)
+    out = build_report([tmp_path / "runs"], tmp_path / "out", allow_mixed=False).parent
+    assert (
+        "\u22121.00 [\u22121.00, \u22121.00; 95% bootstrap over the paired runs] (n = 4 methods, their means)"
+        in visible_text((out / "index.html").read_text())
+    )
+
+
+def test_published_numbers_are_table_1() -> None:
+    rows = {entry.method: entry for entry in published()}
+    assert len(rows) == 7
+    assert rows["csg"].energy == {"0": 0.3188, "1": 1.1806, "2": 1.4177}
+    assert rows["csg"].accuracy == pytest.approx(0.6405)
+    assert rows["oracle"].energy == {}
+    assert rows["baseline"].energy["0"] == max(entry.energy.get("0", 0) for entry in rows.values())
+
+
+def test_order_against_the_paper(tmp_path: Path) -> None:
+    energy, accuracy = order_sentences(rows_of(write_all(tmp_path, HELP)))
+    assert "1 pair of methods in both tables: 1 ordered as published, baseline > csg" in energy
+    assert "baseline < csg" in accuracy
+    assert "cannot be told" in accuracy
+
+
+def test_gallery_takes_one_source_and_the_lowest_seed(tmp_path: Path) -> None:
+    for method, source, seed in [("baseline", "b", 1), ("baseline", "b", 2), ("csg", "b", 3), ("csg", "a", 0)]:
+        write_run(tmp_path, method, seed, source=source)
+    chosen = [(row.label, run.info.source, run.info.seed) for row, run in choose(rows_of(tmp_path))]
+    assert chosen == [("baseline", "b", 1), ("csg", "b", 3)]
+
+
+def test_page_shows_every_part(report: Path) -> None:
+    text = visible_text((report / "index.html").read_text())
+    for part in ("Beside the paper", "VisDA-17", "flat map", "fish/b.png", "divided by its own maximum", "layer4"):
+        assert part in text
+    for name in ("differences", "energy_accuracy", "confusion", "curves"):
+        assert (report / f"figures/{name}.svg").read_text().startswith("<svg")
+        assert (report / f"figures/{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert (report / "figures/gradcam.png").exists()
+
+
+def test_tables_hold_exact_numbers(report: Path) -> None:
+    rows = {row["row"]: row for row in csv.DictReader((report / "tables/methods.csv").read_text().splitlines())}
+    expected = stats.ttest_1samp([3, -4, 2], 0).confidence_interval(0.95)
+    assert float(rows["csg"]["mean_per_class_percent_minus_baseline"]) == pytest.approx(1 / 3)
+    assert float(rows["csg"]["mean_per_class_percent_minus_baseline_low"]) == pytest.approx(expected.low)
+    assert float(rows["csg"]["mean_per_class_percent_sd"]) == pytest.approx(np.std([53, 50, 54], ddof=1))
+    confusion = json.loads((report / "tables/confusion.json").read_text())["rows"]
+    first = next(r for r in confusion if (r["row"], r["true"], r["predicted"]) == ("csg", "bird", "bird"))
+    assert first["share"] == pytest.approx((0.53 + 0.50 + 0.54) / 3)
+
+
+def test_provenance_names_checkpoint_and_records(report: Path, runs: Path) -> None:
+    text = visible_text((report / "index.html").read_text())
+    folder = runs / "clean-csg-0"
+    assert sha(str(folder))[:12] in text
+    assert hashlib.sha256((folder / "energy-target.json").read_bytes()).hexdigest()[:8] in text
+    data = json.loads((report / "tables/provenance.json").read_text())["rows"]
+    assert {row["checkpoint_sha256"] for row in data} == {sha(str(path)) for path in runs.iterdir()}

@@ -1,0 +1,145 @@
+"""The report's files: equal bytes, escaping, nothing from outside, whole pages."""
+
+import base64
+import csv
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from csg_analysis.report.build import build_report
+from csg_analysis.report.tables import Table, to_csv
+from csg_analysis.report.verify import verify_report
+from tests.analysis.report.cases import (
+    command,
+    sha,
+    visible_text,
+    write_run,
+)
+
+
+def test_same_records_same_bytes(runs: Path, report: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(runs, tmp_path / "elsewhere/runs")
+    build_report([*sorted(copied.iterdir(), reverse=True), copied], tmp_path / "again", allow_mixed=False)
+    first = {path.relative_to(report): path.read_bytes() for path in report.rglob("*") if path.is_file()}
+    second = {p.relative_to(tmp_path / "again"): p.read_bytes() for p in (tmp_path / "again").rglob("*") if p.is_file()}
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_rebuilding_removes_only_its_own_old_files(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", "csg")
+    out = tmp_path / "out"
+    build_report([tmp_path / "runs"], out, allow_mixed=False)
+    (out / "mine.txt").write_text("kept")
+    outside = tmp_path / "outside.txt"
+    outside.write_text("kept")
+    listed = json.loads((out / "files.json").read_text())
+    (out / "files.json").write_text(json.dumps([*listed, "../outside.txt"]))
+    for path in (tmp_path / "runs").rglob("attention.*"):
+        path.unlink()
+    build_report([tmp_path / "runs"], out, allow_mixed=False)
+    assert not (out / "figures/gradcam.png").exists()
+    assert (out / "mine.txt").exists()
+    assert outside.exists()
+
+
+EVIL = '<script>alert("1")</script>'
+
+
+@pytest.fixture(scope="module")
+def evil(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report whose every name is hostile: method, class, file, source, target."""
+    root = tmp_path_factory.mktemp("evil")
+    for seed in range(3):
+        for method in ("baseline", EVIL, "=cmd|' /C calc'!A0", "_$x$"):
+            folder = write_run(root / "runs", "m", seed, classes=[EVIL, "$a_b$ `|`"], name=EVIL, source="s")
+            folder = folder.rename(root / f"runs/{sha(method)[:6]}-{seed}")
+            for path in folder.glob("*.json"):
+                record = json.loads(path.read_text())
+                record["run"] |= {"method": method, "source": EVIL, "checkpoint_sha256": sha(str(folder))}
+                path.write_text(json.dumps(record))
+    return build_report([root / "runs"], root / "out", allow_mixed=False).parent
+
+
+def test_names_are_escaped_everywhere(evil: Path) -> None:
+    page = (evil / "index.html").read_text()
+    assert page.count("<script") == 1
+    assert EVIL in visible_text(page)
+    assert "<script" not in (evil / "report.md").read_text()
+    for path in evil.glob("figures/*.svg"):
+        assert "<script" not in path.read_text()
+    for path in evil.glob("tables/*.csv"):
+        for row in csv.reader(path.read_text().splitlines()):
+            assert not any(re.match(r"[=+@\t\r]|-(?![\d.])", cell) for cell in row), (path.name, row)
+
+
+def test_formula_cells_are_guarded_and_numbers_are_not() -> None:
+    table = Table("t", "t", [], [], [{"=a": "-1+1", "b": -1.5, "c": None, "d": "@x", "e": "ok"}])
+    assert list(csv.reader(to_csv(table).splitlines())) == [
+        ["'=a", "b", "c", "d", "e"],
+        ["'-1+1", "-1.5", "", "'@x", "ok"],
+    ]
+
+
+@pytest.mark.parametrize("which", ["report", "evil"])
+def test_page_asks_for_nothing_outside(which: str, request: pytest.FixtureRequest) -> None:
+    page = (request.getfixturevalue(which) / "index.html").read_text()
+    urls = set(re.findall(r"""(?:https?:)?//[^\s"'<>)]+""", re.sub(r"base64,[^\"]*", "", page)))
+    assert urls <= {"http://www.w3.org/2000/svg"}
+    assert not re.search(r"<(?:link|script|img|iframe)[^>]+(?:src|href)=\"(?!data:)", page)
+    assert not re.search(r"\sstyle=|\son[a-z]+=\"", page)
+
+
+def test_policy_hashes_match(report: Path) -> None:
+    page = (report / "index.html").read_text()
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)
+    assert policy is not None
+    allowed = policy[1].replace("&#39;", "'").replace("&#34;", '"')
+    assert "default-src 'none'" in allowed
+    assert "unsafe" not in allowed
+    for tag in ("script", "style"):
+        (content,) = re.findall(rf"<{tag}>(.*?)</{tag}>", page, flags=re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in allowed
+
+
+def test_page_is_well_formed(report: Path) -> None:
+    page = (report / "index.html").read_text()
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    for target in re.findall(r'href="#([^"]+)"', page):
+        assert target in ids
+    for link in re.findall(r'href="((?:tables|figures)/[^"]+)"', page):
+        assert (report / link).is_file()
+
+
+def test_markdown_figures_exist(report: Path) -> None:
+    text = (report / "report.md").read_text()
+    figures = re.findall(r"\]\(([^)]+\.png)\)", text)
+    assert len(figures) == 5
+    assert all((report / figure).is_file() for figure in figures)
+
+
+def test_command_prints_where_the_report_is(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(runs.parent)
+    result = command("--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out/index.html").is_file()
+
+
+def test_the_authors_remarks_are_a_footnote_once_and_escaped(tmp_path: Path) -> None:
+    """Lines of ``remarks.txt`` beside the runs, under a label; verify knows them too."""
+    for seed in (0, 1):
+        write_run(tmp_path / "runs", "csg", seed)
+    (tmp_path / "runs" / "remarks.txt").write_text("weights from <held-out> styles\n\n")
+    out = tmp_path / "out"
+    build_report([tmp_path / "runs"], out, allow_mixed=False)
+    page = (out / "index.html").read_text()
+    assert page.count("The author remarks: weights from &lt;held-out&gt; styles") == 1
+    assert verify_report(out, []).faults == []
+    (tmp_path / "runs" / "remarks.txt").write_text("weights from the target\n")
+    assert any("index.html" in fault for fault in verify_report(out, []).faults)

@@ -1,0 +1,50 @@
+"""Runs for scale: in a table of their own, in no comparison, measured on the same target."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from csg_analysis.report.build import build_report
+from csg_analysis.report.verify import verify_report
+from csg_train.errors import UserError
+from tests.analysis.report.cases import write_run
+
+
+def _for_scale(root: Path, text: str, **options: object) -> None:
+    folder = write_run(root, "baseline", source="real", **options)  # type: ignore[arg-type]
+    path = folder / "recipe.yaml"
+    recipe = yaml.safe_load(path.read_text()) if path.exists() else {}
+    path.write_text(yaml.safe_dump(recipe | {"for_scale": text}))
+
+
+def test_a_run_for_scale_has_its_own_table_and_leaves_every_other_as_it_was(tmp_path: Path) -> None:
+    for seed, right in enumerate((40, 50, 60)):
+        write_run(tmp_path / "runs", "baseline", seed, right=right)
+        write_run(tmp_path / "runs", "csg", seed, right=right + 5)
+    build_report([tmp_path / "runs"], tmp_path / "before", allow_mixed=False)
+    for seed, right in enumerate((80, 90)):
+        _for_scale(tmp_path / "runs", "trained on real pictures", seed=seed, right=right)
+    build_report([tmp_path / "runs"], tmp_path / "after", allow_mixed=False)
+    before, after = (json.loads((tmp_path / name / "tables/methods.json").read_text()) for name in ("before", "after"))
+    assert before == after
+    (row,) = json.loads((tmp_path / "after/tables/scale.json").read_text())["rows"]
+    assert row["row"] == "trained on real pictures (baseline)"
+    assert row["mean_per_class_percent"] == pytest.approx(85)
+    assert row["runs"] == 2
+    assert not (tmp_path / "before/tables/scale.json").exists()
+    assert verify_report(tmp_path / "after", [tmp_path / "runs"]).faults == []
+
+
+def test_a_run_for_scale_on_another_target_is_refused(tmp_path: Path) -> None:
+    write_run(tmp_path, "baseline")
+    _for_scale(tmp_path, "trained on real pictures", name="other photos")
+    with pytest.raises(UserError, match="target pictures"):
+        build_report([tmp_path], tmp_path / "out", allow_mixed=False)
+
+
+def test_runs_for_scale_alone_make_no_report(tmp_path: Path) -> None:
+    _for_scale(tmp_path, "trained on real pictures")
+    with pytest.raises(UserError, match="methods' runs"):
+        build_report([tmp_path], tmp_path / "out", allow_mixed=False)

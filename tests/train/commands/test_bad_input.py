@@ -1,0 +1,136 @@
+"""Users' mistakes through the real command: one line that names the file and the fix, exit 2, nothing half-written."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from csg_train.runs.checkpoint import load_checkpoint
+from tests.commands import assert_user_error, command
+from tests.conftest import write_tree
+
+
+def test_unknown_method_names_the_allowed_ones(recipe_file, tmp_path):
+    result = command("csg-train", "run", recipe_file, "--set", "method.name=magic", cwd=tmp_path)
+    assert_user_error(result, "method", "magic", "baseline", "csg")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_unknown_key_names_the_allowed_ones(recipe_file, tmp_path):
+    result = command("csg-train", "run", recipe_file, "--set", "train.stepz=3", cwd=tmp_path)
+    assert_user_error(result, "train.stepz", "unknown key", "steps")
+
+
+def test_unknown_recipe_names_the_packaged_ones(tmp_path):
+    assert_user_error(command("csg-train", "run", "nope", cwd=tmp_path), "nope", "emoji-photos")
+
+
+def test_demo_data_not_fetched_names_the_command(tmp_path):
+    result = command("csg-train", "run", cwd=tmp_path, env={"CSG_DATA_DIR": str(tmp_path / "none")})
+    assert_user_error(result, "csg-train data fetch emoji-photos")
+
+
+@pytest.mark.parametrize(
+    ("fault", "workers"), [("truncated", 0), ("truncated", 2), ("empty class", 0), ("empty folder", 0)]
+)
+def test_bad_pictures(fault, workers, recipe_file, tmp_path):
+    root = tmp_path / "own"
+    write_tree(root)
+    victim = root / "car" / "1.png"
+    if fault == "truncated":
+        victim.write_bytes(victim.read_bytes()[:300])
+    elif fault == "empty class":
+        victim = root / "car"
+        shutil.rmtree(victim)
+        victim.mkdir()
+    else:
+        victim = root
+        shutil.rmtree(root)
+        root.mkdir()
+    sets = ("--set", f"data.source.root={root}", "--set", f"train.workers={workers}")
+    result = command("csg-train", "run", recipe_file, *sets, cwd=tmp_path)
+    assert_user_error(result, str(victim))
+    assert "worker" not in result.stderr
+    if fault != "truncated":  # a run that meets the picture later keeps its earlier checkpoint
+        assert not list(tmp_path.rglob("ckpt.pt"))
+
+
+def test_loss_that_is_not_finite_stops_with_step_and_parts(recipe_file, tmp_path):
+    sets = ("--set", "train.lr_head=1e30", "--set", "train.warmup=0", "--set", "model.batch_norm=train")
+    result = command("csg-train", "run", recipe_file, *sets, cwd=tmp_path)
+    assert_user_error(result, "not finite at step", "ce", "train.lr_head")
+    assert not list(tmp_path.rglob("ckpt.pt"))
+
+
+@pytest.mark.parametrize("fault", ["foreign", "cut", "missing"])
+def test_bad_checkpoints(fault, recipe_file, tmp_path):
+    path = tmp_path / "ckpt.pt"
+    if fault == "foreign":
+        path.write_bytes(b"not a checkpoint")
+    elif fault == "cut":
+        assert command("csg-train", "run", recipe_file, "--out", tmp_path / "run", cwd=tmp_path).returncode == 0
+        whole = (tmp_path / "run" / "ckpt.pt").read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+    assert_user_error(command("csg-analyze", "energy", path, cwd=tmp_path), str(path))
+    assert not list(tmp_path.glob("energy-*"))
+
+
+def test_a_run_is_not_overwritten_unasked_and_then_measured(recipe_file, tmp_path):
+    """The whole chain on own data: run, refuse, resume, energy, accuracy, GradCAM of a split and of a folder."""
+    out: Path = tmp_path / "run"
+    assert command("csg-train", "run", recipe_file, "--out", out, cwd=tmp_path).returncode == 0
+    assert_user_error(command("csg-train", "run", recipe_file, "--out", out, cwd=tmp_path), "--resume", "--overwrite")
+    assert command("csg-train", "run", recipe_file, "--out", out, "--resume", cwd=tmp_path).returncode == 0
+    for arguments in (("energy",), ("accuracy", "--json"), ("gradcam",), ("gradcam", "--images", out.parent)):
+        if "--images" in arguments:
+            assert_user_error(
+                command("csg-analyze", *arguments, out / "ckpt.pt", "--explain", "label", cwd=tmp_path), "no labels"
+            )
+            continue
+        result = command("csg-analyze", *arguments, out / "ckpt.pt", cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+    assert {path.name for path in out.iterdir()} >= {
+        "energy-target.json",
+        "energy-source.csv",
+        "accuracy-target.json",
+        "attention.json",
+        "attention.npz",
+    }
+
+
+def test_overwrite_leaves_no_record_of_the_old_run(recipe_file, tmp_path):
+    out = tmp_path / "run"
+    assert command("csg-train", "run", recipe_file, "--out", out, cwd=tmp_path).returncode == 0
+    measured = ("attention.json", "attention-target.json", "similarity-source.json", "energy-target.csv")
+    for name in measured:  # as csg-analyze writes them beside the checkpoint
+        (out / name).write_text("of the old checkpoint")
+    sets = ("--set", "train.lr_head=1e30", "--set", "train.warmup=0", "--set", "model.batch_norm=train")
+    assert command("csg-train", "run", recipe_file, "--out", out, "--overwrite", *sets, cwd=tmp_path).returncode == 2
+    assert not [path.name for path in out.iterdir() if path.name.startswith(("accuracy", "ckpt"))]
+    assert not [name for name in measured if (out / name).exists()]
+
+
+def test_interrupt_finishes_the_step_saves_and_exits_130(recipe_file, tmp_path):
+    executable = Path(sys.executable).parent / "csg-train"
+    log = tmp_path / "run" / "log.jsonl"
+    sets = ["--set", "train.steps=100000", "--set", "model.backbone=resnet18", "--set", "model.weights=none"]
+    process = subprocess.Popen(
+        [str(executable), "run", str(recipe_file), *sets, "--out", str(tmp_path / "run")],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    while not (log.exists() and log.stat().st_size):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    step = load_checkpoint(tmp_path / "run" / "ckpt.pt").step
+    assert f"saved at step {step}" in output
+    assert len(log.read_text().splitlines()) == step

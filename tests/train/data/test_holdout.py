@@ -1,0 +1,131 @@
+"""A held-out part of the source: disjoint, whole, of every class, and the same whatever the order."""
+
+import dataclasses
+import random
+from pathlib import Path
+
+import pytest
+import yaml
+
+from csg_train.data.readers.images import ImageSet, image_folder
+from csg_train.data.readers.sets import hold_out
+from csg_train.errors import UserError
+from csg_train.recipes.pictures import load_split
+from csg_train.recipes.reading import parse_recipe
+from csg_train.recipes.sections import Recipe
+from tests.commands import assert_user_error, command
+from tests.conftest import CLASSES, write_tree
+
+
+def named(counts: tuple[int, ...]) -> ImageSet:
+    """A set of names alone; nothing is read."""
+    pairs = [(f"{label}/{index}.png", label) for label, count in enumerate(counts) for index in range(count)]
+    files, labels = zip(*pairs, strict=True)
+    return ImageSet("x", Path("nowhere"), files, labels, tuple(f"c{i}" for i in range(len(counts))), expected=counts)
+
+
+def shuffled(images: ImageSet, seed: int) -> ImageSet:
+    order = random.Random(seed).sample(range(len(images)), len(images))
+    files, labels = tuple(images.files[i] for i in order), tuple(images.labels[i] for i in order)
+    return dataclasses.replace(images, files=files, labels=labels)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "counts", "held_counts"),
+    [
+        (0.1, (2, 10, 47, 100), (1, 1, 5, 10)),  # one at least
+        (0.5, (2, 10, 47, 100), (1, 5, 24, 50)),
+        (0.9, (2, 3, 47, 100), (1, 2, 42, 90)),  # one at least stays
+    ],
+)
+def test_both_sides_are_disjoint_and_whole_and_of_every_class(fraction, counts, held_counts):
+    images = named(counts)
+    rest, held = hold_out(images, fraction)
+    assert tuple(held.counts().values()) == held_counts
+    assert sorted(rest.files + held.files) == sorted(images.files)
+    assert not set(rest.files) & set(held.files)
+    label_of = dict(zip(images.files, images.labels, strict=True))
+    for side in (rest, held):
+        assert [label_of[file] for file in side.files] == list(side.labels)
+        assert (side.classes, side.expected) == (images.classes, None)
+        assert list(side.files) == [file for file in images.files if file in set(side.files)]  # order kept
+    assert (rest.name, held.name) == ("x", "x held out")
+
+
+def test_neither_order_nor_other_classes_matter_and_a_larger_share_holds_the_smaller():
+    images = named((40, 60))
+    held = set(hold_out(images, 0.2)[1].files)
+    for seed in range(3):
+        assert set(hold_out(shuffled(images, seed), 0.2)[1].files) == held
+    assert set(hold_out(named((40, 7)), 0.2)[1].files) & {f"0/{i}.png" for i in range(40)} == {
+        file for file in held if file.startswith("0/")
+    }
+    assert held < set(hold_out(images, 0.5)[1].files)
+    assert held != {f"{label}/{i}.png" for label, count in ((0, 8), (1, 12)) for i in range(count)}  # not the first
+
+
+def test_a_file_listed_twice_stays_on_one_side():
+    images = named((5, 5))
+    twice = dataclasses.replace(images, files=images.files * 2, labels=images.labels * 2)
+    rest, held = hold_out(twice, 0.4)
+    assert not set(rest.files) & set(held.files)
+    assert len(rest) + len(held) == 20
+
+
+@pytest.mark.parametrize("counts", [(4, 1, 3), (4, 0, 3)])
+def test_a_class_of_fewer_than_two_is_an_error(counts):
+    with pytest.raises(UserError, match=f"class c1 has {counts[1]} picture"):
+        hold_out(named(counts), 0.1)
+
+
+def test_the_splits_of_a_recipe(recipe_dict, trees):
+    whole = image_folder(trees / "source", name="source")
+    recipe_dict["data"]["validation"] = {"dataset": "holdout", "fraction": 0.25}
+    first = Recipe.model_validate(recipe_dict | {"seed": 0}).data
+    source, held, target = (load_split(first, split) for split in ("source", "validation", "target"))
+    assert sorted(source.files + held.files) == sorted(whole.files)
+    assert held.counts() == dict.fromkeys(CLASSES, 1)
+    assert len({source.identity, held.identity, whole.identity}) == 3
+    assert target.files == image_folder(trees / "target", name="target").files
+    other = Recipe.model_validate(recipe_dict | {"seed": 5}).data
+    assert load_split(other, "validation").identity == held.identity
+    assert load_split(first, "validation", CLASSES[::-1]).classes == CLASSES[::-1]
+
+
+def test_only_validation_can_be_held_out(recipe_dict):
+    for split in ("source", "target"):
+        value = recipe_dict | {"data": recipe_dict["data"] | {split: {"dataset": "holdout", "fraction": 0.1}}}
+        with pytest.raises(UserError, match=f"x: data.{split}: .*holdout"):
+            parse_recipe(value, origin="x")
+    for fraction in (0, 1, "much"):
+        value = recipe_dict | {
+            "data": recipe_dict["data"] | {"validation": {"dataset": "holdout", "fraction": fraction}}
+        }
+        with pytest.raises(UserError, match=r"x: data\.validation\.fraction: "):
+            parse_recipe(value, origin="x")
+    value = recipe_dict | {"data": recipe_dict["data"] | {"validation": {"dataset": "holdout", "share": 0.1}}}
+    with pytest.raises(UserError, match=r"data\.validation\.share: unknown key; allowed: dataset, fraction"):
+        parse_recipe(value, origin="x")
+
+
+def test_data_check_counts_both_sides_and_refuses_a_class_of_one(recipe_file, recipe_dict, tmp_path):
+    sets = ("--set", "data.validation={dataset: holdout, fraction: 0.25}")
+    result = command("csg-train", "data", "check", recipe_file, *sets, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    rows = [line.replace("│", " ").split() for line in result.stdout.splitlines()]
+    assert ["bus", "3", "1", "3"] in rows
+    assert ["total", "9", "3", "9"] in rows
+    write_tree(tmp_path / "one", per_class=1)
+    recipe_dict["data"]["source"]["root"] = str(tmp_path / "one")
+    recipe_file.write_text(yaml.safe_dump(recipe_dict))
+    result = command("csg-train", "run", recipe_file, *sets, "--out", "run", cwd=tmp_path)
+    assert_user_error(result, str(tmp_path / "one"), "class bus", "data.validation")
+    assert not list(tmp_path.rglob("ckpt.pt"))
+
+
+def test_every_split_is_reduced(recipe_dict):
+    recipe_dict["data"] |= {"validation": {"dataset": "holdout", "fraction": 0.25}, "shorter_side": 16}
+    recipe = Recipe.model_validate(recipe_dict)
+    for split in ("source", "validation", "target"):
+        images = load_split(recipe.data, split, CLASSES)
+        assert {min(images.picture(index).size) for index in range(len(images))} == {16}, split

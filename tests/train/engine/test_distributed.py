@@ -1,0 +1,127 @@
+"""A run of two gloo processes against the same run of one: losses, weights and queue; what two refuse, a killed one."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from csg_train.runs.checkpoint import load_checkpoint
+from tests.commands import Done, assert_user_error, commands
+from tests.nested import equal
+from tests.train.methods.test_methods import recipe_of, run
+
+ARGUMENTS = ["run", "tiny.yaml", "--device", "cpu", "--out", "two"]
+
+
+def torchrun(recipe: dict, folder: Path) -> subprocess.Popen:
+    """What a user would type, but for the narrow backbone."""
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(recipe))
+    program = [str(Path(sys.executable).parent / "torchrun"), "--standalone", "--nproc-per-node", "2"]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
+    return subprocess.Popen(
+        [*program, "-m", "tests.narrow", *ARGUMENTS], cwd=folder, env=env, stderr=subprocess.PIPE, text=True
+    )
+
+
+def run_two(recipe: dict, folder: Path, *options: str) -> tuple[Done, Done]:
+    """Two processes with the variables that torchrun gives them."""
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(recipe))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    both = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    envs = [both | {"RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
+    first, second = commands("csg-train", *ARGUMENTS, *options, cwd=folder, envs=envs)
+    return first, second
+
+
+def train_two(recipe: dict, folder: Path, *options: str) -> None:
+    for done in run_two(recipe, folder, *options):
+        assert done.returncode == 0, done.stderr
+
+
+def processes_of(parent: int) -> dict[str, int]:
+    """The trainers that torchrun started, by rank."""
+    found = {}
+    for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        environment = dict(
+            line.split("=", 1) for line in Path(f"/proc/{child}/environ").read_text().split("\0") if "=" in line
+        )
+        found[environment["RANK"]] = int(child)
+    return found
+
+
+def losses(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("task", "method"),
+    [("classification", "csg"), ("classification", "weight-l2"), ("segmentation", "csg-dense")],
+)
+def test_two_processes_train_what_one_trains(task, method, recipe_dict, masked_recipe_dict, tmp_path):
+    """Masks ignore some pixels, so the processes count different numbers of them."""
+    base = recipe_dict if task == "classification" else masked_recipe_dict
+    recipe = recipe_of(base, method, batch_size=4, steps=4)
+    train_two(recipe.as_dict(), tmp_path)
+    alone = load_checkpoint(run(recipe, tmp_path / "one"))
+    both = load_checkpoint(tmp_path / "two" / "ckpt.pt")
+    assert len(losses(tmp_path / "two")) == 4
+    for one, two in zip(losses(tmp_path / "one"), losses(tmp_path / "two"), strict=True):
+        assert two == pytest.approx(one, rel=1e-6, abs=1e-6)
+    for part in ("model", "method"):  # of csg: 7 (50) keys that 4 pictures (16 patches) a step go around
+        ours, theirs = getattr(alone, part), getattr(both, part)
+        assert ours.keys() == theirs.keys()
+        for key, value in ours.items():
+            torch.testing.assert_close(theirs[key], value, rtol=1e-5, atol=1e-5, msg=key)
+    assert not list((tmp_path / "two").glob("*.tmp"))
+
+
+def test_a_killed_process_ends_the_others_and_the_restart_goes_on(recipe_dict, tmp_path):
+    """The restarted run equals one that nobody disturbed, bit for bit."""
+    recipe = recipe_of(recipe_dict, "csg", batch_size=4, steps=12, save_every=3).as_dict()
+    (tmp_path / "whole").mkdir()
+    train_two(recipe, tmp_path / "whole")
+    process = torchrun(recipe, tmp_path)
+    while not (tmp_path / "two" / "ckpt.pt").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    os.kill(processes_of(process.pid)["1"], signal.SIGKILL)
+    _, error = process.communicate(timeout=100)
+    assert process.returncode != 0
+    assert error.count("Error: another process of this run ended") == 1, error
+    assert 0 < load_checkpoint(tmp_path / "two" / "ckpt.pt").step < 12
+
+    train_two(recipe, tmp_path, "--resume")
+    assert [row["step"] for row in losses(tmp_path / "two")] == list(range(1, 13))
+    parts, undisturbed = (load_checkpoint(folder / "two" / "ckpt.pt") for folder in (tmp_path, tmp_path / "whole"))
+    for field in ("step", "model", "method", "optimizer", "rng", "log_bytes"):
+        assert equal(getattr(parts, field), getattr(undisturbed, field)), field
+
+
+def test_two_processes_choose_the_step_that_one_chooses(recipe_dict, tmp_path):
+    """Each process measures all pictures; the scores rise and fall."""
+    recipe_dict["data"]["validation"] = {"dataset": "holdout", "fraction": 0.5}
+    recipe_dict["evaluate"] = {"select": "source-val", "select_every": 1}
+    recipe = recipe_of(recipe_dict, "csg", batch_size=4, steps=8, lr_head=1.0, lr_backbone=0.03)
+    train_two(recipe.as_dict(), tmp_path)
+    alone, both = load_checkpoint(run(recipe, tmp_path / "one")), load_checkpoint(tmp_path / "two" / "best.pt")
+    scores = [row["accuracy_validation"] for row in losses(tmp_path / "two")]
+    assert scores == [row["accuracy_validation"] for row in losses(tmp_path / "one")]
+    assert len(set(scores)) > 1
+    assert both.step == alone.step == 1 + scores.index(max(scores))
+    assert both.best_score == alone.best_score == max(scores)
+
+
+def test_a_batch_that_does_not_divide_is_refused_by_one_line(recipe_dict, tmp_path):
+    first, second = run_two(recipe_of(recipe_dict, "baseline", batch_size=5).as_dict(), tmp_path)
+    assert_user_error(first, "Error: train.batch_size: 5 pictures do not divide among 2 processes")
+    assert (second.returncode, second.stderr) == (2, "")
+    assert not list((tmp_path / "two").glob("[!.]*"))

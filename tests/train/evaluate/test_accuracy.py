@@ -1,0 +1,62 @@
+"""Accuracy against scikit-learn, the bootstrap against its exact variance, the schedule and order of samples."""
+
+import collections
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import confusion_matrix as sklearn_confusion
+
+from csg_train.data.loaders.loader import balanced_order, step_keys, uniform_order
+from csg_train.data.readers.images import image_folder
+from csg_train.engine.loop import learning_rate_factor
+from csg_train.evaluate.accuracy import Predictions, bootstrap_mean_per_class, confusion_matrix
+from csg_train.evaluate.scores import mean_per_class
+from csg_train.recipes.sections import Train
+
+
+def test_confusion_and_mean_per_class_equal_scikit_learn():
+    rng = np.random.default_rng(0)
+    labels, predicted = rng.integers(0, 5, 200), rng.integers(0, 5, 200)
+    ours = confusion_matrix(Predictions(torch.from_numpy(predicted), torch.from_numpy(labels)), 5)
+    np.testing.assert_array_equal(ours, sklearn_confusion(labels, predicted))
+    assert mean_per_class(ours) == pytest.approx(balanced_accuracy_score(labels, predicted))
+
+
+def test_mean_per_class_leaves_out_a_class_without_pictures():
+    assert mean_per_class(np.array([[3, 1, 0], [0, 0, 0], [1, 0, 1]])) == pytest.approx((0.75 + 0.5) / 2)
+
+
+def test_bootstrap_width_follows_from_the_binomial_variance():
+    confusion = np.array([[300, 100], [80, 320]])
+    interval = bootstrap_mean_per_class(confusion, seed=1, resamples=20_000)
+    sigma = np.sqrt(0.75 * 0.25 / 400 + 0.8 * 0.2 / 400) / 2
+    assert interval.low == pytest.approx(0.775 - 1.96 * sigma, abs=2e-3)
+    assert interval.high == pytest.approx(0.775 + 1.96 * sigma, abs=2e-3)
+
+
+def test_learning_rate_at_named_steps():
+    train = Train(steps=1000, warmup=100, power=0.9)
+    assert learning_rate_factor(0, train) == pytest.approx(0.01)
+    assert learning_rate_factor(50, train) == pytest.approx((0.01 + 0.99 / 4) * 0.95**0.9)
+    assert learning_rate_factor(100, train) == pytest.approx(0.9**0.9)
+    assert learning_rate_factor(999, train) == pytest.approx(0.001**0.9)
+
+
+def test_every_epoch_uses_every_picture_once_and_a_later_start_gives_the_same_keys(trees):
+    images = image_folder(trees / "source", name="s")
+
+    def order(epoch: int) -> list[int]:
+        return uniform_order(images, 0, epoch)
+
+    keys = list(step_keys(order, 5, start=0, stop=12))
+    flat = [key for step in keys for key in step]
+    assert collections.Counter(flat) == {(epoch, i): 1 for epoch in range(5) for i in range(12)}
+    assert list(step_keys(order, 5, start=7, stop=12)) == keys[7:]
+
+
+def test_balanced_order_draws_every_class_equally_often(trees):
+    images = image_folder(trees / "source", name="s")
+    drawn = collections.Counter(images.labels[i] for epoch in range(3) for i in balanced_order(images, 0, epoch))
+    assert drawn == {0: 12, 1: 12, 2: 12}

@@ -1,0 +1,178 @@
+"""CSG's pieces against hand-computed cases, direct float64 loops and closed forms."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from csg_train.engine.loop import _Run
+from csg_train.errors import UserError
+from csg_train.methods.contrastive import Queue, attention, attention_pool, info_nce
+from csg_train.recipes.sections import Recipe
+from tests.train.methods.test_methods import CPU, recipe_of
+
+
+def test_attention_of_a_2x2_map_by_hand():
+    """v = (1,0), (1,2), (0,0), (2,2): mean (1,1), scores 1, 3, 0, 4 of 8; pooled (1+3+8, 6+8) / 8."""
+    v = torch.tensor([[[[1.0, 1.0], [0.0, 2.0]], [[0.0, 2.0], [0.0, 2.0]]]])
+    weights = attention(v)
+    assert weights.tolist() == [[[1 / 8, 3 / 8], [0.0, 4 / 8]]]
+    assert attention_pool(v, weights).tolist() == [[12 / 8, 14 / 8]]
+
+
+def test_attention_of_a_zero_map_pools_to_zero_with_a_finite_gradient():
+    v = torch.zeros(2, 3, 2, 2, requires_grad=True)
+    pooled = attention_pool(v, attention(v))
+    assert torch.equal(pooled, torch.zeros(2, 3))
+    pooled.sum().backward()
+    assert torch.isfinite(v.grad).all()
+
+
+def test_attention_of_a_constant_map_is_average_pooling_and_scale_does_not_matter():
+    v = torch.rand(2, 5, 1, 1, dtype=torch.float64).expand(2, 5, 3, 4)
+    torch.testing.assert_close(attention(v), torch.full((2, 3, 4), 1 / 12, dtype=torch.float64))
+    w = torch.rand(2, 5, 3, 4, dtype=torch.float64)
+    torch.testing.assert_close(attention(w * 1e6), attention(w))
+    torch.testing.assert_close(attention(w).sum(dim=(1, 2)), torch.ones(2, dtype=torch.float64))
+
+
+def direct_info_nce(query, positive, negatives, temperature):
+    total = 0.0
+    for q, p in zip(query.tolist(), positive.tolist(), strict=True):
+
+        def dot(a, b):
+            return sum(x * y for x, y in zip(a, b, strict=True))
+
+        pull = math.exp(dot(q, p) / temperature)
+        push = sum(math.exp(dot(q, n) / temperature) for n in negatives.tolist())
+        total += -math.log(pull / (pull + push))
+    return total / len(query)
+
+
+def unit(*shape: int, seed: int) -> torch.Tensor:
+    return F.normalize(torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+def test_info_nce_against_a_direct_loop_and_its_gradient():
+    query, positive, negatives = unit(4, 6, seed=1), unit(4, 6, seed=2), unit(9, 6, seed=3)
+    value = info_nce(query, positive, negatives, temperature=0.07)
+    assert value.item() == pytest.approx(direct_info_nce(query, positive, negatives, 0.07), rel=1e-12)
+    query.requires_grad_()
+    assert torch.autograd.gradcheck(lambda q: info_nce(q, positive, negatives, temperature=0.5), query)
+
+
+def test_info_nce_closed_forms():
+    """K negatives equal to the positive: ln(K + 1). One opposite negative: ln(1 + exp(-2 / tau))."""
+    q = unit(3, 4, seed=4)
+    same = torch.cat([q[:1]] * 5)
+    assert info_nce(q[:1], q[:1], same, temperature=0.07).item() == pytest.approx(math.log(6))
+    assert info_nce(q[:1], q[:1], -q[:1], temperature=0.5).item() == pytest.approx(math.log1p(math.exp(-4)))
+
+
+def test_queue_wraps_around_when_the_size_is_no_multiple_of_the_batch():
+    queue = Queue(5, 1, torch.Generator().manual_seed(0))
+    for first in (0.0, 3.0, 6.0):
+        queue.push(torch.arange(first, first + 3)[:, None])
+    assert queue.keys_KD[:, 0].tolist() == [5.0, 6.0, 7.0, 8.0, 4.0]
+    assert queue.position.item() == 4
+
+
+def test_queue_starts_with_unit_vectors_and_keeps_the_newest_of_a_large_batch():
+    queue = Queue(4, 8, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(queue.keys_KD.norm(dim=1), torch.ones(4))
+
+
+def test_average_of_the_heads_after_n_steps_in_closed_form(recipe_dict, tmp_path):
+    """Heads set to a constant: average = m^n start + (1 - m^n) constant."""
+    run = _Run(recipe_of(recipe_dict, "csg"), tmp_path, CPU)
+    method, momentum, steps = run.method, 0.9, 4
+    start = [weight.clone() for weight in method.teacher_heads.parameters()]
+    for weight in method.heads.parameters():
+        weight.data.fill_(0.25)
+    for _ in range(steps):
+        method.after_step(run.network)
+    for now, before in zip(method.teacher_heads.parameters(), start, strict=True):
+        torch.testing.assert_close(now, momentum**steps * before + (1 - momentum**steps) * 0.25)
+
+
+def test_first_step_loss_from_its_definition(recipe_dict, tmp_path):
+    """At the start student and teacher are equal, so the term follows from the parts by the equation."""
+    recipe_dict["method"] = {"name": "csg", "queue_size": 7, "dim": 4, "weight": 0.5, "temperature": 1}
+    run = _Run(Recipe.model_validate(recipe_dict), tmp_path, CPU)
+    batch = next(run._batches())
+    run.network.set_training(batch_norm="frozen")
+    terms = run.method.loss(run.network, batch, run.network(batch.views[0]))
+    for layer in ("layer3", "layer4"):
+        keys = [run.network.backbone(view).stages[layer] for view in batch.views]
+        z = [F.normalize(run.method.heads[layer](attention_pool(v, attention(v))), dim=1).double() for v in keys]
+        negatives = run.method.queues[layer].keys_KD.double()
+        expected = 0.5 * direct_info_nce(z[0], z[1], negatives, 1)
+        assert terms[f"nce_{layer}"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_no_gradient_reaches_the_teacher_side_or_comes_through_the_key_view(recipe_dict, tmp_path):
+    run = _Run(recipe_of(recipe_dict, "csg"), tmp_path, CPU)
+    batch = next(run._batches())
+    output = run.network(batch.views[0])
+    sum(run.method.loss(run.network, batch, output).values()).backward()
+    assert all(weight.grad is None for weight in run.method.teacher_heads.parameters())
+    assert all(weight.grad is None for weight in run.method._teacher[0].parameters())
+    assert all(weight.grad is not None for weight in run.method.heads.parameters())
+    assert all(weight.grad is None for weight in run.network.head.parameters())
+
+
+def test_average_pool_ignores_attention(recipe_dict, tmp_path):
+    recipe_dict["method"] = {"name": "csg", "queue_size": 8, "pool": "average"}
+    run = _Run(Recipe.model_validate(recipe_dict), tmp_path, CPU)
+    v, other = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
+    torch.testing.assert_close(run.method._pool(v, other), v.mean(dim=(2, 3)))
+
+
+def test_an_unknown_layer_is_named_with_the_allowed_ones(recipe_dict, tmp_path):
+    recipe_dict["method"] = {"name": "csg", "layers": ["layer4", "layer9"]}
+    with pytest.raises(UserError, match=r"method\.layers: layer9 not in this backbone; allowed: layer1, layer2"):
+        _Run(Recipe.model_validate(recipe_dict), tmp_path, CPU)
+
+
+def test_more_keys_than_the_queue_holds_leave_the_newest():
+    queue = Queue(3, 1, torch.Generator().manual_seed(0))
+    queue.push(torch.arange(1.0)[:, None])
+    queue.push(torch.arange(10.0, 18.0)[:, None])
+    assert sorted(queue.keys_KD[:, 0].tolist()) == [15, 16, 17]
+    queue.push(torch.tensor([[99.0]]))
+    assert sorted(queue.keys_KD[:, 0].tolist()) == [16, 17, 99]
+
+
+@pytest.mark.parametrize("pool", ["attention", "average"])
+def test_without_a_head_the_pooled_features_themselves_are_compared(recipe_dict, tmp_path, pool):
+    recipe_dict["method"] = {"name": "csg", "queue_size": 8, "head": "none", "pool": pool, "temperature": 1}
+    run = _Run(Recipe.model_validate(recipe_dict), tmp_path, CPU)
+    assert not list(run.method.parameters())
+    batch = next(run._batches())
+    run.network.set_training(batch_norm="frozen")
+    terms = run.method.loss(run.network, batch, run.network(batch.views[0]))
+    for layer, width in (("layer3", 32), ("layer4", 64)):
+        maps = [run.network.backbone(view).stages[layer] for view in batch.views]
+        pooled = [attention_pool(v, attention(v)) if pool == "attention" else v.mean(dim=(2, 3)) for v in maps]
+        z = [F.normalize(value, dim=1).double() for value in pooled]
+        negatives = run.method.queues[layer].keys_KD.double()
+        assert negatives.shape == (8, width)
+        expected = 0.1 * direct_info_nce(z[0], z[1], negatives, 1)
+        assert terms[f"nce_{layer}"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_csg_with_asg_adds_the_weighted_divergence_on_the_students_view(recipe_dict, tmp_path):
+    recipe_dict["method"] = {"name": "csg", "queue_size": 8, "asg_weight": 0.3}
+    run = _Run(Recipe.model_validate(recipe_dict), tmp_path, CPU)
+    batch = next(run._batches())
+    run.network.set_training(batch_norm="frozen")
+    with torch.no_grad():
+        for weight in run.network.backbone.net.layer4.parameters():
+            weight.mul_(1.2)
+        output = run.network(batch.views[0])
+        p = run.method.teacher(batch.views[0]).imagenet_logits.double().softmax(dim=1)
+        q = output.imagenet_logits.double().softmax(dim=1)
+        terms = run.method.loss(run.network, batch, output)
+    assert terms["asg_kl"].item() == pytest.approx(0.3 * (p * (p / q).log()).sum(dim=1).mean().item(), rel=1e-4)
+    assert terms["asg_kl"] > 0

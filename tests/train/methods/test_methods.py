@@ -1,0 +1,96 @@
+"""What holds for every method: resume equals an uninterrupted run, and frozen parts stay as they are."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from csg_train.engine import loop as engine
+from csg_train.methods.table import METHODS
+from csg_train.recipes.sections import Recipe
+from csg_train.runs.checkpoint import load_checkpoint
+from tests.nested import equal
+from tests.train.methods.cases import METHOD_CASES, STYLES, TASK_CASES
+
+CPU = torch.device("cpu")
+
+
+def recipe_of(recipe_dict: dict, method: str, **train: object) -> Recipe:
+    fields = {"name": method} | METHOD_CASES[method]
+    if fields.get("styles") == STYLES:
+        fields["styles"] = f"{recipe_dict['data']['source']['root']}/images"
+    return Recipe.model_validate(recipe_dict | {"method": fields, "train": recipe_dict["train"] | train})
+
+
+@pytest.fixture
+def task_dict(task: str, recipe_dict: dict, masked_recipe_dict: dict) -> dict:
+    """The tiny recipe of one task."""
+    return recipe_dict if task == "classification" else masked_recipe_dict
+
+
+def run(recipe: Recipe, out: Path, *, resume: bool = False) -> Path:
+    return engine.train(recipe, out, device=CPU, resume=resume, overwrite=False, report=lambda step, values: None)
+
+
+def test_every_method_has_a_case():
+    assert {case.get("name", label) for label, case in METHOD_CASES.items()} == set(METHODS)
+
+
+@pytest.mark.parametrize(
+    ("task", "method", "stop_at"),
+    [(*case, stop_at) for case in TASK_CASES for stop_at in ([1, 3] if case[0] == "classification" else [3])],
+)
+def test_resume_equals_uninterrupted(method, stop_at, task_dict, tmp_path, monkeypatch):
+    """Stopped in the middle of an epoch, before and after a periodic save; workers differ too."""
+    whole = load_checkpoint(run(recipe_of(task_dict, method), tmp_path / "whole"))
+
+    original = engine._Run._train_step
+
+    def die(self, batch):
+        if self.step == stop_at:
+            raise KeyboardInterrupt
+        original(self, batch)
+
+    monkeypatch.setattr(engine._Run, "_train_step", die)
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe_of(task_dict, method), tmp_path / "parts")
+    monkeypatch.setattr(engine._Run, "_train_step", original)
+    parts = load_checkpoint(run(recipe_of(task_dict, method), tmp_path / "parts", resume=True))
+
+    assert parts.step == whole.step == 5
+    for name in ("model", "method", "optimizer", "rng", "log_bytes"):
+        assert equal(getattr(parts, name), getattr(whole, name)), name
+    logs = [(tmp_path / name / "log.jsonl").read_text() for name in ("whole", "parts")]
+    assert logs[0] == logs[1]
+    assert [json.loads(line)["step"] for line in logs[0].splitlines()] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("task", "method"), TASK_CASES)
+def test_frozen_parts_do_not_move(task, method, task_dict, tmp_path):
+    """BatchNorm statistics and the ImageNet classifier, bit for bit; with the oracle the whole backbone."""
+    recipe = recipe_of(task_dict, method)
+    start = engine._Run(recipe, tmp_path, CPU).network.state_dict()
+    start = {name: value.clone() for name, value in start.items()}
+    end = load_checkpoint(run(recipe, tmp_path / "run")).model
+    moved = {name for name in start if not torch.equal(start[name], end[name])}
+    assert any(name.startswith("head.") for name in moved)
+    assert not [name for name in moved if "running_" in name or ".fc." in name or "num_batches" in name]
+    assert bool([name for name in moved if name.startswith("backbone.")]) == (method != "oracle")
+    if method != "oracle":  # scale and shift train, of a segmentation they do not
+        assert ("backbone.net.bn1.weight" in moved) == (task == "classification")
+
+
+def test_trained_batch_norm_moves(recipe_dict, tmp_path):
+    recipe = Recipe.model_validate(recipe_dict | {"model": recipe_dict["model"] | {"batch_norm": "train"}})
+    end = load_checkpoint(run(recipe, tmp_path / "run")).model
+    assert end["backbone.net.bn1.num_batches_tracked"] == 5
+
+
+def test_workers_change_no_number(recipe_dict, tmp_path):
+    one, two = (
+        load_checkpoint(run(recipe_of(recipe_dict, "csg", workers=workers), tmp_path / str(workers)))
+        for workers in (0, 2)
+    )
+    assert equal(one.model, two.model)
+    assert equal(one.method, two.method)

@@ -1,0 +1,70 @@
+"""Recipes: packaged ones resolve, round-trip, and overrides do what they say."""
+
+import pytest
+import yaml
+
+from csg_train.errors import UserError
+from csg_train.recipes.packaged import RECIPES
+from csg_train.recipes.reading import load_recipe, parse_recipe, to_yaml
+from csg_train.recipes.sections import Recipe
+from csg_train.runs.checkpoint import load_checkpoint
+from tests.train.methods.test_methods import run
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.yaml")))
+def test_packaged_recipes_round_trip(name):
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert parse_recipe(yaml.safe_load(to_yaml(recipe)), origin="copy") == recipe
+
+
+def test_naming_the_same_method_keeps_its_fields_and_another_drops_them():
+    recipe = load_recipe("emoji-photos")
+    assert load_recipe("emoji-photos", ["method.name=csg"]) == recipe
+    assert load_recipe("emoji-photos", ["method.name=baseline"]).method == {"name": "baseline"}
+    changed = load_recipe("emoji-photos", ["method.name=csg", "method.weight=0.25"])
+    assert changed.method == recipe.method | {"weight": 0.25}
+
+
+def test_the_papers_defaults():
+    """methods.md 1.3 and 1.4."""
+    minimal = {"name": "x", "method": {"name": "csg"}, "train": {"steps": 1}}
+    domain = {"dataset": "folder", "root": "."}
+    recipe = parse_recipe(minimal | {"data": {"source": domain, "target": domain}}, origin="x")
+    assert recipe.method == {
+        "name": "csg",
+        "weight": 0.1,
+        "temperature": 0.07,
+        "layers": ["layer3", "layer4"],
+        "pool": "attention",
+        "patches": 1,
+        "queue_size": 65536,
+        "head": "mlp",
+        "dim": 128,
+        "asg_weight": 0.0,
+        "momentum": 0.999,
+    }
+    train = recipe.train
+    assert (train.lr_head, train.lr_backbone, train.momentum, train.weight_decay) == (1e-4, 1e-5, 0.9, 5e-4)
+    assert (train.warmup, train.power, train.batch_size, recipe.data.size) == (100, 0.9, 32, 224)
+    assert recipe.model.batch_norm == "frozen"
+    assert recipe.evaluate.flip
+
+
+@pytest.mark.parametrize(
+    ("method", "overrides"), [("csg", ["method.name=magic"]), ({"name": ["csg"]}, []), ({}, []), ("csg", [])]
+)
+def test_a_method_that_is_no_mapping_with_a_known_name_is_one_line(method, overrides):
+    domain = {"dataset": "folder", "root": "."}
+    value = {"name": "x", "method": method, "train": {"steps": 1}, "data": {"source": domain, "target": domain}}
+    with pytest.raises(UserError, match="x: method: "):
+        parse_recipe(value, overrides=overrides, origin="x")
+
+
+def test_overrides_of_a_checkpoints_recipe_leave_what_it_holds(recipe_dict, tmp_path):
+    """What `--set` changes for a measurement must not enter the record as the run's own configuration."""
+    recipe_dict["method"] = {"name": "csg", "queue_size": 8}
+    recipe_dict["train"] |= {"steps": 1}
+    checkpoint = load_checkpoint(run(Recipe.model_validate(recipe_dict), tmp_path / "run"))
+    assert checkpoint.resolved_recipe(("method.weight=9",)).method["weight"] == 9
+    assert checkpoint.recipe["method"]["weight"] == 0.1

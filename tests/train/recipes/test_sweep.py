@@ -1,0 +1,98 @@
+"""Sweeps: order, shards, skipping what is finished, and refusals, through the real command where it matters."""
+
+import shutil
+
+import pytest
+import yaml
+
+from csg_train.errors import UserError
+from csg_train.recipes.sweep import load_sweep, shard
+from tests.commands import assert_user_error, command
+
+
+@pytest.fixture
+def sweep_file(recipe_file, tmp_path):
+    vary = {
+        "method": {"base": ["method.name=baseline"], "frozen": ["method.name=oracle"]},
+        "seed": {"s0": ["seed=0", "train.steps=2"], "s1": ["seed=1", "train.steps=2"]},
+    }
+    path = tmp_path / "sweep.yaml"
+    path.write_text(yaml.safe_dump({"recipe": str(recipe_file), "vary": vary}))
+    return path
+
+
+def test_every_combination_in_order_and_shards_divide_them(sweep_file):
+    runs = load_sweep(sweep_file)
+    assert [run.name for run in runs] == ["base-s0", "base-s1", "frozen-s0", "frozen-s1"]
+    assert [(run.recipe.method["name"], run.recipe.seed) for run in runs[1:3]] == [("baseline", 1), ("oracle", 0)]
+    parts = [run.name for i in (1, 2, 3) for run in shard(runs, f"{i}/3")]
+    assert sorted(parts) == [run.name for run in runs]
+    for text in ("0/2", "3/2", "1", "a/b"):
+        with pytest.raises(UserError, match="--shard"):
+            shard(runs, text)
+
+
+def test_finished_runs_are_skipped_and_a_changed_sweep_is_refused(sweep_file, tmp_path):
+    def run(*arguments):
+        return command("csg-train", "sweep", sweep_file, "--out", tmp_path / "runs", *arguments, cwd=tmp_path)
+
+    assert "2 runs, 0 finished" in run("--shard", "1/2").stdout
+    before = (tmp_path / "runs" / "base-s0" / "ckpt.pt").stat().st_mtime_ns
+    result = run()
+    assert "4 runs, 2 finished" in result.stdout
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "runs" / "base-s0" / "ckpt.pt").stat().st_mtime_ns == before
+    assert (tmp_path / "runs" / "frozen-s1" / "accuracy-target.json").exists()
+    sweep_file.write_text(sweep_file.read_text().replace("train.steps=2", "train.steps=3"))
+    assert_user_error(run(), "another recipe")
+
+
+def test_a_run_recorded_before_a_field_existed_is_finished_still(sweep_file, tmp_path):
+    planned = load_sweep(sweep_file)[0]
+    folder = tmp_path / planned.name
+    folder.mkdir()
+    fields = planned.recipe.as_dict()
+    del fields["train"]["sgd"], fields["evaluate"]["select"]
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(fields))
+    assert not planned.finished(tmp_path)
+    (folder / "accuracy-target.json").write_text("{}")
+    assert planned.finished(tmp_path)
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(fields | {"evaluate": {"select": "oracle"}}))
+    with pytest.raises(UserError, match="another recipe"):
+        planned.finished(tmp_path)
+
+
+def test_a_fault_in_any_run_is_found_before_the_first_starts(sweep_file, tmp_path):
+    sweep_file.write_text(sweep_file.read_text().replace("method.name=oracle", "method.name=magic"))
+    result = command("csg-train", "sweep", sweep_file, "--out", tmp_path / "runs", cwd=tmp_path)
+    assert_user_error(result, "magic")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_blind_trials_never_open_the_target_and_are_finished_later(
+    sweep_file, recipe_dict, recipe_file, trees, tmp_path
+):
+    """The target's folder is not even there; the sweep that measures it finds the training done."""
+    recipe_dict["data"]["validation"] = {"dataset": "holdout", "fraction": 0.3}
+    recipe_dict["data"]["target"]["root"] = str(tmp_path / "target")
+    recipe_file.write_text(yaml.safe_dump(recipe_dict))
+
+    def run(*arguments):
+        return command("csg-train", "sweep", sweep_file, "--out", tmp_path / "runs", *arguments, cwd=tmp_path)
+
+    first = run("--blind")
+    assert first.returncode == 0, first.stderr
+    assert "target" not in first.stdout
+    assert sorted(path.name for path in (tmp_path / "runs" / "base-s0").glob("accuracy-*")) == [
+        "accuracy-source.json",
+        "accuracy-validation.json",
+    ]
+    assert "4 runs, 4 finished" in run("--blind").stdout
+    trained = (tmp_path / "runs" / "base-s0" / "ckpt.pt").read_bytes()
+    shutil.copytree(trees / "target", tmp_path / "target")
+    assert "4 runs, 0 finished" in run().stdout
+    assert (tmp_path / "runs" / "base-s0" / "accuracy-target.json").exists()
+    assert (tmp_path / "runs" / "base-s0" / "ckpt.pt").read_bytes() == trained
+    assert_user_error(
+        command("csg-train", "run", recipe_file, "--blind", "--set", "evaluate.select=oracle", cwd=tmp_path), "--blind"
+    )
