@@ -15,6 +15,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from pydantic import TypeAdapter
 
+import csg_analysis
+import csg_train
 from csg_analysis.cli import main as analyze
 from csg_analysis.report.cli import main as report
 from csg_train.cli import main as train
@@ -24,10 +26,13 @@ from csg_train.recipes.packaged import RECIPES
 from csg_train.recipes.reading import load_recipe
 
 PROGRAMS = {"csg-train": train, "csg-analyze": analyze, "csg-report": report}
-PACKAGES = (
-    *("csg_train", "csg_train.data", "csg_train.methods", "csg_train.models"),
-    *("csg_analysis", "csg_analysis.metrics", "csg_analysis.report"),
+ROOMS = tuple(
+    found.name
+    for package in (csg_train, csg_analysis)
+    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    if found.ispkg and not found.name.endswith(".commands")
 )
+PACKAGES = tuple(sorted(("csg_analysis", "csg_train", *ROOMS)))
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -149,9 +154,11 @@ def _commands(command: click.Command, context: click.Context) -> Iterator[tuple[
 
 
 def package_page(name: str) -> str:
-    """The public names of a package's modules, for mkdocstrings to fill in."""
+    """What a package hands out, and the public names of its modules, for mkdocstrings to fill in."""
     package = importlib.import_module(name)
     (folder,) = package.__path__
     found = [info.name for info in pkgutil.iter_modules([folder]) if not info.ispkg]
     public = [stem for stem in found if "__all__ = [" in Path(folder, f"{stem}.py").read_text(encoding="utf-8")]
-    return "\n\n".join([f"# {name}", inspect.getdoc(package) or "", *(f"::: {name}.{stem}" for stem in public)]) + "\n"
+    names = ", ".join(f"`{one}`" for one in package.__all__)
+    said = [inspect.getdoc(package) or "", f"`from {name} import` {names}"]
+    return "\n\n".join([f"# {name}", *said, *(f"::: {name}.{stem}" for stem in public)]) + "\n"

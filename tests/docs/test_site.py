@@ -53,7 +53,7 @@ def test_every_method_has_its_page_and_public_names_have_theirs(site):
     for name, method in METHODS.items():
         assert f'href="{name}.html"' in (site / "methods" / "index.html").read_text()
         assert f'id="{method.__module__}"' in (site / "modules" / "csg_train.methods.html").read_text()
-    energy = (site / "modules" / "csg_analysis.html").read_text()
+    energy = (site / "modules" / "csg_analysis.energy.html").read_text()
     assert 'id="csg_analysis.energy.energy.hyperspherical_energy"' in energy
     assert "_orders" not in energy
 

@@ -13,7 +13,8 @@ from csg_train.engine.optimizer import build_optimizer
 from csg_train.errors import UserError
 from csg_train.models.backbones import Backbone, load_weights
 from csg_train.runs.checkpoint import Checkpoint, load_checkpoint, load_optimizer, load_state
-from csg_train.runs.importing import LAYOUTS, _read, _unwrap, map_state
+from csg_train.runs.importing import _read, _unwrap, map_state
+from csg_train.runs.layouts import LAYOUTS
 from tests.nested import equal
 from tests.survival import tiny
 from tests.survival.mutations import altered, damaged, fuzz, plain, refused_or_fine

@@ -22,13 +22,14 @@ from csg_analysis.cli import main as analyze
 from csg_analysis.report.cli import main as report
 from csg_train import __version__
 from csg_train.cli import main as train
+from csg_train.commands.tensorboard import tensorboard
 from csg_train.console import print_json
 from csg_train.engine.loop import train as train_run
 from csg_train.errors import UserError
 from csg_train.evaluate.either import measure
 from csg_train.methods.table import METHODS
 from csg_train.recipes.reading import parse_recipe
-from csg_train.runs.tensorboard import convert, find_logs, tensorboard_command
+from csg_train.runs.tensorboard import convert, find_logs
 from csg_train.runs.training_log import read_log
 from tests.analysis.report.cases import write_run
 from tests.conftest import CLASSES, write_tree
@@ -313,7 +314,7 @@ def test_without_tensorboard_one_line_names_the_extra(tmp_path, monkeypatch):
     for module in [name for name in sys.modules if name.split(".")[0] == "tensorboard"]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    done = invoke(tmp_path, "--out", tmp_path / "events", main=tensorboard_command)
+    done = invoke(tmp_path, "--out", tmp_path / "events", main=tensorboard)
     assert done.exit_code == 2
     assert done.stderr.count("\n") == 1
     assert "pip install 'csg-toolkit[tensorboard]'" in done.stderr

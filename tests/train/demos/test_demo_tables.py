@@ -129,7 +129,7 @@ def test_unknown_names_and_missing_data_say_what_to_do(tmp_path: Path, monkeypat
 
 
 def test_every_table_ships_with_the_package() -> None:
-    folder = importlib.resources.files("csg_train.data")
+    folder = importlib.resources.files("csg_train.demos")
     assert folder.joinpath("emoji_classes.csv").read_text().startswith("codepoint,name,class\n")
     assert folder.joinpath("photos_dropped.csv").read_text().startswith("file,reason\n")
 

@@ -10,6 +10,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from csg_train.commands.importing import import_command
 from csg_train.data.readers.lists import VISDA_CLASSES
 from csg_train.engine.loop import train
 from csg_train.errors import UserError
@@ -17,7 +18,8 @@ from csg_train.models.backbones import BACKBONES, Backbone, load_weights
 from csg_train.models.network import Network
 from csg_train.recipes.reading import load_recipe
 from csg_train.runs.checkpoint import load_checkpoint
-from csg_train.runs.importing import LAYOUTS, import_command, import_file, map_state
+from csg_train.runs.importing import import_file, map_state
+from csg_train.runs.layouts import LAYOUTS
 from tests.commands import command
 
 RESNET18 = ("model.backbone=resnet18", "model.hidden=8")
