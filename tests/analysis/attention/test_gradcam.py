@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torchvision
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
@@ -59,6 +60,34 @@ def test_batched_equals_one_by_one_and_nothing_is_left_behind():
 def test_flat_map_leaves_the_picture_grey():
     picture = np.full((4, 4, 3), 90, dtype=np.uint8)
     np.testing.assert_array_equal(overlay(picture, np.zeros((4, 4))), picture)
+
+
+def test_any_model_and_any_layer_by_name():
+    """A torchvision network whose weights are all frozen, explained class given or predicted."""
+    torch.manual_seed(3)
+    model = torchvision.models.mobilenet_v3_small(weights=None).eval().requires_grad_(False)
+    model.classifier[3].weight *= 1000  # its maps are small, and the other's scaling adds 1e-7 to the largest
+    images = torch.rand(2, 3, 64, 64)
+    ours = grad_cam(model, images, [7, 3], layer="features.8").numpy()
+    with GradCAM(model, [model.features[8]]) as cam:
+        theirs = cam(images.requires_grad_(True), [ClassifierOutputTarget(7), ClassifierOutputTarget(3)])
+    images = images.detach()
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine.max() > 0
+        np.testing.assert_allclose((mine - mine.min()) / (mine.max() - mine.min()), other, atol=1e-4)
+    predicted = model(images).argmax(dim=1)
+    by_name = grad_cam(model, images, predicted, layer="features.8")
+    assert torch.equal(grad_cam(model, images, layer=model.features[8]), by_name)
+
+
+def test_a_model_in_training_mode_or_without_the_layer_is_refused():
+    network, images, classes = small()
+    with pytest.raises(UserError, match="layer conv9: not in this ResNet; it begins with one of conv1, bn1, relu"):
+        grad_cam(torchvision.models.resnet18().eval(), images, classes, layer="conv9")
+    with pytest.raises(UserError, match="layer: stem not in this backbone; allowed: layer1"):
+        grad_cam(network, images, classes, layer="stem")
+    with pytest.raises(UserError, match="training mode"):
+        grad_cam(network.train(), images, classes, layer="layer4")
 
 
 class Broken(torch.nn.Module):
