@@ -1,0 +1,1 @@
+"""Commands in modules of their own, which import what is heavy only when they run."""

@@ -37,8 +37,8 @@ def render(
 
     The alpha channel is the mask; manifest.csv holds class, model, pose and light of each picture.
     """
-    from csg_train.demos.render import Poses
     from csg_train.demos.render_tree import render_tree
+    from csg_train.demos.views import Poses
 
     counts, broken = render_tree(
         models,

@@ -1,0 +1,1 @@
+"""The packaged demos: how their data comes to be."""

@@ -1,7 +1,7 @@
 """Pictures of a mesh file as RGBA arrays: trimesh loads it, pyvista draws it off screen (VTK, on Linux through EGL).
 
-The background is transparent, so the alpha channel is the exact mask. Poses and light are plain numbers drawn from a
-generator; equal numbers and versions give equal pixels on one machine.
+The background is transparent, so the alpha channel is the exact mask. Equal views and versions give equal pixels on one
+machine.
 
 Shape suffixes: P points of all parts, F triangles, H height, W width, 3 coordinates, 4 red, green, blue, alpha.
 """
@@ -13,19 +13,17 @@ import os
 import random
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
+from csg_train.demos.views import ANGLE, POSES, Poses, View, axes, draw_view, fitted, light_place
 from csg_train.errors import UserError
 
-__all__ = ["POSES", "Poses", "Stage", "View", "axes", "covered", "draw_view", "fitted", "require_renderer", "versions", "well_filled"]
+__all__ = ["Stage", "covered", "opengl", "require_renderer", "versions", "well_filled"]
 
-_ANGLE = 25.0  # of the camera, in degrees
-_FILL = 0.96  # of the picture's side, at most, is covered
 _OVERSAMPLED = 2
 _TRIES = 12
 _LEAST = 0.1  # of a picture is to be covered
@@ -33,85 +31,6 @@ _SHARP = 40.0  # degrees between faces from which on an edge is seen
 _DEFAULT_COLOUR = (0.72, 0.72, 0.72)
 _LIBRARIES = {"libEGL.so.1": "libegl1", "libGL.so.1": "libgl1"}
 _MODULES = ("vtk", "pyvista", "trimesh")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Poses:
-    """Ranges in degrees that `draw_view` draws from, evenly; the azimuth is always any.
-
-    Attributes:
-        elevation: Of the camera above the horizon; 90 looks down from the top.
-        roll: Of the camera about its own axis.
-        light: Intensity of the key light (no angle); the light at the camera is 0.4 to 0.8.
-    """
-
-    elevation: tuple[float, float] = (-10.0, 60.0)
-    roll: tuple[float, float] = (-15.0, 15.0)
-    light: tuple[float, float] = (0.5, 1.0)
-
-
-POSES = Poses()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class View:
-    """One pose and its light.
-
-    Attributes:
-        azimuth: Of the camera about the upward axis, in degrees; 0 looks from +z.
-        elevation: In degrees above the horizon.
-        roll: In degrees about the camera's own axis.
-        light_azimuth: Of the key light seen from the camera, in degrees; 0 comes from the camera.
-        light_elevation: Of the key light above the camera's horizon, in degrees.
-        key: Intensity of the key light.
-        fill: Intensity of the light at the camera.
-        warmth: From -1 (bluish light) to 1 (reddish).
-    """
-
-    azimuth: float
-    elevation: float
-    roll: float
-    light_azimuth: float
-    light_elevation: float
-    key: float
-    fill: float
-    warmth: float
-
-
-def draw_view(rng: random.Random, poses: Poses = POSES) -> View:
-    """A view with varied pose and light."""
-    return View(
-        azimuth=round(rng.uniform(0.0, 360.0), 1),
-        elevation=round(rng.uniform(*poses.elevation), 1),
-        roll=round(rng.uniform(*poses.roll), 1),
-        light_azimuth=round(rng.uniform(-80.0, 80.0), 1),
-        light_elevation=round(rng.uniform(0.0, 80.0), 1),
-        key=round(rng.uniform(*poses.light), 2),
-        fill=round(rng.uniform(0.4, 0.8), 2),
-        warmth=round(rng.uniform(-1.0, 1.0), 2),
-    )
-
-
-def axes(azimuth: float, elevation: float, roll: float) -> np.ndarray:
-    """The camera's axes as rows of a rotation (3, 3): to its right, upward, and backward from the object to it."""
-    a, e, r = (math.radians(angle) for angle in (azimuth, elevation, roll))
-    right_3 = np.array([math.cos(a), 0.0, -math.sin(a)])
-    back_3 = np.array([math.cos(e) * math.sin(a), math.sin(e), math.cos(e) * math.cos(a)])
-    up_3 = np.cross(back_3, right_3)
-    return np.stack(
-        [math.cos(r) * right_3 + math.sin(r) * up_3, math.cos(r) * up_3 - math.sin(r) * right_3, back_3],
-    )
-
-
-def fitted(points_P3: np.ndarray, axes_33: np.ndarray) -> tuple[np.ndarray, float]:
-    """The camera's place as (point it looks at, distance), as near as may be with every point inside the picture."""
-    seen_P3 = points_P3 @ axes_33.T
-    low_3, high_3 = seen_P3.min(axis=0), seen_P3.max(axis=0)
-    centre_3 = (low_3 + high_3) / 2
-    aside_P = np.abs(seen_P3[:, :2] - centre_3[:2]).max(axis=1)
-    depth_P = seen_P3[:, 2] - centre_3[2]
-    distance = (depth_P + aside_P / (_FILL * math.tan(math.radians(_ANGLE / 2)))).max()
-    return centre_3 @ axes_33, float(max(distance, depth_P.max() + 0.1 * np.ptp(seen_P3, axis=0).max()))
 
 
 def require_renderer() -> None:
@@ -128,7 +47,9 @@ def require_renderer() -> None:
         try:
             ctypes.CDLL(library)
         except OSError as error:
-            raise UserError(f"{library}: not found, but VTK draws with it; run: sudo apt-get install {package}") from error
+            raise UserError(
+                f"{library}: not found, but VTK draws with it; run: sudo apt-get install {package}"
+            ) from error
 
 
 def versions() -> dict[str, str]:
@@ -152,9 +73,12 @@ def _loaded(path: Path, up: str, only: Sequence[str]) -> list[Any]:
         scene = trimesh.load_scene(path)
         if missing := set(only) - set(scene.geometry):
             raise ValueError(f"no part {sorted(missing)}, only {sorted(scene.geometry)}")
-        if only:
-            scene = scene.subscene([node for node in scene.graph.nodes_geometry if scene.graph[node][1] in only])
-        parts = [part for part in scene.dump() if isinstance(part, trimesh.Trimesh) and len(part.faces)]
+        parts = []
+        for node in sorted(scene.graph.nodes_geometry):
+            place_44, name = scene.graph[node]
+            part = scene.geometry[name]
+            if isinstance(part, trimesh.Trimesh) and len(part.faces) and (not only or name in only):
+                parts.append(part.copy().apply_transform(place_44))
         if up == "z":
             for part in parts:
                 part.apply_transform(trimesh.transformations.rotation_matrix(-math.pi / 2, [1, 0, 0]))
@@ -212,13 +136,20 @@ def _add(plotter: Any, part: Any, faces_F3: np.ndarray) -> None:
     corners_F4 = np.hstack([np.full((len(faces_F3), 1), 3), faces_F3])
     mesh = _pyvista().PolyData(np.asarray(part.vertices), corners_F4.ravel())
     look = _look(part, mesh)
-    mesh = mesh.compute_normals(
-        cell_normals=False, split_vertices=True, feature_angle=_SHARP, consistent_normals=False
-    )
+    mesh = mesh.compute_normals(cell_normals=False, split_vertices=True, feature_angle=_SHARP, consistent_normals=False)
     actor = plotter.add_mesh(mesh, ambient=0.15, diffuse=0.85, specular=0.1, **look)
     actor.prop.interpolation = "Phong"
     if "texture" in look:
         actor.ForceOpaqueOn()
+
+
+def opengl() -> str:
+    """Name and version of the OpenGL that draws here, for instance Mesa's software renderer."""
+    plotter = _pyvista().Plotter(off_screen=True, window_size=(16, 16))
+    plotter.show(auto_close=False)
+    lines = dict(line.split(":", 1) for line in plotter.render_window.ReportCapabilities().splitlines() if ":" in line)
+    plotter.close()
+    return ", ".join(lines.get(f"OpenGL {what} string", "unknown").strip() for what in ("renderer", "version"))
 
 
 class Stage:
@@ -271,15 +202,14 @@ class Stage:
         axes_33 = axes(view.azimuth, view.elevation, view.roll)
         target_3, distance = fitted(self._points_P3, axes_33)
         camera = self._plotter.camera
-        camera.view_angle = _ANGLE
+        camera.view_angle = ANGLE
         camera.focal_point = target_3
         camera.position = target_3 + distance * axes_33[2]
         camera.up = axes_33[1]
         self._plotter.renderer.ResetCameraClippingRange()
 
     def _shine(self, view: View) -> None:
-        a, e = math.radians(view.light_azimuth), math.radians(view.light_elevation)
-        self._key.position = (math.cos(e) * math.sin(a), math.sin(e), math.cos(e) * math.cos(a))
+        self._key.position = light_place(view)
         self._key.intensity, self._fill.intensity = view.key, view.fill
         self._key.diffuse_color = (1.0 + 0.1 * min(view.warmth, 0.0), 0.97, 1.0 - 0.1 * max(view.warmth, 0.0))
 

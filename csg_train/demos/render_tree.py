@@ -4,6 +4,7 @@ A picture's pose and light depend on the seed, the model's class and name, and t
 else: other models and the number of processes do not change it.
 """
 
+import contextlib
 import csv
 import io
 import multiprocessing
@@ -18,7 +19,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from csg_train.demos.render import POSES, Poses, Stage, covered, require_renderer, well_filled
+from csg_train.demos.render import Stage, covered, require_renderer, well_filled
+from csg_train.demos.views import POSES, Poses
 from csg_train.errors import UserError
 from csg_train.files import write_text
 
@@ -104,14 +106,16 @@ def drawn(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, list[Row] | 
                     raise error
                 yield job, error or future.result()
         except BrokenProcessPool as error:
-            left = ", ".join(sorted(f"{job.label}/{job.name}" for future, job in waiting.items() if future.exception()))
-            raise UserError(f"a process died while it drew one of: {left}; check the OpenGL driver, then repeat") from error
+            left = ", ".join(f"{job.label}/{job.name}" for future, job in waiting.items() if future.exception())
+            raise UserError(
+                f"a process died while it drew one of: {left}; check the OpenGL driver, then repeat"
+            ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
 def manifest_text(rows: Sequence[Row]) -> str:
-    """The rows, sorted by path, as CSV: a manifest with the columns ``path`` and ``label``, and what a picture shows."""
+    """The rows, sorted by path, as CSV: a manifest (columns ``path`` and ``label``) that also holds the views."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -178,14 +182,15 @@ def render_tree(
     ]
     rows: list[Row] = []
     broken: list[str] = []
-    for number, (job, result) in enumerate(drawn(jobs, workers or processes()), start=1):
-        if isinstance(result, UserError):
-            if not skip_broken:
-                raise UserError(f"{result.message}, or leave it out with --skip-broken")
-            broken.append(result.message)
-        else:
-            rows += result
-        report(f"{number} of {len(jobs)}: {job.label}/{job.name}")
+    with contextlib.closing(drawn(jobs, workers or processes())) as results:
+        for number, (job, result) in enumerate(results, start=1):
+            if isinstance(result, UserError):
+                if not skip_broken:
+                    raise UserError(f"{result.message}, or leave it out with --skip-broken")
+                broken.append(result.message)
+            else:
+                rows += result
+            report(f"{number} of {len(jobs)}: {job.label}/{job.name}")
     if not rows:
         raise UserError(f"{models}: not one of {len(jobs)} models could be drawn; first: {broken[0]}")
     write_text(out / "manifest.csv", manifest_text(rows))
