@@ -6,11 +6,11 @@ machine.
 Shape suffixes: P points of all parts, F triangles, H height, W width, 3 coordinates, 4 red, green, blue, alpha.
 """
 
-import ctypes
 import importlib.metadata
 import math
 import os
 import random
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,31 +25,31 @@ from csg_train.errors import UserError
 __all__ = ["Stage", "covered", "opengl", "require_renderer", "versions", "well_filled"]
 
 _OVERSAMPLED = 2
-_TRIES = 12
+_TRIES = 24
 _LEAST = 0.1  # of a picture is to be covered
 _SHARP = 40.0  # degrees between faces from which on an edge is seen
 _DEFAULT_COLOUR = (0.72, 0.72, 0.72)
-_LIBRARIES = {"libEGL.so.1": "libegl1", "libGL.so.1": "libgl1"}
 _MODULES = ("vtk", "pyvista", "trimesh")
 
 
-def require_renderer() -> None:
-    """Check that the renderer is installed and that the system's OpenGL is there, before VTK dies of its absence.
+def require_renderer() -> str:
+    """Name of the OpenGL that draws here, asked of a process of its own, for without OpenGL VTK dies of it.
 
     Raises:
-        UserError: Names the pip extra or the Debian package.
+        UserError: Names the pip extra or the Debian packages to install.
     """
     try:
         versions()
     except importlib.metadata.PackageNotFoundError as error:
         raise UserError(f"{error.name}: not installed; run: pip install 'csg-toolkit[demo]'") from error
-    for library, package in _LIBRARIES.items() if sys.platform == "linux" else ():
-        try:
-            ctypes.CDLL(library)
-        except OSError as error:
-            raise UserError(
-                f"{library}: not found, but VTK draws with it; run: sudo apt-get install {package}"
-            ) from error
+    code = f"from {__name__} import opengl; print(opengl())"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise UserError(
+            "VTK: cannot draw without OpenGL through EGL; run: sudo apt-get install libegl1 libgl1-mesa-dri"
+        )
+    return done.stdout.strip().splitlines()[-1]
 
 
 def versions() -> dict[str, str]:
@@ -229,7 +229,7 @@ def covered(image_HW4: np.ndarray) -> float:
 
 
 def well_filled(stage: Stage, rng: random.Random, poses: Poses = POSES) -> tuple[View, np.ndarray]:
-    """Draw views until one is filled to a tenth, and return it with its ``image_HW4``; the fullest of 12 otherwise."""
+    """Draw views until one is filled to a tenth, and return it with its ``image_HW4``; the fullest of 24 otherwise."""
     best: tuple[View, np.ndarray] | None = None
     for _ in range(_TRIES):
         view = draw_view(rng, poses)

@@ -28,7 +28,7 @@ from typing import Any
 
 from csg_train.data.packages import PACKAGES, Package, download, extract, require_clients
 from csg_train.demos.rcc import rcc_files
-from csg_train.demos.render import opengl, require_renderer, versions
+from csg_train.demos.render import require_renderer, versions
 from csg_train.demos.render_tree import Job, Row, drawn, manifest_text, processes
 from csg_train.demos.views import Poses
 from csg_train.errors import UserError
@@ -99,9 +99,9 @@ def build(folder: Path, work: Path, report: Callable[[str], None]) -> dict[str, 
     """
     packages = [PACKAGES[name] for name in PACKAGE_NAMES]
     require_clients(packages)
-    require_renderer()
+    opengl = require_renderer()
     files = {package.name: _unpacked(package, work, report) for package in packages}
-    made_by = {"versions": versions(), "opengl": opengl(), "packages": [package.record() for package in packages]}
+    made_by = {"versions": versions(), "opengl": opengl, "packages": [package.record() for package in packages]}
     identity = _identity(made_by)
     counts = {"photos": _photos(folder / "photos", files, report)}
     rows = _renders(folder, _models(files["sweethome3d-furniture"]), work / f"drawn-{identity[:16]}", report)
