@@ -11,9 +11,9 @@ from pydantic import TypeAdapter
 
 from csg_train import __version__
 from csg_train.checkpoint import load_checkpoint
+from csg_train.commands.render import render
 from csg_train.completion import complete_override, complete_recipe
 from csg_train.console import Commands, console, json_option, print_json, print_table, progress
-from csg_train.commands.render import render
 from csg_train.data import demo
 from csg_train.data.cache import build_cache
 from csg_train.data.check import Check

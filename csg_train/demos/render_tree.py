@@ -10,6 +10,7 @@ import io
 import multiprocessing
 import os
 import random
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -63,7 +64,7 @@ def draw_model(job: Job) -> list[Row]:
     """Draw and save every view of a model; a row of the manifest for each.
 
     Raises:
-        UserError: The model cannot be read, or nothing is seen of it.
+        UserError: The model cannot be read, or nothing is seen of it; then no picture of it is left.
     """
     rows: list[Row] = []
     (job.folder / job.label).mkdir(parents=True, exist_ok=True)
@@ -71,11 +72,13 @@ def draw_model(job: Job) -> list[Row]:
         for index in range(job.views):
             rng = random.Random(f"{job.seed}/{job.label}/{job.name}/{index}")  # noqa: S311 - a pose, not a secret
             view, image_HW4 = well_filled(stage, rng, job.poses)
-            if not covered(image_HW4):
+            filled = round(covered(image_HW4), 4)
+            if not filled:
+                for row in rows:
+                    (job.folder / str(row["path"])).unlink()
                 raise UserError(f"{job.model}: nothing of the model is to be seen; mend or remove it")
             path = f"{job.label}/{job.name}-{index:02d}.png"
             Image.fromarray(image_HW4).save(job.folder / path)
-            filled = round(covered(image_HW4), 4)
             rows.append({"path": path, "label": job.label, "model": job.name, **asdict(view), "covered": filled})
     return rows
 
@@ -156,7 +159,7 @@ def render_tree(
 
     Args:
         models: The tree of models (`SUFFIXES`).
-        out: A folder that does not exist or is empty.
+        out: A folder that does not exist or is empty; it appears when it is complete.
         views: Pictures of each model.
         size: Side of the pictures in pixels.
         seed: Of poses and light.
@@ -176,13 +179,39 @@ def render_tree(
     found = _models(models)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: not an empty folder; choose another")
-    jobs = [
-        Job(model=path, label=label, name=name, folder=out, views=views, size=size, seed=seed, poses=poses, up=up)
-        for (label, name), path in found.items()
-    ]
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as work:
+            folder = Path(work) / "drawn"
+            jobs = [
+                Job(
+                    model=path,
+                    label=label,
+                    name=name,
+                    folder=folder,
+                    views=views,
+                    size=size,
+                    seed=seed,
+                    poses=poses,
+                    up=up,
+                )
+                for (label, name), path in found.items()
+            ]
+            rows, broken = _draw_all(jobs, workers or processes(), report, skip_broken=skip_broken)
+            write_text(folder / "manifest.csv", manifest_text(rows))
+            folder.replace(out)
+    except OSError as error:
+        raise UserError(f"{out}: cannot write ({error.strerror or error}); free space or choose another") from error
+    return Counter(str(row["label"]) for row in rows), broken
+
+
+def _draw_all(
+    jobs: Sequence[Job], workers: int, report: Callable[[str], None], *, skip_broken: bool
+) -> tuple[list[Row], list[str]]:
+    """The rows of all models that could be drawn, and the errors of the others."""
     rows: list[Row] = []
     broken: list[str] = []
-    with contextlib.closing(drawn(jobs, workers or processes())) as results:
+    with contextlib.closing(drawn(jobs, workers)) as results:
         for number, (job, result) in enumerate(results, start=1):
             if isinstance(result, UserError):
                 if not skip_broken:
@@ -192,6 +221,5 @@ def render_tree(
                 rows += result
             report(f"{number} of {len(jobs)}: {job.label}/{job.name}")
     if not rows:
-        raise UserError(f"{models}: not one of {len(jobs)} models could be drawn; first: {broken[0]}")
-    write_text(out / "manifest.csv", manifest_text(rows))
-    return Counter(str(row["label"]) for row in rows), sorted(broken)
+        raise UserError(f"not one of {len(jobs)} models could be drawn; first: {broken[0]}")
+    return rows, sorted(broken)
