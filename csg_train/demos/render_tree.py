@@ -12,7 +12,7 @@ import os
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -93,7 +93,7 @@ def _alone() -> None:
     os.environ.setdefault("LP_NUM_THREADS", "1")
 
 
-def drawn(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, list[Row] | UserError]]:
+def drawn(jobs: Sequence[Job], workers: int) -> Generator[tuple[Job, list[Row] | UserError], None, None]:
     """Draw models in processes of their own; each job comes back with its rows, or the error, as soon as it ends.
 
     Raises:
