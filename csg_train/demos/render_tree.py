@@ -10,7 +10,9 @@ import io
 import multiprocessing
 import os
 import random
+import signal
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -88,9 +90,19 @@ def processes() -> int:
     return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-def _alone() -> None:
-    """Let Mesa's software renderer keep to one processor in each process."""
+def _worker() -> None:
+    """Set up a process that draws: Mesa's software renderer on one processor, and an end that the parent decides."""
     os.environ.setdefault("LP_NUM_THREADS", "1")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot tell its processes, which would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def drawn(jobs: Sequence[Job], workers: int) -> Generator[tuple[Job, list[Row] | UserError], None, None]:
@@ -100,7 +112,7 @@ def drawn(jobs: Sequence[Job], workers: int) -> Generator[tuple[Job, list[Row] |
         UserError: A process died, as OpenGL's drivers can make it do.
     """
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_alone) as pool:
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_worker) as pool:
         waiting = {pool.submit(draw_model, job): job for job in jobs}
         try:
             for future in as_completed(waiting):

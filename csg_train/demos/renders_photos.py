@@ -114,9 +114,10 @@ def build(folder: Path, work: Path, report: Callable[[str], None]) -> dict[str, 
 
 
 def _identity(made_by: dict[str, Any]) -> str:
-    """SHA-256 of all that decides the pixels: versions, packages, the table of models and the numbers above."""
+    """SHA-256 of all that decides the pixels: versions, packages, the tables and the numbers above."""
     numbers = [SPLITS, SIDE, {name: repr(poses) for name, poses in POSES.items()}]
-    text = json.dumps([made_by, numbers, table("render_models.csv")], sort_keys=True)
+    tables = [table("render_models.csv"), table("render_photos.csv")]
+    text = json.dumps([made_by, numbers, tables], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
