@@ -7,7 +7,9 @@ import click
 
 __all__ = ["render"]
 
-_RANGE = click.Tuple([float, float])
+
+def _range(low: float, high: float) -> click.Tuple:
+    return click.Tuple([click.FloatRange(low, high)] * 2)
 
 
 @click.command()
@@ -16,9 +18,13 @@ _RANGE = click.Tuple([float, float])
 @click.option("--views", type=click.IntRange(min=1), required=True, help="Pictures of each model.")
 @click.option("--size", type=click.IntRange(16, 2048), default=160, show_default=True, help="Their side in pixels.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of poses and light.")
-@click.option("--elevation", type=_RANGE, default=(-10.0, 60.0), show_default=True, help="Of the camera, in degrees.")
-@click.option("--roll", type=_RANGE, default=(-15.0, 15.0), show_default=True, help="Of the camera, in degrees.")
-@click.option("--light", type=_RANGE, default=(0.5, 1.0), show_default=True, help="Intensity of the key light.")
+@click.option(
+    "--elevation", type=_range(-90, 90), default=(-10.0, 60.0), show_default=True, help="Of the camera, in degrees."
+)
+@click.option(
+    "--roll", type=_range(-180, 180), default=(-15.0, 15.0), show_default=True, help="Of the camera, in degrees."
+)
+@click.option("--light", type=_range(0, 10), default=(0.5, 1.0), show_default=True, help="Intensity of the key light.")
 @click.option("--up", type=click.Choice(["y", "z"]), default="y", show_default=True, help="The models' upward axis.")
 @click.option("--skip-broken", is_flag=True, help="Leave out models that cannot be drawn, and count them.")
 def render(
@@ -37,6 +43,7 @@ def render(
 
     The alpha channel is the mask; manifest.csv holds class, model, pose and light of each picture.
     """
+    from csg_train.console import console
     from csg_train.demos.render_tree import render_tree
     from csg_train.demos.views import Poses
 
@@ -49,9 +56,10 @@ def render(
         poses=Poses(elevation=elevation, roll=roll, light=light),
         up=up,
         skip_broken=skip_broken,
-        report=click.echo,
+        report=lambda line: console.print(line, highlight=False, markup=False),
     )
     for line in broken:
         click.echo(f"left out: {line}", err=True)
     shown = ", ".join(f"{label} {number}" for label, number in sorted(counts.items()))
-    click.echo(f"{sum(counts.values())} pictures ({shown}), {len(broken)} models left out: {out}")
+    total = f"{sum(counts.values())} pictures ({shown}), {len(broken)} models left out: {out}"
+    console.print(total, highlight=False, markup=False)

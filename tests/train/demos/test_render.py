@@ -14,7 +14,7 @@ from csg_train.commands.render import render
 from csg_train.data.lists import manifest
 from csg_train.demos import render as renderer
 from csg_train.demos.render import Stage, covered, require_renderer, well_filled
-from csg_train.demos.render_tree import render_tree
+from csg_train.demos.render_tree import Job, drawn, render_tree
 from csg_train.demos.views import ANGLE, Poses, View, axes, draw_view, fitted
 from csg_train.errors import UserError
 from tests.train.demos.models import write_box, write_square
@@ -193,15 +193,15 @@ def test_tree_becomes_pictures_and_a_manifest_whatever_the_processes(models: Pat
     assert images.files[-1] == "box/wide-plank-02.png"
     assert images.read(0).mode == "RGBA"
     assert images.read(0).size == (48, 48)
-    drawn = pixels(tmp_path / "one")
-    assert len(set(drawn.values())) == 12
+    first = pixels(tmp_path / "one")
+    assert len(set(first.values())) == 12
     (models / "box" / "cube.obj").unlink()
     render_tree(models, tmp_path / "two", views=2, size=48, workers=2)
     again = pixels(tmp_path / "two")
     assert len(again) == 6
-    assert all(drawn[file] == own for file, own in again.items()), "other models, views and processes change nothing"
+    assert all(first[file] == own for file, own in again.items()), "other models, views and processes change nothing"
     render_tree(models, tmp_path / "seed", views=1, size=48, seed=1)
-    assert all(drawn[file] != own for file, own in pixels(tmp_path / "seed").items())
+    assert all(first[file] != own for file, own in pixels(tmp_path / "seed").items())
 
 
 def test_command_stops_at_a_bad_model_or_counts_it(models: Path, tmp_path: Path) -> None:
@@ -244,6 +244,14 @@ def test_missing_opengl_or_package_is_one_line_that_names_what_to_install(monkey
     monkeypatch.setattr(renderer, "_MODULES", ("not-installed-here",))
     with pytest.raises(UserError, match=r"not-installed-here: not installed; run: pip install 'csg-toolkit\[demo\]'"):
         require_renderer()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="EGL")
+def test_process_that_dies_is_one_line(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("__EGL_VENDOR_LIBRARY_FILENAMES", "/nowhere")
+    job = Job(model=models / "box" / "cube.obj", label="box", name="cube", folder=tmp_path / "out", views=1, size=32)
+    with pytest.raises(UserError, match="a process died while it drew one of: box/cube; check the OpenGL driver"):
+        list(drawn([job], 1))
 
 
 def test_command_imports_nothing_heavy_until_it_runs() -> None:
