@@ -12,6 +12,7 @@ from csg_train import data as pictures
 from csg_train import demos, recipes
 from csg_train.commands.options import Commands, json_option
 from csg_train.commands.recipe_options import recipe_argument, set_option
+from csg_train.commands.render import render
 from csg_train.console import console, print_json, print_table
 from csg_train.data import check as checks
 from csg_train.errors import UserError
@@ -25,8 +26,11 @@ def data() -> None:
     """Fetch demo data; check data of any recipe."""
 
 
+data.add_command(render)
+
+
 @data.command()
-@click.argument("name", type=click.Choice(["emoji-photos", "digits", "scenes"]))
+@click.argument("name", type=click.Choice(["renders-photos", "emoji-photos", "digits", "scenes"]))
 def fetch(name: str) -> None:
     """Fetch and build the demo data NAME through the package clients, once."""
     folder = demos.fetch(name, lambda line: console.print(line, highlight=False, markup=False))

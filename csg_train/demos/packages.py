@@ -48,11 +48,7 @@ class Package:
         return {field: getattr(self, field) for field in self.__slots__}
 
 
-def _table(*packages: Package) -> dict[str, Package]:
-    return {package.name: package for package in packages}
-
-
-PACKAGES = _table(
+_ALL = (
     Package(
         client="npm",
         name="@iconify-json/noto",
@@ -130,6 +126,20 @@ PACKAGES = _table(
         sha256="7bf4c2209f34b4f61ba6d24c8b58c28b361e82e4b943aae6d42c030169af9e04",
         licence="GPL-2+",
     ),
+    Package(
+        client="apt",
+        name="sweethome3d-furniture",
+        version="1.8-1",
+        sha256="3ccb90c63f9525e887a767b9cd5c8b6933b8b6b2973a615a5359ee68a2118668",
+        licence="CC0-1.0 and CC-BY-3.0, by library; creators in CREDITS.csv",
+    ),
+    Package(
+        client="apt",
+        name="gcompris-qt-data",
+        version="3.1-2",
+        sha256="e9cf06ab2105529068df73085784e835d2ff03f870d2a8091f09125d40abac9f",
+        licence="public domain, CC0-1.0, CC-BY-SA-4.0, CC-BY-2.0 and CC-BY-3.0, by photo; creators in CREDITS.csv",
+    ),
     Package(client="pip", name="resvg-py", version="0.5.0", sha256="", licence="MIT (draws the SVG files)"),
     Package(
         client="pip",
@@ -140,6 +150,7 @@ PACKAGES = _table(
     ),
     Package(client="pip", name="matplotlib", version="", sha256="", licence="DejaVu, STIX and BaKoMa font licences"),
 )
+PACKAGES = {package.name: package for package in _ALL}
 
 
 def _program(name: str) -> str:

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from csg_train.data.readers.images import ImageSet, image_folder
 from csg_train.data.readers.masks import MaskedSet, masked_folder
-from csg_train.demos import digits, emoji_photos, emoji_styles, scenes
+from csg_train.demos import digits, emoji_photos, emoji_styles, renders_photos, scenes
 from csg_train.demos.packages import PACKAGES
 from csg_train.errors import UserError
 from csg_train.files import data_root, write_json
@@ -39,6 +39,7 @@ class Demo:
         domains: Domain name in recipes to its place and licence.
         build: ``build(folder, work, report)`` fills an empty folder and returns the content of ``SOURCE.json``.
         masked: Whether every pixel has a class (`masked_demo_domain`) and not every picture (`demo_domain`).
+        resumes: Whether ``build`` goes on where an interrupted one stopped, given its two folders.
         styles: Folder below the demo's with real pictures that no domain shows (`style_folder`); empty for none.
     """
 
@@ -48,6 +49,7 @@ class Demo:
     domains: dict[str, Domain]
     build: Callable[[Path, Path, Callable[[str], None]], dict[str, Any]]
     masked: bool = False
+    resumes: bool = False
     styles: str = ""
 
 
@@ -101,6 +103,20 @@ DEMOS = {
         build=_build_scenes,
         masked=True,
         styles="styles",
+    ),
+    "renders-photos": Demo(
+        title="renders of 3-D models -> photos of animals, plants, food, tools, household things and vehicles",
+        folder="renders-photos-v1",
+        classes=renders_photos.CLASSES,
+        domains={
+            **{
+                f"renders:{split}": Domain(f"renders/{split}", _licence("sweethome3d-furniture"))
+                for split in renders_photos.SPLITS
+            },
+            "photos": Domain("photos", _licence(*renders_photos.PACKAGE_NAMES[1:])),
+        },
+        build=renders_photos.build,
+        resumes=True,
     ),
 }
 
@@ -168,24 +184,37 @@ def _lock(path: Path, report: Callable[[str], None]) -> FileLock:
 
 def _build(demo: Demo, folder: Path, report: Callable[[str], None]) -> None:
     """Build beside the final place and rename; the lock is held, so older work folders belong to killed builds."""
-    prefix, suffix = f".{folder.name}.", ".tmp"
-    for stale in folder.parent.glob(f"{prefix}*{suffix}"):
-        report(f"removing what an interrupted build left: {stale}")
-        shutil.rmtree(stale, ignore_errors=True)
-    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=prefix, suffix=suffix))
+    work = _work_folder(demo, folder, report)
+    keep = demo.resumes
     try:
-        work.chmod(0o755)
         built = work / "built"
-        built.mkdir()
-        (work / "packages").mkdir()
+        built.mkdir(exist_ok=True)
+        (work / "packages").mkdir(exist_ok=True)
         source = demo.build(built, work / "packages", report)
         write_json(built / "SOURCE.json", {"title": demo.title, **source})
         if folder.exists():
             report(f"replacing an incomplete folder: {folder}")
             shutil.rmtree(folder)
         built.rename(folder)
+        keep = False
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        if not keep:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _work_folder(demo: Demo, folder: Path, report: Callable[[str], None]) -> Path:
+    """A new folder to work in, or that of an interrupted build where the demo can go on with it."""
+    prefix, suffix = f".{folder.name}.", ".tmp"
+    stale = sorted(folder.parent.glob(f"{prefix}*{suffix}"))
+    if demo.resumes and stale:
+        report(f"going on with what an interrupted build left: {stale[0]}")
+        return stale[0]
+    for old in stale:
+        report(f"removing what an interrupted build left: {old}")
+        shutil.rmtree(old, ignore_errors=True)
+    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=prefix, suffix=suffix))
+    work.chmod(0o755)
+    return work
 
 
 def _fetched(demo: str, domain: str, *, masked: bool) -> tuple[Path, Domain]:

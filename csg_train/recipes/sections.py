@@ -64,7 +64,7 @@ class VisdaDomain(_Section):
 class DemoDomain(_Section):
     """One or several domains of a packaged demo (``csg-train data fetch``), merged into one set."""
 
-    dataset: Literal["emoji-photos", "digits"]
+    dataset: Literal["emoji-photos", "digits", "renders-photos"]
     domains: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
