@@ -53,9 +53,12 @@ _OUTPUTS = (
 
 
 def learning_rate_factor(step: int, train: Train) -> float:
-    """Factor on the base learning rate at a step counted from 0: quadratic warm-up times polynomial decay."""
+    """Factor on the base learning rate at a step counted from 0: quadratic warm-up times polynomial decay.
+
+    ``min(0.01 + 0.99 (t / warmup)^2, 1) * (1 - min(t / steps, decay_until))^power``
+    """
     warm = min(0.01 + 0.99 * (step / train.warmup) ** 2, 1.0) if train.warmup else 1.0
-    return float(warm * (1 - step / train.steps) ** train.power)
+    return float(warm * (1 - min(step / train.steps, train.decay_until)) ** train.power)
 
 
 def train(
