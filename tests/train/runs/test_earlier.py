@@ -10,6 +10,7 @@ from csg_train.engine import loop as engine
 from csg_train.errors import UserError
 from csg_train.recipes.reading import load_recipe
 from csg_train.recipes.sections import Recipe
+from csg_train.recipes.sweep import load_sweep
 from csg_train.runs.checkpoint import load_checkpoint
 from tests.nested import equal
 from tests.train.methods.test_methods import recipe_of, run
@@ -76,9 +77,12 @@ def test_a_recipe_that_somebody_writes_has_the_default(method, recipe_dict, tmp_
     assert load_recipe(str(path)).method["update"] == "gradient"
 
 
-def test_committed_runs_are_read_as_they_were_trained():
-    paths = [path for path in REPORTS.glob("*/runs/*/recipe.yaml") if path.parent.name.split("-s")[0].endswith("ewc")]
-    assert len(paths) == 15
-    for path in paths:
-        recipe = load_recipe(str(path))
-        assert (recipe.method["update"], recipe.train.decay_until) == ("gradient", 1.0)
+def test_committed_runs_are_read_as_they_were_trained_and_their_sweep_says_so():
+    folder = REPORTS / "emoji-photos"
+    planned = load_sweep(folder / "sweep.yaml")
+    assert len(planned) == 120
+    for one in planned:
+        saved = load_recipe(str(folder / "runs" / one.name / "recipe.yaml"))
+        assert saved.method == one.recipe.method
+        assert saved.train == one.recipe.train.model_copy(update={"workers": 0})
+        assert saved.method.get("update", "gradient") == "gradient"
