@@ -53,9 +53,12 @@ _OUTPUTS = (
 
 
 def learning_rate_factor(step: int, train: Train) -> float:
-    """Factor on the base learning rate at a step counted from 0: quadratic warm-up times polynomial decay."""
+    """Factor on the base learning rate at a step counted from 0: quadratic warm-up times polynomial decay.
+
+    ``min(0.01 + 0.99 (t / warmup)^2, 1) * (1 - min(t / steps, decay_until))^power``
+    """
     warm = min(0.01 + 0.99 * (step / train.warmup) ** 2, 1.0) if train.warmup else 1.0
-    return float(warm * (1 - step / train.steps) ** train.power)
+    return float(warm * (1 - min(step / train.steps, train.decay_until)) ** train.power)
 
 
 def train(
@@ -306,8 +309,13 @@ class _Run:
         saved = load_checkpoint(path)
         if not saved.optimizer:
             raise UserError(f"{path}: imported, without the optimiser's state; choose another --out to train")
-        then = {"recipe": saved.resolved_recipe(), "classes": saved.classes, "weights": saved.weights}
-        now = {"recipe": self.recipe, "classes": list(self.images.classes), "weights": self.weights}
+        if changed := _changed(saved.resolved_recipe().as_dict(), self.recipe.as_dict()):
+            raise UserError(
+                f"{path}: its recipe differs from this run's in {', '.join(changed[:3])}; use the same recipe, or "
+                "--overwrite"
+            )
+        then = {"classes": saved.classes, "weights": saved.weights}
+        now = {"classes": list(self.images.classes), "weights": self.weights}
         for name, value in now.items():
             if then[name] != value:
                 raise UserError(f"{path}: its {name} differs from this run's; use the same recipe, or --overwrite")
@@ -324,6 +332,14 @@ class _Run:
             torch.cuda.set_rng_state_all(saved.rng[1 : 1 + torch.cuda.device_count()])
         self.step, self.best_score = saved.step, saved.best_score
         return saved.log_bytes
+
+
+def _changed(then: Any, now: Any, name: str = "") -> list[str]:
+    """Dotted names of the fields in which two recipes of plain values differ."""
+    if not (isinstance(then, dict) and isinstance(now, dict)):
+        return [] if then == now else [name]
+    pairs = ((f"{name}.{key}".lstrip("."), then.get(key), now.get(key)) for key in then | now)
+    return [field for inner, old, new in pairs for field in _changed(old, new, inner)]
 
 
 class _Log:

@@ -2,26 +2,51 @@
 
     penalty = c * sum_k  Omega_k (w_k - w*_k)^2
 
-with w* the starting weights. They differ in the importance Omega: 1 for weight-l2, half the diagonal Fisher information
-for EWC, the path integral for Synaptic Intelligence. The anchor w* is rebuilt from the starting weights at a restart;
-importances are buffers, so checkpoints hold them.
+with w* the starting weights. They differ in the importance Omega: 1 for weight-l2, the diagonal Fisher information for
+EWC (c is half of its lambda), the path integral for Synaptic Intelligence. The anchor w* is rebuilt from the starting
+weights at a restart; importances are buffers, so checkpoints hold them.
+
+How the penalty moves the weights is the field ``update``:
+
+``proximal``
+    The penalty gives no gradient, only its value to the logged loss. The optimiser steps on the rest of the loss, to w;
+    then each weight moves to the exact minimiser w' of ``penalty(w') + |w' - w|^2 / (2 eta)``, eta being the learning
+    rate of the weight's group at this step::
+
+        w_k <- w*_k + (w_k - w*_k) / (1 + 2 eta c Omega_k)
+
+    A share of the way to the anchor for every strength and rate: the pull cannot diverge (Parikh and Boyd, Proximal
+    Algorithms, 2014, section 4.2). The momentum buffer holds the rest of the loss alone: the pull is decoupled, as
+    AdamW's weight decay is. Momentum repeats the step on the loss, 1 / (1 - momentum) times in all, not the pull: the
+    weights come to rest where the other form brings them with (1 - momentum) times the strength.
+``gradient``
+    The penalty is a term of the loss, and its gradient passes through the optimiser. It ends in infinity where
+    ``eta c Omega_k`` is larger than 1 + momentum.
 """
 
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 
 from csg_train.methods.base import Method, Setup
 from csg_train.models.backbones import Backbone
 from csg_train.models.network import TaskNetwork
 
-__all__ = ["Anchored", "backbone_weights", "flatten", "quadratic_penalty", "trained_weights"]
+__all__ = ["Anchored", "backbone_weights", "flatten", "proximal_share", "quadratic_penalty", "split", "trained_weights"]
 
 
 def quadratic_penalty(weights_K: Tensor, anchor_K: Tensor, importance_K: Tensor | float) -> Tensor:
     """``sum_k Omega_k (w_k - w*_k)^2``, a scalar."""
     return (importance_K * (weights_K - anchor_K).square()).sum()
+
+
+def proximal_share(coefficient: Tensor, rate: float) -> Tensor:
+    """Share of the way to the anchor that minimises ``coefficient (w' - w*)^2 + (w' - w)^2 / (2 rate)``.
+
+    It is ``x / (1 + x)`` with ``x = 2 rate coefficient``, in a form that is exact for zero and infinity.
+    """
+    return 1 / (1 + 1 / (2 * rate * coefficient))
 
 
 def trained_weights(backbone: Backbone) -> list[nn.Parameter]:
@@ -34,14 +59,52 @@ def flatten(tensors: Iterable[Tensor]) -> Tensor:
     return torch.cat([tensor.reshape(-1) for tensor in tensors])
 
 
+def split(vector_K: Tensor, weights: list[nn.Parameter]) -> list[Tensor]:
+    """The inverse of `flatten`: a part of the shape of each weight."""
+    parts = torch.split(vector_K, [weight.numel() for weight in weights])
+    return [part.view_as(weight) for part, weight in zip(parts, weights, strict=True)]
+
+
 def backbone_weights(model: TaskNetwork) -> Tensor:
     """The trained weights of the backbone as one vector ``(K,)``, with gradient."""
     return flatten(trained_weights(model.backbone))
 
 
 class Anchored(Method):
-    """Remembers the starting weights."""
+    """Remembers the starting weights, and pulls towards them; a subclass says how strongly."""
+
+    @property
+    def strength(self) -> float:
+        """The penalty's c."""
+        raise NotImplementedError
+
+    def importance(self, weights_K: Tensor) -> Tensor:
+        """Omega of each weight, ``(K,)``, held constant within a step."""
+        raise NotImplementedError
 
     def prepare(self, model: TaskNetwork, setup: Setup) -> None:  # noqa: ARG002
         """Remember the starting weights of the backbone."""
         self._anchor = (backbone_weights(model).detach().clone(),)
+
+    def penalty(self, model: TaskNetwork) -> Tensor:
+        """A scalar; it has a gradient in the form that moves the weights by it."""
+        weights_K = backbone_weights(model)
+        penalty = self.strength * quadratic_penalty(weights_K, self._anchor[0], self.importance(weights_K))
+        return penalty if self.config.update == "gradient" else penalty.detach()
+
+    @torch.no_grad()
+    def before_step(self, model: TaskNetwork, optimizer: optim.Optimizer) -> None:
+        """Note each weight's share of the way to its anchor; the optimiser's groups begin with the backbone's."""
+        if self.config.update == "proximal":
+            trained = trained_weights(model.backbone)
+            coefficients = split(self.strength * self.importance(flatten(trained)), trained)
+            rates = [group["lr"] for group in optimizer.param_groups for _ in group["params"]]
+            self._shares = [proximal_share(*pair) for pair in zip(coefficients, rates, strict=False)]
+
+    @torch.no_grad()
+    def after_step(self, model: TaskNetwork) -> None:
+        """The proximal pull, from where the optimiser's step has ended."""
+        if self.config.update == "proximal":
+            trained = trained_weights(model.backbone)
+            for weight, anchor, share in zip(trained, split(self._anchor[0], trained), self._shares, strict=True):
+                weight.lerp_(anchor, share)

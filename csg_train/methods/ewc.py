@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
 from csg_train.data.loaders.batch import Batch
-from csg_train.methods.anchored import Anchored, backbone_weights, flatten, quadratic_penalty
+from csg_train.methods.anchored import Anchored, flatten
 from csg_train.methods.base import Setup
 from csg_train.methods.info import MethodInfo
 from csg_train.models.backbones import Backbone
@@ -32,6 +32,10 @@ class EWCConfig:
     """Source pictures used, the first in file order."""
     chunk: Annotated[int, Field(ge=1)] = 8
     """Pictures whose gradients are held at once; changes memory and speed, not the result."""
+    update: Literal["proximal", "gradient"] = "proximal"
+    """``proximal``: after each step of the optimiser an exact step of the penalty alone, stable for every strength.
+    ``gradient``: a term of the loss, which ends in infinity where strength and learning rate are high, and below that
+    holds the weights 1 / (1 - ``train.momentum``) times as firmly."""
 
 
 def diagonal_fisher(backbone: Backbone, images_NCHW: Tensor, labels_N: Tensor, *, chunk: int) -> Tensor:
@@ -101,7 +105,15 @@ class EWC(Anchored):
                 break
         self.register_buffer("fisher_K", total / seen)
 
+    @property
+    def strength(self) -> float:
+        """Half of lambda."""
+        return self.config.weight / 2
+
+    def importance(self, weights_K: Tensor) -> Tensor:  # noqa: ARG002
+        """The Fisher information."""
+        return self.fisher_K
+
     def loss(self, model: TaskNetwork, batch: Batch, output: Output) -> dict[str, Tensor]:  # noqa: ARG002
         """The Fisher-weighted distance."""
-        penalty = quadratic_penalty(backbone_weights(model), self._anchor[0], self.fisher_K)
-        return {"ewc": self.config.weight / 2 * penalty}
+        return {"ewc": self.penalty(model)}

@@ -1,6 +1,6 @@
 """Synaptic Intelligence: the distance to the ImageNet weights, each weighted by how much its path lowered the loss."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import ConfigDict, Field
@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, optim
 
 from csg_train.data.loaders.batch import Batch
-from csg_train.methods.anchored import Anchored, backbone_weights, flatten, quadratic_penalty, trained_weights
+from csg_train.methods.anchored import Anchored, backbone_weights, flatten, split, trained_weights
 from csg_train.methods.base import Setup
 from csg_train.methods.info import MethodInfo
 from csg_train.models.network import Output, TaskNetwork
@@ -27,14 +27,20 @@ class SynapticIntelligenceConfig:
 
     c: Annotated[float, Field(ge=0)] = 0.1
     xi: Annotated[float, Field(gt=0)] = 1e-3
+    update: Literal["proximal", "gradient"] = "proximal"
+    """``proximal``: after each step of the optimiser an exact step of the penalty alone, stable for every strength.
+    ``gradient``: a term of the loss, which ends in infinity where strength and learning rate are high, and below that
+    holds the weights 1 / (1 - ``train.momentum``) times as firmly."""
 
 
 class SynapticIntelligence(Anchored):
     """Weights matter as much as their path lowered the loss.
 
-    The path integral needs the gradient of the unregularised loss, so the penalty's gradient, ``2 c Omega (w - w*)``,
-    is added after that gradient is recorded; the logged term carries the penalty's value. ImageNet's own training path
-    is not to be had: the integral is accumulated online, while training on the synthetic pictures.
+    The path integral multiplies the gradient g of the unregularised loss by dw, the movement over the whole step with
+    the penalty's pull in it. The penalty's gradient, ``2 c Omega (w - w*)``, is therefore added after g is recorded
+    (``update: gradient``), and the proximal pull comes before dw is taken; Omega is that of the step's start in both.
+    ImageNet's own training path is not to be had: the integral is accumulated online, while training on the synthetic
+    pictures.
     """
 
     info = MethodInfo(
@@ -53,30 +59,37 @@ class SynapticIntelligence(Anchored):
         super().prepare(model, setup)
         self.register_buffer("path_K", torch.zeros_like(self._anchor[0]))
 
-    def _importance(self, weights_K: Tensor) -> Tensor:
+    @property
+    def strength(self) -> float:
+        """The penalty's c."""
+        return self.config.c
+
+    def importance(self, weights_K: Tensor) -> Tensor:
+        """What the path so far gives."""
         return path_importance(self.path_K, weights_K - self._anchor[0], self.config.xi)
 
     @torch.no_grad()
     def loss(self, model: TaskNetwork, batch: Batch, output: Output) -> dict[str, Tensor]:  # noqa: ARG002
-        """The penalty's value; its gradient follows in `before_step`."""
-        weights_K = backbone_weights(model)
-        return {"si": self.config.c * quadratic_penalty(weights_K, self._anchor[0], self._importance(weights_K))}
+        """The penalty's value; what it does to the weights follows after the loss's gradient."""
+        return {"si": self.penalty(model)}
 
     @torch.no_grad()
-    def before_step(self, model: TaskNetwork, optimizer: optim.Optimizer) -> None:  # noqa: ARG002
-        """Record the loss's gradient and the weights, then add the penalty's gradient."""
+    def before_step(self, model: TaskNetwork, optimizer: optim.Optimizer) -> None:
+        """Record the loss's gradient and the weights; then prepare the pull, or add the penalty's gradient."""
+        super().before_step(model, optimizer)
         trained = trained_weights(model.backbone)
         weights_K = backbone_weights(model)
         gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in trained]
         self._before = (weights_K, flatten(gradients))
-        pull_K = 2 * self.config.c * self._importance(weights_K) * (weights_K - self._anchor[0])
-        pulls = torch.split(pull_K, [weight.numel() for weight in trained])
-        for weight, pull in zip(trained, pulls, strict=True):
-            if weight.grad is not None:
-                weight.grad += pull.view_as(weight)
+        if self.config.update == "gradient":
+            pull_K = 2 * self.strength * self.importance(weights_K) * (weights_K - self._anchor[0])
+            for weight, pull in zip(trained, split(pull_K, trained), strict=True):
+                if weight.grad is not None:
+                    weight.grad += pull
 
     @torch.no_grad()
     def after_step(self, model: TaskNetwork) -> None:
-        """``omega -= g * dw`` over the step just made."""
+        """The pull, then ``omega -= g * dw`` over the whole step."""
+        super().after_step(model)
         weights_K, gradient_K = self._before
         self.path_K -= gradient_K * (backbone_weights(model) - weights_K)

@@ -1,13 +1,13 @@
 """Weight-l2: the plain distance to the ImageNet weights (L2-SP)."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from csg_train.data.loaders.batch import Batch
-from csg_train.methods.anchored import Anchored, backbone_weights, quadratic_penalty
+from csg_train.methods.anchored import Anchored
 from csg_train.methods.info import MethodInfo
 from csg_train.models.network import Output, TaskNetwork
 
@@ -20,6 +20,10 @@ class WeightL2Config:
 
     weight: Annotated[float, Field(ge=0)] = 0.01
     """c of the penalty."""
+    update: Literal["proximal", "gradient"] = "proximal"
+    """``proximal``: after each step of the optimiser an exact step of the penalty alone, stable for every strength.
+    ``gradient``: a term of the loss, which ends in infinity where strength and learning rate are high, and below that
+    holds the weights 1 / (1 - ``train.momentum``) times as firmly."""
 
 
 class WeightL2(Anchored):
@@ -35,6 +39,15 @@ class WeightL2(Anchored):
     Config = WeightL2Config
     config: WeightL2Config
 
+    @property
+    def strength(self) -> float:
+        """The penalty's c."""
+        return self.config.weight
+
+    def importance(self, weights_K: Tensor) -> Tensor:
+        """1 for each weight."""
+        return weights_K.new_ones(1).expand_as(weights_K)
+
     def loss(self, model: TaskNetwork, batch: Batch, output: Output) -> dict[str, Tensor]:  # noqa: ARG002
         """The weighted distance."""
-        return {"weight_l2": self.config.weight * quadratic_penalty(backbone_weights(model), self._anchor[0], 1.0)}
+        return {"weight_l2": self.penalty(model)}

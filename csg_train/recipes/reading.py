@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from csg_train.errors import UserError
 from csg_train.methods.table import METHODS
+from csg_train.recipes.earlier import as_trained, is_of_a_run
 from csg_train.recipes.packaged import RECIPES, packaged_recipes
 from csg_train.recipes.sections import HoldoutDomain, LabelledDomain, MaskedDomain, Recipe
 from csg_train.splits import SPLITS
@@ -29,11 +30,14 @@ _SHOWN.maxstring = _SHOWN.maxother = 100
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a packaged recipe by name, or any YAML file by path, and apply ``key.sub=value`` overrides.
 
+    The ``recipe.yaml`` of a run's folder says what that run did, whichever version wrote it.
+
     Raises:
         UserError: No such recipe, not YAML, an unknown key, or a value out of range.
     """
     path = RECIPES / f"{name_or_path}.yaml" if name_or_path in packaged_recipes() else Path(name_or_path)
     value = _extended(_read(path, name_or_path), name_or_path)
+    value = as_trained(value) if is_of_a_run(path) else value
     return parse_recipe(value, overrides=overrides, origin=str(path.name))
 
 

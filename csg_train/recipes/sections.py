@@ -183,7 +183,9 @@ class Train(_Section):
     warmup: Annotated[int, Field(ge=0)] = 100
     """Steps of warm-up: factor min(0.01 + 0.99 (t / warmup)^2, 1)."""
     power: Annotated[float, Field(ge=0)] = 0.9
-    """Decay: factor (1 - t / steps)^power."""
+    """Decay: factor (1 - min(t / steps, decay_until))^power."""
+    decay_until: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the run after which the decay stands still; 0.8 in ASG's public code, which ends at 0.2^0.9 = 0.235."""
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     """Processes that decode and augment; they change the speed, never a number. ``auto``: 0 on a CPU, whose cores
     compute; with a GPU the cores there are, 8 at most."""

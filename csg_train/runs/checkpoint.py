@@ -16,6 +16,7 @@ from csg_train.devices import usable_device
 from csg_train.errors import UserError
 from csg_train.files import atomic_write, sha256_file
 from csg_train.models.network import TaskNetwork
+from csg_train.recipes.earlier import as_trained
 from csg_train.recipes.network import build_network
 from csg_train.recipes.reading import parse_recipe
 from csg_train.recipes.sections import Recipe
@@ -82,7 +83,7 @@ class Checkpoint:
             recipe = copy.deepcopy(self.recipe)
         except RecursionError as error:
             raise UserError(f"{self.path}: its recipe is nested too deeply; restore the file") from error
-        return parse_recipe(recipe, overrides=overrides, origin=str(self.path))
+        return parse_recipe(as_trained(recipe), overrides=overrides, origin=str(self.path))
 
     def build_network(self, device: torch.device) -> TaskNetwork:
         """The trained network, in evaluation mode."""

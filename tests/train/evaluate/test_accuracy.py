@@ -44,6 +44,19 @@ def test_learning_rate_at_named_steps():
     assert learning_rate_factor(999, train) == pytest.approx(0.001**0.9)
 
 
+def test_the_decay_stands_still_where_it_is_told_to_and_by_default_never():
+    """ASG's public code: 1 - min(it / max_it, 0.8), to the power of 0.9."""
+    usual, stops = (Train(steps=1000, warmup=100, power=0.9, decay_until=until) for until in (1.0, 0.8))
+    factors = [learning_rate_factor(step, stops) for step in range(1000)]
+    assert factors[:801] == [learning_rate_factor(step, usual) for step in range(801)]
+    assert factors[799] == pytest.approx(0.201**0.9)
+    assert factors[800] == pytest.approx(0.2**0.9) == pytest.approx(0.235, abs=5e-4)
+    assert set(factors[800:]) == {factors[800]}
+    warm = [min(0.01 + 0.99 * (step / 100) ** 2, 1.0) for step in range(1000)]
+    before = [warm[step] * (1 - step / 1000) ** 0.9 for step in range(1000)]
+    assert [learning_rate_factor(step, Train(steps=1000, warmup=100, power=0.9)) for step in range(1000)] == before
+
+
 def test_every_epoch_uses_every_picture_once_and_a_later_start_gives_the_same_keys(trees):
     images = image_folder(trees / "source", name="s")
 

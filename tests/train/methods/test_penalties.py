@@ -57,11 +57,11 @@ class OneWeight(nn.Module):
         self.backbone.register_parameter("w", nn.Parameter(torch.tensor(start, dtype=torch.float64)))
 
 
-def descend(c: float, steps: int, rate: float) -> tuple[SynapticIntelligence, OneWeight]:
+def descend(update: str, c: float, steps: int, rate: float) -> tuple[SynapticIntelligence, OneWeight]:
     """Gradient descent on 1/2 sum a (w - b)^2 from w = 0 through the method's hooks."""
     model = OneWeight([0.0, 0.0])
     a, b = torch.tensor([1.0, 3.0], dtype=torch.float64), torch.tensor([2.0, -1.0], dtype=torch.float64)
-    method = SynapticIntelligence(SynapticIntelligenceConfig(c=c, xi=0.1))
+    method = SynapticIntelligence(SynapticIntelligenceConfig(c=c, xi=0.1, update=update))
     method.prepare(model, Setup(seed=0, source=lambda: iter(()), steps=3, weights="none"))
     optimizer = torch.optim.SGD(model.parameters(), lr=rate)
     for _ in range(steps):
@@ -73,19 +73,23 @@ def descend(c: float, steps: int, rate: float) -> tuple[SynapticIntelligence, On
     return method, model
 
 
-def test_path_integral_is_the_decrease_of_the_loss_by_weight():
+@pytest.mark.parametrize("update", ["proximal", "gradient"])
+def test_path_integral_is_the_decrease_of_the_loss_by_weight(update):
     """In small steps omega_k tends to the part of the loss's decrease that weight k made: a_k b_k^2 / 2."""
-    method, model = descend(c=0.0, steps=20_000, rate=1e-3)
+    method, model = descend(update, c=0.0, steps=20_000, rate=1e-3)
     torch.testing.assert_close(method.path_K, torch.tensor([2.0, 1.5], dtype=torch.float64), rtol=2e-3, atol=0)
     torch.testing.assert_close(model.backbone.w.data, torch.tensor([2.0, -1.0], dtype=torch.float64))
 
 
-def test_path_integral_uses_the_gradient_without_the_penalty():
-    """Two steps of rate 0.1 by hand, first weight: w = 0, 0.2; the second step's penalty is 2 c Omega w."""
-    method, model = descend(c=0.5, steps=2, rate=0.1)
+@pytest.mark.parametrize("update", ["proximal", "gradient"])
+def test_path_integral_uses_the_gradient_without_the_penalty_and_the_whole_movement(update):
+    """Two steps of rate 0.1 by hand, first weight: w = 0, 0.2; the second step's penalty is c Omega w^2."""
+    method, model = descend(update, c=0.5, steps=2, rate=0.1)
     omega_1 = 2.0 * 0.2
     importance = omega_1 / (0.2**2 + 0.1)
     second = 0.2 - 0.1 * (-1.8 + 2 * 0.5 * importance * 0.2)
+    if update == "proximal":
+        second = (0.2 + 0.1 * 1.8) / (1 + 2 * 0.1 * 0.5 * importance)
     assert model.backbone.w[0].item() == pytest.approx(second)
     assert method.path_K[0].item() == pytest.approx(omega_1 + 1.8 * (second - 0.2))
 

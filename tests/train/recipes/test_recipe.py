@@ -18,6 +18,13 @@ def test_packaged_recipes_round_trip(name):
     assert parse_recipe(yaml.safe_load(to_yaml(recipe)), origin="copy") == recipe
 
 
+@pytest.mark.parametrize("base", ["visda17-resnet101", "gta5-resnet50", "gta5-resnet101"])
+def test_asgs_schedule_is_the_bases_but_for_where_the_decay_stands_still(base):
+    asg, usual = load_recipe(f"{base}-asg").train, load_recipe(base).train
+    assert (asg.decay_until, usual.decay_until) == (0.8, 1.0)
+    assert asg.model_copy(update={"decay_until": 1.0}) == usual
+
+
 def test_naming_the_same_method_keeps_its_fields_and_another_drops_them():
     recipe = load_recipe("emoji-photos")
     assert load_recipe("emoji-photos", ["method.name=csg"]) == recipe

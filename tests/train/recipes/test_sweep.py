@@ -62,6 +62,24 @@ def test_a_run_recorded_before_a_field_existed_is_finished_still(sweep_file, tmp
         planned.finished(tmp_path)
 
 
+def test_a_run_recorded_before_its_penalty_had_two_forms_is_one_of_the_gradient(sweep_file, tmp_path):
+    methods = {"l2": ["method.name=weight-l2"], "pull": ["method.name=weight-l2", "method.update=gradient"]}
+    sweep_file.write_text(yaml.safe_dump(yaml.safe_load(sweep_file.read_text()) | {"vary": {"method": methods}}))
+    for planned, other in zip(load_sweep(sweep_file), (True, False), strict=True):
+        folder = tmp_path / planned.name
+        folder.mkdir()
+        fields = planned.recipe.as_dict()
+        del fields["method"]["update"]
+        (folder / "recipe.yaml").write_text(yaml.safe_dump(fields))
+        (folder / "accuracy-target.json").write_text("{}")
+        (folder / "log.jsonl").write_text("")
+        if other:
+            with pytest.raises(UserError, match="another recipe"):
+                planned.finished(tmp_path)
+        else:
+            assert planned.finished(tmp_path)
+
+
 def test_a_fault_in_any_run_is_found_before_the_first_starts(sweep_file, tmp_path):
     sweep_file.write_text(sweep_file.read_text().replace("method.name=oracle", "method.name=magic"))
     result = command("csg-train", "sweep", sweep_file, "--out", tmp_path / "runs", cwd=tmp_path)
