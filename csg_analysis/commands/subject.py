@@ -59,8 +59,10 @@ class Subject:
 
     @property
     def label(self) -> str:
-        """Method and seed, as tables say it."""
-        return f"{self.recipe.method['name']} s{self.recipe.seed}"
+        """Method and seed, as tables say it; and the step, where nobody chose it and it is not the last."""
+        done = self.checkpoint.step
+        before_the_end = self.checkpoint.selection == "last" and done < self.recipe.train.steps
+        return f"{self.recipe.method['name']} s{self.recipe.seed}" + (f" step {done}" if before_the_end else "")
 
 
 def measured(

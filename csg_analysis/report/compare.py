@@ -8,7 +8,7 @@ from typing import Any
 from csg_analysis.report.load import Run
 from csg_analysis.report.wording import input_size
 from csg_train.errors import UserError
-from csg_train.runs.records import AccuracyRecord, DataInfo
+from csg_train.runs.records import AccuracyRecord, DataInfo, EnergyRecord
 from csg_train.splits import SELECTED_ON
 
 __all__ = ["Comparison", "check_comparable", "check_same_target", "gallery_setting", "notices"]
@@ -47,17 +47,19 @@ def _settings(run: Run) -> Iterator[tuple[str, str]]:
     if (steps := _steps(run)) is not None:
         yield f"training steps on {source}", steps
     yield f"source pictures of {source}", f"identity {info.source_identity[:12]}"
-    for record in run.measured:
+    measured = [record for one in (run, *run.along.values()) for record in one.measured]
+    for record in measured:
         split = record.data.split
         name = "target pictures" if split == "target" else f"{split} pictures measured for {source}"
         yield name, _shown(record.data)
         yield "input size", input_size(record.data)
-    for energy in run.energy.values():
-        yield "energy layer and pool", f"{energy.layer}, {energy.pool} pool"
-        yield "rule for coincident pairs", energy.coincident_rule
-    for score in run.scores.values():
-        if isinstance(score, AccuracyRecord):
-            yield "flip averaging", "on" if score.flip else "off"
+    for record in measured:
+        if isinstance(record, EnergyRecord):
+            yield "energy layer and pool", f"{record.layer}, {record.pool} pool"
+            yield "rule for coincident pairs", record.coincident_rule
+    for record in measured:
+        if isinstance(record, AccuracyRecord):
+            yield "flip averaging", "on" if record.flip else "off"
     yield from _measure_settings(run)
     if run.attention is not None:
         yield f"{_GALLERY} pictures", _shown(run.attention.data)
@@ -195,7 +197,7 @@ def _recipe_differences(runs: Sequence[Run]) -> Iterator[str]:
 def _training_part(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a recipe that should be equal for all methods; data identity and weights are compared elsewhere."""
     skipped = {"data": {"source", "validation", "target", "size", "fit"}, "model": {"weights", "backbone"}}
-    skipped["train"] = {"workers", "log_every", "save_every", "steps"}
+    skipped["train"] = {"workers", "log_every", "save_every", "snapshots", "steps"}
     sections = {name: recipe[name] for name in ("data", "model", "train") if isinstance(recipe.get(name), dict)}
     return {
         name: {key: value for key, value in section.items() if key not in skipped[name]}

@@ -1,7 +1,6 @@
 """Reading run folders: records, training log, resolved recipe. Nothing else of a run is opened."""
 
 import json
-import math
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from csg_analysis.report.belonging import check_snapshots
+from csg_analysis.report.logged import Curve, read_curves
 from csg_train.errors import UserError
 from csg_train.files import sha256_file
 from csg_train.runs.records import (
@@ -26,39 +27,23 @@ from csg_train.runs.records import (
     SphereRecord,
     read_record,
 )
-from csg_train.runs.training_log import read_log
+from csg_train.runs.snapshots import owner_of, snapshot_folders
 from csg_train.splits import SELECTED_ON
 from csg_train.yaml_files import read_yaml
 
-__all__ = ["Curve", "Run", "checkpoint_file", "load_runs", "read_maps"]
+__all__ = ["Run", "checkpoint_file", "load_runs", "read_maps"]
 
 _PATTERNS = (
     *("accuracy-*.json", "segmentation-*.json", "energy-*.json", "attention.json"),
     *("attention-*.json", "similarity-*.json", "sphere-*.json"),
 )
-_BINS = 120
 
 _Kind = TypeVar("_Kind", AttentionScores, EnergyRecord, SimilarityRecord, SphereRecord)
 
 
-@dataclass(frozen=True)
-class Curve:
-    """One logged term: means over bins of consecutive logged steps.
-
-    Attributes:
-        steps: Last step of each bin.
-        values: Mean of the term over the bin.
-        width: Logged steps in a bin.
-    """
-
-    steps: tuple[float, ...]
-    values: tuple[float, ...]
-    width: int
-
-
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run folder as its records describe it.
+    """One run folder, or the folder of one of its snapshots, as its records describe it.
 
     Attributes:
         name: The folder, relative to the folder that all runs of the report share.
@@ -73,7 +58,8 @@ class Run:
         curves: Logged terms by name.
         last_step: Last step of the log, None without a log.
         recipe: The resolved recipe as plain values, empty without one.
-        files: Record files and the SHA-256 of each.
+        along: Snapshots of the run that were measured, by step, in their order.
+        files: Record files, those of the snapshots too, and the SHA-256 of each.
         remarks: Lines of ``remarks.txt`` beside the run folders: what the author has to say of all of them.
     """
 
@@ -89,6 +75,7 @@ class Run:
     curves: Mapping[str, Curve] = field(default_factory=dict)
     last_step: int | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    along: Mapping[int, "Run"] = field(default_factory=dict)
     files: tuple[tuple[str, str], ...] = ()
     remarks: tuple[str, ...] = ()
 
@@ -143,7 +130,7 @@ def load_runs(roots: Sequence[Path]) -> list[Run]:
 
     Raises:
         UserError: A root is missing, no records are found, a record is damaged, records of one folder come from
-            different checkpoints, or one checkpoint lies in two folders.
+            different checkpoints, one checkpoint lies in two folders, or a snapshot's record is not of its run.
     """
     folders = sorted({folder for root in roots for folder in _find(root)})
     if not folders:
@@ -158,29 +145,55 @@ def load_runs(roots: Sequence[Path]) -> list[Run]:
 def _find(root: Path) -> list[Path]:
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give a run folder, or a folder that holds some (csg-train run)")
-    return [path.parent.resolve() for pattern in _PATTERNS for path in root.rglob(pattern)]
+    return [owner_of(path.parent.resolve()) for pattern in _PATTERNS for path in root.rglob(pattern)]
 
 
 def _load(folder: Path, name: str) -> Run:
-    paths = sorted(path for pattern in _PATTERNS for path in folder.glob(pattern))
-    records = {path: _read(path) for path in paths}
-    attention = next((record for record in records.values() if isinstance(record, AttentionRecord)), None)
-    curves, last_step = _read_log(folder / "log.jsonl")
+    records = _records(folder)
+    if not records:
+        raise UserError(f"{folder}: only its snapshots were measured; measure the run too (csg-analyze energy)")
+    snapshots = {step: _records(path) for step, path in snapshot_folders(folder).items()}
+    check_snapshots(records, snapshots)
+    recipe = _read_recipe(folder / "recipe.yaml")
+    along = {
+        step: _run(found, next(iter(found)).parent, f"{name} step {step}", recipe=recipe)
+        for step, found in snapshots.items()
+        if found
+    }
+    curves, last_step = read_curves(folder / "log.jsonl")
+    return _run(
+        records,
+        folder,
+        name,
+        curves=curves,
+        last_step=last_step,
+        recipe=recipe,
+        along=along,
+        files=tuple(
+            (path.relative_to(folder).as_posix(), sha256_file(path))
+            for found in (records, *snapshots.values())
+            for path in found
+        ),
+        remarks=_read_remarks(folder.parent / "remarks.txt"),
+    )
+
+
+def _records(folder: Path) -> dict[Path, Record]:
+    return {path: _read(path) for path in sorted(path for pattern in _PATTERNS for path in folder.glob(pattern))}
+
+
+def _run(records: Mapping[Path, Record], folder: Path, name: str, **others: Any) -> Run:
     return Run(
         name=name,
         folder=folder,
         info=_one_checkpoint({path: record.run for path, record in records.items()}),
         energy=_by_split(records, EnergyRecord),
         scores=_scores(records),
-        attention=attention,
+        attention=next((record for record in records.values() if isinstance(record, AttentionRecord)), None),
         attended=_by_split(records, AttentionScores),
         similar=_by_split(records, SimilarityRecord),
         sphere=_by_split(records, SphereRecord),
-        curves=curves,
-        last_step=last_step,
-        recipe=_read_recipe(folder / "recipe.yaml"),
-        files=tuple((path.name, sha256_file(path)) for path in paths),
-        remarks=_read_remarks(folder.parent / "remarks.txt"),
+        **others,
     )
 
 
@@ -232,24 +245,6 @@ def _check_distinct(runs: Sequence[Run]) -> None:
         other = seen.setdefault(run.info.checkpoint_sha256, run)
         if other is not run:
             raise UserError(f"{run.folder}: the same checkpoint as {other.folder}; give only one of the two")
-
-
-def _read_log(path: Path) -> tuple[dict[str, Curve], int | None]:
-    rows = read_log(path) if path.is_file() else []
-    terms: dict[str, list[tuple[float, float]]] = {}
-    for step, values in rows:
-        for name, value in values.items():
-            terms.setdefault(name, []).append((step, value))
-    curves = {name: _bin(points) for name, points in terms.items() if name != "lr_factor"}
-    return curves, rows[-1][0] or None if rows else None
-
-
-def _bin(points: Sequence[tuple[float, float]]) -> Curve:
-    finite = [point for point in points if math.isfinite(point[1])]
-    width = max(1, math.ceil(len(finite) / _BINS))
-    bins = [finite[start : start + width] for start in range(0, len(finite), width)]
-    means = tuple(math.fsum(value for _, value in points) / len(points) for points in bins)
-    return Curve(tuple(points[-1][0] for points in bins), means, width)
 
 
 def _read_remarks(path: Path) -> tuple[str, ...]:

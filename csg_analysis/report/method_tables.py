@@ -24,6 +24,7 @@ from csg_train.runs.records import AccuracyRecord, ScoreRecord, only_prediction
 
 __all__ = [
     "class_table",
+    "difference_cell",
     "difference_data",
     "difference_note",
     "measures",
@@ -80,9 +81,9 @@ def _method_cells(row: Row, rows: Sequence[Row], *, strong: bool) -> list[Cell]:
         name_cell(row, rows),
         Cell(str(len(row.runs)), sort=len(row.runs)),
         spread_cell(row, energy("0"), 3, interval=True),
-        _difference_cell(to_baseline(row, rows, energy("0")), 3, 1, good="lower", same=same),
+        difference_cell(to_baseline(row, rows, energy("0")), 3, 1, good="lower", same=same),
         spread_cell(row, score(), 1, scale=100, strong=strong, interval=True),
-        _difference_cell(to_baseline(row, rows, score()), 1, 100, good="higher", same=same),
+        difference_cell(to_baseline(row, rows, score()), 1, 100, good="higher", same=same),
         spread_cell(row, energy("1"), 3),
         spread_cell(row, energy("2"), 3),
         spread_cell(row, overall(), 1, scale=100),
@@ -112,7 +113,8 @@ def spread_cell(
     return Cell(fmt.pm(found, digits, scale=scale), sort=scale * found.mean, note=note, strong=strong)
 
 
-def _difference_cell(value: Difference | None, digits: int, scale: float, *, good: str, same: bool) -> Cell:
+def difference_cell(value: Difference | None, digits: int, scale: float, *, good: str, same: bool = False) -> Cell:
+    """A mean difference, bold and coloured where its interval shows one; ``good`` is the sign that is better."""
     if value is None:
         return Cell("reference" if same else fmt.DASH)
     shown = value.sign in ("higher", "lower")

@@ -29,8 +29,9 @@ class Part:
         id: Anchor on the page.
         label: In the list of contents.
         heading: Of the section.
-        tables: Shown first.
+        tables: Shown first; of one without columns the files alone.
         charts: Shown then.
+        sentences: What the numbers say, before all else.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Part:
     heading: str
     tables: tuple[Table, ...]
     charts: tuple[Chart, ...]
+    sentences: tuple[str, ...] = ()
 
 
 def records_of(rows: Sequence[Row], kind: str, split: str) -> list[Any]:

@@ -8,6 +8,7 @@ from csg_analysis.report.rows import Row, on_target, wording
 from csg_analysis.report.tables import Cell, Column, Table, Value
 from csg_analysis.report.wording import Wording, capital, wording_of
 from csg_train.runs.records import Interval
+from csg_train.runs.snapshots import ALONG
 
 __all__ = ["provenance_table", "run_table"]
 
@@ -139,7 +140,10 @@ def _facts(run: Run) -> dict[str, str]:
 
 def _short(value: str, name: str) -> str:
     if name == "records":
-        return "\n".join(f"{line.split()[0]} {line.split()[-1][:8]}" for line in value.splitlines())
+        lines = [line.split() for line in value.splitlines()]
+        along = sum(line[0].startswith(f"{ALONG}/") for line in lines)
+        shown = [f"{name} {sha256[:8]}" for name, *_, sha256 in lines if not name.startswith(f"{ALONG}/")]
+        return "\n".join([*shown, *([f"{ALONG}/: {along} records"] if along else [])])
     if name.endswith(("sha256", "identity")):
         return " ".join(part[:12] for part in value.split()) or fmt.DASH
     return value

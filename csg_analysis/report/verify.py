@@ -59,13 +59,16 @@ def verify_report(out: Path, roots: Sequence[Path]) -> Verdict:
         return Verdict([*faults, error.format_message()], "")
     faults += _changed_runs(runs, named)
     for run in runs:
-        faults += [*_changed_records(run, named.get(run.name)), *_inconsistent(run), *_replaced(run)]
+        faults += _changed_records(run, named.get(run.name))
+    measured = [one for run in runs for one in (run, *run.along.values())]
+    for one in measured:
+        faults += [*_inconsistent(one), *_replaced(one)]
     faults += [line for name, line in _other_bytes(out, listed, built) if name not in changed]
-    held = sum((run.folder / run.checkpoint).is_file() for run in runs)
+    held = sum((one.folder / one.checkpoint).is_file() for one in measured)
     records = sum(len(run.files) for run in runs)
     summary = (
         f"{out}: all {len(built)} files agree with the {records} records of {len(runs)} runs; "
-        f"{held} checkpoints checked, {len(runs) - held} not there"
+        f"{held} checkpoints checked, {len(measured) - held} not there"
     )
     return Verdict(faults, summary)
 

@@ -6,8 +6,10 @@ import json
 import math
 import os
 import platform
+import shutil
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,7 @@ from csg_train.recipes.reading import to_yaml
 from csg_train.recipes.sections import Recipe, Train
 from csg_train.recipes.shown import shown_batches
 from csg_train.runs.checkpoint import Checkpoint, load_checkpoint, load_optimizer, load_state, save_checkpoint
+from csg_train.runs.snapshots import ALONG, snapshot_folder, snapshot_steps
 from csg_train.seeds import seed_for
 from csg_train.splits import SELECTED_ON, Rule
 
@@ -77,7 +80,8 @@ def train(
 
     Args:
         recipe: The resolved recipe.
-        out: The run's folder: ``recipe.yaml``, ``log.jsonl``, ``ckpt.pt``, and ``best.pt`` where a rule selects.
+        out: The run's folder: ``recipe.yaml``, ``log.jsonl``, ``ckpt.pt``, ``best.pt`` where a rule selects, and
+            ``along/STEP/ckpt.pt`` where ``train.snapshots`` asks for it.
         device: Where to compute; ``auto`` is the GPU where there is one.
         resume: Continue from ``ckpt.pt`` if it is there; the result equals an uninterrupted run bit for bit.
         overwrite: Start again, whatever the folder holds.
@@ -109,6 +113,8 @@ def _make_ready(out: Path, *, resume: bool, overwrite: bool) -> None:
     elif overwrite:  # records of the old checkpoint must not stand beside the new one
         for stale in (path for pattern in _OUTPUTS for path in out.glob(pattern)):
             stale.unlink()
+        if (out / ALONG).exists():
+            shutil.rmtree(out / ALONG)
     elif any((out / name).exists() for name in ("log.jsonl", "ckpt.pt")) and not resume:
         raise UserError(f"{out}: holds a run; continue it with --resume, or replace it with --overwrite")
 
@@ -144,6 +150,7 @@ class _Run:
         self.network, self.weights = start_network(recipe, self.method, classes=len(self.images.classes))
         self.selected_on = selection_images(recipe, self.images.classes)
         self.best_score: float | None = None
+        self.snapshots = snapshot_steps(recipe.train.steps, recipe.train.snapshots)
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         setup = Setup(seed=recipe.seed, source=self._source_pass, steps=recipe.train.steps, weights=self.weights)
         self.method.prepare(self.network, setup)
@@ -168,19 +175,24 @@ class _Run:
             return chosen
         console.print(picture_source(self.images), highlight=False, markup=False)
         with self._log(log_bytes) as log, _Interrupts() as interrupts:
+            if log is not None and self.step == 0:
+                self._save_snapshot()
             for batch in (batches := Waits(self._batches(), self.device)):
                 self._train_step(batch.to(self.device))
                 best = self._is_best()
                 received = highest(interrupts.received)  # so that all processes stop after the same step
                 saving = self.step == steps or self.step % self.recipe.train.save_every == 0 or best or received > 0
+                saving = saving or self.step in self.snapshots
                 if log is None:
                     self.unlogged.clear()
                 elif saving or self.step % self.recipe.train.log_every == 0:
                     report(self.step, self._flush(log))
                 if log is not None and saving:
                     log.sync()
-                    if best:  # before ckpt.pt, which must not promise a best.pt that is not there
+                    # before ckpt.pt, which must not promise a file that is not there: a resume starts behind its step
+                    if best:
                         save_checkpoint(chosen, self._checkpoint(log.bytes, self.recipe.evaluate.select))
+                    self._save_snapshot()
                     save_checkpoint(self.out / "ckpt.pt", self._checkpoint(log.bytes, "last"))
                 if received and self.step < steps:
                     console.print(f"interrupted and saved at step {self.step}; continue with --resume")
@@ -304,11 +316,19 @@ class _Run:
             best_score=self.best_score,
         )
 
+    def _save_snapshot(self) -> None:
+        """Where this step is one of ``train.snapshots``, keep what is measured, and nothing to continue from."""
+        if self.step in self.snapshots:
+            own = replace(self._checkpoint(0, "last"), method={}, optimizer={}, rng=[], best_score=None)
+            save_checkpoint(snapshot_folder(self.out, self.step) / "ckpt.pt", own)
+
     def restore(self, path: Path) -> int:
         """Continue from a checkpoint and give its log's length; anything that does not fit is an error."""
         saved = load_checkpoint(path)
         if not saved.optimizer:
-            raise UserError(f"{path}: imported, without the optimiser's state; choose another --out to train")
+            raise UserError(
+                f"{path}: imported or a snapshot, without the optimiser's state; choose another --out to train"
+            )
         if changed := _changed(saved.resolved_recipe().as_dict(), self.recipe.as_dict()):
             raise UserError(
                 f"{path}: its recipe differs from this run's in {', '.join(changed[:3])}; use the same recipe, or "

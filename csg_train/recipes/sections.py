@@ -195,6 +195,9 @@ class Train(_Section):
     """``torch.compile`` the backbones: faster after minutes of compilation; needs a C++ compiler, on a GPU Triton."""
     log_every: Annotated[int, Field(ge=1)] = 10
     save_every: Annotated[int, Field(ge=1)] = 500
+    snapshots: Annotated[int, Field(ge=0)] = 0
+    """Checkpoints kept along the run in ``along/STEP``, evenly spaced, the last step included, and one of the start;
+    csg-analyze measures them and the report draws the course. They hold the network alone and change no number."""
 
 
 class Evaluate(_Section):

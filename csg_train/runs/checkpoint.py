@@ -54,7 +54,7 @@ class Checkpoint:
         rng: State of torch's global generator (and of each CUDA device).
         log_bytes: Length of ``log.jsonl`` when this was written.
         versions: Of Python packages, for the record.
-        selection: Rule that chose this step; ``ckpt.pt`` is always ``last``.
+        selection: Rule that chose this step; ``last`` in ``ckpt.pt`` and in snapshots, which nobody chose.
         best_score: Highest accuracy, of 0 to 1, that the recipe's rule measured up to this step: in ``best.pt`` the one
             it was chosen by. None before the first measurement and with the rule ``last``.
         sha256: Of the file; empty before it is written.
@@ -199,10 +199,13 @@ def load_optimizer(optimizer: optim.Optimizer, state: dict[str, Any], origin: Pa
 
 def rule_title(checkpoint: Checkpoint) -> str:
     """Which step a checkpoint is and who chose it, for the title of a table."""
+    planned = checkpoint.recipe["train"]["steps"]
     if checkpoint.selection == "oracle":
         return f"the step CHOSEN ON THE TARGET by oracle ({checkpoint.step})"
     if checkpoint.selection == "source-val":
         return f"the step chosen by source-val ({checkpoint.step})"
+    if checkpoint.step < planned:  # a snapshot, or the run was interrupted
+        return f"step {checkpoint.step} of {planned}"
     return f"the last step ({checkpoint.step})"
 
 

@@ -48,7 +48,7 @@ class Run:
     """One recipe's folder, and the attempts to fill it."""
 
     def __init__(self, recipe: Path, method: str, out: Path) -> None:
-        sets = (f"method.name={method}", *METHODS[method])
+        sets = (f"method.name={method}", "train.snapshots=3", *METHODS[method])
         options = [part for value in sets for part in ("--set", value)]
         self.arguments = ["run", str(recipe), *options, "--out", str(out), "--resume", "--device", "cpu"]
         self.recipe, self.out, self.step = load_recipe(str(recipe), sets), out, 0
@@ -79,7 +79,7 @@ class Run:
         """What is wrong with the folder, whatever happened to the run."""
         found = []
         try:
-            for path in self.out.glob("*.pt"):
+            for path in self.out.rglob("*.pt"):
                 load_checkpoint(path)
             for path in self.out.glob("*.json"):
                 read_record(path)
@@ -100,13 +100,16 @@ class Run:
 
     def differences(self, whole: "Run") -> list[str]:
         """What a finished folder holds that the undisturbed one does not, or the reverse."""
-        names, wanted = ({path.name for path in run.out.iterdir()} for run in (self, whole))
+        names, wanted = ({str(path.relative_to(run.out)) for path in run.out.rglob("*")} for run in (self, whole))
         found = [f"{name} is in one folder only" for name in sorted(names ^ wanted)]
         for name in ("ckpt.pt", "best.pt"):
             ours, theirs = (load_checkpoint(run.out / name) for run in (self, whole))
             for field in ("step", "model", "method", "optimizer", "rng", "log_bytes", "best_score"):
                 if not equal(getattr(ours, field), getattr(theirs, field)):
                     found.append(f"{name}: {field} differs")
+        for path in whole.out.glob("along/*/ckpt.pt"):
+            if not equal(load_checkpoint(self.out / path.relative_to(whole.out)).model, load_checkpoint(path).model):
+                found.append(f"the snapshot of step {int(path.parent.name)} differs")
         if (self.out / "log.jsonl").read_bytes() != (whole.out / "log.jsonl").read_bytes():
             found.append("log.jsonl differs")
         for path in whole.out.glob("accuracy-*.json"):
@@ -181,9 +184,9 @@ def fill_the_disk(run: Run, rng: random.Random, _seconds: float) -> int:
 FAULTS: dict[str, Callable[[Run, random.Random, float], int]] = {
     "SIGKILL at any moment": kill_at_any_moment,
     "SIGKILL while a file is written": kill_in_a_write,
-    "SIGKILL before a fsync": at_call("fsync", before=True, calls=12),
-    "SIGKILL before a rename": at_call("replace", before=True, calls=5),
-    "SIGKILL after a rename": at_call("replace", before=False, calls=5),
+    "SIGKILL before a fsync": at_call("fsync", before=True, calls=16),
+    "SIGKILL before a rename": at_call("replace", before=True, calls=7),
+    "SIGKILL after a rename": at_call("replace", before=False, calls=7),
     "no space in a write": fill_the_disk,
 }
 

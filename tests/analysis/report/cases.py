@@ -217,3 +217,19 @@ def visible_text(page: str) -> str:
     reader.parts = []
     reader.feed(page)
     return " ".join(" ".join(reader.parts).split())
+
+
+def write_snapshot(folder: Path, step: int, energy: float | None, *, right: int | None = None, **changes: Any) -> Path:
+    """Records of one step along a run that `write_run` wrote; ``changes`` are of the energy record's own fields."""
+    own = json.loads((folder / "energy-target.json").read_text())
+    run = RunInfo.model_validate(own["run"] | {"step": step, "checkpoint_sha256": sha(f"{folder} {step}")})
+    data = DataInfo.model_validate(own["data"])
+    snapshot = folder / f"along/{step:06d}"
+    snapshot.mkdir(parents=True, exist_ok=True)
+    if energy is not None:
+        _write_energy(snapshot, run, data, energy)
+        path = snapshot / "energy-target.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    if right is not None:
+        _write_accuracy(snapshot, run, data, right, CLASSES)
+    return snapshot

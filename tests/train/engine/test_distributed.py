@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from csg_train.runs.checkpoint import load_checkpoint
+from csg_train.runs.snapshots import snapshot_folder
 from tests.commands import Done, assert_user_error, commands
 from tests.nested import equal
 from tests.train.methods.test_methods import recipe_of, run
@@ -69,7 +70,7 @@ def losses(folder: Path) -> list[dict[str, float]]:
 def test_two_processes_train_what_one_trains(task, method, recipe_dict, masked_recipe_dict, tmp_path):
     """Masks ignore some pixels, so the processes count different numbers of them."""
     base = recipe_dict if task == "classification" else masked_recipe_dict
-    recipe = recipe_of(base, method, batch_size=4, steps=4)
+    recipe = recipe_of(base, method, batch_size=4, steps=4, snapshots=2)
     train_two(recipe.as_dict(), tmp_path)
     alone = load_checkpoint(run(recipe, tmp_path / "one"))
     both = load_checkpoint(tmp_path / "two" / "ckpt.pt")
@@ -81,7 +82,10 @@ def test_two_processes_train_what_one_trains(task, method, recipe_dict, masked_r
         assert ours.keys() == theirs.keys()
         for key, value in ours.items():
             torch.testing.assert_close(theirs[key], value, rtol=1e-5, atol=1e-5, msg=key)
-    assert not list((tmp_path / "two").glob("*.tmp"))
+    for step in (0, 2, 4):
+        kept = [load_checkpoint(snapshot_folder(tmp_path / name, step) / "ckpt.pt").model for name in ("one", "two")]
+        torch.testing.assert_close(*kept, rtol=1e-5, atol=1e-5)
+    assert not list((tmp_path / "two").rglob("*.tmp"))
 
 
 def test_a_killed_process_ends_the_others_and_the_restart_goes_on(recipe_dict, tmp_path):
