@@ -226,12 +226,11 @@ def _apt_download(package: Package, folder: Path) -> str | None:
 
 def _run(command: list[str], folder: Path) -> str | None:
     """Run a client; None when it succeeds, else its reason in a few words."""
-    environment = {**os.environ, "LC_ALL": "C"}
     try:
         done = subprocess.run(  # noqa: S603 - a list without shell, names from the table above
             [_program(command[0]), *command[1:]],
             cwd=folder,
-            env=environment,
+            env={**os.environ, "LC_ALL": "C"},
             capture_output=True,
             timeout=_SECONDS,
             check=False,

@@ -121,9 +121,10 @@ def drawn(jobs: Sequence[Job], workers: int) -> Generator[tuple[Job, list[Row] |
                     raise error
                 yield job, error or future.result()
         except BrokenProcessPool as error:
-            left = ", ".join(f"{job.label}/{job.name}" for future, job in waiting.items() if future.exception())
+            left = [f"{job.label}/{job.name}" for future, job in waiting.items() if future.exception()]
+            names = ", ".join(left[:workers])  # they are begun in order
             raise UserError(
-                f"a process died while it drew one of: {left}; check the OpenGL driver, then repeat"
+                f"a process died while it drew one of: {names}; check the OpenGL driver, then repeat"
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
