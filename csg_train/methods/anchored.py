@@ -11,14 +11,13 @@ How the penalty moves the weights is the field ``update``:
 ``proximal``
     The penalty gives no gradient, only its value to the logged loss. The optimiser steps on the rest of the loss, to w;
     then each weight moves to the exact minimiser w' of ``penalty(w') + |w' - w|^2 / (2 eta)``, eta being the learning
-    rate of the weight's group at this step::
+    rate of the weight's group at this step over (1 - momentum), which is how far momentum takes a gradient in all::
 
         w_k <- w*_k + (w_k - w*_k) / (1 + 2 eta c Omega_k)
 
     A share of the way to the anchor for every strength and rate: the pull cannot diverge (Parikh and Boyd, Proximal
     Algorithms, 2014, section 4.2). The momentum buffer holds the rest of the loss alone: the pull is decoupled, as
-    AdamW's weight decay is. Momentum repeats the step on the loss, 1 / (1 - momentum) times in all, not the pull: the
-    weights come to rest where the other form brings them with (1 - momentum) times the strength.
+    AdamW's weight decay is. The weights come to rest where the equation says, as in the other form.
 ``gradient``
     The penalty is a term of the loss, and its gradient passes through the optimiser. It ends in infinity where
     ``eta c Omega_k`` is larger than 1 + momentum.
@@ -98,7 +97,7 @@ class Anchored(Method):
         if self.config.update == "proximal":
             trained = trained_weights(model.backbone)
             coefficients = split(self.strength * self.importance(flatten(trained)), trained)
-            rates = [group["lr"] for group in optimizer.param_groups for _ in group["params"]]
+            rates = [group["lr"] / (1 - group["momentum"]) for group in optimizer.param_groups for _ in group["params"]]
             self._shares = [proximal_share(*pair) for pair in zip(coefficients, rates, strict=False)]
 
     @torch.no_grad()

@@ -34,8 +34,7 @@ class EWCConfig:
     """Pictures whose gradients are held at once; changes memory and speed, not the result."""
     update: Literal["proximal", "gradient"] = "proximal"
     """``proximal``: after each step of the optimiser an exact step of the penalty alone, stable for every strength.
-    ``gradient``: a term of the loss, which ends in infinity where strength and learning rate are high, and below that
-    holds the weights 1 / (1 - ``train.momentum``) times as firmly."""
+    ``gradient``: a term of the loss, which ends in infinity where strength and learning rate are high."""
 
 
 def diagonal_fisher(backbone: Backbone, images_NCHW: Tensor, labels_N: Tensor, *, chunk: int) -> Tensor:

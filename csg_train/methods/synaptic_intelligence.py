@@ -29,8 +29,7 @@ class SynapticIntelligenceConfig:
     xi: Annotated[float, Field(gt=0)] = 1e-3
     update: Literal["proximal", "gradient"] = "proximal"
     """``proximal``: after each step of the optimiser an exact step of the penalty alone, stable for every strength.
-    ``gradient``: a term of the loss, which ends in infinity where strength and learning rate are high, and below that
-    holds the weights 1 / (1 - ``train.momentum``) times as firmly."""
+    ``gradient``: a term of the loss, which ends in infinity where strength and learning rate are high."""
 
 
 class SynapticIntelligence(Anchored):

@@ -89,10 +89,10 @@ def test_a_step_ends_at_the_minimum_of_penalty_and_distance(name):
     importance = {"weight-l2": torch.ones(3), "ewc": IMPORTANCE, "si": IMPORTANCE / ((start - anchor).square() + 1)}
     optimizer = model.optimizer(0.2, momentum=0.9)
     step(method, model, optimizer)
-    rates = [0.2, 0.6, 0.6]
-    for index, rate in enumerate(rates):
+    for index, rate in enumerate([0.2, 0.6, 0.6]):
         c, a = 0.8 * importance[name][index].item(), ANCHOR[index]
         now = (start[index] - rate * CURVATURE[index] * start[index]).item()
+        rate /= 1 - 0.9
         found = minimize_scalar(
             lambda w, c=c, a=a, now=now, r=rate: c * (w - a) ** 2 + (w - now) ** 2 / (2 * r), tol=1e-14
         )
@@ -140,14 +140,15 @@ def test_a_huge_strength_ends_at_the_anchor_where_the_gradient_ends_in_infinity(
             assert not model.weights().isfinite().all() or (model.weights().abs() > 1e3).any()
 
 
+@pytest.mark.parametrize("update", ["proximal", "gradient"])
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_momentum_repeats_the_step_on_the_loss_and_not_the_pull(momentum):
-    """At rest, whatever the rate, ``a w + 2 c (1 - m) (w - w*) = 0``: c weighs as c (1 - m) does as a gradient."""
-    method, model = anchored("weight-l2", 0.8, "proximal")
+def test_weights_come_to_rest_where_the_equation_says(momentum, update):
+    """At rest ``a w + 2 c (w - w*) = 0``, whatever the rate and the momentum, in both forms."""
+    method, model = anchored("weight-l2", 0.8, update)
     optimizer = model.optimizer(0.05, momentum=momentum)
     for _ in range(500):
         step(method, model, optimizer)
-    pull = 2 * 0.8 * (1 - momentum)
+    pull = 2 * 0.8
     rest = pull * torch.tensor(ANCHOR, dtype=torch.float64) / (CURVATURE + pull)
     torch.testing.assert_close(model.weights().detach(), rest)
 
