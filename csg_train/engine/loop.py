@@ -2,12 +2,9 @@
 
 import contextlib
 import importlib.metadata
-import json
 import math
-import os
 import platform
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +22,7 @@ from csg_train.data.loaders.segmentation_loader import segmentation_batches, who
 from csg_train.data.readers.masks import MaskedSet
 from csg_train.devices import usable_device
 from csg_train.distributed import agreed, average, highest, is_first, joined, process_count
+from csg_train.engine.interrupts import Interrupts
 from csg_train.engine.optimizer import build_optimizer
 from csg_train.engine.precision import compile_backbone, in_bfloat16
 from csg_train.engine.selection import chosen_file, is_due, selection_images, selection_score
@@ -41,6 +39,7 @@ from csg_train.recipes.sections import Recipe, Train
 from csg_train.recipes.shown import shown_batches
 from csg_train.runs.checkpoint import Checkpoint, load_checkpoint, load_optimizer, load_state, save_checkpoint
 from csg_train.runs.snapshots import ALONG, snapshot_folder, snapshot_steps
+from csg_train.runs.training_log import TrainingLog
 from csg_train.seeds import seed_for
 from csg_train.splits import SELECTED_ON, Rule
 
@@ -174,7 +173,7 @@ class _Run:
         if self.step == steps:
             return chosen
         console.print(picture_source(self.images), highlight=False, markup=False)
-        with self._log(log_bytes) as log, _Interrupts() as interrupts:
+        with self._log(log_bytes) as log, Interrupts() as interrupts:
             if log is not None and self.step == 0:
                 self._save_snapshot()
             for batch in (batches := Waits(self._batches(), self.device)):
@@ -213,11 +212,11 @@ class _Run:
                 "than one; use one process, or deeplab-v2 and batch_norm: frozen"
             )
 
-    def _log(self, keep: int) -> contextlib.AbstractContextManager["_Log | None"]:
+    def _log(self, keep: int) -> contextlib.AbstractContextManager[TrainingLog | None]:
         if not is_first():
             return contextlib.nullcontext()
         write_text(self.out / "recipe.yaml", to_yaml(self.recipe))
-        return _Log(self.out / "log.jsonl", keep)
+        return TrainingLog(self.out / "log.jsonl", keep)
 
     def _train_step(self, batch: Batch) -> None:
         factor = learning_rate_factor(self.step, self.recipe.train)
@@ -251,7 +250,7 @@ class _Run:
         self.best_score = score if best else self.best_score
         return best
 
-    def _flush(self, log: "_Log") -> dict[str, float]:
+    def _flush(self, log: TrainingLog) -> dict[str, float]:
         """Write the steps since the last call to the log; one device synchronisation for all of them."""
         values: dict[str, float] = {}
         first = self.step - len(self.unlogged) + 1
@@ -360,53 +359,6 @@ def _changed(then: Any, now: Any, name: str = "") -> list[str]:
         return [] if then == now else [name]
     pairs = ((f"{name}.{key}".lstrip("."), then.get(key), now.get(key)) for key in then | now)
     return [field for inner, old, new in pairs for field in _changed(old, new, inner)]
-
-
-class _Log:
-    """``log.jsonl``: one line a step, cut back to the checkpoint's length at a resume."""
-
-    def __init__(self, path: Path, keep: int) -> None:
-        self.path, self.bytes = path, keep
-        if keep and (not path.exists() or path.stat().st_size < keep):
-            raise UserError(f"{path}: shorter than the checkpoint says; restore it or use --overwrite")
-
-    def __enter__(self) -> "_Log":
-        self.stream = self.path.open("ab")
-        self.stream.truncate(self.bytes)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stream.close()
-
-    def write(self, values: dict[str, Any]) -> None:
-        """Add one line."""
-        self.bytes += self.stream.write((json.dumps(values) + "\n").encode())
-
-    def sync(self) -> None:
-        """Bring all lines to the disk, before a checkpoint that counts on them."""
-        self.stream.flush()
-        os.fsync(self.stream.fileno())
-
-
-class _Interrupts:
-    """First SIGINT or SIGTERM: finish the step, save, exit 130 or 143. A second one acts at once."""
-
-    received = 0
-
-    def __enter__(self) -> "_Interrupts":
-        self.previous = {}
-        with contextlib.suppress(ValueError):  # not in the main thread: leave signals alone
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self.previous[number] = signal.signal(number, self._receive)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
-
-    def _receive(self, number: int, _frame: object) -> None:
-        self.received = number
-        signal.signal(number, signal.SIG_DFL)
 
 
 def _versions() -> dict[str, str]:

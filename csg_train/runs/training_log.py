@@ -1,11 +1,39 @@
-"""Reading ``log.jsonl``: one line a step, written by `csg_train.engine.loop`."""
+"""``log.jsonl``: one line a step."""
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 from csg_train.errors import UserError
 
-__all__ = ["read_log"]
+__all__ = ["TrainingLog", "read_log"]
+
+
+class TrainingLog:
+    """``log.jsonl``: one line a step, cut back to the checkpoint's length at a resume."""
+
+    def __init__(self, path: Path, keep: int) -> None:
+        self.path, self.bytes = path, keep
+        if keep and (not path.exists() or path.stat().st_size < keep):
+            raise UserError(f"{path}: shorter than the checkpoint says; restore it or use --overwrite")
+
+    def __enter__(self) -> "TrainingLog":
+        self.stream = self.path.open("ab")
+        self.stream.truncate(self.bytes)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stream.close()
+
+    def write(self, values: dict[str, Any]) -> None:
+        """Add one line."""
+        self.bytes += self.stream.write((json.dumps(values) + "\n").encode())
+
+    def sync(self) -> None:
+        """Bring all lines to the disk, before a checkpoint that counts on them."""
+        self.stream.flush()
+        os.fsync(self.stream.fileno())
 
 
 def read_log(path: Path) -> list[tuple[int, dict[str, float]]]:

@@ -1,0 +1,27 @@
+"""What a signal does to a run."""
+
+import contextlib
+import signal
+
+__all__ = ["Interrupts"]
+
+
+class Interrupts:
+    """First SIGINT or SIGTERM: finish the step, save, exit 130 or 143. A second one acts at once."""
+
+    received = 0
+
+    def __enter__(self) -> "Interrupts":
+        self.previous = {}
+        with contextlib.suppress(ValueError):  # not in the main thread: leave signals alone
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, _frame: object) -> None:
+        self.received = number
+        signal.signal(number, signal.SIG_DFL)
