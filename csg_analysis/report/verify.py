@@ -60,10 +60,10 @@ def verify_report(out: Path, roots: Sequence[Path]) -> Verdict:
     faults += _changed_runs(runs, named)
     for run in runs:
         faults += _changed_records(run, named.get(run.name))
-    measured = [one for run in runs for one in (run, *run.along.values())]
-    for one in measured:
-        faults += [*_inconsistent(one), *_replaced(one)]
+        for one in (run, *run.along.values()):
+            faults += [*_inconsistent(one), *_replaced(one)]
     faults += [line for name, line in _other_bytes(out, listed, built) if name not in changed]
+    measured = [one for run in runs for one in (run, *run.along.values())]
     held = sum((one.folder / one.checkpoint).is_file() for one in measured)
     records = sum(len(run.files) for run in runs)
     summary = (
