@@ -92,9 +92,13 @@ def _run(
 ) -> list[runs.ScoreRecord]:
     if blind and recipe.evaluate.select == "oracle":
         raise UserError("--blind: evaluate.select oracle measures the target while it trains; choose another rule")
+    splits = [split for split in SPLITS if getattr(recipe.data, split) and not (blind and split == "target")]
+    classes = recipes.load_split(recipe.data, "source").classes
+    for split in splits:  # what is missing is said before the training, not after it
+        recipes.load_split(recipe.data, split, classes)
     with progress(title, recipe.train.steps) as report:
         path = engine.train(recipe, out, device=device, resume=resume, overwrite=overwrite, report=report)
-    return _evaluate(path, recipe, device, [split for split in SPLITS if not (blind and split == "target")])
+    return _evaluate(path, recipe, device, splits)
 
 
 def _evaluate(
@@ -104,8 +108,6 @@ def _evaluate(
     network = checkpoint.build_network(device)
     rows, records = [], []
     for split in splits:
-        if getattr(recipe.data, split) is None:
-            continue
         images = recipes.load_split(recipe.data, split, checkpoint.classes)
         record = evaluate.measure(checkpoint, network, images, split=split, recipe=recipe)
         runs.write_record(path.parent / f"{record.kind}-{split}.json", record)
