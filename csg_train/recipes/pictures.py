@@ -10,7 +10,8 @@ from csg_train.data.readers.masks import MaskedSet, masked_folder
 from csg_train.data.readers.sets import AnySet, hold_out, merge
 from csg_train.demos.table import demo_domain, masked_demo_domain
 from csg_train.errors import UserError
-from csg_train.recipes.sections import Data, LabelledDomain, MaskedDomain
+from csg_train.recipes.domains import LabelledDomain, MaskedDomain
+from csg_train.recipes.sections import Data
 
 __all__ = ["load_domain", "load_masked_domain", "load_split"]
 
@@ -26,7 +27,13 @@ def load_domain(domain: LabelledDomain, classes: Sequence[str] | None = None) ->
         UserError: Folders or demo data are missing or empty, or the classes differ.
     """
     if domain.dataset == "folder":
-        return image_folder(domain.root, name=domain.name or domain.root.name, classes=classes)
+        return image_folder(
+            domain.root,
+            name=domain.name or domain.root.name,
+            classes=classes,
+            class_map=domain.classes,
+            obtain=domain.obtain,
+        )
     if domain.dataset == "manifest":
         return manifest(domain.root, domain.file, name=domain.name or domain.file.stem, classes=classes)
     if domain.dataset == "visda17":

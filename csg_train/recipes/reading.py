@@ -10,9 +10,10 @@ from pydantic import BaseModel, ValidationError
 
 from csg_train.errors import UserError
 from csg_train.methods.table import METHODS
+from csg_train.recipes.domains import HoldoutDomain, LabelledDomain, MaskedDomain
 from csg_train.recipes.earlier import as_trained, is_of_a_run
 from csg_train.recipes.packaged import RECIPES, packaged_recipes
-from csg_train.recipes.sections import HoldoutDomain, LabelledDomain, MaskedDomain, Recipe
+from csg_train.recipes.sections import Recipe
 from csg_train.splits import SPLITS
 from csg_train.yaml_files import parse_yaml, read_yaml
 

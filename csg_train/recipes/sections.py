@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     TypeAdapter,
     ValidationInfo,
@@ -16,15 +14,12 @@ from pydantic import (
 from csg_train.methods.base import Method
 from csg_train.methods.table import METHODS
 from csg_train.models.backbones import BACKBONES
+from csg_train.recipes.domains import Domain, MaskedDomain, Section, Validation
 from csg_train.splits import SPLITS, Rule
 
 __all__ = [
     "Data",
-    "Domain",
     "Evaluate",
-    "HoldoutDomain",
-    "LabelledDomain",
-    "MaskedDomain",
     "Model",
     "Recipe",
     "Segmentation",
@@ -32,96 +27,7 @@ __all__ = [
 ]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class FolderDomain(_Section):
-    """Pictures of the user in ``root/CLASS/IMAGE``; a relative ``root`` starts at the working directory."""
-
-    dataset: Literal["folder"]
-    root: Path
-    name: str | None = None
-
-
-class ManifestDomain(_Section):
-    """Pictures of the user in a CSV file with the columns ``path`` (below ``root``) and ``label``."""
-
-    dataset: Literal["manifest"]
-    root: Path
-    file: Path
-    name: str | None = None
-
-
-class VisdaDomain(_Section):
-    """VisDA-17 in its official layout; ``root`` holds ``train``, ``validation`` and ``test``."""
-
-    dataset: Literal["visda17"]
-    root: Path
-    split: Literal["train", "validation", "test"]
-
-
-class DemoDomain(_Section):
-    """One or several domains of a packaged demo (``csg-train data fetch``), merged into one set."""
-
-    dataset: Literal["emoji-photos", "digits", "renders-photos"]
-    domains: Annotated[tuple[str, ...], Field(min_length=1)]
-
-
-class GTA5Domain(_Section):
-    """GTA5 in its official layout: ``images``, ``labels`` and, where there is one, ``gta5_SPLIT.txt`` in ``root``."""
-
-    dataset: Literal["gta5"]
-    root: Path
-    split: Literal["train", "val", "test", "all"] = "train"
-
-
-class CityscapesDomain(_Section):
-    """Cityscapes in its official layout: ``leftImg8bit`` and ``gtFine`` in ``root``."""
-
-    dataset: Literal["cityscapes"]
-    root: Path
-    split: Literal["train", "val", "test"] = "val"
-
-
-class SynthiaDomain(_Section):
-    """SYNTHIA-RAND-CITYSCAPES: ``RGB`` and ``GT/LABELS`` in ``root``; 16 of Cityscapes' 19 classes."""
-
-    dataset: Literal["synthia"]
-    root: Path
-
-
-class MaskedFolderDomain(_Section):
-    """Pictures of the user with masks: ``images``, ``masks`` and ``classes.txt`` in ``root``."""
-
-    dataset: Literal["masked-folder"]
-    root: Path
-    name: str | None = None
-
-
-class MaskedDemoDomain(_Section):
-    """One domain of a packaged demo with masks (``csg-train data fetch scenes``)."""
-
-    dataset: Literal["scenes"]
-    domain: str
-
-
-class HoldoutDomain(_Section):
-    """A share of every class of the source, chosen by file name and then kept out of training; validation only."""
-
-    dataset: Literal["holdout"]
-    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
-
-
-LabelledDomain = FolderDomain | ManifestDomain | VisdaDomain | DemoDomain
-"""Domains in which every picture has a class."""
-MaskedDomain = GTA5Domain | CityscapesDomain | SynthiaDomain | MaskedFolderDomain | MaskedDemoDomain
-"""Domains in which every pixel has a class."""
-Domain = Annotated[LabelledDomain | MaskedDomain, Field(discriminator="dataset")]
-Validation = Annotated[LabelledDomain | HoldoutDomain | MaskedDomain, Field(discriminator="dataset")]
-
-
-class Data(_Section):
+class Data(Section):
     """Domains and how a picture becomes the model's input."""
 
     source: Domain
@@ -147,7 +53,7 @@ class Data(_Section):
     the published table does: ``randaugment`` for CSG, ``none`` for the others, which confounds the comparison."""
 
 
-class Model(_Section):
+class Model(Section):
     """Network and its starting weights."""
 
     backbone: str = "resnet101"
@@ -166,7 +72,7 @@ class Model(_Section):
         return value
 
 
-class Train(_Section):
+class Train(Section):
     """Optimiser and schedule: SGD, warm-up and polynomial decay per step."""
 
     steps: Annotated[int, Field(ge=1)]
@@ -200,7 +106,7 @@ class Train(_Section):
     csg-analyze measures them and the report draws the course. They hold the network alone and change no number."""
 
 
-class Evaluate(_Section):
+class Evaluate(Section):
     """How predictions are made, and on which step."""
 
     flip: bool = True
@@ -212,7 +118,7 @@ class Evaluate(_Section):
     """Steps between the measurements of the two other rules; the last step is always measured."""
 
 
-class Segmentation(_Section):
+class Segmentation(Section):
     """A class for every pixel: DeepLab's head, crops for training, whole pictures for the evaluation.
 
     ``data.size`` is the side of the training crop; ``fit``, ``background``, ``augment`` and ``evaluate.flip`` do not
@@ -231,7 +137,7 @@ class Segmentation(_Section):
     """Cap on the longer side of a picture that is measured; none as published."""
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """Everything that determines a run."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]

@@ -43,6 +43,7 @@ class Check:
         licence: Licence of the pictures.
         identity: Identity of the set, or None where a file is missing.
         expected: Official count of each class, where the data set has one.
+        left_out: Folders that the recipe's class map does not name.
     """
 
     name: str
@@ -52,11 +53,14 @@ class Check:
     licence: str
     identity: str | None
     expected: dict[str, int] | None = None
+    left_out: tuple[str, ...] = ()
 
     def lines(self) -> Iterator[str]:
         """The findings for people, one line each; long lists end in a count of what is left out."""
         yield f"{sum(self.counts.values())} pictures; licence: {self.licence}"
         yield f"identity {self.identity[:16] if self.identity else 'unknown, for a file is missing'}"
+        if self.left_out:
+            yield f"left out, in no class of the recipe: {', '.join(_shorten([*self.left_out], 'folders'))}"
         if self.expected is not None:
             other = [
                 f"{name} has {self.counts[name]}, not {count}"
@@ -103,4 +107,5 @@ def check_pictures(images: ImageSet) -> Check:
     except UserError:
         identity = None
     expected = None if images.expected is None else dict(zip(images.classes, images.expected, strict=True))
-    return Check(images.name, images.counts(), duplicates, tuple(bad), images.licence, identity, expected)
+    counts, licence = images.counts(), images.licence
+    return Check(images.name, counts, duplicates, tuple(bad), licence, identity, expected, images.left_out)

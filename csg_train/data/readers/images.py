@@ -1,9 +1,10 @@
 """`ImageSet`: a list of labelled image files with an identity, and the one place that decodes them."""
 
 import dataclasses
+import difflib
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -113,6 +114,7 @@ class ImageSet(PictureFiles):
         licence: Licence of the pictures, or ``"user's own"``.
         expected: Official number of pictures of each class, where the data set has one.
         shorter_side: To which a longer one is reduced when a picture is read; None keeps every picture as it is.
+        left_out: Folders below ``root`` that a class map does not name.
     """
 
     by_picture = ("files", "labels")
@@ -124,6 +126,7 @@ class ImageSet(PictureFiles):
     licence: str = "user's own"
     expected: tuple[int, ...] | None = None
     shorter_side: int | None = None
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.files:
@@ -229,7 +232,13 @@ def require_same_classes(what: str, found: Sequence[str], wanted: Sequence[str])
 
 
 def image_folder(
-    root: Path, *, name: str, classes: Sequence[str] | None = None, licence: str = "user's own"
+    root: Path,
+    *,
+    name: str,
+    classes: Sequence[str] | None = None,
+    class_map: Mapping[str, Sequence[str]] | None = None,
+    obtain: str | None = None,
+    licence: str = "user's own",
 ) -> ImageSet:
     """Read the layout ``root/{class}/**/{image}`` (torchvision's ``ImageFolder``; classes in sorted order).
 
@@ -237,24 +246,48 @@ def image_folder(
         root: The folder.
         name: Name of the domain in tables.
         classes: Class names that the folder must have, in index order; by default those it has.
+        class_map: Class name to the folders below ``root`` that are read as it; by default each folder is a class.
+        obtain: Where the data comes from, said where ``root`` is missing.
         licence: Licence of the pictures.
 
     Raises:
-        UserError: The folder is missing, holds no class folder, a class has no image, or the classes differ.
+        UserError: The folder is missing or one of the map's, a folder of a class has no image, or the classes differ.
     """
     if not root.is_dir():
-        raise UserError(f"{root}: no such folder; give the folder that holds one folder for each class")
-    found = tuple(sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")))
-    if not found:
+        fix = obtain or "give the folder that holds one folder for each class"
+        raise UserError(f"{root}: no such folder; {fix}")
+    there = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not there:
         raise UserError(f"{root}: no class folders; expected {root}/CLASS/IMAGE.png")
-    wanted = found if classes is None else tuple(classes)
-    require_same_classes(f"{root}: class folders", found, wanted)
+    folders = {folder: (folder,) for folder in there} if class_map is None else class_map
+    wanted = tuple(sorted(folders)) if classes is None else tuple(classes)
+    require_same_classes(f"{root}: {'class folders' if class_map is None else 'mapped classes'}", [*folders], wanted)
+    named = {folder for own in folders.values() for folder in own}
+    _require_folders(root, there, named)
     files: list[str] = []
     labels: list[int] = []
     for label, class_name in enumerate(wanted):
-        images = image_files(root, root / class_name)
-        if not images:
-            raise UserError(f"{root / class_name}: a class without images; add images or remove the folder")
-        files += images
-        labels += [label] * len(images)
-    return ImageSet(name=name, root=root, files=tuple(files), labels=tuple(labels), classes=wanted, licence=licence)
+        for folder in sorted(folders[class_name]):
+            images = image_files(root, root / folder)
+            if not images:
+                raise UserError(f"{root / folder}: a class without images; add images or remove the folder")
+            files += images
+            labels += [label] * len(images)
+    return ImageSet(
+        name=name,
+        root=root,
+        files=tuple(files),
+        labels=tuple(labels),
+        classes=wanted,
+        licence=licence,
+        left_out=tuple(folder for folder in there if folder not in named),
+    )
+
+
+def _require_folders(root: Path, there: Sequence[str], named: Iterable[str]) -> None:
+    """Names are compared as they are written, for some file systems hold ``faces`` and ``Faces`` to be one."""
+    for folder in sorted(set(named) - set(there)):
+        near = difflib.get_close_matches(folder, there) or there[:10]
+        raise UserError(
+            f"{root}: no folder {folder!r}, which the classes of the recipe name; there is {', '.join(near)}"
+        )

@@ -1,0 +1,126 @@
+"""Where the pictures of a recipe's domains come from: a section for each layout; checked by pydantic."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
+
+__all__ = ["Domain", "HoldoutDomain", "LabelledDomain", "MaskedDomain", "Section", "Validation"]
+
+_Folders = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A part of a recipe: its fields and no others."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class FolderDomain(Section):
+    """Pictures of the user in ``root/CLASS/IMAGE``; a relative ``root`` starts at the working directory."""
+
+    dataset: Literal["folder"]
+    root: Path
+    name: str | None = None
+    classes: Annotated[dict[str, _Folders], Field(min_length=1)] | None = None
+    """Class name to the folders below ``root`` that are read as it; the others are left out. By default each is one."""
+    obtain: str | None = None
+    """Where the data comes from and where it goes, said where ``root`` is missing."""
+
+    @field_validator("classes")
+    @classmethod
+    def _one_class_each(cls, value: dict[str, _Folders] | None) -> dict[str, _Folders] | None:
+        for folder, number in Counter(folder for own in (value or {}).values() for folder in own).items():
+            if number > 1:
+                raise ValueError(f"folder {folder!r} is named {number} times; a folder belongs to one class")
+        return value
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As it was before there were ``classes`` and ``obtain``, where there are none."""
+        return {name: value for name, value in dump(self).items() if value is not None or name == "name"}
+
+
+class ManifestDomain(Section):
+    """Pictures of the user in a CSV file with the columns ``path`` (below ``root``) and ``label``."""
+
+    dataset: Literal["manifest"]
+    root: Path
+    file: Path
+    name: str | None = None
+
+
+class VisdaDomain(Section):
+    """VisDA-17 in its official layout; ``root`` holds ``train``, ``validation`` and ``test``."""
+
+    dataset: Literal["visda17"]
+    root: Path
+    split: Literal["train", "validation", "test"]
+
+
+class DemoDomain(Section):
+    """One or several domains of a packaged demo (``csg-train data fetch``), merged into one set."""
+
+    dataset: Literal["emoji-photos", "digits", "renders-photos"]
+    domains: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class GTA5Domain(Section):
+    """GTA5 in its official layout: ``images``, ``labels`` and, where there is one, ``gta5_SPLIT.txt`` in ``root``."""
+
+    dataset: Literal["gta5"]
+    root: Path
+    split: Literal["train", "val", "test", "all"] = "train"
+
+
+class CityscapesDomain(Section):
+    """Cityscapes in its official layout: ``leftImg8bit`` and ``gtFine`` in ``root``."""
+
+    dataset: Literal["cityscapes"]
+    root: Path
+    split: Literal["train", "val", "test"] = "val"
+
+
+class SynthiaDomain(Section):
+    """SYNTHIA-RAND-CITYSCAPES: ``RGB`` and ``GT/LABELS`` in ``root``; 16 of Cityscapes' 19 classes."""
+
+    dataset: Literal["synthia"]
+    root: Path
+
+
+class MaskedFolderDomain(Section):
+    """Pictures of the user with masks: ``images``, ``masks`` and ``classes.txt`` in ``root``."""
+
+    dataset: Literal["masked-folder"]
+    root: Path
+    name: str | None = None
+
+
+class MaskedDemoDomain(Section):
+    """One domain of a packaged demo with masks (``csg-train data fetch scenes``)."""
+
+    dataset: Literal["scenes"]
+    domain: str
+
+
+class HoldoutDomain(Section):
+    """A share of every class of the source, chosen by file name and then kept out of training; validation only."""
+
+    dataset: Literal["holdout"]
+    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+
+LabelledDomain = FolderDomain | ManifestDomain | VisdaDomain | DemoDomain
+"""Domains in which every picture has a class."""
+MaskedDomain = GTA5Domain | CityscapesDomain | SynthiaDomain | MaskedFolderDomain | MaskedDemoDomain
+"""Domains in which every pixel has a class."""
+Domain = Annotated[LabelledDomain | MaskedDomain, Field(discriminator="dataset")]
+Validation = Annotated[LabelledDomain | HoldoutDomain | MaskedDomain, Field(discriminator="dataset")]
