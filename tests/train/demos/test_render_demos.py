@@ -1,4 +1,4 @@
-"""The demo of renders and photos: its tables, a build from hand-made packages, and the data where it is cached."""
+"""The demos of renders: their tables, a build from hand-made packages, and the data where it is cached."""
 
 import csv
 import hashlib
@@ -13,41 +13,52 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from csg_train.data.check.pictures import check
+from csg_train.data.check.pictures import check_pictures
 from csg_train.data.readers.images import decode, over_white
-from csg_train.demos import renders_photos
+from csg_train.demos import render_demos
 from csg_train.demos.packages import PACKAGES
-from csg_train.demos.renders_photos import CLASSES, SPLITS, model_name, photo_place, table
+from csg_train.demos.render_demos import CALTECH101, PHOTOS, SPLITS, RenderDemo, model_name, photo_place, table
 from csg_train.demos.table import DEMOS, demo_domain, fetch
 from csg_train.errors import UserError
 from csg_train.files import data_root
+from csg_train.recipes.reading import load_recipe
 from tests.train.demos.models import write_box
 
 pytest.importorskip("trimesh")
 pytest.importorskip("pyvista")
 
-MODELS = table("render_models.csv")
-PHOTOS = table("render_photos.csv")
+RENDERED = {"renders-photos": PHOTOS, "renders-caltech101": CALTECH101}
+CLASSES = tuple(PHOTOS.poses)
+both = pytest.mark.parametrize("demo", RENDERED.values(), ids=list(RENDERED))
 
 
-def test_no_model_is_in_both_training_and_validation_and_none_comes_twice() -> None:
+@both
+def test_no_model_is_in_both_training_and_validation_and_none_comes_twice(demo: RenderDemo) -> None:
     splits: dict[tuple[str, str], set[str]] = {}
-    for row in MODELS:
+    rows = demo.model_rows()
+    for row in rows:
         splits.setdefault((row["library"], row["model"]), set()).add(row["split"])
     assert all(len(own) == 1 for own in splits.values())
-    assert {split for own in splits.values() for split in own} == set(SPLITS)
-    assert len({(row["class"], model_name(row)) for row in MODELS}) == len(MODELS)
-    assert {row["class"] for row in MODELS} == set(CLASSES)
+    assert {(row["class"], row["split"]) for row in rows} == {
+        (label, split) for label in demo.poses for split in SPLITS
+    }
+    assert len({(row["class"], model_name(row)) for row in rows}) == len(rows)
 
 
-def test_every_model_and_photo_has_creator_and_licence_and_no_photo_is_listed_twice() -> None:
-    assert all(row["creator"] and row["licence"] for row in (*MODELS, *PHOTOS))
-    assert {row["licence"] for row in MODELS} == {"CC0-1.0", "CC-BY-3.0", "CC-BY-3.0-US"}
+@both
+def test_every_model_and_photo_has_creator_and_licence_and_no_photo_is_listed_twice(demo: RenderDemo) -> None:
+    models, photos = demo.model_rows(), demo.photo_rows()
+    assert all(row["creator"] and row["licence"] for row in (*models, *photos))
+    assert {row["licence"] for row in models} == {"CC0-1.0", "CC-BY-3.0", "CC-BY-3.0-US"}
     dropped = table("render_photos_dropped.csv")
     assert all(row["reason"] for row in dropped)
-    files = [row["file"] for row in (*PHOTOS, *dropped)]
+    files = [row["file"] for row in (*photos, *dropped)]
     assert len(files) == len(set(files))
-    assert {row["class"] for row in PHOTOS} == set(CLASSES)
+    assert {row["class"] for row in photos} == (set(demo.poses) if demo.photos else set())
+
+
+def test_caltech101_has_the_renders_classes() -> None:
+    assert tuple(load_recipe("renders-caltech101").data.target.classes) == tuple(CALTECH101.poses)
 
 
 @pytest.mark.parametrize(
@@ -123,16 +134,16 @@ def downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     tables = {"render_models.csv": model_rows(), "render_photos.csv": photo_rows(), "render_photos_dropped.csv": []}
     monkeypatch.setenv("CSG_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setattr(renders_photos, "SPLITS", {"train": 3, "held-out": 2})
-    monkeypatch.setattr(renders_photos, "SIDE", 32)
-    monkeypatch.setattr(renders_photos, "table", lambda name: tables[name])
-    monkeypatch.setattr(renders_photos, "require_clients", lambda packages: None)
-    monkeypatch.setattr(renders_photos, "download", download)
+    monkeypatch.setattr(render_demos, "SPLITS", {"train": 3, "held-out": 2})
+    monkeypatch.setattr(render_demos, "SIDE", 32)
+    monkeypatch.setattr(render_demos, "table", lambda name: tables[name])
+    monkeypatch.setattr(render_demos, "require_clients", lambda packages: None)
+    monkeypatch.setattr(render_demos, "download", download)
     monkeypatch.setattr(
-        renders_photos, "extract", lambda archive, files, wanted: unpack(archive.name.replace("_", "/"), files)
+        render_demos, "extract", lambda archive, files, wanted: unpack(archive.name.replace("_", "/"), files)
     )
     inside = photo_place("gcompris/a/a.txt")[2]
-    monkeypatch.setattr(renders_photos, "rcc_files", lambda path: [(inside, path.read_bytes())])
+    monkeypatch.setattr(render_demos, "rcc_files", lambda path: [(inside, path.read_bytes())])
     return fetched
 
 
@@ -146,7 +157,7 @@ def test_build_makes_three_domains_and_an_interrupted_one_goes_on(
 ) -> None:
     lines: list[str] = []
     folder = fetch("renders-photos", lines.append)
-    assert downloads == list(renders_photos.PACKAGE_NAMES)
+    assert downloads == list(PHOTOS.packages)
     assert any(line.startswith("drawing 35 views of 15 models") for line in lines)
     whole = contents(folder)
     source = json.loads((folder / "SOURCE.json").read_text())
@@ -166,7 +177,7 @@ def test_build_makes_three_domains_and_an_interrupted_one_goes_on(
 
     shutil.rmtree(folder)
     downloads.clear()
-    real, kinds = renders_photos.drawn, []
+    real, kinds = render_demos.drawn, []
 
     def stopping(jobs: list, workers: int):
         kinds.append([job.name for job in jobs])
@@ -175,13 +186,13 @@ def test_build_makes_three_domains_and_an_interrupted_one_goes_on(
                 raise KeyboardInterrupt
             yield done
 
-    monkeypatch.setattr(renders_photos, "drawn", stopping)
+    monkeypatch.setattr(render_demos, "drawn", stopping)
     with pytest.raises(KeyboardInterrupt):
         fetch("renders-photos", lines.append)
-    monkeypatch.setattr(renders_photos, "drawn", lambda jobs, workers: kinds.append(jobs) or real(jobs, workers))
+    monkeypatch.setattr(render_demos, "drawn", lambda jobs, workers: kinds.append(jobs) or real(jobs, workers))
     lines.clear()
     fetch("renders-photos", lines.append)
-    assert downloads == list(renders_photos.PACKAGE_NAMES), "once in both runs"
+    assert downloads == list(PHOTOS.packages), "once in both runs"
     assert lines[0].startswith("going on with what an interrupted build left")
     assert (len(kinds[0]), len(kinds[1])) == (15, 12)
     assert contents(folder) == whole, "the same pixels, and no trace"
@@ -194,14 +205,14 @@ def test_other_versions_draw_anew_and_have_another_identity(
 ) -> None:
     for folder in (tmp_path / "built", tmp_path / "work"):
         folder.mkdir()
-    first = renders_photos.build(tmp_path / "built", tmp_path / "work", lambda line: None)
+    first = render_demos.build(PHOTOS, tmp_path / "built", tmp_path / "work", lambda line: None)
     drawn: list[int] = []
-    real = renders_photos.drawn
-    monkeypatch.setattr(renders_photos, "drawn", lambda jobs, workers: drawn.append(len(jobs)) or real(jobs, workers))
-    again = renders_photos.build(tmp_path / "built", tmp_path / "work", lambda line: None)
+    real = render_demos.drawn
+    monkeypatch.setattr(render_demos, "drawn", lambda jobs, workers: drawn.append(len(jobs)) or real(jobs, workers))
+    again = render_demos.build(PHOTOS, tmp_path / "built", tmp_path / "work", lambda line: None)
     assert again == first
-    monkeypatch.setattr(renders_photos, "versions", lambda: {"vtk": "9.9"})
-    other = renders_photos.build(tmp_path / "built", tmp_path / "work", lambda line: None)
+    monkeypatch.setattr(render_demos, "versions", lambda: {"vtk": "9.9"})
+    other = render_demos.build(PHOTOS, tmp_path / "built", tmp_path / "work", lambda line: None)
     assert drawn == [0, 15]
     assert other["identity"] != first["identity"]
     assert other["counts"] == first["counts"]
@@ -209,7 +220,7 @@ def test_other_versions_draw_anew_and_have_another_identity(
 
 
 def test_bad_model_of_a_package_is_one_line(downloads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(renders_photos, "_models", lambda files: files / "nowhere")
+    monkeypatch.setattr(render_demos, "_models", lambda rows, files: files / "nowhere")
     with pytest.raises(UserError, match=r"\.obj: cannot load the model"):
         fetch("renders-photos", lambda line: None)
 
@@ -223,40 +234,58 @@ def test_missing_client_is_named_before_any_download(tmp_path: Path, monkeypatch
     assert lines == []
 
 
-IN_CACHE = (data_root() / DEMOS["renders-photos"].folder / "SOURCE.json").is_file()
-cached = pytest.mark.skipif(not IN_CACHE, reason="csg-train data fetch renders-photos")
+def test_renders_alone_need_one_package_and_have_no_photos(
+    downloads: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = RenderDemo(models="render_models.csv", poses={"food": PHOTOS.poses["food"]})
+    for folder in (tmp_path / "built", tmp_path / "work"):
+        folder.mkdir()
+    source = render_demos.build(alone, tmp_path / "built", tmp_path / "work", lambda line: None)
+    assert downloads == ["sweethome3d-furniture"]
+    assert source["counts"] == {"renders/train": {"food": 3}, "renders/held-out": {"food": 2}}
+    assert source["dropped"] == []
+    assert {path.name for path in (tmp_path / "built").iterdir()} == {"renders", "manifest.csv", "CREDITS.csv"}
+
+
+def require_cached(name: str) -> None:
+    if not (data_root() / DEMOS[name].folder / "SOURCE.json").is_file():
+        pytest.skip(f"csg-train data fetch {name}")
 
 
 @pytest.mark.demo_data
-@cached
-@pytest.mark.parametrize("domain", list(DEMOS["renders-photos"].domains))
-def test_real_data_has_every_class_and_neither_duplicates_nor_bad_files(domain: str) -> None:
-    images = demo_domain("renders-photos", domain)
-    result = check(images)
-    assert (images.name, images.classes) == (domain, CLASSES)
+@pytest.mark.parametrize(("name", "domain"), [(name, domain) for name in RENDERED for domain in DEMOS[name].domains])
+def test_real_data_has_every_class_and_neither_duplicates_nor_bad_files(name: str, domain: str) -> None:
+    require_cached(name)
+    images = demo_domain(name, domain)
+    result = check_pictures(images)
+    assert (images.name, images.classes) == (domain, tuple(RENDERED[name].poses))
     assert (result.duplicates, result.bad) == ((), ())
     if domain == "photos":
-        assert result.counts == Counter(row["class"] for row in PHOTOS)
+        assert result.counts == Counter(row["class"] for row in PHOTOS.photo_rows())
     else:
-        assert set(result.counts.values()) == {SPLITS[domain.partition(":")[2]]}
+        split = domain.partition(":")[2]
+        assert set(result.counts.values()) == {SPLITS[split]}
+        models = {f"{row['class']}/{model_name(row)}" for row in RENDERED[name].model_rows() if row["split"] == split}
+        assert {file.rpartition("-")[0] for file in images.files} == models, "every model of the table was drawn"
 
 
 @pytest.mark.demo_data
-@cached
-def test_real_renders_lie_inside_the_picture_and_fill_a_tenth_of_it() -> None:
+@pytest.mark.parametrize("name", RENDERED)
+def test_real_renders_lie_inside_the_picture_and_fill_a_tenth_of_it(name: str) -> None:
+    require_cached(name)
     for domain in ("renders:train", "renders:held-out"):
-        images = demo_domain("renders-photos", domain)
+        images = demo_domain(name, domain)
         for index in range(len(images)):
             alpha_HW = np.asarray(images.read(index))[..., 3]
-            assert alpha_HW.shape == (renders_photos.SIDE, renders_photos.SIDE)
+            assert alpha_HW.shape == (render_demos.SIDE, render_demos.SIDE)
             rim = (alpha_HW[0], alpha_HW[-1], alpha_HW[:, 0], alpha_HW[:, -1])
             assert not any(side.any() for side in rim), images.files[index]
             assert 0.1 <= (alpha_HW > 0).mean() <= 0.95, images.files[index]
 
 
 @pytest.mark.demo_data
-@cached
 def test_real_photos_are_not_alike_nor_mirror_images() -> None:
+    require_cached("renders-photos")
     imagehash = pytest.importorskip("imagehash")
     images = demo_domain("renders-photos", "photos")
     photos = [over_white(decode(images.path(index))) for index in range(len(images))]
