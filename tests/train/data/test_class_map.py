@@ -33,7 +33,7 @@ def caltech(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for index in (1, 2):
             mode = "L" if folder == "car_side" else "RGB"
             write_jpeg(root / folder / f"image_{index:04d}.jpg", 10 * number + index, mode)
-    (root / "BACKGROUND_Google" / "tmp").write_bytes(b"")  # as in the original
+    (root / "BACKGROUND_Google" / "tmp").write_bytes(b"no picture")
     return root
 
 
