@@ -4,25 +4,40 @@ PYTHON ?= python3
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed-$(shell sha256sum pyproject.toml | cut -c1-16)
 
-RUNS ?= runs/emoji-photos
-METHODS = oracle baseline csg
+DEMO = renders-photos
+RUNS ?= runs/$(DEMO)
+METHODS = oracle baseline asg csg
 
 EXTRAS = demo,test,docs,tensorboard
 SURVIVAL = OMP_NUM_THREADS=1 $(BIN)/python
 
-.PHONY: demo test lint docs crash fuzz lock audit test-lowest test-latest
+# What the tests need beside pip: a browser and OpenGL, which root can install on Debian, and the demos' data.
+SYSTEM = chromium libegl1 libgl1-mesa-dri
+DATA = digits emoji-photos scenes renders-photos renders-caltech101
+
+.PHONY: demo test system data lint docs crash fuzz lock audit test-lowest test-latest
 demo: $(STAMP)
-	$(BIN)/csg-train data fetch emoji-photos
+	$(BIN)/csg-train data fetch $(DEMO)
 	for method in $(METHODS); do \
-	  $(BIN)/csg-train run emoji-photos --set method.name=$$method --resume --out $(RUNS)/$$method-s0 || exit; \
+	  $(BIN)/csg-train run $(DEMO) --set method.name=$$method --resume --out $(RUNS)/$$method-s0 || exit; \
 	done
 	$(BIN)/csg-analyze energy $(METHODS:%=$(RUNS)/%-s0/ckpt.pt)
-	$(BIN)/csg-analyze gradcam $(METHODS:%=$(RUNS)/%-s0/ckpt.pt) --out $(RUNS)/gradcam
-	$(BIN)/csg-report build $(RUNS) --out $(RUNS)/report
+	$(BIN)/csg-analyze gradcam $(METHODS:%=$(RUNS)/%-s0/ckpt.pt) --set data.size=224 --out $(RUNS)/gradcam
+	$(BIN)/csg-report build $(RUNS) --out $(RUNS)/report --beside reports/$(DEMO)/report
 	@echo "the report: $(CURDIR)/$(RUNS)/report/index.html"
 
-test: $(STAMP)
+test: $(STAMP) system data
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+system:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && ! dpkg -s $(SYSTEM) > /dev/null 2>&1; then \
+	  apt-get update -qq && apt-get install -qq --yes $(SYSTEM) > /dev/null; \
+	fi || echo "could not install $(SYSTEM); tests that need them are skipped"
+
+data: $(STAMP)
+	@for name in $(DATA); do \
+	  $(BIN)/csg-train data fetch $$name --quiet || echo "could not fetch $$name; tests that need it are skipped"; \
+	done
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,5 +1,7 @@
-"""A tiny data set in the real layout and its recipe."""
+"""A tiny data set in the real layout and its recipe; and, at the end, what was not run."""
 
+import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -101,3 +103,22 @@ def recipe_file(recipe_dict: dict, tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(recipe_dict))
     return path
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One plain block: how many tests were not run, and what each waits for, as a rule a command."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", [])
+    )
+    if reasons:
+        terminalreporter.section("NOT RUN")
+        for reason, count in reasons.most_common():
+            terminalreporter.line(f"{count} tests: {reason}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """CI has what its tests need: there a skipped test is a failure."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") and reporter is not None and reporter.stats.get("skipped") and session.exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

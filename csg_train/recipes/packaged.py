@@ -5,7 +5,7 @@ from pathlib import Path
 __all__ = ["DEFAULT_RECIPE", "RECIPES", "packaged_recipes"]
 
 RECIPES = Path(__file__).parent
-DEFAULT_RECIPE = "emoji-photos"
+DEFAULT_RECIPE = "renders-photos"
 
 
 def packaged_recipes() -> list[str]:

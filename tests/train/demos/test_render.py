@@ -21,6 +21,7 @@ from tests.train.demos.models import write_box, write_square
 
 trimesh = pytest.importorskip("trimesh")
 pytest.importorskip("pyvista")
+pytestmark = pytest.mark.usefixtures("renderer")
 
 FILL = 0.96
 

@@ -26,6 +26,7 @@ from tests.train.demos.models import write_box
 
 pytest.importorskip("trimesh")
 pytest.importorskip("pyvista")
+pytestmark = pytest.mark.usefixtures("renderer")
 
 RENDERED = {"renders-photos": PHOTOS, "renders-caltech101": CALTECH101}
 CLASSES = tuple(PHOTOS.poses)
