@@ -22,8 +22,8 @@ def comparison_table(rows: Sequence[Row]) -> Table:
     for _, name, _, _, scale, _ in kinds:
         columns += [
             Column(name, "points" if scale == 100 else "mhe"),
-            Column(f"{LEVEL:.0%} interval", "this one alone"),
-            Column(f"Simultaneous {LEVEL:.0%} interval", "Bonferroni"),
+            Column("Alone", f"{LEVEL:.0%} interval"),
+            Column("Simultaneous", f"{LEVEL:.0%}, Bonferroni"),
         ]
     for row in rows:
         line, record = [name_cell(row, rows)], dict[str, Value](method=row.method, row=row.label, group=row.group)
@@ -52,7 +52,7 @@ def comparison_notes(rows: Sequence[Row]) -> list[str]:
     """What a difference, its intervals and its pairs are."""
     return [
         f"Δ: mean of the paired differences to the baseline over equal (source, seed), n pairs; intervals from "
-        f"{MIN_PAIRS} pairs on. {LEVEL:.0%} interval: the t-interval of this one comparison.",
+        f"{MIN_PAIRS} pairs on. Alone: the {LEVEL:.0%} t-interval of this one comparison.",
         f"Simultaneous {LEVEL:.0%} interval: the t-interval at level 1 {fmt.MINUS} {1 - LEVEL:.2f}/m (Bonferroni) for "
         f"m comparisons with the baseline on one measure, so that together all m cover their true differences with a "
         f"probability of {LEVEL:.0%} or more; every measure counts its own m. Here {_counts(rows)}, the frozen network "
