@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from csg_analysis.drawing.svg import to_png, to_svg
+from csg_analysis.report.beside import read_beside
 from csg_analysis.report.gallery import contact_chart
 from csg_analysis.report.latex import to_latex
 from csg_analysis.report.load import load_runs
@@ -20,16 +21,17 @@ FILES = "files.json"
 """Every other file of the report and its SHA-256."""
 
 
-def build_report(roots: Sequence[Path], out: Path, *, allow_mixed: bool) -> Path:
-    """Build the report of all runs at or below ``roots`` in the folder ``out``.
+def build_report(roots: Sequence[Path], out: Path, *, allow_mixed: bool, beside: Path | None = None) -> Path:
+    """Build the report of all runs at or below ``roots`` in the folder ``out``, ``beside`` another report's table.
 
     Returns:
         Path of the page.
 
     Raises:
-        UserError: No records, damaged or incomparable records, or the folder cannot be written.
+        UserError: No records, damaged or incomparable records, no report ``beside``, or the folder cannot be written.
     """
-    files = report_files(make_report(load_runs(roots), allow_mixed=allow_mixed))
+    other = None if beside is None else read_beside(beside, out)
+    files = report_files(make_report(load_runs(roots), allow_mixed=allow_mixed, beside=other))
     old = _old_files(out)
     for name in sorted(files):
         _write(out / name, files[name])
@@ -49,6 +51,8 @@ def report_files(report: Report) -> dict[str, bytes]:
     files |= {f"figures/{name}.svg": svg for name, svg in drawn.items()}
     content = {name: text.encode() for name, text in files.items()}
     content |= {f"figures/{chart.name}.png": to_png(chart.draw) for chart in report.charts.values()}
+    if report.beside is not None:
+        content |= report.beside.files
     if report.gallery is not None:
         content["figures/gradcam.png"] = to_png(contact_chart(report.gallery).draw)
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(content.items())}

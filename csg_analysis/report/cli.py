@@ -29,14 +29,18 @@ def main() -> None:
     "--out", type=click.Path(path_type=Path), default=Path("report"), show_default=True, help="Folder to write."
 )
 @click.option("--allow-mixed", is_flag=True, help="Show runs that are not comparable, in groups marked on the page.")
-def build(runs: tuple[Path, ...], out: Path, allow_mixed: bool) -> None:
+@click.option(
+    "--beside", type=click.Path(path_type=Path), metavar="REPORT", help="Folder of a report whose table to show too."
+)
+def build(runs: tuple[Path, ...], out: Path, allow_mixed: bool, beside: Path | None) -> None:
     """Build the report of RUNS: run folders, or folders that hold some ("runs" when none is given).
 
     Reads records, training logs and recipes; computes nothing from checkpoints. The same records give the same bytes.
+    --beside shows the table of methods of another report, of more seeds perhaps, as it stands there.
     """
     from csg_analysis.report.build import build_report  # matplotlib and scipy: not for --help
 
-    page = build_report(runs or (Path("runs"),), out, allow_mixed=allow_mixed)
+    page = build_report(runs or (Path("runs"),), out, allow_mixed=allow_mixed, beside=beside)
     console.print(f"report: {page}", highlight=False, markup=False)
 
 

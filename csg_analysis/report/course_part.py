@@ -12,9 +12,9 @@ from matplotlib.ticker import MaxNLocator
 
 from csg_analysis.drawing.svg import INK, PAPER
 from csg_analysis.report import format as fmt
+from csg_analysis.report.cells import difference_cell, difference_data, name_cell, spread_cell, spread_data
 from csg_analysis.report.chart import Chart, add_legend, clean, new_figure
 from csg_analysis.report.load import Run
-from csg_analysis.report.method_tables import difference_cell, difference_data, name_cell, spread_cell, spread_data
 from csg_analysis.report.part import Part, span
 from csg_analysis.report.rows import Measure, Row, energy, score, wording
 from csg_analysis.report.stats import LEVEL, MIN_PAIRS, Difference, paired_difference
@@ -66,13 +66,13 @@ class _Quantity:
         found = [steps for run in row.runs if (steps := self.measured(run))]
         return sorted(set.intersection(*found)) if found else []
 
-    def change(self, row: Row) -> Difference | None:
-        """From the first to the last of `steps`, over the runs; None with one step or none."""
+    def change(self, row: Row, rows: Sequence[Row]) -> Difference | None:
+        """From the first to the last of `steps`, over the runs, one change of each row's; None with one step."""
         steps = self.steps(row)
         if len(steps) < 2:
             return None
         first, last = (row.values(self.at(step)) for step in (steps[0], steps[-1]))
-        return paired_difference(last, first)
+        return paired_difference(last, first, sum(len(self.steps(other)) > 1 for other in rows))
 
 
 def course_part(rows: Sequence[Row]) -> Part | None:
@@ -135,7 +135,7 @@ def _table(rows: Sequence[Row], split: str, quantities: Sequence[_Quantity]) -> 
         else f"Energy and {wording(rows).short} in the course of training, {split} pictures",
         columns=columns,
         rows=[_cells(row, rows, quantities) for row in shown],
-        data=[_data(row, quantities) for row in shown],
+        data=[_data(row, rows, quantities) for row in shown],
         notes=_notes(rows, split, quantities),
     )
 
@@ -159,11 +159,11 @@ def _cells(row: Row, rows: Sequence[Row], quantities: Sequence[_Quantity]) -> li
                 continue
             cell = spread_cell(row, quantity.at(step), digits, scale=scale, interval=True)
             cells.append(replace(cell, note=f"{cell.note}\nstep {step}".strip()))
-        cells.append(difference_cell(quantity.change(row), digits, scale, good=quantity.good))
+        cells.append(difference_cell(quantity.change(row, rows), digits, scale, good=quantity.good))
     return cells
 
 
-def _data(row: Row, quantities: Sequence[_Quantity]) -> dict[str, Value]:
+def _data(row: Row, rows: Sequence[Row], quantities: Sequence[_Quantity]) -> dict[str, Value]:
     data: dict[str, Value] = {"method": row.method, "row": row.label, "group": row.group}
     data["runs"] = _runs(row, quantities)
     for quantity in quantities:
@@ -171,7 +171,7 @@ def _data(row: Row, quantities: Sequence[_Quantity]) -> dict[str, Value]:
             found = None if step is None else row.spread(quantity.at(step))
             data[f"{quantity.field}_{place}_step"] = step
             data |= spread_data(f"{quantity.field}_{place}", found, quantity.scale)
-        data |= difference_data(f"{quantity.field}_change", quantity.change(row), quantity.scale)
+        data |= difference_data(f"{quantity.field}_change", quantity.change(row, rows), quantity.scale)
     return data
 
 
@@ -213,8 +213,8 @@ def _notes(rows: Sequence[Row], split: str, quantities: Sequence[_Quantity]) -> 
         "Snapshots of train.snapshots, chosen by nobody; step 0 is the start, before training. First and last are of "
         "the steps measured in all of a method's runs that have snapshots; lowest is the step with the lowest mean.",
         f"Mean ± standard deviation over runs, below it the {LEVEL:.0%} t-interval; Δ: mean over runs of the last "
-        f"step's value minus the first's, with its {LEVEL:.0%} t-interval, “shown” when it excludes 0. Intervals from "
-        f"{MIN_PAIRS} runs on, not adjusted for the number of methods.",
+        f"step's value minus the first's, with its simultaneous {LEVEL:.0%} interval, adjusted for the number of "
+        f"methods (Bonferroni), “shown” when it excludes 0. Intervals from {MIN_PAIRS} runs on.",
         *([f"Left out, measured in some runs of a method only: {left_out} numbers."] if left_out else []),
     ]
 
@@ -224,7 +224,7 @@ def _sentence(rows: Sequence[Row], split: str, quantity: _Quantity) -> str:
     said: dict[str, list[str]] = {}
     counts = []
     for row in rows:
-        if (change := quantity.change(row)) is None:
+        if (change := quantity.change(row, rows)) is None:
             continue
         steps = quantity.steps(row)
         start, end = (row.spread(quantity.at(step)) for step in (steps[0], steps[-1]))
@@ -245,7 +245,7 @@ def _sentence(rows: Sequence[Row], split: str, quantity: _Quantity) -> str:
     parts = [text.format(", ".join(said[outcome])) for outcome, text in outcomes.items() if outcome in said]
     lines = []
     if parts:
-        how = f"{LEVEL:.0%} t-intervals, n = {span(counts)} runs"
+        how = f"simultaneous {LEVEL:.0%} intervals, n = {span(counts)} runs"
         lines.append(f"On {split} pictures, from the first measured step to the last ({how}): {'; '.join(parts)}.")
     if "few" in said:
         lines.append(f"Nothing is said of {', '.join(said['few'])} on {split} pictures: fewer than {MIN_PAIRS} runs.")

@@ -12,7 +12,7 @@ from csg_analysis.drawing.style import published_style
 from csg_analysis.drawing.svg import INK, PAPER
 from csg_analysis.report.chart import Chart, add_legend, clean, new_figure, plain_label
 from csg_analysis.report.paper import published
-from csg_analysis.report.rows import BASELINE, Measure, Row, energy, reference, score, wording
+from csg_analysis.report.rows import BASELINE, Measure, Row, energy, reference, score, to_baseline, wording
 from csg_analysis.report.style import style_of
 from csg_analysis.report.tables import Table, Value
 
@@ -70,7 +70,7 @@ def _published_points(axes: Axes) -> None:
 
 
 def differences(rows: Sequence[Row]) -> Chart:
-    """Paired differences to the baseline: each pair a dot, mean and interval a bar."""
+    """Paired differences to the baseline: each pair a dot, the mean with both intervals a bar."""
     words = wording(rows)
     panels = (
         (f"Δ {words.short} to the baseline, points", score(), 100.0),
@@ -93,19 +93,20 @@ def differences(rows: Sequence[Row]) -> Chart:
         return figure
 
     alt = f"Differences to the baseline over equal source and seed, with 95% intervals, {words.short} and energy"
-    return Chart("differences", "Paired differences to the baseline", alt, draw)
+    title = "Paired differences to the baseline; thick: 95% interval, thin: simultaneous 95% interval"
+    return Chart("differences", title, alt, draw)
 
 
 def _one_difference(axes: Axes, height: int, row: Row, rows: Sequence[Row], measure: Measure, scale: float) -> None:
-    base = reference(rows, BASELINE, row.group)
-    found = row.against(base, measure) if base else None
+    found = to_baseline(row, rows, measure)
     if found is None:
         return
     colour = style_of(row, rows).colour
     values = [scale * value for value in found.values]
     axes.scatter(values, np.full(len(values), height - 0.2), s=11, c=colour, alpha=0.6, linewidths=0)
-    if found.low is not None and found.high is not None:
-        axes.plot([scale * found.low, scale * found.high], [height, height], color=colour, linewidth=2.4)
+    if found.interval is not None and found.simultaneous is not None:
+        for ends, width in ((found.simultaneous, 1.1), (found.interval, 3)):
+            axes.plot([scale * end for end in ends], [height, height], color=colour, linewidth=width)
         axes.plot(scale * found.mean, height, "o", color=colour, markersize=6.5, markeredgecolor=PAPER)
 
 

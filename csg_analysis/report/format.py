@@ -3,7 +3,7 @@
 from csg_analysis.drawing.numbers import DASH, MINUS, fixed
 from csg_analysis.report.stats import Difference, Spread
 
-__all__ = ["DASH", "MINUS", "difference", "fixed", "interval", "percent", "pm", "signed"]
+__all__ = ["DASH", "MINUS", "difference", "ends", "fixed", "interval", "percent", "pm", "signed"]
 
 _FIRM = "\N{NO-BREAK SPACE}"
 _NARROW = "\N{NARROW NO-BREAK SPACE}"
@@ -29,10 +29,18 @@ def pm(spread: Spread | None, digits: int, *, scale: float = 1) -> str:
 
 
 def interval(value: Difference, digits: int, *, scale: float = 1) -> str:
-    """The interval in brackets, or why there is none."""
-    if value.low is None or value.high is None:
+    """The simultaneous interval in brackets, or why there is none."""
+    if value.simultaneous is None:
         return f"too few runs for an interval, n{_FIRM}={_FIRM}{value.n}"
-    return f"[{signed(scale * value.low, digits)},{_FIRM}{signed(scale * value.high, digits)}]"
+    return ends(value.simultaneous, digits, scale=scale)
+
+
+def ends(between: tuple[float, float] | None, digits: int, *, scale: float = 1) -> str:
+    """An interval of a difference in brackets."""
+    if between is None:
+        return DASH
+    low, high = (signed(scale * end, digits) for end in between)
+    return f"[{low},{_FIRM}{high}]"
 
 
 def difference(value: Difference | None, digits: int, *, scale: float = 1) -> str:

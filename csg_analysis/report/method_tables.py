@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from csg_analysis.report import format as fmt
+from csg_analysis.report.cells import difference_cell, difference_data, name_cell, spread_cell, spread_data
 from csg_analysis.report.rows import (
     BASELINE,
     Measure,
@@ -16,24 +17,12 @@ from csg_analysis.report.rows import (
     to_baseline,
     wording,
 )
-from csg_analysis.report.stats import LEVEL, MIN_PAIRS, Difference, Spread
-from csg_analysis.report.style import style_of
+from csg_analysis.report.stats import LEVEL, MIN_PAIRS
 from csg_analysis.report.tables import Cell, Column, Table, Value
 from csg_analysis.report.wording import SELECTIONS, Wording, capital, input_size
 from csg_train.runs.records import AccuracyRecord, ScoreRecord, only_prediction
 
-__all__ = [
-    "class_table",
-    "difference_cell",
-    "difference_data",
-    "difference_note",
-    "measures",
-    "method_table",
-    "name_cell",
-    "split_table",
-    "spread_cell",
-    "spread_data",
-]
+__all__ = ["class_table", "measures", "method_table", "split_table"]
 
 
 def measures(words: Wording) -> dict[str, tuple[Measure, float]]:
@@ -90,47 +79,6 @@ def _method_cells(row: Row, rows: Sequence[Row], *, strong: bool) -> list[Cell]:
     ]
 
 
-def name_cell(row: Row, rows: Sequence[Row]) -> Cell:
-    """The row's heading."""
-    note = "" if row.title.casefold() == row.label.casefold() else row.title
-    return Cell(row.label, sort=row.position, note=note, swatch=style_of(row, rows).colour)
-
-
-def spread_cell(
-    row: Row, measure: Measure, digits: int, *, scale: float = 1, strong: bool = False, interval: bool = False
-) -> Cell:
-    """Mean ± standard deviation; says so when fewer runs than the row has were measured.
-
-    ``interval`` adds the t-interval of the mean on the second line.
-    """
-    found = row.spread(measure)
-    if found is None:
-        return Cell(fmt.DASH)
-    note = "" if found.n == len(row.runs) else f"n = {found.n}"
-    if interval and found.interval is not None:
-        low, high = (fmt.fixed(scale * end, digits) for end in found.interval)
-        note = f"[{low}, {high}] {note}".strip()
-    return Cell(fmt.pm(found, digits, scale=scale), sort=scale * found.mean, note=note, strong=strong)
-
-
-def difference_cell(value: Difference | None, digits: int, scale: float, *, good: str, same: bool = False) -> Cell:
-    """A mean difference, bold and coloured where its interval shows one; ``good`` is the sign that is better."""
-    if value is None:
-        return Cell("reference" if same else fmt.DASH)
-    shown = value.sign in ("higher", "lower")
-    tone = ("good" if value.sign == good else "bad") if shown else ""
-    note, text = difference_note(value, digits, scale), fmt.difference(value, digits, scale=scale)
-    return Cell(text, sort=scale * value.mean, note=note, strong=shown, tone=tone)
-
-
-def difference_note(value: Difference, digits: int, scale: float = 1) -> str:
-    """The interval, and on a line of its own whether it shows a difference."""
-    note = fmt.interval(value, digits, scale=scale)
-    if value.sign == "few":
-        return note
-    return f"{note}\n{'shown' if value.sign in ('higher', 'lower') else 'not shown'}"
-
-
 def _method_data(row: Row, rows: Sequence[Row], words: Wording) -> dict[str, Value]:
     data: dict[str, Value] = {"method": row.method, "row": row.label, "group": row.group, "runs": len(row.runs)}
     kinds = measures(words)
@@ -140,25 +88,6 @@ def _method_data(row: Row, rows: Sequence[Row], words: Wording) -> dict[str, Val
         measure, scale = kinds[name]
         data |= difference_data(f"{name}_minus_baseline", to_baseline(row, rows, measure), scale)
     return data
-
-
-def spread_data(name: str, found: Spread | None, scale: float = 1) -> dict[str, Value]:
-    """Mean, deviation, interval and number of runs as flat fields."""
-    if found is None:
-        return {name: None, f"{name}_sd": None, f"{name}_low": None, f"{name}_high": None, f"{name}_n": 0}
-    deviation = None if found.sd is None else scale * found.sd
-    low, high = (None, None) if found.interval is None else (scale * end for end in found.interval)
-    data: dict[str, Value] = {name: scale * found.mean, f"{name}_sd": deviation}
-    return data | {f"{name}_low": low, f"{name}_high": high, f"{name}_n": found.n}
-
-
-def difference_data(name: str, found: Difference | None, scale: float) -> dict[str, Value]:
-    """Mean, interval and number of pairs as flat fields."""
-    if found is None:
-        return {name: None, f"{name}_low": None, f"{name}_high": None, f"{name}_pairs": 0}
-    low = None if found.low is None else scale * found.low
-    high = None if found.high is None else scale * found.high
-    return {name: scale * found.mean, f"{name}_low": low, f"{name}_high": high, f"{name}_pairs": found.n}
 
 
 def _energy_notes(rows: Sequence[Row]) -> list[str]:
@@ -212,11 +141,10 @@ def _statistics_notes(top: Row | None, words: Wording) -> list[str]:
     return [
         f"±: standard deviation over runs (n {fmt.MINUS} 1); none for a single run. Below it the {LEVEL:.0%} "
         f"t-interval of the mean, from {MIN_PAIRS} runs on, as if all runs were independent, also those of one source.",
-        f"Δ: mean of the paired differences over equal (source, seed), with its {LEVEL:.0%} t-interval, from "
-        f"{MIN_PAIRS} pairs on; “shown” when it excludes 0. The pairs count as independent, all share the target "
-        "pictures, and the intervals are not adjusted for the number of methods.",
-        f"Bold differences are shown by their interval. The best {words.short} is bold only when its interval against "
-        f"every other method excludes 0; here {strong}.",
+        f"Δ: mean of the paired differences to the baseline with its simultaneous {LEVEL:.0%} interval, adjusted for "
+        "the number of methods (Bonferroni); bold and “shown” when that excludes 0 (table of comparisons).",
+        f"The best {words.short} is bold only when its simultaneous interval against every other method excludes 0; "
+        f"here {strong}.",
     ]
 
 

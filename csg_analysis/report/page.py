@@ -24,8 +24,11 @@ from csg_analysis.report import (
     sphere_part,
 )
 from csg_analysis.report import format as fmt
+from csg_analysis.report.beside import Beside
 from csg_analysis.report.chart import Chart
 from csg_analysis.report.compare import check_comparable, check_same_target, notices
+from csg_analysis.report.comparisons import comparison_table
+from csg_analysis.report.headline import headline
 from csg_analysis.report.load import Run
 from csg_analysis.report.part import Part
 from csg_analysis.report.rows import Measure, Row, energy, make_rows, on_target, score, wording
@@ -64,6 +67,7 @@ class Report:
         measured: Whether any run has ``energy`` and ``score`` on the target.
         words: What the task's numbers are called.
         checkpoint: The checkpoint file of a run that csg-analyze should measure.
+        beside: Another report's table, shown after the summary.
     """
 
     title: str
@@ -79,6 +83,7 @@ class Report:
     measured: dict[str, bool]
     words: Wording
     checkpoint: str
+    beside: Beside | None = None
 
     @property
     def contents(self) -> list[tuple[str, str]]:
@@ -86,28 +91,29 @@ class Report:
         return [(part.id, part.label) for part in self.parts]
 
 
-def make_report(every: Sequence[Run], *, allow_mixed: bool) -> Report:
+def make_report(every: Sequence[Run], *, allow_mixed: bool, beside: Beside | None = None) -> Report:
     """Compute every part of the report; runs for scale get a table of their own and no part in any other comparison.
 
     Raises:
         UserError: Runs are not comparable, or GradCAM arrays are missing or damaged.
     """
     runs = [run for run in every if run.for_scale is None]
-    beside = [run for run in every if run.for_scale is not None]
+    for_scale = [run for run in every if run.for_scale is not None]
     if not runs:
         raise UserError("every run is one for scale (for_scale in its recipe); give the methods' runs too")
     comparison = check_comparable(runs, allow_mixed=allow_mixed)
-    check_same_target(runs, beside)
+    check_same_target(runs, for_scale)
     rows = make_rows(runs, comparison)
     pictures = gallery.make_gallery(rows)
     parts = [part for make in _PARTS if (part := make(rows))]
-    tables = _tables(rows, scale_rows(beside, first=len(rows)))
+    own = [beside.table] if beside else []
+    tables = _tables(rows, scale_rows(for_scale, first=len(rows)))
     return Report(
         title=_title(runs),
         statements=summarize(rows),
         notices=notices(runs),
         differing=dict(comparison.differing),
-        tables={table.name: table for table in [*tables, *(t for part in parts for t in part.tables)]},
+        tables={table.name: table for table in [*tables, *own, *(t for part in parts for t in part.tables)]},
         charts={chart.name: chart for chart in [*_charts(rows), *(c for part in parts for c in part.charts)]},
         gallery=pictures,
         parts=parts,
@@ -116,6 +122,7 @@ def make_report(every: Sequence[Run], *, allow_mixed: bool) -> Report:
         measured={"energy": _measured(rows, energy("0")), "score": _measured(rows, score())},
         words=wording(rows),
         checkpoint=f"RUN/{min(run.checkpoint for run in runs)}",
+        beside=beside,
     )
 
 
@@ -130,17 +137,18 @@ def _measured(rows: Sequence[Row], *measures: Measure) -> bool:
     return any(all(measure(run) is not None for measure in measures) for row in rows for run in row.runs)
 
 
-def _tables(rows: Sequence[Row], beside: Sequence[Row]) -> list[Table]:
+def _tables(rows: Sequence[Row], for_scale: Sequence[Row]) -> list[Table]:
     tables = [
         method_tables.method_table(rows),
+        comparison_table(rows),
         method_tables.split_table(rows),
         *_paper_tables(rows),
         paper_order.order_table(rows),
-        run_tables.run_table([*rows, *beside]),
-        run_tables.provenance_table([*rows, *beside]),
+        run_tables.run_table([*rows, *for_scale]),
+        run_tables.provenance_table([*rows, *for_scale]),
     ]
-    if beside:
-        tables.append(scale_table(beside))
+    if for_scale:
+        tables.append(scale_table(for_scale))
     if _measured(rows, score()):
         tables += [method_tables.class_table(rows), figures.confusion_table(rows)]
     return tables
@@ -156,7 +164,7 @@ def _paper_tables(rows: Sequence[Row]) -> list[Table]:
 
 
 def _charts(rows: Sequence[Row]) -> list[Chart]:
-    charts = []
+    charts = [chart] if (chart := headline(rows)) else []
     if _measured(rows, score(), energy("0")):
         charts.append(figures.scatter(rows))
     if any(row.method == "baseline" for row in rows) and any(row.method != "baseline" for row in rows):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from csg_analysis.report import format as fmt
-from csg_analysis.report.method_tables import spread_cell
+from csg_analysis.report.cells import spread_cell
 from csg_analysis.report.rows import Row, energy, score
 from csg_analysis.report.stats import rank_correlation
 from csg_analysis.report.tables import Cell, Column, Table, Value

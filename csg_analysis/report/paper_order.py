@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from csg_analysis.report import format as fmt
 from csg_analysis.report.paper import published
 from csg_analysis.report.paper_segmentation import published_gains
-from csg_analysis.report.rows import BASELINE, Measure, Row, energy, reference, score, wording
-from csg_analysis.report.stats import Difference
+from csg_analysis.report.rows import BASELINE, Measure, Row, energy, reference, score, to_baseline, wording
+from csg_analysis.report.stats import LEVEL, Difference
 from csg_analysis.report.tables import Cell, Column, Table, Value
 from csg_analysis.report.wording import capital
 
@@ -47,7 +47,7 @@ def order_table(rows: Sequence[Row]) -> Table:
         line, record = [Cell(row.label, sort=row.position)], dict[str, Value](row=row.label)
         for kind, _, field, measure, digits, scale in kinds:
             theirs = _gap(known[kind], row.method, BASELINE)
-            ours = row.against(base, measure)
+            ours = to_baseline(row, rows, measure)
             agrees = _agreement(theirs, ours)
             line.append(Cell(fmt.DASH if theirs is None else fmt.signed(scale * theirs, max(digits, 2))))
             note = "" if ours is None else fmt.interval(ours, digits, scale=scale)
@@ -67,11 +67,13 @@ def order_table(rows: Sequence[Row]) -> Table:
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
+    notes = [f"Ours: the mean difference with its simultaneous {LEVEL:.0%} interval; a direction is one that it shows."]
     if all(row.task == "classification" for row in rows):
-        return []
+        return notes
     return [
+        *notes,
         "Mean IoU: the published gain of each method over its own baseline (ResNet-101 for runs with that backbone, "
-        "else ResNet-50); two methods are ordered by it."
+        "else ResNet-50); two methods are ordered by it.",
     ]
 
 
@@ -96,14 +98,14 @@ def order_sentences(rows: Sequence[Row]) -> list[str]:
     sentences = []
     for kind, name, _, measure, _, _ in _kinds(rows):
         found: dict[str, list[str]] = {"agrees": [], "disagrees": [], "": []}
-        for first, second in itertools.combinations(rows, 2):
-            if first.group != second.group:
-                continue
-            gap = _gap(_published(first)[kind], first.method, second.method)
-            if gap:
-                answer = _agreement(gap, first.against(second, measure))
-                label = f"{first.label} {'>' if gap > 0 else '<'} {second.label}"
-                found.get(answer, found[""]).append(label)
+        pairs = [
+            (first, second, gap)
+            for first, second in itertools.combinations(rows, 2)
+            if first.group == second.group and (gap := _gap(_published(first)[kind], first.method, second.method))
+        ]
+        for first, second, gap in pairs:
+            answer = _agreement(gap, first.against(second, measure, len(pairs)))
+            found.get(answer, found[""]).append(f"{first.label} {'>' if gap > 0 else '<'} {second.label}")
         sentences.append(f"{capital(name)}: {_told(found)}.")
     return sentences
 
@@ -118,4 +120,5 @@ def _told(found: Mapping[str, Sequence[str]]) -> str:
         "": "cannot be told from these runs, published as",
     }
     parts = [f"{len(names)} {said[answer]} {', '.join(names)}" for answer, names in found.items() if names]
-    return f"{total} pair{'s' * (total > 1)} of methods in both tables: {'; '.join(parts)}"
+    how = f"simultaneous {LEVEL:.0%} intervals"
+    return f"{total} pair{'s' * (total > 1)} of methods in both tables ({how}): {'; '.join(parts)}"

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from csg_analysis.report import format as fmt
-from csg_analysis.report.method_tables import spread_cell
+from csg_analysis.report.cells import spread_cell
 from csg_analysis.report.paper import SOURCE, our_protocol
-from csg_analysis.report.rows import BASELINE, Row, reference, score
+from csg_analysis.report.rows import BASELINE, Row, reference, score, to_baseline
 from csg_analysis.report.tables import Cell, Column, Table, Value
 
 __all__ = ["PublishedGain", "gain_table", "published_gains"]
@@ -72,7 +72,8 @@ def gain_table(rows: Sequence[Row]) -> Table:
     for title in (*_BACKBONES.values(), "ours"):
         columns += [Column("Before", f"%, {title}"), Column("After", f"%, {title}"), Column("Gain", title)]
     notes = [f"Published: {SOURCE.format(number=5)}.", f"{_PROTOCOL} {our_protocol(rows)}"]
-    notes.append(f"Ours: before is {BASELINE}, the gain the mean of the paired differences with its interval.")
+    ours = "the gain the mean of the paired differences with its simultaneous interval"
+    notes.append(f"Ours: before is {BASELINE}, {ours}.")
     title = "Mean IoU: the paper's Table 5 (published) beside ours"
     return Table("paper_segmentation", title, columns, cells, data, notes)
 
@@ -100,7 +101,7 @@ def _our_cells(row: Row | None, rows: Sequence[Row]) -> list[Cell]:
     if row is None:
         return [Cell(fmt.DASH)] * 3
     base = reference(rows, BASELINE, row.group)
-    found = None if base is None or base is row else row.against(base, score())
+    found = to_baseline(row, rows, score())
     return [
         Cell(fmt.DASH) if base is None or base is row else spread_cell(base, score(), 1, scale=100),
         spread_cell(row, score(), 1, scale=100),
@@ -121,7 +122,7 @@ def _data(theirs: Mapping[str, PublishedGain | None], row: Row | None, rows: Seq
     base = reference(rows, BASELINE, row.group) if row else None
     before = base.spread(score()) if base and base is not row else None
     after = row.spread(score()) if row else None
-    gain = row.against(base, score()) if row and base and base is not row else None
+    gain = to_baseline(row, rows, score()) if row else None
     data["ours_before_percent"] = 100 * before.mean if before else None
     data["ours_after_percent"] = 100 * after.mean if after else None
     data["ours_gain_points"] = 100 * gain.mean if gain else None

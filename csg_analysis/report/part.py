@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from csg_analysis.report import format as fmt
+from csg_analysis.report.cells import difference_data, difference_note, name_cell, spread_cell, spread_data
 from csg_analysis.report.chart import Chart
-from csg_analysis.report.method_tables import difference_data, difference_note, name_cell, spread_cell, spread_data
 from csg_analysis.report.rows import Measure, Row, to_baseline
 from csg_analysis.report.stats import LEVEL, MIN_PAIRS
 from csg_analysis.report.tables import Cell, Table, Value
@@ -16,8 +16,9 @@ __all__ = ["STATISTICS", "Part", "cells_of", "data_of", "records_of", "span", "s
 
 STATISTICS = (
     f"Mean ± standard deviation over runs, below it the {LEVEL:.0%} t-interval; Δ: mean of the paired differences to "
-    f"the baseline over equal (source, seed), with its {LEVEL:.0%} t-interval, shown when it excludes 0. Intervals "
-    f"from {MIN_PAIRS} runs or pairs on, not adjusted for the number of methods and measures."
+    f"the baseline over equal (source, seed), with its simultaneous {LEVEL:.0%} interval, shown when it excludes 0: "
+    "adjusted for the number of methods (Bonferroni), not for that of measures. Intervals from "
+    f"{MIN_PAIRS} runs or pairs on."
 )
 
 
@@ -64,7 +65,7 @@ def cells_of(row: Row, rows: Sequence[Row], measures: Mapping[str, Measure], dig
 
 def _measured(row: Row, rows: Sequence[Row], measure: Measure, digits: int) -> Cell:
     cell, found = spread_cell(row, measure, digits, interval=True), to_baseline(row, rows, measure)
-    if found is None or (found.mean, found.low, found.high) == (0, 0, 0):  # nothing of the method, as the object's area
+    if found is None or found.simultaneous == (0, 0):  # nothing of the method, as the object's area
         return cell
     line = f"Δ {fmt.difference(found, digits)} {difference_note(found, digits)}"
     return replace(cell, note=f"{cell.note}\n{line}".strip())

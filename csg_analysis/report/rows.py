@@ -19,6 +19,7 @@ __all__ = [
     "Measure",
     "Row",
     "best",
+    "comparisons",
     "energy",
     "make_rows",
     "on_target",
@@ -100,9 +101,9 @@ class Row:
         """Mean and standard deviation over the runs that have the number."""
         return spread(list(self.values(measure).values()))
 
-    def against(self, other: "Row", measure: Measure) -> Difference | None:
+    def against(self, other: "Row", measure: Measure, comparisons: int = 1) -> Difference | None:
         """Paired difference to another row, over the pairs of source and seed that both have."""
-        return paired_difference(self.values(measure), other.values(measure))
+        return paired_difference(self.values(measure), other.values(measure), comparisons)
 
     @property
     def task(self) -> str:
@@ -162,17 +163,31 @@ def reference(rows: Sequence[Row], method: str, group: str) -> Row | None:
     return next((row for row in rows if row.method == method and row.group == group), None)
 
 
+def comparisons(rows: Sequence[Row], group: str, measure: Measure) -> int:
+    """How many rows of the group are compared with its baseline, the frozen network among them."""
+    base = reference(rows, BASELINE, group)
+    if base is None:
+        return 0
+    return sum(row is not base and row.group == group and row.against(base, measure) is not None for row in rows)
+
+
 def to_baseline(row: Row, rows: Sequence[Row], measure: Measure) -> Difference | None:
-    """Paired difference to the group's baseline; None for itself, and without one."""
+    """Paired difference to the group's baseline, one of `comparisons`; None for itself, and without one."""
     base = reference(rows, BASELINE, row.group)
-    return None if base is None or base is row else row.against(base, measure)
+    if base is None or base is row:
+        return None
+    return row.against(base, measure, comparisons(rows, row.group, measure))
 
 
 def best(rows: Sequence[Row], measure: Measure) -> Row | None:
-    """The row whose paired interval against every other row of its group lies above 0; None when no row has that."""
+    """The row whose simultaneous interval against every other row of its group lies above 0; None when no row has it.
+
+    A false best is one that beats the true best, so there are as many comparisons as other rows.
+    """
     for row in rows:
         others = [other for other in rows if other is not row and other.group == row.group and other.values(measure)]
-        signs = [difference.sign if (difference := row.against(other, measure)) else "few" for other in others]
+        found = [row.against(other, measure, len(others)) for other in others]
+        signs = [difference.sign if difference else "few" for difference in found]
         if signs and all(sign == "higher" for sign in signs):
             return row
     return None

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from csg_analysis.report.cells import spread_cell, spread_data
 from csg_analysis.report.load import Run
-from csg_analysis.report.method_tables import measures, spread_cell, spread_data
+from csg_analysis.report.method_tables import measures
 from csg_analysis.report.rows import Row, energy, overall, score, wording
 from csg_analysis.report.tables import Cell, Column, Table, Value
 from csg_analysis.report.wording import capital

@@ -1,4 +1,4 @@
-"""The statistics of the report: spread over runs, paired differences with a t-interval, rank correlation."""
+"""The statistics of the report: spread over runs, paired differences with t-intervals, rank correlation."""
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
@@ -42,25 +42,28 @@ class Spread:
         """Two-sided t-interval of the mean; None below `MIN_PAIRS` runs."""
         if self.sd is None or self.n < MIN_PAIRS:
             return None
-        half = float(stats.t.ppf((1 + LEVEL) / 2, self.n - 1)) * self.sd / math.sqrt(self.n)
+        half = _half_width(self.sd, self.n)
         return self.mean - half, self.mean + half
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of paired differences, with its t-interval where there are enough pairs.
+    """Mean of paired differences, with its t-intervals where there are enough pairs.
 
     Attributes:
         mean: Mean difference.
-        low: Lower end of the interval, None below `MIN_PAIRS` pairs.
-        high: Upper end.
         values: The differences, in the order of their keys.
+        comparisons: How many differences are read together, this one among them.
+        interval: Ends of this difference's own interval, None below `MIN_PAIRS` pairs.
+        simultaneous: Ends of the interval adjusted for ``comparisons`` (Bonferroni): all of them cover their true
+            differences together with a probability of `LEVEL` at least.
     """
 
     mean: float
-    low: float | None
-    high: float | None
     values: tuple[float, ...]
+    comparisons: int = 1
+    interval: tuple[float, float] | None = None
+    simultaneous: tuple[float, float] | None = None
 
     @property
     def n(self) -> int:
@@ -69,12 +72,13 @@ class Difference:
 
     @property
     def sign(self) -> Sign:
-        """What the interval supports: ``few`` pairs for one, it covers 0 (``none``), ``higher`` or ``lower``."""
-        if self.low is None or self.high is None:
+        """What `simultaneous` supports: ``few`` pairs for one, it covers 0 (``none``), ``higher`` or ``lower``."""
+        if self.simultaneous is None:
             return "few"
-        if self.low > 0:
+        low, high = self.simultaneous
+        if low > 0:
             return "higher"
-        return "lower" if self.high < 0 else "none"
+        return "lower" if high < 0 else "none"
 
 
 def spread(values: Sequence[float]) -> Spread | None:
@@ -89,12 +93,20 @@ def _deviation(values: Sequence[float], mean: float) -> float:
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
-def paired_difference(ours: Mapping[Hashable, float], theirs: Mapping[Hashable, float]) -> Difference | None:
-    """Differences ``ours - theirs`` over the keys that both have, with a two-sided t-interval.
+def _half_width(sd: float, n: int, comparisons: int = 1) -> float:
+    """Of the two-sided t-interval of a mean, at the level 1 - (1 - `LEVEL`) / ``comparisons``."""
+    return float(stats.t.ppf(1 - (1 - LEVEL) / (2 * comparisons), n - 1)) * sd / math.sqrt(n)
+
+
+def paired_difference(
+    ours: Mapping[Hashable, float], theirs: Mapping[Hashable, float], comparisons: int = 1
+) -> Difference | None:
+    """Differences ``ours - theirs`` over the keys that both have, with two-sided t-intervals.
 
     Args:
         ours: A number for each key; a key is what makes two runs a pair.
         theirs: The numbers to subtract.
+        comparisons: How many such differences are read together.
 
     Returns:
         The difference, without interval below `MIN_PAIRS` pairs; None without any pair.
@@ -105,10 +117,10 @@ def paired_difference(ours: Mapping[Hashable, float], theirs: Mapping[Hashable, 
         return None
     mean = math.fsum(values) / len(values)
     if len(values) < MIN_PAIRS:
-        return Difference(mean, None, None, values)
-    error = _deviation(values, mean) / math.sqrt(len(values))
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * error
-    return Difference(mean, mean - half, mean + half, values)
+        return Difference(mean, values, comparisons)
+    sd = _deviation(values, mean)
+    own, wide = (_half_width(sd, len(values), count) for count in (1, comparisons))
+    return Difference(mean, values, comparisons, (mean - own, mean + own), (mean - wide, mean + wide))
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:

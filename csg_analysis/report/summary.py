@@ -4,7 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from csg_analysis.report import format as fmt
-from csg_analysis.report.rows import BASELINE, FROZEN, Row, energy, on_target, reference, score, wording
+from csg_analysis.report.rows import (
+    BASELINE,
+    FROZEN,
+    Row,
+    comparisons,
+    energy,
+    on_target,
+    reference,
+    score,
+    to_baseline,
+    wording,
+)
+from csg_analysis.report.stats import LEVEL, Difference
 from csg_analysis.report.wording import capital
 
 __all__ = ["Statement", "summarize"]
@@ -64,7 +76,8 @@ def _count(number: int, noun: str) -> str:
 def _collapse(rows: Sequence[Row], group: str) -> Statement:
     question = _of_group("Does training collapse the features?", group)
     base, frozen = reference(rows, BASELINE, group), reference(rows, FROZEN, group)
-    found = base.against(frozen, energy("0")) if base and frozen else None
+    count = comparisons(rows, group, energy("0"))
+    found = base.against(frozen, energy("0"), count) if base and frozen else None
     if found is None or base is None or frozen is None:
         need = f"energies of {BASELINE} and {FROZEN} from the same source and seed"
         return Statement(question, f"This cannot be said: {need} are needed.", "not measured")
@@ -74,7 +87,7 @@ def _collapse(rows: Sequence[Row], group: str) -> Statement:
     facts = (
         f"E₀ (mhe) on the target is {fmt.fixed(low.mean, 3)} for the frozen features ({FROZEN}) and "
         f"{fmt.fixed(high.mean, 3)} after plain training ({BASELINE}): {fmt.difference(found, 3)} "
-        f"{_bracket(fmt.interval(found, 3))} over {_count(found.n, 'pair')}"
+        f"{_bracket(fmt.interval(found, 3))} over {_count(found.n, 'pair')}{_how(found)}"
     )
     return {
         "higher": Statement(question, f"Yes: {facts}; the features lose diversity.", "collapse shown", "bad"),
@@ -87,11 +100,10 @@ def _collapse(rows: Sequence[Row], group: str) -> Statement:
 def _help(rows: Sequence[Row], group: str) -> Statement:
     question = _of_group("Does it help on real pictures?", group)
     words = wording(rows)
-    base = reference(rows, BASELINE, group)
     found = [
         (row, difference)
         for row in rows
-        if base is not None and row.method not in (BASELINE, FROZEN) and (difference := row.against(base, score()))
+        if row.method not in (BASELINE, FROZEN) and (difference := to_baseline(row, rows, score()))
     ]
     if not found:
         need = f"target {words.short} of {BASELINE} and of another method from the same source and seed"
@@ -101,10 +113,12 @@ def _help(rows: Sequence[Row], group: str) -> Statement:
         f"{_count(value.n, 'pair')}{_meaning(value.sign)}"
         for row, value in found
     ]
-    text = f"{capital(words.score)} on the target against the baseline: {'; '.join(parts)}."
+    how = _how(*(value for _, value in found))
+    text = f"{capital(words.score)} on the target against the baseline{how}: {'; '.join(parts)}."
     signs = {value.sign for _, value in found}
     if signs == {"few"}:
-        return Statement(question, text, "too few runs")
+        single = "One pair of runs each: these differences may be chance. " if all(v.n == 1 for _, v in found) else ""
+        return Statement(question, f"{single}{text}", "too few runs")
     if "higher" in signs:
         if signs == {"higher"}:
             return Statement(question, text, "help shown", "good")
@@ -112,6 +126,15 @@ def _help(rows: Sequence[Row], group: str) -> Statement:
     if "lower" in signs:
         return Statement(question, text, "harm shown", "bad")
     return Statement(question, text, "no difference shown")
+
+
+def _how(*values: Difference) -> str:
+    """Which intervals the brackets hold; nothing where none has one."""
+    counts = {value.comparisons for value in values if value.sign != "few"}
+    if not counts:
+        return ""
+    adjusted = f"simultaneous {LEVEL:.0%} intervals, Bonferroni for {max(counts)} comparisons"
+    return f" (in brackets {adjusted if max(counts) > 1 else f'the {LEVEL:.0%} interval'})"
 
 
 def _bracket(text: str) -> str:

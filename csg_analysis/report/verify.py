@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from csg_analysis.report.beside import kept_beside
 from csg_analysis.report.build import FILES, listed_files, report_files
 from csg_analysis.report.load import Run, load_runs
 from csg_analysis.report.page import make_report
@@ -52,7 +53,7 @@ def verify_report(out: Path, roots: Sequence[Path]) -> Verdict:
     named = _named_records(out)
     try:
         runs = load_runs(roots or find_runs(out, list(named)))
-        built = report_files(make_report(runs, allow_mixed=True))
+        built = report_files(make_report(runs, allow_mixed=True, beside=kept_beside(out)))
     except UserError as error:
         if not faults:
             raise

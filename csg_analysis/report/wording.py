@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from csg_analysis.report.load import Run
 from csg_train.runs.records import DataInfo
 
-__all__ = ["CHOSEN_STEP", "SELECTIONS", "Wording", "capital", "explained_class", "input_size", "wording_of"]
+__all__ = [
+    "CHOSEN_STEP",
+    "SELECTIONS",
+    "Wording",
+    "capital",
+    "explained_class",
+    "input_size",
+    "wording_by_field",
+    "wording_of",
+]
 
 SELECTIONS = {
     "last": "the last training step; nothing was chosen on the target",
@@ -85,6 +94,11 @@ _BOTH = Wording(
     overall="% of pictures or pixels",
     counted="pictures or pixels",
 )
+
+
+def wording_by_field() -> dict[str, Wording]:
+    """All there are, by the name of the figure of merit in CSV and JSON."""
+    return {words.field: words for words in (*_TASKS.values(), _BOTH)}
 
 
 def wording_of(runs: Iterable[Run]) -> Wording:

@@ -123,7 +123,7 @@ def test_the_chart_draws_the_means_and_every_point_is_in_a_table(root: Path, out
 def test_words_say_what_the_intervals_show(out: Path) -> None:
     page = visible_text((out / "index.html").read_text()).replace("\xa0", " ")
     assert (
-        "On target pictures, from the first measured step to the last (95% t-intervals, n = 3 runs): "
+        "On target pictures, from the first measured step to the last (simultaneous 95% intervals, n = 3 runs): "
         f"E₀ rises for baseline ({MINUS}0.400 to {MINUS}0.200): the features lose diversity; "
         f"E₀ falls for csg ({MINUS}0.400 to {MINUS}0.440): the features gain diversity; E₀ stays the same for oracle."
     ) in page

@@ -120,7 +120,7 @@ def test_page_is_well_formed(report: Path) -> None:
 def test_markdown_figures_exist(report: Path) -> None:
     text = (report / "report.md").read_text()
     figures = re.findall(r"\]\(([^)]+\.png)\)", text)
-    assert len(figures) == 5
+    assert len(figures) == 6
     assert all((report / figure).is_file() for figure in figures)
 
 

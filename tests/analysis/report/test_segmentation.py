@@ -82,7 +82,7 @@ def test_tables_hold_mean_iou(masks: Path, shown: str) -> None:
 
 def test_summary_speaks_of_mean_iou(masks: Path) -> None:
     *_, helped = summarize(rows_of(masks / "runs"))
-    assert helped.text.startswith("Mean IoU on the target against the baseline: ")
+    assert helped.text.startswith("Mean IoU on the target against the baseline (in brackets simultaneous 95% ")
     assert "higher, the interval excludes 0" in helped.text
 
 
@@ -119,7 +119,7 @@ def test_table_5_stands_beside_ours_and_table_1_does_not(masks: Path, shown: str
 
 def test_order_is_that_of_the_published_gains(masks: Path) -> None:
     (sentence,) = order_sentences(rows_of(masks / "runs"))
-    assert sentence.startswith("Mean IoU: 3 pairs of methods in both tables: ")
+    assert sentence.startswith("Mean IoU: 3 pairs of methods in both tables (simultaneous 95% intervals): ")
     assert "2 ordered as published, baseline < csg, ibn-net < csg" in sentence
     assert "1 cannot be told from these runs, published as baseline < ibn-net" in sentence
 

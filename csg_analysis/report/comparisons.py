@@ -1,0 +1,91 @@
+"""The table of comparisons with the baseline: each difference with its own interval and with the simultaneous one."""
+
+from collections.abc import Sequence
+
+from csg_analysis.report import format as fmt
+from csg_analysis.report.cells import difference_cell, difference_data, name_cell
+from csg_analysis.report.rows import FROZEN, Measure, Row, comparisons, energy, score, to_baseline, wording
+from csg_analysis.report.stats import LEVEL, MIN_PAIRS
+from csg_analysis.report.tables import Cell, Column, Table, Value
+
+__all__ = ["comparison_notes", "comparison_table"]
+
+
+def comparison_table(rows: Sequence[Row]) -> Table:
+    """Of every row but the baseline: pairs, mean difference and both intervals, for the score and for E_0."""
+    words = wording(rows)
+    kinds: list[tuple[str, str, Measure, int, float, str]] = [
+        (words.field, f"Δ {words.short}", score(), 1, 100, "higher"),
+        ("e0_mhe", "ΔE₀", energy("0"), 3, 1, "lower"),
+    ]
+    columns, cells, data = [Column("Method", numeric=False)], [], []
+    for _, name, _, _, scale, _ in kinds:
+        columns += [
+            Column(name, "points" if scale == 100 else "mhe"),
+            Column("Alone", f"{LEVEL:.0%} interval"),
+            Column("Simultaneous", f"{LEVEL:.0%}, Bonferroni"),
+        ]
+    for row in rows:
+        line, record = [name_cell(row, rows)], dict[str, Value](method=row.method, row=row.label, group=row.group)
+        for field, _, measure, digits, scale, good in kinds:
+            found = to_baseline(row, rows, measure)
+            record |= difference_data(f"{field}_minus_baseline", found, scale)
+            if found is None:
+                line += [Cell(fmt.DASH)] * 3
+                continue
+            shown = difference_cell(found, digits, scale, good=good)
+            interval, *verdict = shown.note.splitlines()
+            text = fmt.difference(found, digits, scale=scale)
+            line += [
+                Cell(text, sort=scale * found.mean, note=f"n = {found.n}", strong=shown.strong),
+                Cell(fmt.ends(found.interval, digits, scale=scale)),
+                Cell(interval, note="".join(verdict), tone=shown.tone),
+            ]
+        if len(line) > 1 and any(cell.text != fmt.DASH for cell in line[1:]):
+            cells.append(line)
+            data.append(record)
+    title = f"Comparisons with the baseline: {words.short} and E₀ on the target"
+    return Table("comparisons", title, columns, cells, data, comparison_notes(rows))
+
+
+def comparison_notes(rows: Sequence[Row]) -> list[str]:
+    """What a difference, its intervals and its pairs are."""
+    return [
+        f"Δ: mean of the paired differences to the baseline over equal (source, seed), n pairs; intervals from "
+        f"{MIN_PAIRS} pairs on. Alone: the {LEVEL:.0%} t-interval of this one comparison.",
+        f"Simultaneous {LEVEL:.0%} interval: the t-interval at level 1 {fmt.MINUS} {1 - LEVEL:.2f}/m (Bonferroni) for "
+        f"m comparisons with the baseline on one measure, so that together all m cover their true differences with a "
+        f"probability of {LEVEL:.0%} or more; every measure counts its own m. Here {_counts(rows)}, the frozen network "
+        f"({FROZEN}) counted where it was run.",
+        "“Shown”, bold and colour, here and in the summary: the simultaneous interval excludes 0.",
+        _pairs(rows),
+    ]
+
+
+def _counts(rows: Sequence[Row]) -> str:
+    found = []
+    for group in dict.fromkeys(row.group for row in rows):
+        counts = {comparisons(rows, group, measure) for measure in (score(), energy("0"))} - {0}
+        if counts:
+            found.append(f"m = {' and '.join(map(str, sorted(counts)))}{f' in group {group}' if group else ''}")
+    return ", ".join(found) or "m = 0"
+
+
+def _pairs(rows: Sequence[Row]) -> str:
+    """What varies between pairs, and what all of them share."""
+    runs = [run for row in rows for run in row.runs]
+    sources, seeds = ({getattr(run.info, name) for run in runs} for name in ("source", "seed"))
+    if len(sources) == 1:
+        vary = f"Pairs differ in the seed alone ({len(seeds)} here) and share the source's and the target's pictures"
+        other = "the intervals speak of other seeds on these pictures, not of other sources or targets"
+    else:
+        vary = (
+            f"Pairs differ in seed and source ({len(seeds)} and {len(sources)} here); those of one source share its "
+            "pictures, all share the target's"
+        )
+        other = (
+            "they count as independent, which holds over the seeds of a source; where methods do better on one source "
+            f"than on another, there are but {len(sources)} independent sources and the intervals are too narrow for "
+            "others; of other target pictures they say nothing"
+        )
+    return f"{vary}: {other}."

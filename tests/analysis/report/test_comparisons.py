@@ -1,0 +1,144 @@
+"""Intervals adjusted for the number of comparisons, and that no word on the page claims more than they carry."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+from csg_analysis.report.build import build_report
+from csg_analysis.report.rows import comparisons, energy, score, to_baseline
+from csg_analysis.report.stats import Difference, paired_difference
+from csg_analysis.report.summary import summarize
+from tests.analysis.report.cases import rows_of, table, visible_text, write_all, write_run
+
+CLOSE = {"oracle": (50, 50, 50), "baseline": (50, 50, 50), "csg": (51, 52, 53), "asg": (50, 52, 51)}
+"""CSG's differences are 1, 2, 3: its own interval is [-0.48, 4.48]."""
+FIRM = CLOSE | {"csg": (54, 55, 56)}
+"""4, 5, 6: [2.52, 7.48] alone, [0.62, 9.38] as one of three comparisons, [-0.74, 10.74] as one of six."""
+
+
+def difference(values: tuple[float, ...], count: int) -> Difference:
+    found = paired_difference(dict(enumerate(values)), dict.fromkeys(range(len(values)), 0.0), count)
+    assert found is not None
+    return found
+
+
+def test_simultaneous_interval_by_hand() -> None:
+    """Mean 5, sd 1, m = 5: the level is 0.99, t(0.995, 2) = 9.924843, half width 9.924843 / sqrt 3."""
+    found = difference((4.0, 5.0, 6.0), 5)
+    half = 9.924843200918294 / 3**0.5
+    assert found.simultaneous == pytest.approx((5 - half, 5 + half))
+    assert found.interval == pytest.approx((5 - 4.302652729911275 / 3**0.5, 5 + 4.302652729911275 / 3**0.5))
+    expected = stats.ttest_1samp([4, 5, 6], 0).confidence_interval(1 - 0.05 / 5)
+    assert found.simultaneous == pytest.approx((expected.low, expected.high))
+
+
+def test_one_comparison_is_not_adjusted() -> None:
+    found = difference((4.0, 5.0, 6.5), 1)
+    assert found.simultaneous == found.interval
+
+
+def test_more_comparisons_widen_the_simultaneous_interval_alone() -> None:
+    found = [difference((4.0, 5.0, 6.0), count) for count in (1, 2, 3, 8, 20)]
+    assert len({each.interval for each in found}) == 1
+    widths = [each.simultaneous[1] - each.simultaneous[0] for each in found if each.simultaneous]
+    assert widths == sorted(widths)
+    assert len(set(widths)) == 5
+
+
+def test_sign_follows_the_adjusted_interval() -> None:
+    assert [difference((4.0, 5.0, 6.0), count).sign for count in (1, 3, 6)] == ["higher", "higher", "none"]
+    assert [difference((-4.0, -5.0, -6.0), count).sign for count in (1, 6)] == ["lower", "none"]
+    assert difference((4.0, 5.0), 6).sign == "few"
+
+
+def test_every_compared_row_counts_and_the_frozen_one_too(tmp_path: Path) -> None:
+    write_all(tmp_path, FIRM)
+    (write_run(tmp_path, "asg", 7) / "energy-target.json").unlink()  # of no pair
+    rows = rows_of(tmp_path)
+    assert comparisons(rows, "", score()) == 3
+    found = {row.method: to_baseline(row, rows, energy("0")) for row in rows}
+    assert found["baseline"] is None
+    assert {found[name].comparisons for name in ("oracle", "asg", "csg")} == {3}  # type: ignore[union-attr]
+    for seed in range(3):
+        (tmp_path / f"clean-asg-{seed}/energy-target.json").unlink()
+    assert comparisons(rows_of(tmp_path), "", energy("0")) == 2
+    assert comparisons(rows_of(tmp_path), "", score()) == 3
+
+
+def test_a_claim_goes_when_comparisons_come(tmp_path: Path) -> None:
+    """CSG's numbers are the same in both; three methods more, and the page says that nothing is shown."""
+    more = dict.fromkeys(("weight-l2", "ewc", "si"), (50, 51, 49))
+    verdicts = []
+    for name, runs in (("few", FIRM), ("many", FIRM | more)):
+        write_all(tmp_path / name, runs)
+        out = build_report([tmp_path / name], tmp_path / f"{name}-report", allow_mixed=False).parent
+        *_, helped = summarize(rows_of(tmp_path / name))
+        verdicts.append(helped.verdict)
+        (row,) = [row for row in table(out, "comparisons") if row["row"] == "csg"]
+        field = "mean_per_class_percent_minus_baseline"
+        own, wide = ([row[f"{field}{kind}_{end}"] for end in ("low", "high")] for kind in ("", "_simultaneous"))
+        assert own == pytest.approx([5 - 2.4841, 5 + 2.4841], abs=1e-3)
+        assert row[f"{field}_comparisons"] == len(runs) - 1
+        assert (wide[0] > 0) == (name == "few")
+        text = visible_text((out / "index.html").read_text())
+        assert ("higher, the interval excludes 0" in text) == (name == "few")
+        assert f"Bonferroni for {len(runs) - 1} comparisons" in text
+        assert ("+5.0**" in (out / "report.md").read_text()) == (name == "few")
+    assert verdicts == ["differs by method", "no difference shown"]
+
+
+def test_collapse_follows_the_adjusted_interval_too(tmp_path: Path) -> None:
+    """0.04, 0.05, 0.06 against the frozen network: shown as the only comparison, not as one of six."""
+    for name, others in (("one", ()), ("six", ("weight-l2", "ewc", "si", "asg", "csg"))):
+        for seed in range(3):
+            write_run(tmp_path / name, "oracle", seed, energy=-0.3)
+            write_run(tmp_path / name, "baseline", seed, energy=-0.26 + 0.01 * seed)
+            for method in others:
+                write_run(tmp_path / name, method, seed)
+    assert [summarize(rows_of(tmp_path / name))[1].verdict for name in ("one", "six")] == [
+        "collapse shown",
+        "not shown",
+    ]
+
+
+def test_the_table_in_every_format_with_what_defines_it(tmp_path: Path) -> None:
+    write_all(tmp_path / "runs", FIRM)
+    out = build_report([tmp_path / "runs"], tmp_path / "out", allow_mixed=False).parent
+    rows = {row["row"]: row for row in csv.DictReader((out / "tables/comparisons.csv").read_text().splitlines())}
+    assert set(rows) == {"oracle", "asg", "csg"}
+    notes = " ".join(json.loads((out / "tables/comparisons.json").read_text())["notes"])
+    assert "level 1 \u2212 0.05/m (Bonferroni)" in notes
+    assert "Here m = 3, the frozen network (oracle) counted" in notes
+    assert "Pairs differ in the seed alone (3 here)" in notes
+    assert r"\textbf{+5.0}" in (out / "tables/comparisons.tex").read_text()
+    assert "Simultaneous 95% interval" in visible_text((out / "index.html").read_text())
+
+
+def test_pairs_of_several_sources_are_said_to_share_them(tmp_path: Path) -> None:
+    for source in ("a", "b"):
+        write_all(tmp_path / "runs", {"baseline": (50, 51), "csg": (52, 53)}, source=source)
+    out = build_report([tmp_path / "runs"], tmp_path / "out", allow_mixed=False).parent
+    notes = json.loads((out / "tables/comparisons.json").read_text())["notes"]
+    assert any("seed and source (2 and 2 here); those of one source share its pictures" in note for note in notes)
+
+
+def test_without_a_baseline_there_is_no_table(tmp_path: Path) -> None:
+    write_all(tmp_path / "runs", {"csg": (50,)})
+    out = build_report([tmp_path / "runs"], tmp_path / "out", allow_mixed=False).parent
+    assert "Comparisons with the baseline" not in (out / "index.html").read_text()
+
+
+def test_best_is_judged_against_all_others_at_once(tmp_path: Path) -> None:
+    """CSG leads each by about 5 +- 1: bold beside two others, not beside six."""
+    field = "accuracy is bold"
+    write_all(tmp_path / "few", FIRM)
+    write_all(tmp_path / "many", FIRM | dict.fromkeys(("weight-l2", "ewc", "si"), (50, 50, 50)))
+    found = []
+    for name in ("few", "many"):
+        out = build_report([tmp_path / name], tmp_path / f"{name}-out", allow_mixed=False).parent
+        text = visible_text((out / "index.html").read_text())
+        found.append(next(word for word in ("csg's", "no") if f"here {word} {field}" in text))
+    assert found[1] == "no"
