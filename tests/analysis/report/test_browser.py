@@ -187,6 +187,18 @@ def test_the_page_itself_never_scrolls_sideways(page: Any, width: int) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_the_first_screen_has_statements_and_picture(page: Any) -> None:
+    """Side by side on a desktop; on a phone the whole picture below the statements, without scrolling sideways."""
+    for width, beside in ((1400, True), (400, False)):
+        page.set_viewport_size({"width": width, "height": 900})
+        said, drawn = page.locator(".statements").bounding_box(), page.locator("figure.headline svg").bounding_box()
+        assert (drawn["x"] >= said["x"] + said["width"]) == beside
+        assert (drawn["y"] >= said["y"] + said["height"]) != beside
+        assert drawn["x"] + drawn["width"] <= width
+        if beside:
+            assert max(box["y"] + box["height"] for box in (said, drawn)) <= 900
+
+
 def test_print_shows_every_row(page: Any, out: Path) -> None:
     page.emulate_media(media="print")
     tables = page.locator("table.sortable").evaluate_all(
