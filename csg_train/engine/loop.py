@@ -2,13 +2,12 @@
 
 import contextlib
 import importlib.metadata
-import math
 import platform
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 import filelock
 import torch
@@ -22,6 +21,7 @@ from csg_train.data.loaders.segmentation_loader import segmentation_batches, who
 from csg_train.data.readers.masks import MaskedSet
 from csg_train.devices import usable_device
 from csg_train.distributed import agreed, average, highest, is_first, joined, process_count
+from csg_train.engine.finite import require_finite_row, require_finite_weights
 from csg_train.engine.interrupts import Interrupts
 from csg_train.engine.optimizer import build_optimizer
 from csg_train.engine.precision import compile_backbone, in_bfloat16
@@ -39,7 +39,7 @@ from csg_train.recipes.sections import Recipe, Train
 from csg_train.recipes.shown import shown_batches
 from csg_train.runs.checkpoint import Checkpoint, load_checkpoint, load_optimizer, load_state, save_checkpoint
 from csg_train.runs.snapshots import ALONG, snapshot_folder, snapshot_steps
-from csg_train.runs.training_log import TrainingLog
+from csg_train.runs.training_log import TrainingLog, last_row
 from csg_train.seeds import seed_for
 from csg_train.splits import SELECTED_ON, Rule
 
@@ -47,6 +47,8 @@ __all__ = ["learning_rate_factor", "train"]
 
 _OVER_THE_BATCH = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 Report = Callable[[int, dict[str, float]], None]
+_Given = TypeVar("_Given")
+_BROKEN = 128  # in place of a signal's number, and above each
 _OUTPUTS = (
     *("ckpt.pt", "best.pt", "log.jsonl", "recipe.yaml"),
     *("accuracy-*", "segmentation-*", "confusion-*", "energy-*"),
@@ -163,6 +165,7 @@ class _Run:
         if process_count() > 1:
             self._require_shareable()
         self.step = 0
+        self.saved: int | None = None
         self.unlogged: list[dict[str, Tensor | float]] = []
         torch.manual_seed(seed_for(recipe.seed, "torch"))
 
@@ -170,34 +173,75 @@ class _Run:
         """Train to the last step; ``log_bytes`` of the log are kept."""
         steps = self.recipe.train.steps
         chosen = chosen_file(self.recipe, self.out)
-        if self.step == steps:
+        owed = bool(highest(self._owes_a_measure(log_bytes)))
+        if self.step == steps and not owed:
             return chosen
         console.print(picture_source(self.images), highlight=False, markup=False)
         with self._log(log_bytes) as log, Interrupts() as interrupts:
             if log is not None and self.step == 0:
                 self._save_snapshot()
-            for batch in (batches := Waits(self._batches(), self.device)):
-                self._train_step(batch.to(self.device))
-                best = self._is_best()
-                received = highest(interrupts.received)  # so that all processes stop after the same step
-                saving = self.step == steps or self.step % self.recipe.train.save_every == 0 or best or received > 0
-                saving = saving or self.step in self.snapshots
-                if log is None:
-                    self.unlogged.clear()
-                elif saving or self.step % self.recipe.train.log_every == 0:
-                    report(self.step, self._flush(log))
-                if log is not None and saving:
-                    log.sync()
-                    # before ckpt.pt, which must not promise a file that is not there: a resume starts behind its step
-                    if best:
-                        save_checkpoint(chosen, self._checkpoint(log.bytes, self.recipe.evaluate.select))
-                    self._save_snapshot()
-                    save_checkpoint(self.out / "ckpt.pt", self._checkpoint(log.bytes, "last"))
-                if received and self.step < steps:
-                    console.print(f"interrupted and saved at step {self.step}; continue with --resume")
-                    raise SystemExit(128 + received)
-        console.print(batches, highlight=False)
+            batches = Waits(self._batches(), self.device)
+            coming = iter(batches)
+            batch = None if owed else next(coming, None)
+            while owed or batch is not None:
+                if batch is not None:
+                    self._train_step(batch.to(self.device))
+                elif log is not None:
+                    self.unlogged.append(log.take_back())
+                owed = False
+                best, broken = _attempt(self._is_best)
+                if broken is None:  # asked for now, since what fails here shall cost no finished step
+                    batch, broken = _attempt(lambda: next(coming, None))
+                stop = highest(_BROKEN if broken else interrupts.received)  # all processes stop after the same step
+                self._end_step(log, chosen if best else None, stop, report)
+                if stop == _BROKEN or (stop and self.step < steps):
+                    self._leave(stop, broken)
+        if batches.steps:
+            console.print(batches, highlight=False)
         return chosen
+
+    def _end_step(self, log: TrainingLog | None, chosen: Path | None, stop: int, report: Report) -> None:
+        """Log and save where it is time; ``chosen`` is the file of the best step where this one is it."""
+        train = self.recipe.train
+        saving = self.step == train.steps or self.step % train.save_every == 0 or chosen is not None or stop > 0
+        saving = saving or self.step in self.snapshots
+        if log is None:
+            self.unlogged.clear()
+            return
+        if saving or self.step % train.log_every == 0:
+            report(self.step, self._flush(log))
+        if saving:
+            self._save(log, chosen)
+
+    def _save(self, log: TrainingLog, chosen: Path | None) -> None:
+        """Write the checkpoint, and the log that it counts on."""
+        log.sync()
+        require_finite_weights(self.network, self.step, self.out, self.saved)
+        # before ckpt.pt, which must not promise a file that is not there: a resume starts behind its step
+        if chosen is not None:
+            save_checkpoint(chosen, self._checkpoint(log.bytes, self.recipe.evaluate.select))
+        self._save_snapshot()
+        save_checkpoint(self.out / "ckpt.pt", self._checkpoint(log.bytes, "last"))
+        self.saved = self.step
+
+    def _leave(self, stop: int, broken: Exception | None) -> NoReturn:
+        """Leave after a step that was saved: a signal came, or a picture is broken, of this process or another's."""
+        interrupted = "" if stop == _BROKEN else "interrupted and "
+        console.print(f"{interrupted}saved at step {self.step}; continue with --resume")
+        with agreed():
+            if broken is not None:
+                raise broken
+        raise SystemExit(128 + stop)
+
+    def _owes_a_measure(self, log_bytes: int) -> bool:
+        """Whether the saved step is one that the rule measures, and its pictures were broken then."""
+        if not (is_first() and self.step and self.selected_on is not None and is_due(self.step, self.recipe)):
+            return False
+        return self._measure_name not in last_row(self.out / "log.jsonl", log_bytes)
+
+    @property
+    def _measure_name(self) -> str:
+        return f"accuracy_{SELECTED_ON[self.recipe.evaluate.select]}"
 
     def _require_shareable(self) -> None:
         """Refuse what several processes would compute differently from one."""
@@ -245,7 +289,8 @@ class _Run:
         if self.selected_on is None or not is_due(self.step, self.recipe):
             return False
         score = selection_score(self.network, self.selected_on, self.recipe)
-        self.unlogged[-1][f"accuracy_{SELECTED_ON[self.recipe.evaluate.select]}"] = score
+        if self.unlogged:
+            self.unlogged[-1][self._measure_name] = score
         best = self.best_score is None or score > self.best_score
         self.best_score = score if best else self.best_score
         return best
@@ -256,12 +301,7 @@ class _Run:
         first = self.step - len(self.unlogged) + 1
         for step, row in enumerate(self.unlogged, start=first):
             values = {name: float(value) for name, value in row.items()}
-            if not all(math.isfinite(value) for value in values.values()):
-                parts = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-                raise UserError(
-                    f"{self.out}: the loss is not finite at step {step} ({parts}); lower train.lr_head, "
-                    "train.lr_backbone or the method's weight; the last checkpoint is kept"
-                )
+            require_finite_row(values, step, self.out, self.saved)
             log.write({"step": step} | values)
         self.unlogged.clear()
         log.stream.flush()  # for those who follow the file
@@ -350,7 +390,15 @@ class _Run:
         if self.device.type == "cuda":
             torch.cuda.set_rng_state_all(saved.rng[1 : 1 + torch.cuda.device_count()])
         self.step, self.best_score = saved.step, saved.best_score
+        self.saved = saved.step
         return saved.log_bytes
+
+
+def _attempt(act: Callable[[], _Given]) -> tuple[_Given | None, Exception | None]:
+    try:
+        return act(), None
+    except Exception as error:  # whatever it is: the steps so far are saved before it is raised
+        return None, error
 
 
 def _changed(then: Any, now: Any, name: str = "") -> list[str]:
