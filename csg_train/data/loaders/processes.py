@@ -72,4 +72,4 @@ def _shared_memory() -> str:
         space = shutil.disk_usage(_SHARED)
     except OSError:
         return ""
-    return f", {space.free / 1e6:,.1f} of {space.total / 1e6:,.1f} MB of {_SHARED} are free"
+    return f" ({space.free / 1e6:.3g} of {space.total / 1e6:.3g} MB of {_SHARED} are free)"
