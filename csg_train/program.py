@@ -90,5 +90,5 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _unraisable(found: Any) -> None:
     """Ctrl-C in code that can pass nothing on (a destructor, the interpreter's end) ends the program all the same."""
     if isinstance(found.exc_value, SystemExit):
-        os._exit(found.exc_value.code)
+        os._exit(128 + signal.SIGINT)
     sys.__unraisablehook__(found)

@@ -26,6 +26,7 @@ from csg_train.engine.interrupts import Interrupts
 from csg_train.engine.optimizer import build_optimizer
 from csg_train.engine.precision import compile_backbone, in_bfloat16
 from csg_train.engine.selection import chosen_file, is_due, selection_images, selection_score
+from csg_train.engine.signs import SIGNS, signs_of
 from csg_train.engine.waiting import Waits, worker_count
 from csg_train.errors import UserError
 from csg_train.files import write_text
@@ -38,6 +39,7 @@ from csg_train.recipes.reading import to_yaml
 from csg_train.recipes.sections import Recipe, Train
 from csg_train.recipes.shown import shown_batches
 from csg_train.runs.checkpoint import Checkpoint, load_checkpoint, load_optimizer, load_state, save_checkpoint
+from csg_train.runs.deaths import Watch
 from csg_train.runs.snapshots import ALONG, snapshot_folder, snapshot_steps
 from csg_train.runs.training_log import TrainingLog, last_row
 from csg_train.seeds import seed_for
@@ -166,6 +168,7 @@ class _Run:
             self._require_shareable()
         self.step = 0
         self.saved: int | None = None
+        self.watch = Watch(steps=recipe.train.steps, warmup=recipe.train.warmup, classes=self.images.classes)
         self.unlogged: list[dict[str, Tensor | float]] = []
         torch.manual_seed(seed_for(recipe.seed, "torch"))
 
@@ -282,7 +285,7 @@ class _Run:
         self.optimizer.step()
         self.method.after_step(self.network)
         self.step += 1
-        self.unlogged.append({"lr_factor": factor} | values)
+        self.unlogged.append({"lr_factor": factor} | values | signs_of(output))
 
     def _is_best(self) -> bool:
         """Measure for the selection rule where it is due; whether no step before was as accurate."""
@@ -301,8 +304,11 @@ class _Run:
         first = self.step - len(self.unlogged) + 1
         for step, row in enumerate(self.unlogged, start=first):
             values = {name: float(value) for name, value in row.items()}
+            signs = {name: values.pop(name) for name in SIGNS if name in values}
             require_finite_row(values, step, self.out, self.saved)
             log.write({"step": step} | values)
+            if signs and (line := self.watch.see(step, loss=values["ce"], **signs)):
+                console.print(line, highlight=False, markup=False)
         self.unlogged.clear()
         log.stream.flush()  # for those who follow the file
         return values
