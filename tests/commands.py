@@ -23,18 +23,19 @@ _FORKED.set_forkserver_preload(["tests.narrow", *ENTRIES.values(), "csg_analysis
 
 def _enter(arguments: list[str], folder: Path, environment: Mapping[str, str], streams: list[str]) -> None:
     for number, path in enumerate(streams):
-        if path == CLOSED:
-            os.close(number)
-        elif path == UNREAD:
+        if path == UNREAD:
             reader, writer = os.pipe()
             os.dup2(writer, number)
             os.close(reader)
-        else:
+        elif path != CLOSED:
             os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
+    if CLOSED in streams:
+        os.close(streams.index(CLOSED))
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = arguments
+    multiprocessing.set_start_method("fork", force=True)  # of its own children, as in a program that the shell starts
     importlib.import_module("tests.narrow")
     importlib.import_module("torch").set_num_threads(1)
     importlib.import_module(ENTRIES[arguments[0]]).main()

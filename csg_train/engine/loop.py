@@ -152,6 +152,13 @@ class _Run:
             raise UserError(f"method {self.method.info.name}: restyles crops of a segmentation; add that section")
         self.network, self.weights = start_network(recipe, self.method, classes=len(self.images.classes))
         self.selected_on = selection_images(recipe, self.images.classes)
+        self.data: dict[str, Any] = {
+            "name": self.images.name,
+            "identity": self.images.identity,  # asked for now: a file may be gone when the run is saved
+            "count": len(self.images),
+        }
+        if self.selected_on is not None:
+            self.data["selection_identity"] = self.selected_on.identity
         self.best_score: float | None = None
         self.snapshots = snapshot_steps(recipe.train.steps, recipe.train.snapshots)
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -339,17 +346,13 @@ class _Run:
         for batch in batches:
             yield batch.to(self.device)
 
-    def _data(self) -> dict[str, Any]:
-        data = {"name": self.images.name, "identity": self.images.identity, "count": len(self.images)}
-        return data if self.selected_on is None else data | {"selection_identity": self.selected_on.identity}
-
     def _checkpoint(self, log_bytes: int, selection: Rule) -> Checkpoint:
         cuda = torch.cuda.get_rng_state_all() if self.device.type == "cuda" else []
         return Checkpoint(
             recipe=self.recipe.as_dict(),
             step=self.step,
             classes=list(self.images.classes),
-            data=self._data(),
+            data=self.data,
             weights=self.weights,
             model=self.network.state_dict(),
             method=self.method.state_dict(),
@@ -384,7 +387,7 @@ class _Run:
         for name, value in now.items():
             if then[name] != value:
                 raise UserError(f"{path}: its {name} differs from this run's; use the same recipe, or --overwrite")
-        if saved.data != self._data():
+        if saved.data != self.data:
             raise UserError(f"{path}: the source or selection pictures changed since; restore them, or use --overwrite")
         if saved.best_score is not None and not (best := chosen_file(self.recipe, self.out)).exists():
             raise UserError(f"{best}: missing, and {path.name} counts on it; restore it, or use --overwrite")
