@@ -50,6 +50,7 @@ __all__ = ["learning_rate_factor", "train"]
 _OVER_THE_BATCH = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 Report = Callable[[int, dict[str, float]], None]
 _Given = TypeVar("_Given")
+_FREE = ("train.workers",)  # changes no result: a run whose loader processes died may go on without them
 _BROKEN = 128  # in place of a signal's number, and above each
 _OUTPUTS = (
     *("ckpt.pt", "best.pt", "log.jsonl", "recipe.yaml"),
@@ -377,7 +378,8 @@ class _Run:
             raise UserError(
                 f"{path}: imported or a snapshot, without the optimiser's state; choose another --out to train"
             )
-        if changed := _changed(saved.resolved_recipe().as_dict(), self.recipe.as_dict()):
+        changed = _changed(saved.resolved_recipe().as_dict(), self.recipe.as_dict())
+        if changed := [field for field in changed if field not in _FREE]:
             raise UserError(
                 f"{path}: its recipe differs from this run's in {', '.join(changed[:3])}; use the same recipe, or "
                 "--overwrite"
@@ -393,13 +395,13 @@ class _Run:
             raise UserError(f"{best}: missing, and {path.name} counts on it; restore it, or use --overwrite")
         load_state(self.network, saved.model, path)
         load_state(self.method, saved.method, path)
-        if saved.step < self.recipe.train.steps:  # a finished run needs none, whatever version wrote it
+        self.step, self.best_score, self.saved = saved.step, saved.best_score, saved.step
+        # a finished run needs none, whatever version wrote it
+        if saved.step < self.recipe.train.steps or self._owes_a_measure(saved.log_bytes):
             load_optimizer(self.optimizer, saved.optimizer, path)
         torch.set_rng_state(saved.rng[0])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state_all(saved.rng[1 : 1 + torch.cuda.device_count()])
-        self.step, self.best_score = saved.step, saved.best_score
-        self.saved = saved.step
         return saved.log_bytes
 
 

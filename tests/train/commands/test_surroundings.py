@@ -1,4 +1,4 @@
-"""Loader processes that die, outputs that close, signals, pictures that break while a run goes on: the real commands."""
+"""Loader processes that die, outputs that close, signals, pictures that break in the middle: the real commands."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def test_a_killed_loader_process_is_one_line_and_the_steps_are_saved(recipe_file
 
 def test_shared_memory_that_is_too_small(recipe_file, tmp_path):
     """128 kB hold the locks of the processes and no batch."""
-    shell = f"mount -t tmpfs -o size=128k tmpfs /dev/shm && exec {sys.executable} -m tests.narrow \"$@\""
+    shell = f'mount -t tmpfs -o size=128k tmpfs /dev/shm && exec {sys.executable} -m tests.narrow "$@"'
     isolated = ["unshare", "-m", "sh", "-c"]
     if os.geteuid() or subprocess.run([*isolated, "mount -t tmpfs tmpfs /dev/shm"], check=False).returncode:
         pytest.skip("mount needs root; the test of a batch that cannot be handed over stands for it")

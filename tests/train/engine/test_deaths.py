@@ -78,7 +78,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     network = torch.nn.Linear(2, 2)
     require_finite_weights(network, 3, tmp_path, None)
     network.bias.data[1] = math.inf
-    with pytest.raises(UserError, match="bias is not finite after step 3.*step 2 is kept"):
+    with pytest.raises(UserError, match=r"bias is not finite after step 3.*step 2 is kept"):
         require_finite_weights(network, 3, tmp_path, 2)
 
 
@@ -86,7 +86,7 @@ def test_a_run_that_dies_is_said_and_marked_in_the_report(recipe_file, weights, 
     """Starting weights whose last stage gives zero for every picture."""
     state = torch.load(weights, weights_only=True)
     for name, value in state.items():
-        if name.startswith("layer4") and "bn" in name or "downsample.1" in name:
+        if (name.startswith("layer4") and "bn" in name) or "downsample.1" in name:
             value.fill_(-1.0 if name.endswith(".bias") else 0.0 if name.endswith(".weight") else 1.0)
     torch.save(state, tmp_path / "dead.pt")
     out = tmp_path / "runs" / "dead"
