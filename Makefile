@@ -50,7 +50,7 @@ docs: $(STAMP)
 
 # What follows takes minutes or a disk of its own.
 crash: $(STAMP)
-	$(SURVIVAL) -m tests.survival.kill --kills 200
+	$(SURVIVAL) -m tests.survival.kill --kills 300
 
 fuzz: $(STAMP)
 	FUZZ_EXAMPLES=2000 $(SURVIVAL) -m pytest -s tests/survival/test_fuzz_*.py

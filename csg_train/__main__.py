@@ -1,5 +1,17 @@
-"""``python -m csg_train`` is ``csg-train``."""
+"""``csg-train``, also as ``python -m csg_train``: ready for Ctrl-C before it imports the rest."""
 
-from csg_train.cli import main
+from csg_train.program import start
 
-main()
+__all__ = ["main"]
+
+
+def main() -> None:
+    """The program."""
+    start()
+    from csg_train.cli import main as program
+
+    program()
+
+
+if __name__ == "__main__":
+    main()

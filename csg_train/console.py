@@ -11,8 +11,12 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 __all__ = ["console", "print_json", "print_table", "progress"]
+
+_NAME = 16
+"""Width of a table's first column from which on its names may be folded."""
 
 console = Console(soft_wrap=True)
 if not console.is_terminal:
@@ -46,10 +50,31 @@ def _format(values: dict[str, float]) -> str:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: the first column is text, the others are right-aligned."""
+    """Print a table: the first column is text, the others are right-aligned.
+
+    Where the terminal is too narrow to show every value whole, a row is a line for each value.
+    """
+    if _least_width([columns, *rows]) > console.width:
+        _print_lines(title, columns, rows)
+        return
     table = Table(title=title, title_justify="left")
     for position, column in enumerate(columns):
-        table.add_column(column, justify="left" if position == 0 else "right", no_wrap=position > 0)
+        first = position == 0
+        table.add_column(column, justify="left" if first else "right", no_wrap=not first, overflow="fold")
     for row in rows:
         table.add_row(*row)
     console.print(table)
+
+
+def _least_width(lines: Sequence[Sequence[str]]) -> int:
+    """Width of a table that shows every value whole, and folds the names of its first column as far as is bearable."""
+    widths = [max(Text.from_markup(text).cell_len for text in column) for column in zip(*lines, strict=True)]
+    return min(widths[0], _NAME) + sum(widths[1:]) + 3 * len(widths) + 1
+
+
+def _print_lines(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    console.print(title, style="table.title", highlight=False)
+    for name, *values in rows:
+        console.print(f"{columns[0]} {name}".strip(), highlight=False, style="bold")
+        for column, value in zip(columns[1:], values, strict=True):
+            console.print(f"  {column} {value}".rstrip(), highlight=False)

@@ -8,11 +8,13 @@ import multiprocessing
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from subprocess import CompletedProcess as Done
 
-__all__ = ["ENTRIES", "Done", "assert_user_error", "command", "commands"]
+__all__ = ["CLOSED", "ENTRIES", "UNREAD", "Done", "assert_user_error", "command", "commands"]
+
+CLOSED, UNREAD = "<closed>", "<unread>"
 
 ENTRIES = {"csg-train": "csg_train.cli", "csg-analyze": "csg_analysis.cli", "csg-report": "csg_analysis.report.cli"}
 _FORKED = multiprocessing.get_context("forkserver")
@@ -21,19 +23,51 @@ _FORKED.set_forkserver_preload(["tests.narrow", *ENTRIES.values(), "csg_analysis
 
 def _enter(arguments: list[str], folder: Path, environment: Mapping[str, str], streams: list[str]) -> None:
     for number, path in enumerate(streams):
-        os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
+        if path == UNREAD:
+            reader, writer = os.pipe()
+            os.dup2(writer, number)
+            os.close(reader)
+        elif path != CLOSED:
+            os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
+    if CLOSED in streams:
+        os.close(streams.index(CLOSED))
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = arguments
+    multiprocessing.set_start_method("fork", force=True)  # of its own children, as in a program that the shell starts
     importlib.import_module("tests.narrow")
     importlib.import_module("torch").set_num_threads(1)
     importlib.import_module(ENTRIES[arguments[0]]).main()
 
 
-def command(name: str, *arguments: object, cwd: Path, env: Mapping[str, str] | None = None) -> Done:
-    """Run ``csg-train``, ``csg-analyze`` or ``csg-report`` as a user would."""
-    return commands(name, *arguments, cwd=cwd, envs=[env or {}])[0]
+def command(
+    name: str,
+    *arguments: object,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    stdout: str | None = None,
+    during: Callable[[int], object] = lambda _pid: None,
+) -> Done:
+    """Run ``csg-train``, ``csg-analyze`` or ``csg-report`` as a user would.
+
+    ``stdout`` is a file for it, `CLOSED`, or `UNREAD`: a pipe that nobody reads; ``during`` is called with the id of
+    the process once it has started.
+    """
+    words = [name, *map(str, arguments)]
+    with tempfile.TemporaryDirectory() as folder:
+        out, error = f"{folder}/out", f"{folder}/err"
+        streams = [f"{folder}/in", stdout or out, error]
+        process = _FORKED.Process(target=_enter, args=(words, cwd, os.environ | (env or {}), streams))
+        process.start()
+        try:
+            during(process.pid)
+            process.join(300)
+            if process.is_alive():
+                raise TimeoutError(f"{words}: did not end in time")
+        finally:
+            process.kill()
+        return Done(words, process.exitcode, Path(out).read_text() if not stdout else "", Path(error).read_text())
 
 
 def commands(name: str, *arguments: object, cwd: Path, envs: list[Mapping[str, str]]) -> list[Done]:

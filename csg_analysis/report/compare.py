@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from csg_analysis.report.died import death_notices
 from csg_analysis.report.load import Run
 from csg_analysis.report.wording import input_size
 from csg_train.errors import UserError
@@ -169,7 +170,7 @@ def _check_repeated(runs: Sequence[Run], comparison: Comparison) -> None:
 
 def notices(runs: Sequence[Run]) -> list[str]:
     """What a reader should know about these runs although it does not forbid comparing them."""
-    return [*_chosen_on_the_target(runs), *_recipe_differences(runs), *_unfinished(runs)]
+    return [*death_notices(runs), *_chosen_on_the_target(runs), *_recipe_differences(runs), *_unfinished(runs)]
 
 
 def _chosen_on_the_target(runs: Sequence[Run]) -> Iterator[str]:

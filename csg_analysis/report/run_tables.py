@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from csg_analysis.report import format as fmt
+from csg_analysis.report.died import death
 from csg_analysis.report.load import Run
 from csg_analysis.report.rows import Row, on_target, wording
 from csg_analysis.report.tables import Cell, Column, Table, Value
@@ -55,7 +56,8 @@ def _between(interval: Interval | None, digits: int, scale: float = 1) -> str:
 
 def _run_cells(row: Row, run: Run) -> list[Cell]:
     energy, score = run.energy.get("target"), run.scores.get("target")
-    cells = [Cell(run.name), Cell(row.label), Cell(run.info.source), Cell(str(run.info.seed), sort=run.info.seed)]
+    name = Cell(run.name) if (how := death(run)) is None else Cell(run.name, note=f"died: {how}", tone="bad")
+    cells = [name, Cell(row.label), Cell(run.info.source), Cell(str(run.info.seed), sort=run.info.seed)]
     for order in "012":
         value = None if energy is None else energy.mhe.get(order)
         note = "" if energy is None else _between(energy.interval.get(order), 3)
@@ -72,6 +74,8 @@ def _run_cells(row: Row, run: Run) -> list[Cell]:
 def _run_data(row: Row, run: Run, words: Wording) -> dict[str, Value]:
     info = run.info
     data: dict[str, Value] = {"run": run.name, "row": row.label, "source": info.source, "seed": info.seed}
+    if (how := death(run)) is not None:
+        data["died"] = how
     if (energy := run.energy.get("target")) is not None:
         for order, value in energy.mhe.items():
             interval = energy.interval.get(order)

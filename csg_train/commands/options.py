@@ -7,19 +7,30 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from csg_train.console import console
+from csg_train.program import needs_reader, start
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
-__all__ = ["Commands", "device_option", "json_option"]
+__all__ = ["Commands", "device_option", "json_option", "records_option"]
 
 
 def _set_quiet(_context: click.Context, _parameter: click.Parameter, quiet: bool) -> None:
     console.quiet, console.stderr = quiet, False
 
 
-def _set_json(_context: click.Context, _parameter: click.Parameter, as_json: bool) -> bool:
+def _set_table(_context: click.Context, _parameter: click.Parameter, as_json: bool) -> bool:
     console.stderr = as_json
+    needs_reader()
+    return as_json
+
+
+def _set_records(_context: click.Context, _parameter: click.Parameter, as_json: bool) -> bool:
+    console.stderr = as_json
+    if as_json:
+        needs_reader()
     return as_json
 
 
@@ -32,9 +43,15 @@ def _device(context: click.Context, _parameter: click.Parameter, name: str) -> t
 
 
 class Commands(click.Group):
-    """A group whose every command takes ``--quiet``."""
+    """A group whose every command takes ``--quiet``; called without arguments, it is the program."""
 
     group_class = type
+
+    def main(self, args: Sequence[str] | None = None, *others: Any, **options: Any) -> Any:
+        """Read the command line and run what it says."""
+        if args is None:
+            start()
+        return super().main(args, *others, **options)
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         """Add a command, with ``--quiet`` last among its options."""
@@ -44,9 +61,11 @@ class Commands(click.Group):
         super().add_command(cmd, name)
 
 
-json_option = click.option(
-    "--json", "as_json", is_flag=True, callback=_set_json, help="Print JSON with every digit instead of a table."
-)
+_HELP = "Print JSON with every digit instead of a table."
+json_option = click.option("--json", "as_json", is_flag=True, callback=_set_table, help=_HELP)
+"""For commands whose table is what they are for."""
+records_option = click.option("--json", "as_json", is_flag=True, callback=_set_records, help=_HELP)
+"""For commands that go on when nobody listens, unless JSON is asked for."""
 device_option = click.option(
     "--device", default="auto", show_default=True, callback=_device, help="cpu, cuda, cuda:1 ..."
 )

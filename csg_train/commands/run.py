@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from csg_train import engine, evaluate, recipes, runs
-from csg_train.commands.options import device_option, json_option
+from csg_train.commands.options import device_option, records_option
 from csg_train.commands.recipe_options import recipe_argument, set_option
 from csg_train.console import console, print_json, print_table, progress
 from csg_train.errors import UserError
@@ -33,7 +33,7 @@ _blind = click.option("--blind", is_flag=True, help="Do not measure the target: 
 @click.option("--resume", is_flag=True, help="Continue the run in the folder.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in the folder.")
 @_blind
-@json_option
+@records_option
 def run(
     recipe_name: str,
     overrides: tuple[str, ...],
@@ -63,7 +63,7 @@ def run(
 @click.option("--shard", "part", default="1/1", show_default=True, metavar="I/N", help="This machine's part.")
 @_blind
 @device_option
-@json_option
+@records_option
 def sweep(file: Path, out: Path, part: str, blind: bool, device: torch.device, as_json: bool) -> None:
     """Train every run of a sweep FILE: finished runs are skipped, interrupted ones continue.
 

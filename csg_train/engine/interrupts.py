@@ -7,15 +7,19 @@ __all__ = ["Interrupts"]
 
 
 class Interrupts:
-    """First SIGINT or SIGTERM: finish the step, save, exit 130 or 143. A second one acts at once."""
+    """First SIGINT, SIGTERM or SIGHUP: finish the step, save, exit 130, 143 or 129. A second one acts at once.
+
+    SIGHUP is left alone where it is ignored: that is what nohup asks for.
+    """
 
     received = 0
 
     def __enter__(self) -> "Interrupts":
         self.previous = {}
         with contextlib.suppress(ValueError):  # not in the main thread: leave signals alone
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self.previous[number] = signal.signal(number, self._receive)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                    self.previous[number] = signal.signal(number, self._receive)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -2,13 +2,12 @@
 
 import contextlib
 import importlib.metadata
-import math
 import platform
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 import filelock
 import torch
@@ -22,10 +21,12 @@ from csg_train.data.loaders.segmentation_loader import segmentation_batches, who
 from csg_train.data.readers.masks import MaskedSet
 from csg_train.devices import usable_device
 from csg_train.distributed import agreed, average, highest, is_first, joined, process_count
+from csg_train.engine.finite import require_finite_row, require_finite_weights
 from csg_train.engine.interrupts import Interrupts
 from csg_train.engine.optimizer import build_optimizer
 from csg_train.engine.precision import compile_backbone, in_bfloat16
 from csg_train.engine.selection import chosen_file, is_due, selection_images, selection_score
+from csg_train.engine.signs import SIGNS, signs_of
 from csg_train.engine.waiting import Waits, worker_count
 from csg_train.errors import UserError
 from csg_train.files import write_text
@@ -38,8 +39,9 @@ from csg_train.recipes.reading import to_yaml
 from csg_train.recipes.sections import Recipe, Train
 from csg_train.recipes.shown import shown_batches
 from csg_train.runs.checkpoint import Checkpoint, load_checkpoint, load_optimizer, load_state, save_checkpoint
+from csg_train.runs.deaths import Watch
 from csg_train.runs.snapshots import ALONG, snapshot_folder, snapshot_steps
-from csg_train.runs.training_log import TrainingLog
+from csg_train.runs.training_log import TrainingLog, last_row
 from csg_train.seeds import seed_for
 from csg_train.splits import SELECTED_ON, Rule
 
@@ -47,6 +49,9 @@ __all__ = ["learning_rate_factor", "train"]
 
 _OVER_THE_BATCH = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 Report = Callable[[int, dict[str, float]], None]
+_Given = TypeVar("_Given")
+_FREE = ("train.workers",)  # changes no result: a run whose loader processes died may go on without them
+_BROKEN = 128  # in place of a signal's number, and above each
 _OUTPUTS = (
     *("ckpt.pt", "best.pt", "log.jsonl", "recipe.yaml"),
     *("accuracy-*", "segmentation-*", "confusion-*", "energy-*"),
@@ -148,6 +153,13 @@ class _Run:
             raise UserError(f"method {self.method.info.name}: restyles crops of a segmentation; add that section")
         self.network, self.weights = start_network(recipe, self.method, classes=len(self.images.classes))
         self.selected_on = selection_images(recipe, self.images.classes)
+        self.data: dict[str, Any] = {
+            "name": self.images.name,
+            "identity": self.images.identity,  # asked for now: a file may be gone when the run is saved
+            "count": len(self.images),
+        }
+        if self.selected_on is not None:
+            self.data["selection_identity"] = self.selected_on.identity
         self.best_score: float | None = None
         self.snapshots = snapshot_steps(recipe.train.steps, recipe.train.snapshots)
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -163,6 +175,8 @@ class _Run:
         if process_count() > 1:
             self._require_shareable()
         self.step = 0
+        self.saved: int | None = None
+        self.watch = Watch(steps=recipe.train.steps, warmup=recipe.train.warmup, classes=self.images.classes)
         self.unlogged: list[dict[str, Tensor | float]] = []
         torch.manual_seed(seed_for(recipe.seed, "torch"))
 
@@ -170,34 +184,75 @@ class _Run:
         """Train to the last step; ``log_bytes`` of the log are kept."""
         steps = self.recipe.train.steps
         chosen = chosen_file(self.recipe, self.out)
-        if self.step == steps:
+        owed = bool(highest(self._owes_a_measure(log_bytes)))
+        if self.step == steps and not owed:
             return chosen
         console.print(picture_source(self.images), highlight=False, markup=False)
         with self._log(log_bytes) as log, Interrupts() as interrupts:
             if log is not None and self.step == 0:
                 self._save_snapshot()
-            for batch in (batches := Waits(self._batches(), self.device)):
-                self._train_step(batch.to(self.device))
-                best = self._is_best()
-                received = highest(interrupts.received)  # so that all processes stop after the same step
-                saving = self.step == steps or self.step % self.recipe.train.save_every == 0 or best or received > 0
-                saving = saving or self.step in self.snapshots
-                if log is None:
-                    self.unlogged.clear()
-                elif saving or self.step % self.recipe.train.log_every == 0:
-                    report(self.step, self._flush(log))
-                if log is not None and saving:
-                    log.sync()
-                    # before ckpt.pt, which must not promise a file that is not there: a resume starts behind its step
-                    if best:
-                        save_checkpoint(chosen, self._checkpoint(log.bytes, self.recipe.evaluate.select))
-                    self._save_snapshot()
-                    save_checkpoint(self.out / "ckpt.pt", self._checkpoint(log.bytes, "last"))
-                if received and self.step < steps:
-                    console.print(f"interrupted and saved at step {self.step}; continue with --resume")
-                    raise SystemExit(128 + received)
-        console.print(batches, highlight=False)
+            batches = Waits(self._batches(), self.device)
+            coming = iter(batches)
+            batch = None if owed else next(coming, None)
+            while owed or batch is not None:
+                if batch is not None:
+                    self._train_step(batch.to(self.device))
+                elif log is not None:
+                    self.unlogged.append(log.take_back())
+                owed = False
+                best, broken = _attempt(self._is_best)
+                if broken is None:  # asked for now, since what fails here shall cost no finished step
+                    batch, broken = _attempt(lambda: next(coming, None))
+                stop = highest(_BROKEN if broken else interrupts.received)  # all processes stop after the same step
+                self._end_step(log, chosen if best else None, stop, report)
+                if stop == _BROKEN or (stop and self.step < steps):
+                    self._leave(stop, broken)
+        if batches.steps:
+            console.print(batches, highlight=False)
         return chosen
+
+    def _end_step(self, log: TrainingLog | None, chosen: Path | None, stop: int, report: Report) -> None:
+        """Log and save where it is time; ``chosen`` is the file of the best step where this one is it."""
+        train = self.recipe.train
+        saving = self.step == train.steps or self.step % train.save_every == 0 or chosen is not None or stop > 0
+        saving = saving or self.step in self.snapshots
+        if log is None:
+            self.unlogged.clear()
+            return
+        if saving or self.step % train.log_every == 0:
+            report(self.step, self._flush(log))
+        if saving:
+            self._save(log, chosen)
+
+    def _save(self, log: TrainingLog, chosen: Path | None) -> None:
+        """Write the checkpoint, and the log that it counts on."""
+        log.sync()
+        require_finite_weights(self.network, self.step, self.out, self.saved)
+        # before ckpt.pt, which must not promise a file that is not there: a resume starts behind its step
+        if chosen is not None:
+            save_checkpoint(chosen, self._checkpoint(log.bytes, self.recipe.evaluate.select))
+        self._save_snapshot()
+        save_checkpoint(self.out / "ckpt.pt", self._checkpoint(log.bytes, "last"))
+        self.saved = self.step
+
+    def _leave(self, stop: int, broken: Exception | None) -> NoReturn:
+        """Leave after a step that was saved: a signal came, or a picture is broken, of this process or another's."""
+        interrupted = "" if stop == _BROKEN else "interrupted and "
+        console.print(f"{interrupted}saved at step {self.step}; continue with --resume")
+        with agreed():
+            if broken is not None:
+                raise broken
+        raise SystemExit(128 + stop)
+
+    def _owes_a_measure(self, log_bytes: int) -> bool:
+        """Whether the saved step is one that the rule measures, and its pictures were broken then."""
+        if not (is_first() and self.step and self.selected_on is not None and is_due(self.step, self.recipe)):
+            return False
+        return self._measure_name not in last_row(self.out / "log.jsonl", log_bytes)
+
+    @property
+    def _measure_name(self) -> str:
+        return f"accuracy_{SELECTED_ON[self.recipe.evaluate.select]}"
 
     def _require_shareable(self) -> None:
         """Refuse what several processes would compute differently from one."""
@@ -238,14 +293,15 @@ class _Run:
         self.optimizer.step()
         self.method.after_step(self.network)
         self.step += 1
-        self.unlogged.append({"lr_factor": factor} | values)
+        self.unlogged.append({"lr_factor": factor} | values | signs_of(output))
 
     def _is_best(self) -> bool:
         """Measure for the selection rule where it is due; whether no step before was as accurate."""
         if self.selected_on is None or not is_due(self.step, self.recipe):
             return False
         score = selection_score(self.network, self.selected_on, self.recipe)
-        self.unlogged[-1][f"accuracy_{SELECTED_ON[self.recipe.evaluate.select]}"] = score
+        if self.unlogged:
+            self.unlogged[-1][self._measure_name] = score
         best = self.best_score is None or score > self.best_score
         self.best_score = score if best else self.best_score
         return best
@@ -256,13 +312,11 @@ class _Run:
         first = self.step - len(self.unlogged) + 1
         for step, row in enumerate(self.unlogged, start=first):
             values = {name: float(value) for name, value in row.items()}
-            if not all(math.isfinite(value) for value in values.values()):
-                parts = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-                raise UserError(
-                    f"{self.out}: the loss is not finite at step {step} ({parts}); lower train.lr_head, "
-                    "train.lr_backbone or the method's weight; the last checkpoint is kept"
-                )
+            signs = {name: values.pop(name) for name in SIGNS if name in values}
+            require_finite_row(values, step, self.out, self.saved)
             log.write({"step": step} | values)
+            if signs and (line := self.watch.see(step, loss=values["ce"], **signs)):
+                console.print(line, highlight=False, markup=False)
         self.unlogged.clear()
         log.stream.flush()  # for those who follow the file
         return values
@@ -293,17 +347,13 @@ class _Run:
         for batch in batches:
             yield batch.to(self.device)
 
-    def _data(self) -> dict[str, Any]:
-        data = {"name": self.images.name, "identity": self.images.identity, "count": len(self.images)}
-        return data if self.selected_on is None else data | {"selection_identity": self.selected_on.identity}
-
     def _checkpoint(self, log_bytes: int, selection: Rule) -> Checkpoint:
         cuda = torch.cuda.get_rng_state_all() if self.device.type == "cuda" else []
         return Checkpoint(
             recipe=self.recipe.as_dict(),
             step=self.step,
             classes=list(self.images.classes),
-            data=self._data(),
+            data=self.data,
             weights=self.weights,
             model=self.network.state_dict(),
             method=self.method.state_dict(),
@@ -328,7 +378,8 @@ class _Run:
             raise UserError(
                 f"{path}: imported or a snapshot, without the optimiser's state; choose another --out to train"
             )
-        if changed := _changed(saved.resolved_recipe().as_dict(), self.recipe.as_dict()):
+        changed = _changed(saved.resolved_recipe().as_dict(), self.recipe.as_dict())
+        if changed := [field for field in changed if field not in _FREE]:
             raise UserError(
                 f"{path}: its recipe differs from this run's in {', '.join(changed[:3])}; use the same recipe, or "
                 "--overwrite"
@@ -338,19 +389,27 @@ class _Run:
         for name, value in now.items():
             if then[name] != value:
                 raise UserError(f"{path}: its {name} differs from this run's; use the same recipe, or --overwrite")
-        if saved.data != self._data():
+        if saved.data != self.data:
             raise UserError(f"{path}: the source or selection pictures changed since; restore them, or use --overwrite")
         if saved.best_score is not None and not (best := chosen_file(self.recipe, self.out)).exists():
             raise UserError(f"{best}: missing, and {path.name} counts on it; restore it, or use --overwrite")
         load_state(self.network, saved.model, path)
         load_state(self.method, saved.method, path)
-        if saved.step < self.recipe.train.steps:  # a finished run needs none, whatever version wrote it
+        self.step, self.best_score, self.saved = saved.step, saved.best_score, saved.step
+        # a finished run needs none, whatever version wrote it
+        if saved.step < self.recipe.train.steps or self._owes_a_measure(saved.log_bytes):
             load_optimizer(self.optimizer, saved.optimizer, path)
         torch.set_rng_state(saved.rng[0])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state_all(saved.rng[1 : 1 + torch.cuda.device_count()])
-        self.step, self.best_score = saved.step, saved.best_score
         return saved.log_bytes
+
+
+def _attempt(act: Callable[[], _Given]) -> tuple[_Given | None, Exception | None]:
+    try:
+        return act(), None
+    except Exception as error:  # whatever it is: the steps so far are saved before it is raised
+        return None, error
 
 
 def _changed(then: Any, now: Any, name: str = "") -> list[str]:

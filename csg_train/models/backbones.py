@@ -244,6 +244,11 @@ def _load_strict(net: nn.Module, state: Any, origin: str, name: str) -> None:
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise UserError(f"{origin}: not weights of {name}: {'; '.join(faults[:3])}{more}")
+    if infinite := [key for key in own if state[key].is_floating_point() and not state[key].isfinite().all()]:
+        raise UserError(
+            f"{origin}: {infinite[0]} holds values that are not finite, as do {len(infinite) - 1} of the other "
+            f"{len(own) - 1} tensors; give weights of a run that did not diverge"
+        )
     try:
         net.load_state_dict(state)
     except RuntimeError as error:  # a sparse tensor, for instance

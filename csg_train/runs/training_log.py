@@ -7,7 +7,7 @@ from typing import Any
 
 from csg_train.errors import UserError
 
-__all__ = ["TrainingLog", "read_log"]
+__all__ = ["TrainingLog", "last_row", "read_log"]
 
 
 class TrainingLog:
@@ -29,6 +29,14 @@ class TrainingLog:
     def write(self, values: dict[str, Any]) -> None:
         """Add one line."""
         self.bytes += self.stream.write((json.dumps(values) + "\n").encode())
+
+    def take_back(self) -> dict[str, float]:
+        """Remove the last line, to write it again with more; its values."""
+        values = last_row(self.path, self.bytes)
+        text = self.path.read_bytes()[: self.bytes]
+        self.bytes = text.rstrip(b"\n").rfind(b"\n") + 1
+        self.stream.truncate(self.bytes)
+        return values
 
     def sync(self) -> None:
         """Bring all lines to the disk, before a checkpoint that counts on them."""
@@ -54,3 +62,13 @@ def read_log(path: Path) -> list[tuple[int, dict[str, float]]]:
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{path}:{number}: not a line of a training log; restore it or train again") from error
     return rows
+
+
+def last_row(path: Path, length: int) -> dict[str, float]:
+    """What the last step logged, of the first ``length`` bytes of a training log; nothing where there is none."""
+    try:
+        line = path.read_bytes()[:length].rstrip(b"\n").rsplit(b"\n", 1)[-1]
+        values = json.loads(line) if line else {}
+        return {name: float(value) for name, value in values.items() if name != "step"}
+    except (OSError, ValueError, TypeError, AttributeError):  # `TrainingLog` says what is wrong
+        return {}

@@ -1,11 +1,12 @@
 """Kill a training run again and again, resume it, and compare what is left with a run that nobody disturbed.
 
-``python -m tests.survival.kill --kills 200 --seed 0`` prints a table and exits with 1 if anything was lost. One process
+``python -m tests.survival.kill --kills 300 --seed 0`` prints a table and exits with 1 if anything was lost. One process
 imports everything and forks a child for each attempt, since the import of torch takes longer than the run. After every
 attempt each file of the run's folder must be whole; a finished folder must hold what the undisturbed one holds.
 """
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -48,7 +49,7 @@ class Run:
     """One recipe's folder, and the attempts to fill it."""
 
     def __init__(self, recipe: Path, method: str, out: Path) -> None:
-        sets = (f"method.name={method}", "train.snapshots=3", *METHODS[method])
+        sets = (f"method.name={method}", "train.snapshots=3", "train.workers=1", *METHODS[method])
         options = [part for value in sets for part in ("--set", value)]
         self.arguments = ["run", str(recipe), *options, "--out", str(out), "--resume", "--device", "cpu"]
         self.recipe, self.out, self.step = load_recipe(str(recipe), sets), out, 0
@@ -65,7 +66,8 @@ class Run:
             os.dup2(file, 1)
             os.dup2(file, 2)
             prepare()
-            csg_train(self.arguments)
+            sys.argv = ["csg-train", *self.arguments]
+            csg_train()
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else int(error.code is not None)
         except BaseException:
@@ -181,6 +183,36 @@ def fill_the_disk(run: Run, rng: random.Random, _seconds: float) -> int:
     return wait(run.start(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))))
 
 
+def hang_up(run: Run, rng: random.Random, seconds: float) -> int:
+    child = run.start()
+    time.sleep(rng.uniform(0, seconds * (1 - run.step / run.recipe.train.steps)))
+    os.kill(child, signal.SIGHUP)
+    return wait(child)
+
+
+def close_the_pipe(run: Run, _rng: random.Random, _seconds: float) -> int:
+    """Nobody reads standard output any more, from the first line on: the run goes on."""
+
+    def close() -> None:
+        reader, writer = os.pipe()
+        os.dup2(writer, 1)
+        os.close(reader)
+
+    return wait(run.start(close))
+
+
+def kill_a_loader(run: Run, rng: random.Random, _seconds: float) -> int:
+    child = run.start()
+    while os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if loaders := Path(f"/proc/{child}/task/{child}/children").read_text().split():
+            time.sleep(rng.uniform(0, 0.05))
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(loaders[0]), signal.SIGKILL)
+            break
+        time.sleep(0.0003)
+    return wait(child)
+
+
 FAULTS: dict[str, Callable[[Run, random.Random, float], int]] = {
     "SIGKILL at any moment": kill_at_any_moment,
     "SIGKILL while a file is written": kill_in_a_write,
@@ -188,16 +220,24 @@ FAULTS: dict[str, Callable[[Run, random.Random, float], int]] = {
     "SIGKILL before a rename": at_call("replace", before=True, calls=7),
     "SIGKILL after a rename": at_call("replace", before=False, calls=7),
     "no space in a write": fill_the_disk,
+    "SIGHUP at any moment": hang_up,
+    "a loader killed": kill_a_loader,
+    "a closed pipe": close_the_pipe,
 }
 
 
 def outcome(code: int, run: Run) -> str:
     """What became of an attempt, in words; anything but these is a fault."""
-    if code == -signal.SIGKILL:
+    if code in (-signal.SIGKILL, -signal.SIGHUP):
         return "killed"
     lines = run.output.read_text().splitlines()
     errors = [line for line in lines if line.startswith("Error: ")]
-    if code == 2 and len(errors) == 1 and str(run.out) in errors[0] and "Traceback" not in "".join(lines):
+    if code == 128 + signal.SIGHUP and lines[-1].startswith("interrupted and saved at step"):
+        return "saved, exit 129"
+    if code == 0 and not lines:
+        return "went on to its end, exit 0"
+    named = any(name in line for line in errors for name in (str(run.out), "train.workers"))
+    if code == 2 and len(errors) == 1 and named and "Traceback" not in "".join(lines):
         return "one-line error, exit 2"
     return f"exit {code}: {' '.join(lines[-1:])}"
 
@@ -222,13 +262,15 @@ def survive(folder: Path, *, kills: int, seed: int) -> tuple[dict[str, Counter[s
         where = f"{run.out.name} ({method})"
         for fault in itertools.islice(faults, min(kills - injected, FAULTS_PER_RUN)):
             code = FAULTS[fault](run, rng, seconds)
-            if code == 0:
+            if code == 0 and FAULTS[fault] is not close_the_pipe:
                 break
             injected += 1
             ended = outcome(code, run)
             outcomes[fault][ended] += 1
             found = run.faults() + ([ended] if ended.startswith("exit") else [])
             lost += [f"{where}, {fault}: {line}" for line in found]
+            if code == 0:
+                break
         if (code := wait(run.start())) != 0:
             lost.append(f"{where} does not finish: {outcome(code, run)}")
         lost += [f"{where}: {line}" for line in run.faults() + run.differences(whole)]
@@ -241,7 +283,7 @@ def survive(folder: Path, *, kills: int, seed: int) -> tuple[dict[str, Counter[s
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)

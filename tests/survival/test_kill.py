@@ -1,4 +1,4 @@
-"""The short form of `make crash`: a run that is disturbed seven times ends as one that is not."""
+"""The short form of `make crash`: a run that is disturbed ten times ends as one that is not."""
 
 import re
 import subprocess
@@ -10,14 +10,14 @@ from csg_train.files import atomic_write, write_text
 
 def test_a_run_survives_every_fault_once():
     result = subprocess.run(
-        [sys.executable, "-m", "tests.survival.kill", "--kills", "7"],
+        [sys.executable, "-m", "tests.survival.kill", "--kills", "10"],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert re.search(r"7 faults[\s\S]*killed[\s\S]*one-line error, exit 2[\s\S]*\nlost: 0\n", result.stdout), (
+    assert re.search(r"10 faults[\s\S]*killed[\s\S]*one-line error, exit 2[\s\S]*\nlost: 0\n", result.stdout), (
         result.stdout
     )
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from csg_train.data.loaders.batch import Batch, stacked
+from csg_train.data.loaders.processes import end_with_feeder, iterate
 from csg_train.data.readers.images import ImageSet
 from csg_train.data.views.transforms import evaluation_view, training_view
 from csg_train.distributed import share
@@ -114,6 +115,9 @@ def load_batches(
     """A batch for each list of keys, of several processes this one's `share` of it.
 
     Neither the number of workers nor anything else draws a random number.
+
+    Raises:
+        UserError: A file is bad, or a loader process is lost.
     """
     loader = DataLoader(
         dataset,
@@ -121,10 +125,11 @@ def load_batches(
         num_workers=workers,
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=end_with_feeder,
         generator=torch.Generator(),  # unused by our keys; without it the loader draws from the global generator
     )
     try:
-        yield from loader
+        yield from iterate(loader)
     except UserError as error:  # a worker's error arrives with its traceback in the message
         raise UserError(error.message.rsplit("UserError: ", 1)[-1]) from error
 

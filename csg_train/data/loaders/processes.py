@@ -1,0 +1,75 @@
+"""Loader processes that die: found within seconds, at the next batch, and said in one line."""
+
+import multiprocessing
+import multiprocessing.queues
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from csg_train.errors import UserError
+
+__all__ = ["end_with_feeder", "iterate"]
+
+_SHARED = "/dev/shm"  # noqa: S108 - where torch's processes hand over their batches
+_EXITED = "exited unexpectedly"  # torch's words, for a process and for the thread that pins memory
+
+
+def end_with_feeder(_worker: int) -> None:
+    """``worker_init_fn``: a process that cannot hand over a batch ends, since nobody would be told of it otherwise."""
+    multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(  # type: ignore[attr-defined]
+        lambda _error, _batch: os._exit(1)
+    )
+
+
+def iterate(loader: DataLoader[Any]) -> Iterator[Any]:
+    """The batches of a loader.
+
+    torch's own watch on its processes raises an error wherever the program is, in the middle of a step or of a
+    checkpoint; here it is raised where a batch is asked for.
+
+    Raises:
+        UserError: A process died or could not be started, or there was no memory for a batch.
+    """
+    watch, known = signal.getsignal(signal.SIGCHLD), set(multiprocessing.active_children())
+    processes: list[BaseProcess] = []
+    try:
+        batches = iter(loader)
+        if signal.getsignal(signal.SIGCHLD) is not watch:
+            signal.signal(signal.SIGCHLD, watch)
+        processes = [process for process in multiprocessing.active_children() if process not in known]
+        yield from batches
+    except (OSError, RuntimeError, MemoryError) as error:
+        if not loader.num_workers or (reason := _reason(error, processes)) is None:
+            raise
+        raise UserError(
+            f"train.workers: {reason}{_shared_memory()}; free memory, give more shared memory (docker run --shm-size), "
+            "or set train.workers=0"
+        ) from error
+
+
+def _reason(error: Exception, processes: list[BaseProcess]) -> str | None:
+    """What became of the loader processes; None where the error is not theirs."""
+    text = str(error)
+    if _EXITED in text:
+        codes = [code for process in processes if (code := process.exitcode)]
+        killed = [signal.Signals(-code).name for code in codes if code < 0]
+        return f"a loader process {f'was ended by {killed[0]}' if killed else 'could not hand over its batch'}"
+    last = text.strip().rsplit("\n", 1)[-1]
+    if not processes:
+        return f"loader processes cannot be started ({last})"
+    if isinstance(error, MemoryError) or "allocate" in text or "open files" in text:
+        return f"a loader process has no memory for a batch ({last})"
+    return None
+
+
+def _shared_memory() -> str:
+    try:
+        space = shutil.disk_usage(_SHARED)
+    except OSError:
+        return ""
+    return f" ({space.free / 1e6:.3g} of {space.total / 1e6:.3g} MB of {_SHARED} are free)"

@@ -1,0 +1,65 @@
+"""Numbers that are no longer finite: which, and from which step."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from csg_train.errors import UserError
+
+__all__ = ["require_finite_row", "require_finite_weights"]
+
+
+def require_finite_row(row: Mapping[str, float], step: int, out: Path, saved: int | None) -> None:
+    """Refuse a step whose loss is not finite.
+
+    Args:
+        row: What the step logs: the terms of the loss, and their sum as ``loss``.
+        step: Its number.
+        out: The run's folder.
+        saved: Step of the run's last checkpoint; None when there is none.
+
+    Raises:
+        UserError: It names the terms, and what can help.
+    """
+    infinite = {name: value for name, value in row.items() if not math.isfinite(value)}
+    if not infinite:
+        return
+    terms = {name: value for name, value in infinite.items() if name != "loss"} or infinite
+    shown = ", ".join(f"{name} is {value}" for name, value in terms.items())
+    raise UserError(
+        f"{out}: the loss is not finite at step {step} ({shown}); {_advice(set(terms), set(row), step)}{_kept(saved)}"
+    )
+
+
+def _advice(terms: set[str], logged: set[str], step: int) -> str:
+    own = sorted(logged - {"loss", "ce", "lr_factor"})
+    if step == 1:  # before any update: no learning rate is at fault
+        if "ce" in terms:
+            return "no weight has moved yet, so check model.weights and train.precision"
+        return f"no weight has moved yet, so change the method's own fields ({', '.join(sorted(terms))})"
+    if "ce" in terms:
+        return "lower train.lr_head or train.lr_backbone" + (", or the method's weight" if own else "")
+    return "lower the method's weight, or train.lr_head and train.lr_backbone"
+
+
+def require_finite_weights(network: nn.Module, step: int, out: Path, saved: int | None) -> None:
+    """Refuse weights that nothing can continue from, before they are saved.
+
+    Raises:
+        UserError: It names the first such tensor.
+    """
+    state = {name: value for name, value in network.state_dict().items() if value.is_floating_point()}
+    finite = torch.stack([value.isfinite().all() for value in state.values()]).tolist()
+    if not all(finite):
+        name = list(state)[finite.index(False)]
+        raise UserError(
+            f"{out}: {name} is not finite after step {step}; lower train.lr_head, train.lr_backbone or the method's "
+            f"weight{_kept(saved)}"
+        )
+
+
+def _kept(saved: int | None) -> str:
+    return "" if saved is None else f"; the checkpoint of step {saved} is kept"

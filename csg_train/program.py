@@ -1,0 +1,94 @@
+"""What a program does when its surroundings fail it: Ctrl-C at any moment, output that cannot be written.
+
+No traceback ever; docs/command-line.md lists the exit codes. `start` changes the process that calls it, for good: it
+belongs at the entry of a program, and nowhere else.
+"""
+
+import errno
+import io
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+from csg_train.errors import UserError
+
+__all__ = ["needs_reader", "start"]
+
+
+class _Output(io.TextIOWrapper):
+    """Standard output or error that survives its reader.
+
+    What its encoding cannot hold is written as an escape. What cannot be written goes nowhere, from then on; where the
+    output is what the program is for, it ends.
+    """
+
+    needed = False
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError as error:
+            self._lose(error)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            self._lose(error)
+
+    def _lose(self, error: OSError) -> None:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self.fileno())  # what is still in the buffer goes there too
+        os.close(null)
+        unheard = error.errno in (errno.EPIPE, errno.EIO)  # a pipe, and a terminal, that nobody reads any more
+        if self.needed and unheard:
+            raise SystemExit(128 + signal.SIGPIPE)
+        found = f"standard output: cannot write ({error.strerror})"
+        if self.needed:
+            raise UserError(f"{found}; free space or send it elsewhere")
+        if self is sys.stdout and not unheard and sys.stderr is not None:
+            sys.stderr.write(f"{found}; going on without it\n")
+
+
+def start() -> None:
+    """Make this process one of our programs: call it before the heavy imports, and again without effect."""
+    signal.signal(signal.SIGINT, _interrupt)
+    sys.unraisablehook = _unraisable
+    for number in range(3):  # one that is closed would be the next file that is opened
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY)
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        if isinstance(stream, _Output):
+            continue
+        encoding = stream.encoding if stream is not None else "utf-8"
+        terminal = os.isatty(number) or name == "stderr"
+        own = _Output(open(number, "wb", closefd=False), encoding, "backslashreplace", line_buffering=terminal)  # noqa: SIM115
+        setattr(sys, name, own)
+
+
+def needs_reader() -> None:
+    """Say that standard output is what this command is for, so that it ends when nobody takes it."""
+    if isinstance(sys.stdout, _Output):
+        sys.stdout.needed = True
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Ctrl-C: unwind, but end at once in an import, where libraries make other errors of it or forget it."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            os._exit(128 + number)
+        frame = frame.f_back
+    raise SystemExit(128 + number)
+
+
+def _unraisable(found: Any) -> None:
+    """Ctrl-C in code that can pass nothing on (a destructor, the interpreter's end) ends the program all the same."""
+    if isinstance(found.exc_value, SystemExit):
+        os._exit(128 + signal.SIGINT)
+    sys.__unraisablehook__(found)

@@ -1,0 +1,42 @@
+"""Pictures that break while a run goes on: after they are mended, a resume ends as a run that nobody disturbed."""
+
+import copy
+import shutil
+
+import pytest
+
+from csg_train.engine.loop import train
+from csg_train.errors import UserError
+from csg_train.recipes.reading import parse_recipe
+from csg_train.runs.checkpoint import load_checkpoint
+from tests.conftest import write_tree
+from tests.nested import equal
+
+
+@pytest.mark.parametrize(("split", "steps"), [("source", 6), ("target", 6), ("target", 4)])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_resume_equals_an_undisturbed_run(split, steps, workers, recipe_dict, tmp_path):
+    """Those that are trained on and those that the rule measures, at the last step too."""
+    given = copy.deepcopy(recipe_dict)
+    for number, name in enumerate(("source", "target")):
+        write_tree(tmp_path / name, side=260, seed=number)  # too large to be kept in memory
+        given["data"][name]["root"] = str(tmp_path / name)
+    given["train"] |= {"steps": steps, "workers": workers, "log_every": 1, "save_every": 100}
+    given["evaluate"] = {"select": "oracle", "select_every": 4}
+    recipe, whole, out = parse_recipe(given, origin="test"), tmp_path / "whole", tmp_path / "out"
+    train(recipe, whole, device="cpu")
+
+    def hide(step: int, _values: dict[str, float]) -> None:
+        if step == 2:
+            shutil.move(tmp_path / split, tmp_path / "hidden")
+
+    with pytest.raises(UserError, match=r"\.png"):
+        train(recipe, out, device="cpu", report=hide)
+    assert load_checkpoint(out / "ckpt.pt").step >= 2
+    shutil.move(tmp_path / "hidden", tmp_path / split)
+    chosen = train(recipe, out, device="cpu", resume=True)
+    assert (out / "log.jsonl").read_bytes() == (whole / "log.jsonl").read_bytes()
+    for name in ("ckpt.pt", chosen.name):
+        ours, theirs = (load_checkpoint(folder / name) for folder in (out, whole))
+        for field in ("step", "model", "method", "optimizer", "rng", "log_bytes", "best_score"):
+            assert equal(getattr(ours, field), getattr(theirs, field)), f"{name}: {field}"
