@@ -1,8 +1,8 @@
 """The packaged demos: their table, fetching them once into the cache, and their domains as image sets."""
 
 import json
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,8 +212,8 @@ def _work_folder(demo: Demo, folder: Path, report: Callable[[str], None]) -> Pat
     for old in stale:
         report(f"removing what an interrupted build left: {old}")
         shutil.rmtree(old, ignore_errors=True)
-    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=prefix, suffix=suffix))
-    work.chmod(0o755)
+    work = folder.with_name(f"{prefix}{secrets.token_hex(4)}{suffix}")
+    work.mkdir()
     return work
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     TypeAdapter,
@@ -13,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from csg_train.files import home_expanded
 from csg_train.methods.base import Method
 from csg_train.methods.table import METHODS
 from csg_train.models.backbones import BACKBONES
@@ -36,11 +38,29 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+class _Settings(_Section):
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_yes_for_one(cls, value: Any, info: ValidationInfo) -> Any:
+        """``true`` is no number, though pydantic takes it for 1."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise ValueError(f"{'true' if value else 'false'} has no meaning here; what YAML reads so is put in quotes")
+        return value
+
+
+def _path(value: Any) -> Any:
+    """A path of a recipe: ``~`` at its start is the home folder, as in a shell."""
+    return home_expanded(Path(value), "a path of the recipe") if isinstance(value, str) else value
+
+
+RecipePath = Annotated[Path, BeforeValidator(_path)]
+
+
 class FolderDomain(_Section):
     """Pictures of the user in ``root/CLASS/IMAGE``; a relative ``root`` starts at the working directory."""
 
     dataset: Literal["folder"]
-    root: Path
+    root: RecipePath
     name: str | None = None
 
 
@@ -48,8 +68,8 @@ class ManifestDomain(_Section):
     """Pictures of the user in a CSV file with the columns ``path`` (below ``root``) and ``label``."""
 
     dataset: Literal["manifest"]
-    root: Path
-    file: Path
+    root: RecipePath
+    file: RecipePath
     name: str | None = None
 
 
@@ -57,7 +77,7 @@ class VisdaDomain(_Section):
     """VisDA-17 in its official layout; ``root`` holds ``train``, ``validation`` and ``test``."""
 
     dataset: Literal["visda17"]
-    root: Path
+    root: RecipePath
     split: Literal["train", "validation", "test"]
 
 
@@ -72,7 +92,7 @@ class GTA5Domain(_Section):
     """GTA5 in its official layout: ``images``, ``labels`` and, where there is one, ``gta5_SPLIT.txt`` in ``root``."""
 
     dataset: Literal["gta5"]
-    root: Path
+    root: RecipePath
     split: Literal["train", "val", "test", "all"] = "train"
 
 
@@ -80,7 +100,7 @@ class CityscapesDomain(_Section):
     """Cityscapes in its official layout: ``leftImg8bit`` and ``gtFine`` in ``root``."""
 
     dataset: Literal["cityscapes"]
-    root: Path
+    root: RecipePath
     split: Literal["train", "val", "test"] = "val"
 
 
@@ -88,14 +108,14 @@ class SynthiaDomain(_Section):
     """SYNTHIA-RAND-CITYSCAPES: ``RGB`` and ``GT/LABELS`` in ``root``; 16 of Cityscapes' 19 classes."""
 
     dataset: Literal["synthia"]
-    root: Path
+    root: RecipePath
 
 
 class MaskedFolderDomain(_Section):
     """Pictures of the user with masks: ``images``, ``masks`` and ``classes.txt`` in ``root``."""
 
     dataset: Literal["masked-folder"]
-    root: Path
+    root: RecipePath
     name: str | None = None
 
 
@@ -121,7 +141,7 @@ Domain = Annotated[LabelledDomain | MaskedDomain, Field(discriminator="dataset")
 Validation = Annotated[LabelledDomain | HoldoutDomain | MaskedDomain, Field(discriminator="dataset")]
 
 
-class Data(_Section):
+class Data(_Settings):
     """Domains and how a picture becomes the model's input."""
 
     source: Domain
@@ -147,11 +167,17 @@ class Data(_Section):
     the published table does: ``randaugment`` for CSG, ``none`` for the others, which confounds the comparison."""
 
 
-class Model(_Section):
+def _weights(value: Any) -> Any:
+    if not isinstance(value, str | Path):
+        raise ValueError("imagenet, none (random) or the path of a file is meant")
+    return value if value in ("imagenet", "none") else _path(value)
+
+
+class Model(_Settings):
     """Network and its starting weights."""
 
     backbone: str = "resnet101"
-    weights: Literal["imagenet", "none"] | Path = "imagenet"
+    weights: Annotated[Literal["imagenet", "none"] | Path, BeforeValidator(_weights)] = "imagenet"
     """``imagenet``, ``none`` (random), or a state-dict file of the same architecture."""
     hidden: Annotated[int, Field(ge=1, le=65536)] = 512
     """Width of the task head's hidden layer."""
@@ -166,7 +192,7 @@ class Model(_Section):
         return value
 
 
-class Train(_Section):
+class Train(_Settings):
     """Optimiser and schedule: SGD, warm-up and polynomial decay per step."""
 
     steps: Annotated[int, Field(ge=1)]
@@ -200,7 +226,7 @@ class Train(_Section):
     csg-analyze measures them and the report draws the course. They hold the network alone and change no number."""
 
 
-class Evaluate(_Section):
+class Evaluate(_Settings):
     """How predictions are made, and on which step."""
 
     flip: bool = True
@@ -212,7 +238,7 @@ class Evaluate(_Section):
     """Steps between the measurements of the two other rules; the last step is always measured."""
 
 
-class Segmentation(_Section):
+class Segmentation(_Settings):
     """A class for every pixel: DeepLab's head, crops for training, whole pictures for the evaluation.
 
     ``data.size`` is the side of the training crop; ``fit``, ``background``, ``augment`` and ``evaluate.flip`` do not
@@ -231,7 +257,7 @@ class Segmentation(_Section):
     """Cap on the longer side of a picture that is measured; none as published."""
 
 
-class Recipe(_Section):
+class Recipe(_Settings):
     """Everything that determines a run."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
