@@ -251,7 +251,7 @@ class Segmentation(_Settings):
     """Pixels to a position of the last stages."""
     affine: Literal["frozen", "trained"] = "frozen"
     """Scale and shift of the backbone's BatchNorm."""
-    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.75, 1.25)
+    scale: tuple[Annotated[float, Field(gt=0, le=100)], Annotated[float, Field(gt=0, le=100)]] = (0.75, 1.25)
     """Range of the random scale before the crop."""
     longest_side: Annotated[int, Field(ge=16)] | None = None
     """Cap on the longer side of a picture that is measured; none as published."""

@@ -1,0 +1,98 @@
+"""Machines as users have them: no home, no name, another umask, folders that cannot be written, an ASCII locale."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.commands import assert_user_error, command
+from tests.conftest import write_tree
+
+ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+
+
+def started(recipe_file: Path, *words: str, env: dict[str, str], **options: object) -> subprocess.CompletedProcess[str]:
+    """As the shell starts it: what the interpreter reads at its start cannot be changed in a fork."""
+    arguments = [sys.executable, "-m", "tests.narrow", *words, str(recipe_file)]
+    repository = str(Path(__file__).parents[3])
+    environment = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "PYTHONPATH": repository} | env
+    return subprocess.run(arguments, capture_output=True, text=True, env=environment, check=False, **options)
+
+
+def test_files_and_folders_follow_the_umask(recipe_file, tmp_path):
+    before = os.umask(0)
+    try:
+        for mask in (0o002, 0o077):
+            os.umask(mask)
+            out = tmp_path / f"{mask:o}"
+            result = started(recipe_file, "run", "--set", "train.steps=1", "--out", str(out), env={}, cwd=tmp_path)
+            assert result.returncode == 0, result.stderr
+            modes = {path.name: path.stat().st_mode & 0o777 for path in out.iterdir() if path.name != ".lock"}
+            assert set(modes.values()) == {0o666 & ~mask}, modes
+            assert out.stat().st_mode & 0o777 == 0o777 & ~mask
+    finally:
+        os.umask(before)
+
+
+def test_no_home_and_a_user_without_a_name(recipe_file, tmp_path):
+    user = {"user": 54321, "group": 54321, "extra_groups": []} if os.getuid() == 0 else {}
+    for path in (tmp_path, *tmp_path.parents[:2]):
+        path.chmod(path.stat().st_mode | 0o055)
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w").chmod(0o777)
+    result = started(recipe_file, "run", "--set", "train.steps=1", env={}, cwd=tmp_path / "w", **user)
+    assert "Traceback" not in result.stderr
+    assert result.returncode == 0 or len(result.stderr.splitlines()) == 1, result.stderr
+
+
+def test_a_home_folder_in_a_path_of_a_recipe(recipe_file, tmp_path):
+    write_tree(tmp_path / "pictures")
+    sets = ("--set", "data.source.root=~/pictures", "--set", "data.target.root=~/pictures")
+    result = command("csg-train", "data", "check", recipe_file, *sets, cwd=tmp_path, env={"HOME": str(tmp_path)})
+    assert result.returncode == 0, result.stderr
+    assert_user_error(command("csg-train", "data", "check", "~/none.yaml", cwd=tmp_path), "~/none.yaml", "no shell")
+
+
+def test_a_working_directory_that_is_gone(recipe_file, tmp_path):
+    (tmp_path / "gone").mkdir()
+    code = f"""
+import os, sys
+os.chdir({str(tmp_path / "gone")!r}); os.rmdir({str(tmp_path / "gone")!r})
+sys.argv = ['csg-train', 'data', 'check', {str(recipe_file)!r}, '--set', 'data.source.root=own']
+import tests.narrow
+from csg_train.cli import main
+main()
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert_user_error(result, "own")
+
+
+@pytest.mark.parametrize("name", ["tmp", "cache"])
+def test_folders_that_cannot_be_written(name, recipe_file, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    env = {"tmp": {"TMPDIR": str(tmp_path / "file")}, "cache": {"CSG_DATA_DIR": str(tmp_path / "file" / "x")}}[name]
+    result = started(recipe_file, "run", "--set", "train.steps=1", "--out", str(tmp_path / "o"), env=env, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    if name == "cache":
+        assert_user_error(started(recipe_file, "data", "cache", env=env, cwd=tmp_path), "CSG_DATA_DIR")
+
+
+def test_an_ascii_locale(recipe_file, tmp_path):
+    write_tree(tmp_path / "Bücher")
+    (tmp_path / "Bücher" / "car").rename(tmp_path / "Bücher" / "é")
+    for env in (ASCII, {"LC_ALL": "C"}):
+        result = started(
+            recipe_file,
+            "data",
+            "check",
+            "--set",
+            "data.source.root=Bücher",
+            "--set",
+            "data.target.root=Bücher",
+            env=env,
+            cwd=tmp_path,
+        )
+        assert "Traceback" not in result.stderr
+        assert result.returncode == 0 or len(result.stderr.splitlines()) == 1, result.stderr
