@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from csg_train.errors import UserError
+from csg_train.errors import UserError, printable
 from csg_train.names import absent
 
 __all__ = ["IMAGE_SUFFIXES", "LeftOut", "Listing", "class_folders", "image_files", "left_out_line", "listing"]
@@ -26,7 +26,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A file or folder that does not count, relative to the set's root, and the reason."""
+    """A file or folder that does not count, relative to the set's root and printable, and the reason."""
 
     file: str
     reason: str
@@ -50,7 +50,7 @@ def listing(root: Path, folder: Path) -> Listing:
     found = list(_walk(folder, start, frozenset()))
     files = sorted(file for file, reason in found if reason is None)
     left_out = sorted((file, reason) for file, reason in found if reason is not None)
-    return Listing(tuple(files), tuple(LeftOut(file, reason) for file, reason in left_out))
+    return Listing(tuple(files), tuple(LeftOut(printable(file), reason) for file, reason in left_out))
 
 
 def image_files(root: Path, folder: Path) -> list[str]:
@@ -66,7 +66,7 @@ def class_folders(root: Path) -> Listing:
         if reason is None:
             folders.append(entry.name)
         else:
-            left_out.append(LeftOut(entry.name, reason))
+            left_out.append(LeftOut(printable(entry.name), reason))
     return Listing(tuple(sorted(folders)), tuple(left_out))
 
 
