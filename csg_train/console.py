@@ -18,7 +18,7 @@ __all__ = ["console", "print_json", "print_table", "progress"]
 _NAME = 16
 """Width of a table's first column from which on its names may be folded."""
 
-console = Console(soft_wrap=True)
+console = Console(soft_wrap=True, markup=False, emoji=False)  # names of users hold [brackets] and :colons:
 if not console.is_terminal:
     console.width = 200  # a log file or a pipe: tables keep their columns
 
@@ -39,8 +39,8 @@ def progress(title: str, total: int) -> Iterator[Callable[[int, dict[str, float]
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[values]}"), console=console) as bar:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.fields[values]}", markup=False), console=console) as bar:
         task = bar.add_task(title, total=total, values="")
         yield lambda done, values: bar.update(task, completed=done, values=_format(values))
 

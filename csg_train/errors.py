@@ -2,7 +2,12 @@
 
 import click
 
-__all__ = ["UserError"]
+__all__ = ["UserError", "printable"]
+
+
+def printable(text: str) -> str:
+    """Text without line breaks, codes for the terminal or halves of characters: each is written as Python writes it."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class UserError(click.ClickException, ValueError):
@@ -16,5 +21,4 @@ class UserError(click.ClickException, ValueError):
 
     def format_message(self) -> str:
         """The message on one line, whatever line breaks a library or codes for the terminal a file name put into it."""
-        line = " ".join(self.message.split())
-        return line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+        return printable(" ".join(self.message.split()))

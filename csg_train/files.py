@@ -6,14 +6,23 @@ import glob
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from csg_train.errors import UserError
 
-__all__ = ["atomic_write", "data_root", "remove_abandoned", "sha256_file", "write_json", "write_text"]
+__all__ = [
+    "atomic_write",
+    "data_root",
+    "foreign_content",
+    "home_expanded",
+    "remove_abandoned",
+    "sha256_file",
+    "write_json",
+    "write_text",
+]
 
 
 @contextlib.contextmanager
@@ -49,18 +58,18 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     with _named_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_abandoned(path)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
         try:
-            with os.fdopen(handle, "wb") as stream:
+            with temporary.open("xb") as stream:  # not by tempfile, whose files are their owner's alone
                 with contextlib.suppress(OSError):  # a file system without locks: nothing is removed there
                     fcntl.flock(stream, fcntl.LOCK_EX)
                 write(stream)
                 stream.flush()
                 os.fsync(stream.fileno())
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
+            temporary.replace(path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
             raise
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -89,5 +98,47 @@ def data_root() -> Path:
     """Where demo data and decoded pictures live: ``CSG_DATA_DIR``, else ``csg-toolkit`` in the user's cache folder."""
     chosen = os.environ.get("CSG_DATA_DIR")
     if chosen:
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "csg-toolkit"
+        return home_expanded(Path(chosen), "CSG_DATA_DIR")
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return home_expanded(Path(cache), "demo data and the cache") / "csg-toolkit"
+
+
+def home_expanded(path: Path, what: str) -> Path:
+    """A path with the home folder in place of a leading ``~``; ``what`` names it in the error.
+
+    Raises:
+        UserError: This user has no home folder.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{what}: {path}: no home folder here (HOME is not set); set HOME or CSG_DATA_DIR") from error
+
+
+_STARTS = {
+    b"version https://git-lfs": "a git-lfs pointer, not the file itself; git lfs pull fetches it",
+    b"/annex/objects/": "a git-annex pointer, not the file itself; git annex get fetches it",
+    b"<!doctype": "a web page, as a failed download leaves it; download it again",
+    b"<html": "a web page, as a failed download leaves it; download it again",
+    b"<?xml": "an XML document, as a failed download leaves it; download it again",
+    b"\x1f\x8b": "compressed by gzip; unpack it",
+    b"\xfd7zxz\x00": "compressed by xz; unpack it",
+    b"bzh": "compressed by bzip2; unpack it",
+}
+
+
+def foreign_content(path: Path) -> str | None:
+    """What a file is that cannot be read as what it should be, by its first bytes; None where they say nothing."""
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(256)
+    except IsADirectoryError:
+        return "a folder"
+    except OSError:
+        return None
+    if not start:
+        return "empty, 0 bytes"
+    begun = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 1 << 27:
+        return "a safetensors file; save its tensors with torch.save"
+    return next((what for first, what in _STARTS.items() if begun.startswith(first)), None)

@@ -6,8 +6,9 @@ from typing import Any
 import yaml
 
 from csg_train.errors import UserError
+from csg_train.files import foreign_content
 
-__all__ = ["parse_yaml", "read_yaml"]
+__all__ = ["parse_yaml", "parse_yaml_value", "read_yaml"]
 
 _CHARACTERS = 1 << 16
 
@@ -17,6 +18,16 @@ class _Loader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):  # a few lines of them stand for more values than memory holds
             raise ValueError("an alias (*name); write its value out")
         return super().compose_node(parent, index)
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            line = key.start_mark.line + 1
+            if (first := lines.get((key.tag, key.value))) is not None:  # YAML itself would keep the last
+                raise ValueError(f"{key.value}: written twice, in lines {first} and {line}; keep one")
+            lines[key.tag, key.value] = line
+        return node
 
 
 def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
@@ -33,7 +44,7 @@ def parse_yaml(text: str) -> Any:
     """The plain value of a YAML document.
 
     Raises:
-        ValueError: Not YAML, more than 65,536 characters, an alias, or nested too deeply.
+        ValueError: Not YAML, more than 65,536 characters, an alias, a key twice, or nested too deeply.
     """
     if len(text) > _CHARACTERS:
         raise ValueError(f"{len(text)} characters, more than {_CHARACTERS}")
@@ -41,6 +52,18 @@ def parse_yaml(text: str) -> Any:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except Exception as error:  # its constructors raise many types
         raise ValueError(str(error) or type(error).__name__) from error
+
+
+def parse_yaml_value(text: str) -> Any:
+    """`parse_yaml` of one value on a command line, where a comment is a mistake: the rest of a name after `` #``.
+
+    Raises:
+        ValueError: As `parse_yaml`, or a comment.
+    """
+    value = parse_yaml(text)
+    if isinstance(value, str | int | float | None) and " #" in text and text.strip()[-1] not in "'\"":
+        raise ValueError(f"what follows ' #' is a comment; put the value in quotes: '\"{text.strip()}\"'")
+    return value
 
 
 def read_yaml(path: Path) -> Any:
@@ -55,4 +78,5 @@ def read_yaml(path: Path) -> Any:
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a readable YAML file ({error}); mend it") from error
+        found = foreign_content(path) or error
+        raise UserError(f"{path}: not a readable YAML file ({found}); mend it") from error

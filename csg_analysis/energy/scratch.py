@@ -12,7 +12,6 @@ import mmap
 import os
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -50,9 +49,9 @@ def row_array(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) 
             os.posix_fallocate(stream.fileno(), 0, size)  # a full disk is an error here, not a fault later
             return _mapped(mmap.mmap(stream.fileno(), size), shape, dtype)
     except OSError as error:
-        folder = Path(tempfile.gettempdir())
         raise UserError(
-            f"{folder}: cannot keep {size} bytes ({error.strerror}); set TMPDIR to a larger disk"
+            f"{tempfile.tempdir or 'TMPDIR'}: cannot keep {size} bytes ({error.strerror}); set TMPDIR to a folder that "
+            "can be written, on a larger disk"
         ) from error
 
 

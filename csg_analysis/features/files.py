@@ -10,8 +10,8 @@ Shape suffixes: N rows, B rows of a chunk, D features.
 import csv
 import io
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -75,10 +75,10 @@ def complete_folder(folder: Path) -> Iterator[Path]:
         raise UserError(f"{folder}: exists and is not empty; remove it or choose another --out")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
+        work = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+        work.mkdir()
         try:
             yield work
-            work.chmod(0o755)
             work.replace(folder)
         except BaseException:
             shutil.rmtree(work, ignore_errors=True)

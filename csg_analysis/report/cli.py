@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.markup import escape
 
 from csg_train import __version__
 from csg_train.commands.options import Commands, json_option
@@ -83,11 +82,8 @@ def diff(first: Path, second: Path, as_json: bool) -> None:
     for line in _run_lines(found):
         console.print(line, highlight=False, markup=False)
     if found.numbers:
-        rows = [
-            [escape(text) for text in (f"{c.table}: {c.row}", c.field, _shown(c.before), _shown(c.after))]
-            for c in found.numbers
-        ]
-        print_table("values that changed", ["", "value", escape(str(first)), escape(str(second))], rows)
+        rows = [[f"{c.table}: {c.row}", c.field, _shown(c.before), _shown(c.after)] for c in found.numbers]
+        print_table("values that changed", ["", "value", str(first), str(second)], rows)
     else:
         console.print("no number changed", highlight=False)
 

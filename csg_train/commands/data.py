@@ -16,7 +16,6 @@ from csg_train.commands.render import render
 from csg_train.console import console, print_json, print_table
 from csg_train.data import check as checks
 from csg_train.errors import UserError
-from csg_train.splits import SPLITS
 
 __all__ = ["data"]
 
@@ -43,11 +42,10 @@ def fetch(name: str) -> None:
 @click.option("--sheet", type=click.Path(path_type=Path), help="Also write a contact sheet of each split there.")
 @json_option
 def check(recipe_name: str, overrides: tuple[str, ...], sheet: Path | None, as_json: bool) -> None:
-    """Count pictures by class and split; find duplicates and bad files; name the licence. Exit 2 on a bad file."""
+    """Count pictures by class and split; find duplicates; name the licence. Exit 2 on all that a run would refuse."""
     recipe = recipes.load_recipe(recipe_name, overrides)
-    splits = [split for split in SPLITS if getattr(recipe.data, split) is not None]
-    classes = recipes.load_split(recipe.data, "source").classes
-    sets = {split: recipes.load_split(recipe.data, split, classes) for split in splits}
+    sets = recipes.load_splits(recipe)
+    classes = sets["source"].classes
     found: dict[str, checks.Check | checks.MaskCheck] = {
         split: checks.check_masks(images) if isinstance(images, pictures.MaskedSet) else checks.check_pictures(images)
         for split, images in sets.items()
@@ -57,13 +55,18 @@ def check(recipe_name: str, overrides: tuple[str, ...], sheet: Path | None, as_j
     else:
         rows = [[name, *(str(result.counts[name]) for result in found.values())] for name in classes]
         rows.append(["total", *(str(len(images)) for images in sets.values())])
-        print_table(f"{recipe.name}: pictures by class", ["class", *splits], rows)
+        print_table(f"{recipe.name}: pictures by class", ["class", *sets], rows)
         _print_findings(found)
     if sheet is not None:
         _write_sheets(sets, sheet)
     bad = [file for result in found.values() for file in result.bad]
     if bad:
         raise UserError(f"{bad[0].message} ({len(bad)} bad files in all)")
+    for result in found.values():
+        if isinstance(result, checks.MaskCheck) and result.mismatches:
+            raise UserError(f"{result.mismatches[0].line()} ({len(result.mismatches)} such pairs)")
+    recipes.require_trainable(recipe, classes=len(classes))
+    recipes.require_weights(recipe, classes=len(classes))
 
 
 @data.command()
@@ -72,9 +75,7 @@ def check(recipe_name: str, overrides: tuple[str, ...], sheet: Path | None, as_j
 def cache(recipe_name: str, overrides: tuple[str, ...]) -> None:
     """Decode every picture and mask of RECIPE once; training, evaluation and analysis then read them from the cache."""
     recipe = recipes.load_recipe(recipe_name, overrides)
-    classes = recipes.load_split(recipe.data, "source").classes
-    for split in (split for split in SPLITS if getattr(recipe.data, split) is not None):
-        images = recipes.load_split(recipe.data, split, classes)
+    for split, images in recipes.load_splits(recipe).items():
         store = pictures.build_cache(images, functools.partial(_print_line, split))
         _print_line(split, f"{len(images)} pictures, {len(store.pixels) / 1e6:.1f} MB in {store.path}")
 

@@ -26,7 +26,8 @@ def methods(as_json: bool) -> None:
         return
     for method, own in zip(declared, fields, strict=True):
         info = method.info
-        console.print(f"[bold]{info.name}[/bold]  {info.title}\n  {info.summary}", highlight=False)
+        console.print(info.name, style="bold", end="", highlight=False)
+        console.print(f"  {info.title}\n  {info.summary}", highlight=False)
         console.print(f"  {info.equation}\n  {info.source}", highlight=False, markup=False)
         words = [f"{name}={field.get('default', 'required')}" for name, field in own.items()]
         console.print(f"  fields: {', '.join(words) or 'none'}\n", highlight=False, markup=False)

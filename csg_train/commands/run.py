@@ -24,11 +24,20 @@ __all__ = ["run", "sweep"]
 _blind = click.option("--blind", is_flag=True, help="Do not measure the target: for trials that choose a strength.")
 
 
+def _as_it_is(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """A path that a recipe reads as no other: ``./none`` is a file, and a ``~`` that no shell replaced is a letter."""
+    words = ("imagenet", "none")
+    if value is None or value in words:
+        return value
+    path = Path(value)
+    return str(path.absolute() if str(path) in words or str(path).startswith("~") else path)
+
+
 @click.command()
 @recipe_argument
 @set_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run. [default: runs/NAME/METHOD-sSEED]")
-@click.option("--weights", type=click.Path(path_type=Path), help="State-dict file of starting weights.")
+@click.option("--weights", type=click.Path(), callback=_as_it_is, help="State-dict file of starting weights.")
 @device_option
 @click.option("--resume", is_flag=True, help="Continue the run in the folder.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in the folder.")
@@ -38,7 +47,7 @@ def run(
     recipe_name: str,
     overrides: tuple[str, ...],
     out: Path | None,
-    weights: Path | None,
+    weights: str | None,
     device: torch.device,
     resume: bool,
     overwrite: bool,
@@ -46,9 +55,7 @@ def run(
     as_json: bool,
 ) -> None:
     """Train RECIPE (a name or a YAML file; the demo by default), then measure its accuracy on every split."""
-    if weights is not None:
-        overrides = (*overrides, f"model.weights={weights}")
-    recipe = recipes.load_recipe(recipe_name, overrides)
+    recipe = recipes.load_recipe(recipe_name, overrides, weights=weights)
     method = str(recipe.method["name"])
     out = out or Path("runs") / recipe.name / f"{method}-s{recipe.seed}"
     title = f"{method} seed {recipe.seed}"
@@ -93,11 +100,10 @@ def _run(
     if blind and recipe.evaluate.select == "oracle":
         raise UserError("--blind: evaluate.select oracle measures the target while it trains; choose another rule")
     splits = [split for split in SPLITS if getattr(recipe.data, split) and not (blind and split == "target")]
-    classes = recipes.load_split(recipe.data, "source").classes
-    for split in splits:  # what is missing is said before the training, not after it
-        recipes.load_split(recipe.data, split, classes)
     with progress(title, recipe.train.steps) as report:
-        path = engine.train(recipe, out, device=device, resume=resume, overwrite=overwrite, report=report)
+        path = engine.train(
+            recipe, out, device=device, resume=resume, overwrite=overwrite, splits=splits, report=report
+        )
     return _evaluate(path, recipe, device, splits)
 
 

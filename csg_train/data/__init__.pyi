@@ -3,9 +3,9 @@ from .cache import picture_source as picture_source
 from .loaders.batch import Batch as Batch
 from .readers.images import ImageSet as ImageSet
 from .readers.images import decode as decode
-from .readers.images import image_files as image_files
 from .readers.images import image_folder as image_folder
 from .readers.images import over_white as over_white
+from .readers.listing import image_files as image_files
 from .readers.masks import IGNORE as IGNORE
 from .readers.masks import MaskedSet as MaskedSet
 from .readers.masks import masked_folder as masked_folder

@@ -2,8 +2,8 @@
 
 import functools
 import json
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -218,8 +218,8 @@ def _work_folder(demo: Demo, folder: Path, report: Callable[[str], None]) -> Pat
     for old in stale:
         report(f"removing what an interrupted build left: {old}")
         shutil.rmtree(old, ignore_errors=True)
-    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=prefix, suffix=suffix))
-    work.chmod(0o755)
+    work = folder.with_name(f"{prefix}{secrets.token_hex(4)}{suffix}")
+    work.mkdir()
     return work
 
 

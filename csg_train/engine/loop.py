@@ -4,7 +4,7 @@ import contextlib
 import importlib.metadata
 import platform
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -33,9 +33,11 @@ from csg_train.files import write_text
 from csg_train.methods.base import Method, Setup
 from csg_train.methods.pixels import task_loss
 from csg_train.methods.teacher import Taught
+from csg_train.recipes.faults import differences
 from csg_train.recipes.network import start_network
 from csg_train.recipes.pictures import load_split
 from csg_train.recipes.reading import to_yaml
+from csg_train.recipes.ready import require_ready
 from csg_train.recipes.sections import Recipe, Train
 from csg_train.recipes.shown import shown_batches
 from csg_train.runs.checkpoint import Checkpoint, load_checkpoint, load_optimizer, load_state, save_checkpoint
@@ -43,7 +45,7 @@ from csg_train.runs.deaths import Watch
 from csg_train.runs.snapshots import ALONG, snapshot_folder, snapshot_steps
 from csg_train.runs.training_log import TrainingLog, last_row
 from csg_train.seeds import seed_for
-from csg_train.splits import SELECTED_ON, Rule
+from csg_train.splits import SELECTED_ON, SPLITS, Rule
 
 __all__ = ["learning_rate_factor", "train"]
 
@@ -75,6 +77,7 @@ def train(
     device: torch.device | str = "auto",
     resume: bool = False,
     overwrite: bool = False,
+    splits: Sequence[str] = SPLITS,
     report: Report = lambda _step, _values: None,
 ) -> Path:
     """Train one recipe into one folder.
@@ -89,6 +92,7 @@ def train(
         device: Where to compute; ``auto`` is the GPU where there is one.
         resume: Continue from ``ckpt.pt`` if it is there; the result equals an uninterrupted run bit for bit.
         overwrite: Start again, whatever the folder holds.
+        splits: Those that will be measured: the files of all are looked at before the first step.
         report: Called with the step and its logged values every ``train.log_every`` steps.
 
     Returns:
@@ -100,6 +104,8 @@ def train(
     """
     out = Path(out)
     with joined(usable_device(device)) as own, _locked(out):
+        with agreed():
+            require_ready(recipe, splits)
         with agreed():
             _make_ready(out, resume=resume, overwrite=overwrite)
         with agreed():
@@ -149,8 +155,6 @@ class _Run:
         self.images = load_split(recipe.data, "source")
         self.method: Method = recipe.build_method()
         self.styles = self.method.styles()
-        if self.styles is not None and recipe.segmentation is None:
-            raise UserError(f"method {self.method.info.name}: restyles crops of a segmentation; add that section")
         self.network, self.weights = start_network(recipe, self.method, classes=len(self.images.classes))
         self.selected_on = selection_images(recipe, self.images.classes)
         self.data: dict[str, Any] = {
@@ -198,7 +202,7 @@ class _Run:
                 if batch is not None:
                     self._train_step(batch.to(self.device))
                 elif log is not None:
-                    self.unlogged.append(log.take_back())
+                    self.unlogged.append({**log.take_back()})
                 owed = False
                 best, broken = _attempt(self._is_best)
                 if broken is None:  # asked for now, since what fails here shall cost no finished step
@@ -293,7 +297,7 @@ class _Run:
         self.optimizer.step()
         self.method.after_step(self.network)
         self.step += 1
-        self.unlogged.append({"lr_factor": factor} | values | signs_of(output))
+        self.unlogged.append({"lr_factor": factor, **values, **signs_of(output)})
 
     def _is_best(self) -> bool:
         """Measure for the selection rule where it is due; whether no step before was as accurate."""
@@ -378,19 +382,26 @@ class _Run:
             raise UserError(
                 f"{path}: imported or a snapshot, without the optimiser's state; choose another --out to train"
             )
-        changed = _changed(saved.resolved_recipe().as_dict(), self.recipe.as_dict())
-        if changed := [field for field in changed if field not in _FREE]:
+        then, now = (
+            {**recipe.as_dict(), "train": recipe.as_dict()["train"] | dict.fromkeys(_FREE)}
+            for recipe in (saved.resolved_recipe(), self.recipe)
+        )
+        if changed := differences(then, now):
             raise UserError(
-                f"{path}: its recipe differs from this run's in {', '.join(changed[:3])}; use the same recipe, or "
+                f"{path}: its recipe differs from this run's in {'; '.join(changed[:3])}; use the same recipe, or "
                 "--overwrite"
             )
         then = {"classes": saved.classes, "weights": saved.weights}
         now = {"classes": list(self.images.classes), "weights": self.weights}
         for name, value in now.items():
             if then[name] != value:
-                raise UserError(f"{path}: its {name} differs from this run's; use the same recipe, or --overwrite")
-        if saved.data != self.data:
-            raise UserError(f"{path}: the source or selection pictures changed since; restore them, or use --overwrite")
+                both = differences(then[name], value, name)[0]
+                raise UserError(f"{path}: it differs from this run in {both}; use the same recipe, or --overwrite")
+        if changed := differences(saved.data, self.data):
+            raise UserError(
+                f"{path}: the source or selection pictures changed since: {'; '.join(changed[:3])}; restore them, or "
+                "use --overwrite"
+            )
         if saved.best_score is not None and not (best := chosen_file(self.recipe, self.out)).exists():
             raise UserError(f"{best}: missing, and {path.name} counts on it; restore it, or use --overwrite")
         load_state(self.network, saved.model, path)
@@ -410,14 +421,6 @@ def _attempt(act: Callable[[], _Given]) -> tuple[_Given | None, Exception | None
         return act(), None
     except Exception as error:  # whatever it is: the steps so far are saved before it is raised
         return None, error
-
-
-def _changed(then: Any, now: Any, name: str = "") -> list[str]:
-    """Dotted names of the fields in which two recipes of plain values differ."""
-    if not (isinstance(then, dict) and isinstance(now, dict)):
-        return [] if then == now else [name]
-    pairs = ((f"{name}.{key}".lstrip("."), then.get(key), now.get(key)) for key in then | now)
-    return [field for inner, old, new in pairs for field in _changed(old, new, inner)]
 
 
 def _versions() -> dict[str, str]:

@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from csg_train.data.loaders.batch import Batch
-from csg_train.data.readers.images import image_files
+from csg_train.data.readers.listing import image_files
 from csg_train.data.views.restyle import Styles
 from csg_train.demos.table import style_folder
 from csg_train.errors import UserError

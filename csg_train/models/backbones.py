@@ -22,7 +22,9 @@ import torchvision
 from torch import Tensor, nn
 
 from csg_train.errors import UserError
-from csg_train.files import sha256_file
+from csg_train.files import foreign_content, sha256_file
+from csg_train.models.wrapping import wrapped
+from csg_train.names import absent
 from csg_train.tensors import load_tensors
 
 __all__ = ["BACKBONES", "Backbone", "BackboneSpec", "Features", "load_weights"]
@@ -223,17 +225,31 @@ def load_weights(backbone: Backbone, name: str, weights: str | Path) -> str:
         try:
             state, digest = load_tensors(path), sha256_file(path)
         except FileNotFoundError as error:
-            raise UserError(f"{path}: no such weights file; check model.weights") from error
+            raise UserError(f"{path}: no such weights file{absent(path)}; check model.weights") from error
         except Exception as error:  # torch raises many types for foreign or cut files
-            raise UserError(f"{path}: not a state-dict file that loads with weights_only=True ({error})") from error
+            found = foreign_content(path) or f"not a state-dict file that loads with weights_only=True ({error})"
+            raise UserError(f"{path}: {found}") from error
     _load_strict(backbone.net, state, str(weights), name)
     return digest
 
 
+def import_kind(name: str) -> str:
+    """The kind of ``csg-train import`` whose files have the names of this backbone's library."""
+    return "timm" if name.startswith("tf_") else "torchvision"
+
+
 def _load_strict(net: nn.Module, state: Any, origin: str, name: str) -> None:
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{origin}: holds a {type(state).__name__}, not a state dict of tensors")
     own = net.state_dict()
+    if isinstance(state, Mapping) and str(state.get("format")).startswith("csg-train/"):
+        raise UserError(f"{origin}: a checkpoint of csg-train, not starting weights; continue it with --resume")
+    if wrapping := wrapped(state, own):
+        raise UserError(
+            f"{origin}: {wrapping}; unwrap it: csg-train import {origin} --kind {import_kind(name)} "
+            f"--set model.backbone={name} --out NEW.pt, then --weights NEW.pt"
+        )
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        fields = f" ({', '.join(map(str, list(state)[:5]))})" if isinstance(state, Mapping) else ""
+        raise UserError(f"{origin}: holds a {type(state).__name__}{fields}, not a state dict of tensors")
     faults = [f"missing {key}" for key in own if key not in state]
     faults += [f"unexpected {key}" for key in state if key not in own]
     faults += [

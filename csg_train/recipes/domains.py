@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
@@ -13,7 +14,9 @@ from pydantic import (
     model_serializer,
 )
 
-__all__ = ["Domain", "HoldoutDomain", "LabelledDomain", "MaskedDomain", "Section", "Validation"]
+from csg_train.files import home_expanded
+
+__all__ = ["Domain", "HoldoutDomain", "LabelledDomain", "MaskedDomain", "Section", "Validation", "own_path"]
 
 _Folders = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
 
@@ -24,11 +27,19 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+def own_path(value: Any) -> Any:
+    """A path of a recipe: ``~`` at its start is the home folder, as in a shell."""
+    return home_expanded(Path(value), "a path of the recipe") if isinstance(value, str) else value
+
+
+_Path = Annotated[Path, BeforeValidator(own_path)]
+
+
 class FolderDomain(Section):
     """Pictures of the user in ``root/CLASS/IMAGE``; a relative ``root`` starts at the working directory."""
 
     dataset: Literal["folder"]
-    root: Path
+    root: _Path
     name: str | None = None
     classes: Annotated[dict[str, _Folders], Field(min_length=1)] | None = None
     """Class name to the folders below ``root`` that are read as it; the others are left out. By default each is one."""
@@ -53,8 +64,8 @@ class ManifestDomain(Section):
     """Pictures of the user in a CSV file with the columns ``path`` (below ``root``) and ``label``."""
 
     dataset: Literal["manifest"]
-    root: Path
-    file: Path
+    root: _Path
+    file: _Path
     name: str | None = None
 
 
@@ -62,7 +73,7 @@ class VisdaDomain(Section):
     """VisDA-17 in its official layout; ``root`` holds ``train``, ``validation`` and ``test``."""
 
     dataset: Literal["visda17"]
-    root: Path
+    root: _Path
     split: Literal["train", "validation", "test"]
 
 
@@ -77,7 +88,7 @@ class GTA5Domain(Section):
     """GTA5 in its official layout: ``images``, ``labels`` and, where there is one, ``gta5_SPLIT.txt`` in ``root``."""
 
     dataset: Literal["gta5"]
-    root: Path
+    root: _Path
     split: Literal["train", "val", "test", "all"] = "train"
 
 
@@ -85,7 +96,7 @@ class CityscapesDomain(Section):
     """Cityscapes in its official layout: ``leftImg8bit`` and ``gtFine`` in ``root``."""
 
     dataset: Literal["cityscapes"]
-    root: Path
+    root: _Path
     split: Literal["train", "val", "test"] = "val"
 
 
@@ -93,14 +104,14 @@ class SynthiaDomain(Section):
     """SYNTHIA-RAND-CITYSCAPES: ``RGB`` and ``GT/LABELS`` in ``root``; 16 of Cityscapes' 19 classes."""
 
     dataset: Literal["synthia"]
-    root: Path
+    root: _Path
 
 
 class MaskedFolderDomain(Section):
     """Pictures of the user with masks: ``images``, ``masks`` and ``classes.txt`` in ``root``."""
 
     dataset: Literal["masked-folder"]
-    root: Path
+    root: _Path
     name: str | None = None
 
 

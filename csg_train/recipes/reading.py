@@ -1,6 +1,5 @@
 """Reading a recipe: one YAML file, what it extends, and what the command line changes; resolved, and written again."""
 
-import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -10,12 +9,14 @@ from pydantic import BaseModel, ValidationError
 
 from csg_train.errors import UserError
 from csg_train.methods.table import METHODS
+from csg_train.names import absent
 from csg_train.recipes.domains import HoldoutDomain, LabelledDomain, MaskedDomain
 from csg_train.recipes.earlier import as_trained, is_of_a_run
+from csg_train.recipes.faults import in_words, shown
 from csg_train.recipes.packaged import RECIPES, packaged_recipes
 from csg_train.recipes.sections import Recipe
 from csg_train.splits import SPLITS
-from csg_train.yaml_files import parse_yaml, read_yaml
+from csg_train.yaml_files import parse_yaml_value, read_yaml
 
 __all__ = ["load_recipe", "parse_recipe", "to_yaml"]
 
@@ -24,12 +25,12 @@ _DOMAINS: dict[str, type[BaseModel]] = {
     for kind in (*get_args(LabelledDomain | MaskedDomain), HoldoutDomain)
     for name in get_args(kind.model_fields["dataset"].annotation)
 }
-_SHOWN = reprlib.Repr()
-_SHOWN.maxstring = _SHOWN.maxother = 100
 
 
-def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(name_or_path: str, overrides: Sequence[str] = (), *, weights: str | None = None) -> Recipe:
     """Read a packaged recipe by name, or any YAML file by path, and apply ``key.sub=value`` overrides.
+
+    ``weights`` takes the place of ``model.weights`` as it is: a path is no YAML.
 
     The ``recipe.yaml`` of a run's folder says what that run did, whichever version wrote it.
 
@@ -39,7 +40,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     path = RECIPES / f"{name_or_path}.yaml" if name_or_path in packaged_recipes() else Path(name_or_path)
     value = _extended(_read(path, name_or_path), name_or_path)
     value = as_trained(value) if is_of_a_run(path) else value
-    return parse_recipe(value, overrides=overrides, origin=str(path.name))
+    return parse_recipe(value, overrides=overrides, origin=str(path.name), weights=weights)
 
 
 def _extended(value: Any, asked: str) -> Any:
@@ -48,7 +49,7 @@ def _extended(value: Any, asked: str) -> Any:
         return value
     if (name := value["extends"]) not in packaged_recipes():
         raise UserError(
-            f"{asked}: extends {_shown(name)}, no packaged recipe; choose from: {', '.join(packaged_recipes())}"
+            f"{asked}: extends {shown(name)}, no packaged recipe; choose from: {', '.join(packaged_recipes())}"
         )
     base = _extended(_read(RECIPES / f"{name}.yaml", asked), asked)
     return base | {key: own for key, own in value.items() if key != "extends"}
@@ -59,15 +60,17 @@ def _read(path: Path, asked: str) -> Any:
         return read_yaml(path)
     except FileNotFoundError as error:
         known = ", ".join(packaged_recipes())
-        raise UserError(f"{asked}: no such recipe ({path.name}); give a YAML file or one of: {known}") from error
+        raise UserError(f"{asked}: no such recipe{absent(path)}; give a YAML file or one of: {known}") from error
 
 
-def parse_recipe(value: Any, *, overrides: Sequence[str] = (), origin: str) -> Recipe:
-    """Check a recipe given as plain data; ``origin`` names it in errors."""
+def parse_recipe(value: Any, *, overrides: Sequence[str] = (), origin: str, weights: str | None = None) -> Recipe:
+    """Check a recipe given as plain data; ``origin`` names it in errors, ``weights`` takes the place of its own."""
     if not isinstance(value, dict):
         raise UserError(f"{origin}: a recipe is a mapping of keys to values; see {RECIPES}")
     for override in overrides:
         _apply(value, override)
+    if weights is not None:
+        value["model"] = {**(value.get("model") or {}), "weights": weights}
     try:
         return Recipe.model_validate(value)
     except ValidationError as error:
@@ -84,7 +87,7 @@ def _apply(value: dict[str, Any], override: str) -> None:
     if not separator or not key.strip():
         raise UserError(f"--set {override}: expected key=value, for instance train.steps=100")
     try:
-        parsed = parse_yaml(text)
+        parsed = parse_yaml_value(text)
     except ValueError as error:
         raise UserError(f"--set {override}: the value is not YAML ({error})") from error
     if key.strip() == "method.name":  # the fields of another method do not carry over
@@ -106,15 +109,7 @@ def _explain(error: ValidationError, given: dict[str, Any]) -> str:
     where = ".".join(str(part) for part in first["loc"] if part not in _DOMAINS)
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{where}: unknown key; allowed: {', '.join(_fields_at(first['loc'][:-1], given))}"
-    return f"{where}: {first['msg'].removeprefix('Value error, ')} (given: {_shown(first['input'])})"
-
-
-def _shown(value: Any) -> str:
-    """A value in short, however large: that of a damaged checkpoint may have more parts than there is time for."""
-    try:
-        return _SHOWN.repr(value)
-    except ValueError:
-        return "a number of thousands of digits"
+    return f"{where}: {in_words(first)}"
 
 
 def _fields_at(loc: tuple[int | str, ...], given: dict[str, Any]) -> list[str]:

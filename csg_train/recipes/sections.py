@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    BeforeValidator,
     Field,
     TypeAdapter,
     ValidationInfo,
@@ -14,7 +15,7 @@ from pydantic import (
 from csg_train.methods.base import Method
 from csg_train.methods.table import METHODS
 from csg_train.models.backbones import BACKBONES
-from csg_train.recipes.domains import Domain, MaskedDomain, Section, Validation
+from csg_train.recipes.domains import Domain, MaskedDomain, Section, Validation, own_path
 from csg_train.splits import SPLITS, Rule
 
 __all__ = [
@@ -27,7 +28,17 @@ __all__ = [
 ]
 
 
-class Data(Section):
+class _Settings(Section):
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_yes_for_one(cls, value: Any, info: ValidationInfo) -> Any:
+        """``true`` is no number, though pydantic takes it for 1."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise ValueError(f"{'true' if value else 'false'} has no meaning here; what YAML reads so is put in quotes")
+        return value
+
+
+class Data(_Settings):
     """Domains and how a picture becomes the model's input."""
 
     source: Domain
@@ -53,11 +64,17 @@ class Data(Section):
     the published table does: ``randaugment`` for CSG, ``none`` for the others, which confounds the comparison."""
 
 
-class Model(Section):
+def _weights(value: Any) -> Any:
+    if not isinstance(value, str | Path):
+        raise ValueError("imagenet, none (random) or the path of a file is meant")
+    return value if value in ("imagenet", "none") else own_path(value)
+
+
+class Model(_Settings):
     """Network and its starting weights."""
 
     backbone: str = "resnet101"
-    weights: Literal["imagenet", "none"] | Path = "imagenet"
+    weights: Annotated[Literal["imagenet", "none"] | Path, BeforeValidator(_weights)] = "imagenet"
     """``imagenet``, ``none`` (random), or a state-dict file of the same architecture."""
     hidden: Annotated[int, Field(ge=1, le=65536)] = 512
     """Width of the task head's hidden layer."""
@@ -72,7 +89,7 @@ class Model(Section):
         return value
 
 
-class Train(Section):
+class Train(_Settings):
     """Optimiser and schedule: SGD, warm-up and polynomial decay per step."""
 
     steps: Annotated[int, Field(ge=1)]
@@ -106,7 +123,7 @@ class Train(Section):
     csg-analyze measures them and the report draws the course. They hold the network alone and change no number."""
 
 
-class Evaluate(Section):
+class Evaluate(_Settings):
     """How predictions are made, and on which step."""
 
     flip: bool = True
@@ -118,7 +135,7 @@ class Evaluate(Section):
     """Steps between the measurements of the two other rules; the last step is always measured."""
 
 
-class Segmentation(Section):
+class Segmentation(_Settings):
     """A class for every pixel: DeepLab's head, crops for training, whole pictures for the evaluation.
 
     ``data.size`` is the side of the training crop; ``fit``, ``background``, ``augment`` and ``evaluate.flip`` do not
@@ -131,13 +148,13 @@ class Segmentation(Section):
     """Pixels to a position of the last stages."""
     affine: Literal["frozen", "trained"] = "frozen"
     """Scale and shift of the backbone's BatchNorm."""
-    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.75, 1.25)
+    scale: tuple[Annotated[float, Field(gt=0, le=100)], Annotated[float, Field(gt=0, le=100)]] = (0.75, 1.25)
     """Range of the random scale before the crop."""
     longest_side: Annotated[int, Field(ge=16)] | None = None
     """Cap on the longer side of a picture that is measured; none as published."""
 
 
-class Recipe(Section):
+class Recipe(_Settings):
     """Everything that determines a run."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]

@@ -26,6 +26,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from csg_train.errors import UserError
+from csg_train.names import absent
+from csg_train.recipes.faults import differences, in_words
 from csg_train.recipes.reading import load_recipe
 from csg_train.recipes.sections import Recipe
 from csg_train.yaml_files import read_yaml
@@ -58,8 +60,9 @@ class Planned:
         """
         folder = out / self.name
         saved = folder / "recipe.yaml"
-        if saved.exists() and load_recipe(str(saved)) != self.recipe:
-            raise UserError(f"{folder}: holds a run of another recipe; remove the folder or choose another --out")
+        if saved.exists() and (old := load_recipe(str(saved))) != self.recipe:
+            changed = "; ".join(differences(old.as_dict(), self.recipe.as_dict())[:3])
+            raise UserError(f"{folder}: holds a run of another recipe ({changed}); remove it or choose another --out")
         return saved.exists() and any(
             (folder / f"{kind}-{split}.json").exists() for kind in ("accuracy", "segmentation")
         )
@@ -74,11 +77,11 @@ def load_sweep(path: Path) -> list[Planned]:
     try:
         sweep = _Sweep.model_validate(read_yaml(path))
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; give a sweep file") from error
+        raise UserError(f"{path}: no such file{absent(path)}; give a sweep file") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path}: {where}: {first['msg']}; a sweep has the keys recipe and vary") from error
+        raise UserError(f"{path}: {where}: {in_words(first)}; a sweep has the keys recipe and vary") from error
     if (count := math.prod(map(len, sweep.vary.values()))) > _RUNS:
         raise UserError(f"{path}: {count} runs, more than {_RUNS}; divide it into several files")
     runs = []

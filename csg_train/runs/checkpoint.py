@@ -14,8 +14,9 @@ from torch import Tensor, optim
 
 from csg_train.devices import usable_device
 from csg_train.errors import UserError
-from csg_train.files import atomic_write, sha256_file
+from csg_train.files import atomic_write, foreign_content, sha256_file
 from csg_train.models.network import TaskNetwork
+from csg_train.names import absent
 from csg_train.recipes.earlier import as_trained
 from csg_train.recipes.network import build_network
 from csg_train.recipes.reading import parse_recipe
@@ -121,9 +122,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         content = load_tensors(path)
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such checkpoint; train one with csg-train run") from error
+        raise UserError(f"{path}: no such checkpoint{absent(path)}; train one with csg-train run") from error
     except Exception as error:  # torch raises many types for cut and foreign files
-        reason = str(error).split("\n", 1)[0][:120]
+        reason = foreign_content(path) or str(error).split("\n", 1)[0][:120]
         raise UserError(
             f"{path}: not a complete checkpoint of csg-train ({reason}); train again or restore it"
         ) from error

@@ -22,12 +22,14 @@ from torch import Tensor
 
 from csg_train.data.readers.lists import VISDA_CLASSES, VISDA_COUNTS
 from csg_train.errors import UserError
-from csg_train.files import atomic_write, sha256_file
+from csg_train.files import atomic_write, foreign_content, sha256_file
 from csg_train.models.backbones import BACKBONES
 from csg_train.models.ibn import rewrite_ibn
 from csg_train.models.network import Network
+from csg_train.models.wrapping import FIELDS, unprefixed
+from csg_train.names import absent
 from csg_train.recipes.sections import Recipe
-from csg_train.runs.checkpoint import Checkpoint, save_checkpoint
+from csg_train.runs.checkpoint import FORMAT, Checkpoint, save_checkpoint
 from csg_train.runs.layouts import LAYOUTS, Layout
 from csg_train.tensors import load_tensors
 
@@ -51,7 +53,7 @@ def map_state(theirs: Mapping[str, Any], own: StateDict, layout: Layout, *, orig
     """Rename a file's tensors to ours, strictly.
 
     Args:
-        theirs: State dict of the file; a ``module.`` before every name (``DataParallel``) is removed.
+        theirs: State dict of the file; what wrappers put before every name (``module.``, ``_orig_mod.``) is removed.
         own: State dict of our network, for names, shapes and types.
         layout: Of the file.
         origin: Names file, kind and network in errors.
@@ -63,8 +65,7 @@ def map_state(theirs: Mapping[str, Any], own: StateDict, layout: Layout, *, orig
     Raises:
         UserError: A tensor is missing, unexpected, or of another shape or type; the first ten are named.
     """
-    if theirs and all(key.startswith("module.") for key in theirs):
-        theirs = {key.removeprefix("module."): value for key, value in theirs.items()}
+    theirs = unprefixed(theirs)
     places = {_their_name(name, layout): name for name in own}
     reasons = {key: prefix for key in (*theirs, *places) if (prefix := _left_out(key, layout)) is not None}
     filled = [key for key in places if key in reasons or (key.endswith(".num_batches_tracked") and key not in theirs)]
@@ -178,23 +179,26 @@ def _read(path: Path) -> tuple[Any, str]:
     try:
         return load_tensors(path), sha256_file(path)
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; check the path") from error
+        raise UserError(f"{path}: no such file{absent(path)}; check the path") from error
     except Exception as error:  # torch raises many types for foreign and cut files
         if blocked := re.search(r"GLOBAL (\S+)", str(error)):
             raise UserError(
                 f"{path}: refused, it holds more than tensors and plain values ({blocked[1]}); "
                 "nothing of it was run; save its state dict alone where you trust it"
             ) from error
-        reason = str(error).split("\n", 1)[0][:120]
+        reason = foreign_content(path) or str(error).split("\n", 1)[0][:120]
         raise UserError(f"{path}: not a complete torch file ({reason}); fetch it again") from error
 
 
 def _unwrap(content: Any, path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
     """The state dict, and the fields beside it."""
     rest: dict[str, Any] = {}
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        rest = {name: value for name, value in content.items() if name != "state_dict"}
-        content = content["state_dict"]
+    if isinstance(content, Mapping) and content.get("format") == FORMAT:
+        raise UserError(f"{path}: a checkpoint of csg-train, not a released file; it is measured as it is")
+    fields = [name for name in FIELDS if isinstance(content, Mapping) and isinstance(content.get(name), Mapping)]
+    if fields:
+        rest = {name: value for name, value in content.items() if name != fields[0]}
+        content = content[fields[0]]
     if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
         raise UserError(f"{path}: holds a {type(content).__name__}, not a state dict; check the file")
     return content, rest

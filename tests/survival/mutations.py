@@ -26,8 +26,23 @@ fuzz = settings(
 _SECONDS = 30
 
 _LIKELY = st.sampled_from([0.5, 1, 2, True, "baseline", "none", "x", "/etc", {}, []])
+_NAMES = (
+    "caf\udce9",
+    "cafe\u0301",
+    "caf\u00e9",
+    "[/b]",
+    "[red]x",
+    "w #1",
+    "a: b",
+    "-x",
+    "a\nb",
+    "~",
+    "~/x",
+    "2024",
+    "no",
+)
 words = st.sampled_from(
-    ["", "..", "../..", "/etc/passwd", "a\0b", "none", "csg", "x" * 5000, "\x1b[31m", "\ud83d\ude00", "=1+1"]
+    ["", "..", "../..", "/etc/passwd", "a\0b", "none", "csg", "x" * 5000, "\x1b[31m", "\ud83d\ude00", "=1+1", *_NAMES]
 )
 numbers = st.sampled_from([0, -1, 1, 2**31, 2**63, -(2**63), 10**30, 1e308, float("inf"), float("-inf"), float("nan")])
 leaves = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), words, numbers, _LIKELY)

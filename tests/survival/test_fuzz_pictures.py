@@ -104,6 +104,20 @@ def png(width: int, height: int, depth: int, kind: int, rows: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
+def deep_pictures() -> list[bytes]:
+    """Sixteen bits a sample in each of PNG's colour types that has them: grey, RGB, grey and RGB with alpha."""
+    samples = {0: 1, 2: 3, 4: 2, 6: 4}
+    return [png(12, 9, 16, kind, zlib.compress((b"\0" + b"\x12\x34" * 12 * n) * 9)) for kind, n in samples.items()]
+
+
+@pytest.mark.parametrize("content", deep_pictures(), ids=["grey", "rgb", "grey-alpha", "rgba"])
+def test_sixteen_bits_are_refused_whatever_the_mode(content, tmp_path):
+    path = tmp_path / "deep.png"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="more than 8 bits"):
+        look(path)
+
+
 @pytest.mark.parametrize("size", [(100_000, 100_000), (12_000, 12_000), (1, 60_000), (60_000, 2), (2**31 - 1, 1)])
 def test_bombs_and_strips_are_refused_before_they_are_decoded(size, tmp_path):
     path = tmp_path / "bomb.png"

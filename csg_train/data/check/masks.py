@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from csg_train.data.check.pictures import BadFile, Duplicate, pixel_hash
+from csg_train.data.check.pictures import BadFile, Duplicate, identity_line, pixel_hash
 from csg_train.data.readers.images import decode
+from csg_train.data.readers.listing import LeftOut, left_out_line
 from csg_train.data.readers.masks import IGNORE, MaskedSet, Mismatch, decode_mask
 from csg_train.errors import UserError
 
@@ -31,6 +32,7 @@ class MaskCheck:
         bad: Pictures and masks that do not decode.
         licence: Licence of the pictures.
         identity: Identity of the set, or None where a file is missing.
+        left_out: Files and folders beside the pictures that do not count, and why.
     """
 
     name: str
@@ -43,6 +45,7 @@ class MaskCheck:
     bad: tuple[BadFile, ...]
     licence: str
     identity: str | None
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -52,7 +55,9 @@ class MaskCheck:
     def lines(self) -> Iterator[str]:
         """The findings for people, one line each; long lists end in a count of what is left out."""
         yield f"{self.pictures} pictures with masks; licence: {self.licence}"
-        yield f"identity {self.identity[:16] if self.identity else 'unknown, for a file is missing'}"
+        yield identity_line(self.identity)
+        if self.left_out:
+            yield f"left out: {left_out_line(self.left_out)}"
         yield f"ignored pixels: {self.ignored:.1%}"
         if absent := [name for name, number in self.pixels.items() if not number]:
             yield f"classes without a pixel: {', '.join(absent)}"
@@ -111,6 +116,7 @@ def check_masks(images: MaskedSet) -> MaskCheck:
         bad=tuple(bad),
         licence=images.licence,
         identity=_identity(images),
+        left_out=images.left_out,
     )
 
 

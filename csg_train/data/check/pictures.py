@@ -8,9 +8,10 @@ import numpy as np
 from PIL import Image
 
 from csg_train.data.readers.images import ImageSet, decode
+from csg_train.data.readers.listing import LeftOut, left_out_line
 from csg_train.errors import UserError
 
-__all__ = ["BadFile", "Check", "Duplicate", "check_pictures", "pixel_hash"]
+__all__ = ["BadFile", "Check", "Duplicate", "check_pictures", "identity_line", "pixel_hash"]
 
 _SHOWN = 10
 
@@ -42,8 +43,8 @@ class Check:
         bad: Files that do not decode.
         licence: Licence of the pictures.
         identity: Identity of the set, or None where a file is missing.
+        left_out: Files and folders beside the pictures that do not count, and why.
         expected: Official count of each class, where the data set has one.
-        left_out: Folders that the recipe's class map does not name.
     """
 
     name: str
@@ -53,14 +54,14 @@ class Check:
     licence: str
     identity: str | None
     expected: dict[str, int] | None = None
-    left_out: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
     def lines(self) -> Iterator[str]:
         """The findings for people, one line each; long lists end in a count of what is left out."""
         yield f"{sum(self.counts.values())} pictures; licence: {self.licence}"
-        yield f"identity {self.identity[:16] if self.identity else 'unknown, for a file is missing'}"
+        yield identity_line(self.identity)
         if self.left_out:
-            yield f"left out, in no class of the recipe: {', '.join(_shorten([*self.left_out], 'folders'))}"
+            yield f"left out: {left_out_line(self.left_out)}"
         if self.expected is not None:
             other = [
                 f"{name} has {self.counts[name]}, not {count}"
@@ -74,6 +75,13 @@ class Check:
         ]
         yield from _shorten(groups, "groups of duplicates") or ["no exact duplicates"]
         yield from _shorten([f"bad file: {bad.message}" for bad in self.bad], "bad files") or ["no bad files"]
+
+
+def identity_line(identity: str | None) -> str:
+    """The start of an identity, and what it rests on."""
+    if identity is None:
+        return "identity unknown, for a file is missing"
+    return f"identity {identity[:16]}, of names, labels and file sizes; other pixels in as many bytes do not change it"
 
 
 def _shorten(lines: list[str], what: str) -> list[str]:
@@ -107,5 +115,6 @@ def check_pictures(images: ImageSet) -> Check:
     except UserError:
         identity = None
     expected = None if images.expected is None else dict(zip(images.classes, images.expected, strict=True))
-    counts, licence = images.counts(), images.licence
-    return Check(images.name, counts, duplicates, tuple(bad), licence, identity, expected, images.left_out)
+    return Check(
+        images.name, images.counts(), duplicates, tuple(bad), images.licence, identity, expected, images.left_out
+    )

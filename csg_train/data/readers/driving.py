@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from csg_train.data.readers.images import image_files
+from csg_train.data.readers.listing import LeftOut, listing
 from csg_train.data.readers.lists import inside, list_lines
 from csg_train.data.readers.masks import IGNORE, MaskedSet
 from csg_train.errors import UserError
+from csg_train.names import absent
 
 __all__ = ["CLASSES", "LABELS", "SYNTHIA_CLASSES", "cityscapes", "gta5", "synthia"]
 
@@ -74,7 +75,7 @@ def _chosen(classes: Sequence[str] | None, known: tuple[str, ...], root: Path) -
 
 def _folder(path: Path, layout: str) -> Path:
     if not path.is_dir():
-        raise UserError(f"{path}: no such folder; expected {layout}")
+        raise UserError(f"{path}: no such folder{absent(path)}; expected {layout}")
     return path
 
 
@@ -93,7 +94,9 @@ def cityscapes(root: Path, split: str, *, classes: Sequence[str] | None = None) 
     """
     layout = f"leftImg8bit/{split}/CITY/NAME_leftImg8bit.png and gtFine/{split}/CITY/NAME_gtFine_labelIds.png"
     folder = _folder(root / "leftImg8bit" / split, layout)
-    files = [file for file in image_files(root, folder) if file.endswith("_leftImg8bit.png")]
+    found = listing(root, folder)
+    files = [file for file in found.files if file.endswith("_leftImg8bit.png")]
+    others = [LeftOut(file, "not of the layout") for file in found.files if not file.endswith("_leftImg8bit.png")]
     if not files:
         raise UserError(f"{folder}: no *_leftImg8bit.png; expected {layout}")
     chosen = _chosen(classes, CLASSES, root)
@@ -104,7 +107,10 @@ def cityscapes(root: Path, split: str, *, classes: Sequence[str] | None = None) 
         ids, kind = {**_ids(range(len(CLASSES)), train_ids, chosen), IGNORE: IGNORE}, "labelTrainIds"
     masks = [_gt_fine(file, kind) for file in files]
     _all_there(root, masks)
-    return MaskedSet(f"cityscapes:{split}", root, tuple(files), tuple(masks), chosen, ids, _CITYSCAPES_LICENCE)
+    left_out = (*found.left_out, *others)
+    return MaskedSet(
+        f"cityscapes:{split}", root, tuple(files), tuple(masks), chosen, ids, _CITYSCAPES_LICENCE, left_out=left_out
+    )
 
 
 def _gt_fine(file: str, kind: str) -> str:
@@ -114,7 +120,8 @@ def _gt_fine(file: str, kind: str) -> str:
 
 def _all_there(root: Path, files: Sequence[str]) -> None:
     if missing := [file for file in files if not (root / file).is_file()]:
-        raise UserError(f"{root / missing[0]}: no such file ({len(missing)} are missing); unpack the data set again")
+        path = root / missing[0]
+        raise UserError(f"{path}: no such file{absent(path)} ({len(missing)} are missing); unpack the data set again")
 
 
 def gta5(
@@ -136,11 +143,13 @@ def gta5(
     """
     layout = "images/NNNNN.png and labels/NNNNN.png"
     path, name = root / f"gta5_{split}.txt", f"gta5:{split}"
+    left_out: tuple[LeftOut, ...] = ()
     if split != "all" and path.is_file():
         pairs = [_pair(line, root, path, number) for number, line in list_lines(path)]
     elif split in ("all", "train"):
-        found = image_files(root, _folder(root / "images", layout))
-        pairs = [(file, file.replace("images/", "labels/", 1)) for file in found]
+        found = listing(root, _folder(root / "images", layout))
+        pairs = [(file, file.replace("images/", "labels/", 1)) for file in found.files]
+        left_out = found.left_out
         name = "gta5:all" if split == "all" else f"gta5:all pairs (no {path.name})"
     else:
         raise UserError(f"{path}: no such list; write lines 'images/NNNNN.png labels/NNNNN.png', or use split train")
@@ -149,7 +158,7 @@ def gta5(
     chosen = _chosen(classes, CLASSES, root)
     ids = _ids(_GTA5_RAW, {label.name: label.id for label in LABELS}, chosen)
     files, masks = tuple(file for file, _ in pairs), tuple(mask for _, mask in pairs)
-    return MaskedSet(name, root, files, masks, chosen, ids, _GTA5_LICENCE)
+    return MaskedSet(name, root, files, masks, chosen, ids, _GTA5_LICENCE, left_out=left_out)
 
 
 def _pair(line: str, root: Path, path: Path, number: int) -> tuple[str, str]:
@@ -172,18 +181,19 @@ def synthia(root: Path, *, classes: Sequence[str] | None = None) -> MaskedSet:
     Raises:
         UserError: A folder or a mask is missing.
     """
-    files = image_files(root, _folder(root / "RGB", "RGB/N.png and GT/LABELS/N.png"))
-    masks = [re.sub(r"^RGB/", "GT/LABELS/", file) for file in files]
+    found = listing(root, _folder(root / "RGB", "RGB/N.png and GT/LABELS/N.png"))
+    masks = [re.sub(r"^RGB/", "GT/LABELS/", file) for file in found.files]
     _all_there(root, masks)
     chosen = _chosen(classes, SYNTHIA_CLASSES, root)
     ids = _ids(_SYNTHIA_RAW, {label.name: label.synthia_id for label in LABELS if label.synthia_id}, chosen)
     return MaskedSet(
         name="synthia",
         root=root,
-        files=tuple(files),
+        files=found.files,
         masks=tuple(masks),
         classes=chosen,
         ids=ids,
         licence=_SYNTHIA_LICENCE,
         sixteen_bit=True,
+        left_out=found.left_out,
     )

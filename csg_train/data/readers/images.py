@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import hashlib
+import stat
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,26 +13,27 @@ from typing import ClassVar, Self
 
 from PIL import ExifTags, Image
 
+from csg_train.data.readers.listing import IMAGE_SUFFIXES, LeftOut, class_folders, left_out_line, listing
 from csg_train.data.readers.store import Store, open_store, store_path
-from csg_train.errors import UserError
+from csg_train.errors import UserError, printable
+from csg_train.files import foreign_content
+from csg_train.names import absent, other_form, require_plain
 
 __all__ = [
-    "IMAGE_SUFFIXES",
+    "FORMATS",
     "ImageSet",
     "PictureFiles",
     "decode",
     "file_size",
-    "image_files",
     "image_folder",
     "over_white",
     "reduced_size",
     "require_same_classes",
 ]
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 _LONGEST = 100
 """Times that a side may be the other: a strip, made square, would take more memory than there is."""
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # few decoders, small attack surface
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # few decoders, small attack surface
 _UPRIGHT = {  # by EXIF orientation; Pillow's exif_transpose writes the other tags anew too, and fails where one is odd
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -52,6 +54,18 @@ class PictureFiles:
     files: tuple[str, ...]
     shorter_side: int | None = None
     """To which a longer one is reduced when a picture is read (``data.shorter_side``)."""
+    classes: tuple[str, ...]
+
+    def require_plain_names(self) -> None:
+        """Refuse names that identities and records cannot hold, and classes that look the same (`csg_train.names`)."""
+        require_plain(self.classes, f"{self.root}: a class")
+        require_plain(self.stored_files, self.root)
+        for name in self.classes:
+            if (other := other_form(name, self.classes)) is not None:
+                raise UserError(
+                    f"{self.root}: two classes look the same, {name!a} and {other!a} (Unicode forms of one "
+                    "name); make one of them"
+                )
 
     def path(self, index: int) -> Path:
         """The full path of one picture."""
@@ -114,7 +128,7 @@ class ImageSet(PictureFiles):
         licence: Licence of the pictures, or ``"user's own"``.
         expected: Official number of pictures of each class, where the data set has one.
         shorter_side: To which a longer one is reduced when a picture is read; None keeps every picture as it is.
-        left_out: Folders below ``root`` that a class map does not name.
+        left_out: Beside the files, or in no class of a class map.
     """
 
     by_picture = ("files", "labels")
@@ -126,11 +140,12 @@ class ImageSet(PictureFiles):
     licence: str = "user's own"
     expected: tuple[int, ...] | None = None
     shorter_side: int | None = None
-    left_out: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.files:
             raise UserError(f"{self.root}: no images; put {', '.join(sorted(IMAGE_SUFFIXES))} files there")
+        self.require_plain_names()
         assert len(self.files) == len(self.labels)
 
     def __len__(self) -> int:
@@ -160,9 +175,12 @@ class ImageSet(PictureFiles):
 def file_size(path: Path) -> int:
     """Bytes of a file that a list names; a missing one is an error with its name."""
     try:
-        return path.stat().st_size
+        status = path.stat()
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; restore the file or its folder") from error
+        raise UserError(f"{path}: {error.strerror}{absent(path)}; restore the file or its folder") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{path}: not a regular file; replace it or remove it from the list")
+    return status.st_size
 
 
 def reduced_size(size: tuple[int, int], shorter_side: int | None) -> tuple[int, int]:
@@ -183,14 +201,15 @@ def decode(path: Path) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.simplefilter("ignore", UserWarning)  # of metadata; what of it cannot be read is not there
-            with Image.open(path, formats=_FORMATS) as image:
+            with Image.open(path, formats=FORMATS) as image:
+                deep = image.format == "PNG" and any("16" in str(tile[3]) for tile in image.tile)
                 if max(image.size) > _LONGEST * min(image.size):
                     raise UserError(f"{path}: a strip of {image.width} x {image.height} pixels; crop or remove it")
                 image.load()
                 turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
                 upright = image if turn is None else image.transpose(turn)
                 alpha = upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info
-                if upright.mode.startswith("I;16") or upright.mode in ("I", "F"):
+                if deep or upright.mode.startswith("I;16") or upright.mode in ("I", "F"):
                     raise UserError(
                         f"{path}: {upright.mode} samples of more than 8 bits; convert it to 8 bits a channel"
                     )
@@ -198,9 +217,11 @@ def decode(path: Path) -> Image.Image:
     except UserError:
         raise
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such image; restore it or remove it from the list") from error
+        raise UserError(f"{path}: no such image{absent(path)}; restore it or remove it from the list") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UserError(f"{path}: cannot decode ({error}); replace the image or remove it") from error
+        raise UserError(
+            f"{path}: cannot decode ({foreign_content(path) or error}); replace the image or remove it"
+        ) from error
 
 
 def over_white(image: Image.Image) -> Image.Image:
@@ -212,18 +233,15 @@ def over_white(image: Image.Image) -> Image.Image:
     return white
 
 
-def image_files(root: Path, folder: Path) -> list[str]:
-    """The picture files at any depth below ``folder``, hidden ones left out: sorted, POSIX, relative to ``root``."""
-    return sorted(
-        path.relative_to(root).as_posix()
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
-    )
-
-
 def require_same_classes(what: str, found: Sequence[str], wanted: Sequence[str]) -> None:
     """Raise a UserError that starts with ``what`` unless a domain has the classes of the source, in any order."""
     missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
+    for name in extra:
+        if (other := other_form(name, missing)) is not None:
+            raise UserError(
+                f"{what} differ from the source's: {name!a} here and {other!a} there are Unicode forms of one "
+                "name; rename one (convmv -f utf8 -t utf8 --nfc does a whole folder)"
+            )
     if missing or extra:
         raise UserError(
             f"{what} differ from the source's: missing {missing}, unexpected {extra}; "
@@ -255,8 +273,9 @@ def image_folder(
     """
     if not root.is_dir():
         fix = obtain or "give the folder that holds one folder for each class"
-        raise UserError(f"{root}: no such folder; {fix}")
-    there = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        raise UserError(f"{root}: no such folder{absent(root)}; {fix}")
+    beside = class_folders(root)
+    there, left_out = beside.files, list(beside.left_out)
     if not there:
         raise UserError(f"{root}: no class folders; expected {root}/CLASS/IMAGE.png")
     folders = {folder: (folder,) for folder in there} if class_map is None else class_map
@@ -264,15 +283,18 @@ def image_folder(
     require_same_classes(f"{root}: {'class folders' if class_map is None else 'mapped classes'}", [*folders], wanted)
     named = {folder for own in folders.values() for folder in own}
     _require_folders(root, there, named)
+    left_out += [LeftOut(printable(folder), "in no class of the recipe") for folder in there if folder not in named]
     files: list[str] = []
     labels: list[int] = []
     for label, class_name in enumerate(wanted):
         for folder in sorted(folders[class_name]):
-            images = image_files(root, root / folder)
-            if not images:
-                raise UserError(f"{root / folder}: a class without images; add images or remove the folder")
-            files += images
-            labels += [label] * len(images)
+            images = listing(root, root / folder)
+            if not images.files:
+                others = f" (left out: {left_out_line(images.left_out)})" if images.left_out else ""
+                raise UserError(f"{root / folder}: a class without images{others}; add images or remove the folder")
+            files += images.files
+            labels += [label] * len(images.files)
+            left_out += images.left_out
     return ImageSet(
         name=name,
         root=root,
@@ -280,7 +302,7 @@ def image_folder(
         labels=tuple(labels),
         classes=wanted,
         licence=licence,
-        left_out=tuple(folder for folder in there if folder not in named),
+        left_out=tuple(left_out),
     )
 
 

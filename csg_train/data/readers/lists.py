@@ -7,6 +7,8 @@ from pathlib import Path, PurePosixPath
 
 from csg_train.data.readers.images import ImageSet
 from csg_train.errors import UserError
+from csg_train.files import foreign_content
+from csg_train.names import absent
 
 __all__ = ["VISDA_CLASSES", "VISDA_COUNTS", "inside", "list_lines", "manifest", "visda17"]
 
@@ -100,8 +102,12 @@ def manifest(root: Path, file: Path, *, name: str, classes: Sequence[str] | None
 def _rows(root: Path, file: Path) -> Iterator[tuple[str, str]]:
     """Path and label of each row."""
     reader = csv.DictReader(line for _, line in list_lines(file))
-    if missing := {"path", "label"} - set(reader.fieldnames or ()):
-        raise UserError(f"{file}: no column {', '.join(sorted(missing))}; the first line must name path and label")
+    found = list(reader.fieldnames or ())
+    if missing := {"path", "label"} - set(found):
+        raise UserError(
+            f"{file}: no column {', '.join(sorted(missing))}, for the first line is {','.join(found)!r}; it must name "
+            "path and label, in lower case, separated by a comma and no space"
+        )
     for number, row in enumerate(reader, start=2):
         if not row["path"] or not row["label"]:
             raise UserError(f"{file}: row {number} has no path or no label; complete or remove it")
@@ -112,8 +118,16 @@ def list_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Number and text of every line that is not blank, or an error that names the file."""
     try:
         text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{path}: not a readable UTF-8 list, there is no such file{absent(path)}; check the path"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a readable UTF-8 list ({error}); save it as UTF-8") from error
     except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
         raise UserError(f"{path}: not a readable UTF-8 list ({error}); check the path") from error
+    if found := foreign_content(path) if text else None:
+        raise UserError(f"{path}: not a list but {found}")
     return ((number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip())
 
 
@@ -125,7 +139,12 @@ def _real(folder: Path) -> Path:
 def inside(file: str, root: Path, origin: Path, number: int) -> str:
     """A path of a list file below ``root``; refused where it, or a link on it, leaves that. The rest names its line."""
     pure = PurePosixPath(file)
-    leaves = pure.is_absolute() or ".." in pure.parts or "\0" in file
+    if "\0" in file:
+        raise UserError(f"{origin}:{number}: {file!r} holds a zero byte; mend the line")
+    if pure.is_absolute():
+        below = pure.relative_to(root.absolute()).as_posix() if pure.is_relative_to(root.absolute()) else "PATH"
+        raise UserError(f"{origin}:{number}: {file!r} is an absolute path; write what is below {root}: {below}")
+    leaves = ".." in pure.parts
     try:
         if not leaves:
             path = root / pure

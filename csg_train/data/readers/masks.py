@@ -13,9 +13,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from csg_train.data.readers.images import PictureFiles, file_size, image_files, over_white, require_same_classes
+from csg_train.data.readers.images import FORMATS, PictureFiles, file_size, over_white, require_same_classes
+from csg_train.data.readers.listing import LeftOut, listing
 from csg_train.data.readers.lists import list_lines
 from csg_train.errors import UserError
+from csg_train.files import foreign_content
+from csg_train.names import absent, other_form
 
 __all__ = ["IGNORE", "MaskedSet", "Mismatch", "decode_mask", "masked_folder", "mismatches", "picture_and_mask"]
 
@@ -39,6 +42,7 @@ class MaskedSet(PictureFiles):
         ids: Raw id in the mask files to training id, or to `IGNORE`. An id that is not here is an error.
         licence: Licence of the pictures, or ``"user's own"``.
         sixteen_bit: The masks have 16-bit samples with the class in the first channel (SYNTHIA).
+        left_out: Beside the files, where a folder was listed.
     """
 
     by_picture = ("files", "masks")
@@ -50,10 +54,12 @@ class MaskedSet(PictureFiles):
     ids: Mapping[int, int]
     licence: str = "user's own"
     sixteen_bit: bool = False
+    left_out: tuple[LeftOut, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.files:
             raise UserError(f"{self.root}: no pictures with masks; put them there as the data set's layout says")
+        self.require_plain_names()
         assert len(self.files) == len(self.masks)
         assert all(0 <= value < len(self.classes) or value == IGNORE for value in self.ids.values())
 
@@ -138,11 +144,12 @@ def _header(path: Path) -> tuple[int, int]:
         with path.open("rb") as stream:
             start = stream.read(26)
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such mask; restore it or remove its picture") from error
+        raise UserError(f"{path}: no such mask{absent(path)}; restore it or remove its picture") from error
     except OSError as error:
         raise UserError(f"{path}: cannot read ({error.strerror}); replace the mask") from error
     if not start.startswith(_SIGNATURE) or len(start) < 26:
-        raise UserError(f"{path}: not a PNG file; save masks as PNG (JPEG and the like change the ids)")
+        found = f" but {foreign}" if (foreign := foreign_content(path)) else ""
+        raise UserError(f"{path}: not a PNG file{found}; save masks as PNG (JPEG and the like change the ids)")
     return start[24], start[25]
 
 
@@ -218,7 +225,11 @@ def mismatches(images: MaskedSet) -> list[Mismatch]:
     """
     found = []
     for index, (file, mask) in enumerate(zip(images.files, images.masks, strict=True)):
-        size, mask_size = _size(images.path(index)), _size(images.mask_path(index))
+        if images.store is None:
+            size, mask_size = _size(images.path(index)), _size(images.mask_path(index))
+        else:
+            shapes = images.store.shapes
+            size, mask_size = ((int(width), int(height)) for height, width, _ in shapes[[index, len(images) + index]])
         if size != mask_size:
             found.append(Mismatch(file, size, mask, mask_size))
     return found
@@ -229,7 +240,7 @@ def _size(path: Path) -> tuple[int, int]:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.simplefilter("ignore", UserWarning)
-            with Image.open(path) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # EXIF orientation: rows are columns
                 return (image.height, image.width) if turned else image.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -259,11 +270,9 @@ def masked_folder(
         raise UserError(f"{path}: needs 1 to {IGNORE} different class names, one a line")
     wanted = listed if classes is None else tuple(classes)
     require_same_classes(f"{path}: classes", listed, wanted)
-    files, masks = (
-        {file.rpartition(".")[0].partition("/")[2]: file for file in image_files(root, root / folder)}
-        for folder in ("images", "masks")
-    )
-    if len(files) < len(image_files(root, root / "images")):
+    listings = [listing(root, root / folder) for folder in ("images", "masks")]
+    files, masks = ({file.rpartition(".")[0].partition("/")[2]: file for file in found.files} for found in listings)
+    if len(files) < len(listings[0].files):
         raise UserError(f"{root / 'images'}: two pictures of the same name but for the suffix; rename one")
     _paired(root, files, masks)
     return MaskedSet(
@@ -274,12 +283,19 @@ def masked_folder(
         classes=wanted,
         ids={**{line: wanted.index(label) for line, label in enumerate(listed)}, IGNORE: IGNORE},
         licence=licence,
+        left_out=tuple(one for found in listings for one in found.left_out),
     )
 
 
 def _paired(root: Path, files: Mapping[str, str], masks: Mapping[str, str]) -> None:
     for one, other, what in ((files, masks, "mask"), (masks, files, "picture")):
         if alone := sorted(set(one) - set(other)):
+            twin = other_form(alone[0], other)
+            if twin is not None:
+                raise UserError(
+                    f"{root / one[alone[0]]}: its {what} is named in another Unicode form, {twin!a} for "
+                    f"{alone[0]!a}; rename one (convmv -f utf8 -t utf8 --nfc does a whole folder)"
+                )
             raise UserError(
                 f"{root / one[alone[0]]}: no {what} of the same name ({len(alone)} such files); "
                 "add it or remove the file"

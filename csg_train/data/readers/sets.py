@@ -5,9 +5,11 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from csg_train.data.readers.images import ImageSet, image_files
+from csg_train.data.readers.images import ImageSet
+from csg_train.data.readers.listing import LeftOut, image_files
 from csg_train.data.readers.masks import MaskedSet
 from csg_train.errors import UserError
+from csg_train.names import absent
 from csg_train.seeds import random_for
 
 __all__ = ["AnySet", "hold_out", "merge", "pick", "sample", "unlabelled"]
@@ -27,6 +29,11 @@ def merge(parts: Sequence[ImageSet]) -> ImageSet:
         files=files,
         labels=tuple(label for part in parts for label in part.labels),
         licence="; ".join(dict.fromkeys(part.licence for part in parts)),
+        left_out=tuple(
+            LeftOut((part.root / one.file).relative_to(root).as_posix(), one.reason)
+            for part in parts
+            for one in part.left_out
+        ),
     )
 
 
@@ -89,5 +96,7 @@ def unlabelled(path: Path, classes: Sequence[str]) -> ImageSet:
     elif path.is_file():
         root, files = path.parent, [path.name]
     else:
-        raise UserError(f"--images {path}: no such file or folder, nor a split (source, validation, target)")
+        raise UserError(
+            f"--images {path}: no such file or folder{absent(path)}, nor a split (source, validation, target)"
+        )
     return ImageSet(name=path.name, root=root, files=tuple(files), labels=(0,) * len(files), classes=tuple(classes))

@@ -8,6 +8,7 @@ from PIL import Image
 
 from csg_train.data.check.colours import class_colours, mask_sheet, overlay
 from csg_train.data.check.masks import check_masks
+from csg_train.data.check.pictures import identity_line
 from csg_train.data.readers.driving import CLASSES
 from csg_train.data.readers.masks import MaskedSet, masked_folder
 from csg_train.errors import UserError
@@ -37,7 +38,7 @@ def test_a_clean_folder(tmp_path: Path) -> None:
     assert result.ignored == pytest.approx(4 / 48)
     assert list(result.lines()) == [
         "2 pictures with masks; licence: CC0",
-        f"identity {images.identity[:16]}",
+        identity_line(images.identity),
         "ignored pixels: 8.3%",
         "classes without a pixel: tree",
         "no exact duplicates",

@@ -1,0 +1,62 @@
+"""Names of files and classes, as people and file systems write them: which are refused, and why one is not found."""
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+from csg_train.errors import UserError
+
+__all__ = ["absent", "other_form", "require_plain"]
+
+_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def require_plain(names: Iterable[str], origin: object) -> None:
+    """Refuse names that are not UTF-8 or hold a line break or another control character.
+
+    They stand in identities, records and tables, where such a name could not be told from others.
+
+    Args:
+        names: Of files or classes.
+        origin: The folder or list that has them.
+
+    Raises:
+        UserError: For the first such name.
+    """
+    for name in names:
+        if found := _UNFIT.search(name):
+            foreign = found[0] >= "\ud800" and found[0] <= "\udfff"
+            fault = "is not UTF-8" if foreign else f"holds the control character {found[0]!a}"
+            mend = "rename it (convmv -f latin1 -t utf8 does a whole folder)" if foreign else "rename it"
+            raise UserError(f"{origin}: the name {name!a} {fault}; {mend}")
+
+
+def other_form(name: str, others: Iterable[str]) -> str | None:
+    """The one of ``others`` that differs from ``name`` in its Unicode normal form alone: they look the same."""
+    composed = unicodedata.normalize("NFC", name)
+    return next((other for other in others if other != name and unicodedata.normalize("NFC", other) == composed), None)
+
+
+def absent(path: Path) -> str:
+    """What explains that a path is not there, to stand behind its name: empty, or a remark in brackets."""
+    missing = next(part for part in (*reversed(path.parents), path, path) if part == path or not os.path.lexists(part))
+    try:
+        beside = [path.name for path in missing.parent.iterdir()]
+    except OSError:
+        beside = []
+    if (other := other_form(missing.name, beside)) is not None:
+        return f" (there is {other!a}, the same letters in another Unicode form than {missing.name!a})"
+    if "\\" in str(path):
+        return " (it holds backslashes; folders are separated by /)"
+    if str(path).startswith("~"):
+        return " (no shell has replaced its ~; write the home folder out)"
+    return "" if path.is_absolute() else f" (it starts at the working directory, {_working_directory()})"
+
+
+def _working_directory() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:  # removed meanwhile
+        return "which is gone"

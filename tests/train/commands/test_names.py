@@ -1,0 +1,112 @@
+"""Names as users have them, through the real command: they work, or are refused in one line, and are never markup."""
+
+import os
+import shutil
+import unicodedata
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from tests.commands import assert_user_error, command
+from tests.conftest import write_tree
+
+E = "\u00e9"
+
+
+def own_recipe(recipe_dict: dict, folder: Path, **changes: dict) -> Path:
+    path = folder / "own.yaml"
+    path.write_text(yaml.safe_dump(recipe_dict | changes))
+    return path
+
+
+def renamed(trees: Path, to: Path, old: str, new: str) -> Path:
+    shutil.copytree(trees, to)
+    (to / old).rename(to / new)
+    return to
+
+
+@pytest.mark.parametrize(
+    "name", ["w #1.pt", "w: 1.pt", "[a].pt", "2024", "true", "2024-01-01", "~w.pt", "-w.pt", "none"]
+)
+def test_weights_are_the_file_of_that_name(name, recipe_file, recipe_dict, tmp_path):
+    other = torch.load(recipe_dict["model"]["weights"], weights_only=True)
+    torch.save({key: value + 1 if value.is_floating_point() else value for key, value in other.items()}, tmp_path / "w")
+    shutil.copy(recipe_dict["model"]["weights"], tmp_path / name)
+    given = f"./{name}" if name == "none" else name
+    sets = ("--set", "train.steps=1", "--blind")
+    result = command(
+        "csg-train", "run", recipe_file, "--out", "[o] #1/b[/b]", f"--weights={given}", *sets, cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    used = torch.load(tmp_path / "[o] #1" / "b[/b]" / "ckpt.pt", weights_only=True)["weights"]
+    plain = command("csg-train", "run", recipe_file, "--out", "plain", *sets, cwd=tmp_path)
+    assert plain.returncode == 0, plain.stderr
+    assert used == torch.load(tmp_path / "plain" / "ckpt.pt", weights_only=True)["weights"]
+
+
+def test_a_comment_in_an_override_is_not_dropped(recipe_file, tmp_path):
+    result = command("csg-train", "data", "check", recipe_file, "--set", "data.source.root=a #1", cwd=tmp_path)
+    assert_user_error(result, "data.source.root", "comment", "quotes")
+
+
+@pytest.mark.parametrize("name", ["caf\udce9", "a\nb", "a\x1b[31mb", "a\tb"])
+@pytest.mark.parametrize("at", ["source/car/0.png", "source/car"])
+def test_names_that_no_record_can_hold(name, at, recipe_dict, trees, tmp_path):
+    new = f"source/car/{name}.png" if at.endswith("png") else f"source/{name}"
+    root = renamed(trees, tmp_path / "t", at, new)
+    data = {"source": {"dataset": "folder", "root": str(root / "source")}, "size": 32}
+    recipe = own_recipe(recipe_dict, tmp_path, data=data | {"target": dict(data["source"])})
+    for words in (("data", "check"), ("run", "--out", "o")):
+        assert_user_error(command("csg-train", *words, recipe, cwd=tmp_path), "rename it")
+    assert not list(tmp_path.rglob("ckpt.pt"))
+
+
+@pytest.mark.parametrize("name", ["[unknown]", "[/b]", ":car:", "-x", "true", "2024", "a: b", "a #b", " c", "(x)*"])
+def test_names_of_classes_are_text(name, recipe_dict, trees, tmp_path):
+    root = renamed(trees, tmp_path / "t", "source/car", f"source/{name}")
+    data = {"source": {"dataset": "folder", "root": str(root / "source"), "name": name}, "size": 32}
+    recipe = own_recipe(recipe_dict, tmp_path, data=data | {"target": dict(data["source"])})
+    checked = command("csg-train", "data", "check", recipe, cwd=tmp_path)
+    assert checked.returncode == 0, checked.stderr
+    assert f" {name} " in checked.stdout
+
+
+def test_labels_of_a_list_are_text(recipe_dict, trees, tmp_path):
+    rows = [f"{path.relative_to(trees / 'source')},{path.parent.name} [/old]" for path in trees.glob("source/*/*.png")]
+    (tmp_path / "m.csv").write_text("\n".join(["path,label", *rows]))
+    domain = {"dataset": "manifest", "root": str(trees / "source"), "file": "m.csv"}
+    recipe = own_recipe(recipe_dict, tmp_path, data={"source": domain, "target": dict(domain), "size": 32})
+    checked = command("csg-train", "data", "check", recipe, cwd=tmp_path)
+    assert checked.returncode == 0, checked.stderr
+    assert "car [/old]" in checked.stdout
+
+
+def test_two_unicode_forms_of_a_class_show_what_differs(recipe_dict, trees, tmp_path):
+    forms = [unicodedata.normalize(form, f"caf{E}") for form in ("NFC", "NFD")]
+    domains = [
+        {
+            "dataset": "folder",
+            "root": str(renamed(trees, tmp_path / f"t{n}", "source/car", f"source/{form}") / "source"),
+        }
+        for n, form in enumerate(forms)
+    ]
+    recipe = own_recipe(recipe_dict, tmp_path, data={"source": domains[0], "target": domains[1], "size": 32})
+    result = command("csg-train", "data", "check", recipe, cwd=tmp_path)
+    assert_user_error(result, r"caf\xe9", r"cafe\u0301", "rename")
+    recipe = own_recipe(
+        recipe_dict, tmp_path, data={"source": domains[0] | {"root": f"t1{os.sep}{forms[0]}"}, "target": domains[1]}
+    )
+    write_tree(tmp_path / "t1" / forms[1])
+    assert_user_error(
+        command("csg-train", "data", "check", recipe, cwd=tmp_path), r"caf\xe9", r"cafe\u0301", "no such folder"
+    )
+
+
+def test_a_folder_of_a_run_whose_name_is_not_utf8(recipe_file, tmp_path):
+    result = command(
+        "csg-train", "run", recipe_file, "--set", "train.steps=1", "--quiet", "--out", "caf\udce9", cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "caf\udce9" / "accuracy-target.json").is_file()

@@ -1,0 +1,115 @@
+"""What ``data check`` passes, ``run`` accepts; both refuse before the first step, in the same words."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from tests.commands import assert_user_error, command
+from tests.narrow import Narrow
+from tests.survival.test_fuzz_pictures import deep_pictures
+
+
+@pytest.fixture
+def masked(masked_recipe_dict: dict, masked_tree: Path, tmp_path: Path) -> Path:
+    shutil.copytree(masked_tree, tmp_path / "m")
+    masked_recipe_dict["data"]["source"]["root"] = str(tmp_path / "m")
+    path = tmp_path / "masked.yaml"
+    path.write_text(yaml.safe_dump(masked_recipe_dict))
+    return path
+
+
+def refused_by_both(recipe: Path, *parts: str, sets: tuple[str, ...] = ()) -> None:
+    options = [word for one in sets for word in ("--set", one)]
+    assert_user_error(command("csg-train", "data", "check", recipe, *options, cwd=recipe.parent), *parts)
+    assert_user_error(command("csg-train", "run", recipe, *options, "--out", "o", cwd=recipe.parent), *parts)
+    assert not (recipe.parent / "o" / "log.jsonl").exists()
+
+
+def test_a_mask_of_another_size(masked):
+    Image.fromarray(np.zeros((36, 38), dtype=np.uint8)).save(masked.parent / "m" / "masks" / "3.png")
+    refused_by_both(masked, "images/3.png has 40x36", "masks/3.png has 38x36")
+
+
+def test_a_mask_with_an_id_that_has_no_class(masked):
+    Image.fromarray(np.full((36, 40), 9, dtype=np.uint8)).save(masked.parent / "m" / "masks" / "3.png")
+    refused_by_both(masked, "masks/3.png", "label id 9")
+
+
+def test_a_target_of_other_classes_is_found_before_training(recipe_file, trees, tmp_path):
+    shutil.copytree(trees / "target", tmp_path / "t")
+    (tmp_path / "t" / "car").rename(tmp_path / "t" / "van")
+    refused_by_both(recipe_file, "car", "van", sets=(f"data.target.root={tmp_path / 't'}",))
+
+
+def test_the_target_of_a_blind_run_need_not_be_there(recipe_file, tmp_path):
+    sets = ("--set", "data.target.root=nowhere", "--set", "train.steps=1")
+    assert_user_error(command("csg-train", "run", recipe_file, *sets, "--out", "o", cwd=tmp_path), "nowhere")
+    result = command("csg-train", "run", recipe_file, *sets, "--out", "o", "--blind", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
+def test_an_old_run_is_kept_where_the_new_one_cannot_start(recipe_file, tmp_path):
+    assert command("csg-train", "run", recipe_file, "--out", "o", cwd=tmp_path).returncode == 0
+    sets = ("--overwrite", "--set", "data.target.root=nowhere")
+    assert_user_error(command("csg-train", "run", recipe_file, "--out", "o", *sets, cwd=tmp_path), "nowhere")
+    assert (tmp_path / "o" / "ckpt.pt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("sets", "parts"),
+    [
+        (("train.batch_size=1", "model.batch_norm=train"), ("train.batch_size", "batch_norm: train")),
+        (("method.name=ibn-net", "data.size=16"), ("data.size", "ibn-net", "32")),
+        (("method.name=pixels",), ("method", "allowed")),
+        (("method.name=csg", 'method.layers=["layer9"]'), ("method.", "layer9")),
+        (("method.name=domain-randomization",), ("segmentation",)),
+    ],
+)
+def test_settings_that_torch_would_refuse_in_the_first_step(sets, parts, recipe_file):
+    refused_by_both(recipe_file, *parts, sets=sets)
+
+
+@pytest.mark.parametrize(
+    ("sets", "parts"),
+    [
+        (("train.batch_size=1", "segmentation.head=deeplab-v3"), ("train.batch_size", "deeplab-v3")),
+        (("segmentation.scale=[1.0e+308, 1.0e+308]",), ("segmentation.scale",)),
+        (("method.name=ibn-net", "data.size=16", "segmentation.output_stride=16"), ("data.size",)),
+    ],
+)
+def test_settings_of_a_segmentation(sets, parts, masked):
+    refused_by_both(masked, *parts, sets=sets)
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        (lambda own: {"module." + key: value for key, value in own.items()}, ("'module.'", "csg-train import")),
+        (lambda own: {"_orig_mod." + key: value for key, value in own.items()}, ("'_orig_mod.'", "csg-train import")),
+        (lambda own: {"state_dict": own, "epoch": 3}, ("'state_dict'", "csg-train import")),
+        (b"version https://git-lfs.github.com/spec/v1\n", ("git-lfs pointer", "git lfs pull")),
+        (b"<!DOCTYPE html><html>login</html>", ("web page",)),
+        (b"", ("0 bytes",)),
+    ],
+)
+def test_starting_weights_that_are_something_else(content, parts, recipe_file, tmp_path):
+    path = tmp_path / "w.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content(dict(Narrow().state_dict())), path)
+    refused_by_both(recipe_file, str(path), *parts, sets=(f"model.weights={path}",))
+
+
+def test_a_picture_of_sixteen_bits_is_refused_whatever_its_mode(recipe_file, trees, tmp_path):
+    for number, content in enumerate(deep_pictures()):
+        root = tmp_path / f"t{number}"
+        shutil.copytree(trees / "source", root)
+        (root / "car" / "0.png").write_bytes(content)
+        result = command("csg-train", "data", "check", recipe_file, "--set", f"data.source.root={root}", cwd=tmp_path)
+        assert_user_error(result, "car/0.png", "more than 8 bits")

@@ -1,0 +1,98 @@
+"""What recipes and lists get wrong, said in their words: what was found, what is meant, and the way out."""
+
+import shutil
+
+import pytest
+import yaml
+
+from tests.commands import assert_user_error, command
+from tests.conftest import write_tree
+
+
+@pytest.mark.parametrize(
+    ("more", "parts"),
+    [
+        ("train: {steps: 3}\n", ("train: written twice", "lines 1 and 3")),
+        ("data:\n  size: 32\n  size: 16\n", ("size: written twice", "lines 4 and 5")),
+        ("method: {name: csg, name: baseline}\n", ("name: written twice", "lines 3 and 3")),
+    ],
+)
+def test_a_key_written_twice_is_named_with_both_lines(more, parts, tmp_path):
+    (tmp_path / "t.yaml").write_text("train: {steps: 5, batch_size: 4}\nname: t\n" + more)
+    for words in (("run",), ("data", "check"), ("sweep", "--out", "o")):
+        result = command("csg-train", *words, "t.yaml", cwd=tmp_path)
+        assert_user_error(result, "t.yaml", *parts)
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("data.source.root=2024", ("data.source.root", "quotes", "2024")),
+        ("data.source.root=2024-01-01", ("data.source.root", "quotes", "date 2024-01-01")),
+        ("data.source.root=no", ("data.source.root", "quotes", "false")),
+        ("data.source.root=null", ("data.source.root", "a path is meant", "null")),
+        ("data.source.root=[a]", ("data.source.root", "a path is meant", "quotes")),
+        ("data.source.name=1", ("data.source.name", "text is meant", "quotes")),
+        ("model.weights=null", ("model.weights", "imagenet, none", "null")),
+        ("model.weights=2024", ("model.weights", "imagenet, none", "2024")),
+        ("name=2024", ("name", "text is meant", "quotes")),
+        ("train=null", ("train", "a section", "null")),
+        ("train.steps=true", ("train.steps", "true")),
+        ("train.steps=null", ("train.steps", "a whole number", "null")),
+        ("train.steps=1.5", ("train.steps", "a whole number", "1.5")),
+        ("evaluate.flip=maybe", ("evaluate.flip", "true or false", "maybe")),
+        ("data.source={root: x}", ("data.source", "dataset", "missing")),
+    ],
+)
+def test_faults_are_said_in_the_recipes_words(override, parts, recipe_file, tmp_path):
+    result = command("csg-train", "data", "check", recipe_file, "--set", override, cwd=tmp_path)
+    assert_user_error(result, *parts)
+    assert "Input should" not in result.stderr
+    assert "literal[" not in result.stderr
+
+
+def test_a_resume_that_differs_shows_both_values(recipe_file, tmp_path):
+    assert command("csg-train", "run", recipe_file, "--out", "o", cwd=tmp_path).returncode == 0
+    sets = ("--set", "train.batch_size=3", "--set", "seed=4")
+    result = command("csg-train", "run", recipe_file, "--out", "o", "--resume", *sets, cwd=tmp_path)
+    assert_user_error(result, "train.batch_size (5 there, 3 here)", "seed (0 there, 4 here)")
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("path;label\nbus/0.png;bus\n", ("'path;label'", "comma")),
+        ("Path,Label\nbus/0.png,bus\n", ("'Path,Label'", "lower case")),
+        ("path, label\nbus/0.png,bus\n", ("'path, label'", "no space")),
+        ("path,label\n{root}/bus/0.png,bus\n", ("absolute", "bus/0.png")),
+        ("path,label\nbus\\0.png,bus\n", ("bus\\0.png", "backslashes")),
+        ("path,label\nbus\0.png,bus\n", ("m.csv:2", "zero byte")),
+        ("path,label\nbus/9.png,bus\n", ("bus/9.png", "no such")),
+        ("<html>\n", ("m.csv", "web page")),
+        ("version https://git-lfs.github.com/spec/v1\n", ("m.csv", "git-lfs")),
+    ],
+)
+def test_lists(text, parts, recipe_dict, trees, tmp_path):
+    root = trees / "source"
+    (tmp_path / "m.csv").write_text(text.replace("{root}", str(root)))
+    domain = {"dataset": "manifest", "root": str(root), "file": "m.csv"}
+    data = {"source": domain, "target": dict(domain), "size": 32}
+    (tmp_path / "t.yaml").write_text(yaml.safe_dump(recipe_dict | {"data": data}))
+    assert_user_error(command("csg-train", "data", "check", "t.yaml", cwd=tmp_path), *parts)
+
+
+def test_a_relative_root_says_where_it_starts(recipe_file, recipe_dict, tmp_path):
+    write_tree(tmp_path / "own")
+    data = {"source": {"dataset": "folder", "root": "own"}, "target": {"dataset": "folder", "root": "own"}, "size": 32}
+    recipe_file.write_text(yaml.safe_dump(recipe_dict | {"data": data}))
+    assert command("csg-train", "run", recipe_file, "--out", "o", "--quiet", cwd=tmp_path).returncode == 0
+    (tmp_path / "away").mkdir()
+    result = command("csg-analyze", "energy", tmp_path / "o" / "ckpt.pt", cwd=tmp_path / "away")
+    assert_user_error(result, "own", "working directory", str(tmp_path / "away"))
+
+
+def test_a_picture_that_is_a_pointer_is_named(recipe_file, trees, tmp_path):
+    shutil.copytree(trees / "source", tmp_path / "own")
+    (tmp_path / "own" / "car" / "0.png").write_text("version https://git-lfs.github.com/spec/v1\n")
+    result = command("csg-train", "data", "check", recipe_file, "--set", "data.source.root=own", cwd=tmp_path)
+    assert_user_error(result, "car/0.png", "git lfs pull")
