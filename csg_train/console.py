@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 __all__ = ["console", "print_json", "print_table", "progress"]
 
@@ -68,7 +68,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 def _least_width(lines: Sequence[Sequence[str]]) -> int:
     """Width of a table that shows every value whole, and folds the names of its first column as far as is bearable."""
-    widths = [max(Text.from_markup(text).cell_len for text in column) for column in zip(*lines, strict=True)]
+    widths = [max(cell_len(text) for text in column) for column in zip(*lines, strict=True)]
     return min(widths[0], _NAME) + sum(widths[1:]) + 3 * len(widths) + 1
 
 

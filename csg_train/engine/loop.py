@@ -103,15 +103,16 @@ def train(
         SystemExit: A signal, and in every process but the first the end of the run.
     """
     out = Path(out)
-    with joined(usable_device(device)) as own, _locked(out):
-        with agreed():
+    with joined(usable_device(device)) as own:
+        with agreed():  # first of all, so that a run that cannot start leaves no folder
             require_ready(recipe, splits)
-        with agreed():
-            _make_ready(out, resume=resume, overwrite=overwrite)
-        with agreed():
-            run = _Run(recipe, out, own)
-            log_bytes = run.restore(out / "ckpt.pt") if resume and (out / "ckpt.pt").exists() else 0
-        first, chosen = is_first(), run.train(log_bytes, report)
+        with _locked(out):
+            with agreed():
+                _make_ready(out, resume=resume, overwrite=overwrite)
+            with agreed():
+                run = _Run(recipe, out, own)
+                log_bytes = run.restore(out / "ckpt.pt") if resume and (out / "ckpt.pt").exists() else 0
+            first, chosen = is_first(), run.train(log_bytes, report)
     if not first:
         raise SystemExit(0)
     return chosen

@@ -32,7 +32,7 @@ def test_unknown_recipe_names_the_packaged_ones(tmp_path):
 
 def test_demo_data_not_fetched_names_the_command(tmp_path):
     result = command("csg-train", "run", cwd=tmp_path, env={"CSG_DATA_DIR": str(tmp_path / "none")})
-    assert_user_error(result, "csg-train data fetch emoji-photos")
+    assert_user_error(result, "csg-train data fetch renders-photos")
 
 
 @pytest.mark.parametrize(
