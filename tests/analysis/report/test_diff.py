@@ -44,13 +44,15 @@ def test_numbers_that_changed_and_no_other(pair: tuple[Path, Path]) -> None:
     methods = [c for c in numbers if c.table == "methods" and c.row == "csg"]
     assert [(c.field, c.after) for c in methods] == [
         ("e0_mhe_minus_baseline", None),
+        ("e0_mhe_minus_baseline_comparisons", 0),
         ("e0_mhe_minus_baseline_pairs", 0),
         ("mean_per_class_percent", 70.0),
         ("mean_per_class_percent_minus_baseline", None),
+        ("mean_per_class_percent_minus_baseline_comparisons", 0),
         ("mean_per_class_percent_minus_baseline_pairs", 0),
         ("overall_percent", 70.0),
     ]
-    assert methods[3].before == pytest.approx(10)
+    assert methods[4].before == pytest.approx(10)
     assert Change("per_class", "bird csg", "accuracy_percent", 60.0, 70.0) in numbers
     assert Change("confusion", "bird fish csg", "share", 0.4, 0.3) in numbers
     assert Change("runs", "clean-asg-0", "seed", None, 0) in numbers
