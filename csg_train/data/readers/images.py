@@ -108,7 +108,11 @@ class PictureFiles:
     @cached_property
     def store(self) -> Store | None:
         """The store, checked and opened once; None where there is none."""
-        return open_store(self.store_path, self.root, self.stored_files)
+        try:
+            path = self.store_path
+        except UserError:  # no home folder, so nothing is cached in it
+            return None
+        return open_store(path, self.root, self.stored_files)
 
     def __getstate__(self) -> dict[str, object]:
         """Without the open store, whose pixels must not travel to a worker that is not forked; it opens its own."""

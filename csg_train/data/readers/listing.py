@@ -47,7 +47,9 @@ def listing(root: Path, folder: Path) -> Listing:
         UserError: A folder is missing or cannot be read.
     """
     start = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
-    found = list(_walk(folder, start, frozenset()))
+    real = root.resolve()
+    above = frozenset(map(str, (real, *real.parents)))
+    found = list(_walk(folder, start, above))
     files = sorted(file for file, reason in found if reason is None)
     left_out = sorted((file, reason) for file, reason in found if reason is not None)
     return Listing(tuple(files), tuple(LeftOut(printable(file), reason) for file, reason in left_out))

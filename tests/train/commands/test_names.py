@@ -63,7 +63,7 @@ def test_names_that_no_record_can_hold(name, at, recipe_dict, trees, tmp_path):
     assert not list(tmp_path.rglob("ckpt.pt"))
 
 
-@pytest.mark.parametrize("name", ["[unknown]", "[/b]", ":car:", "-x", "true", "2024", "a: b", "a #b", " c", "(x)*"])
+@pytest.mark.parametrize("name", ["[unknown]", "[bold]", ":car:", "-x", "true", "2024", "a: b", "a #b", " c", "(x)*"])
 def test_names_of_classes_are_text(name, recipe_dict, trees, tmp_path):
     root = renamed(trees, tmp_path / "t", "source/car", f"source/{name}")
     data = {"source": {"dataset": "folder", "root": str(root / "source"), "name": name}, "size": 32}

@@ -67,7 +67,7 @@ def test_an_old_run_is_kept_where_the_new_one_cannot_start(recipe_file, tmp_path
         (("method.name=ibn-net", "data.size=16"), ("data.size", "ibn-net", "32")),
         (("method.name=pixels",), ("method", "allowed")),
         (("method.name=csg", 'method.layers=["layer9"]'), ("method.", "layer9")),
-        (("method.name=domain-randomization",), ("segmentation",)),
+        (("method.name=domain-randomization",), ("method.styles", "missing")),
     ],
 )
 def test_settings_that_torch_would_refuse_in_the_first_step(sets, parts, recipe_file):
