@@ -262,8 +262,8 @@ def _load_strict(net: nn.Module, state: Any, origin: str, name: str) -> None:
         raise UserError(f"{origin}: not weights of {name}: {'; '.join(faults[:3])}{more}")
     if infinite := [key for key in own if state[key].is_floating_point() and not state[key].isfinite().all()]:
         raise UserError(
-            f"{origin}: {infinite[0]} holds values that are not finite, as do {len(infinite) - 1} of the other "
-            f"{len(own) - 1} tensors; give weights of a run that did not diverge"
+            f"{origin}: {infinite[0]} holds values that are not finite ({len(infinite)} of {len(own)} tensors do); "
+            "give weights of a run that did not diverge"
         )
     try:
         net.load_state_dict(state)
