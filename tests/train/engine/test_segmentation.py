@@ -207,7 +207,7 @@ def test_recipes_of_no_single_task_are_one_line(masked_recipe_dict, change, mess
 def test_restyling_pictures_of_a_classification_is_refused(recipe_dict, trees, tmp_path):
     recipe_dict["method"] = {"name": "domain-randomization", "styles": str(trees / "target")}
     with pytest.raises(UserError, match="domain-randomization: restyles crops of a segmentation"):
-        engine._Run(Recipe.model_validate(recipe_dict), tmp_path, CPU)
+        engine.train(Recipe.model_validate(recipe_dict), tmp_path, device=CPU)
 
 
 def test_every_packaged_recipe_of_segmentation_says_so():
