@@ -18,6 +18,7 @@ from csg_train.methods.contrastive import attention, attention_pool, info_nce
 from csg_train.methods.pixels import pixel_cross_entropy, task_loss
 from csg_train.recipes.packaged import RECIPES
 from csg_train.recipes.reading import load_recipe
+from csg_train.recipes.ready import require_trainable
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import load_checkpoint
 from tests.commands import command
@@ -204,10 +205,10 @@ def test_recipes_of_no_single_task_are_one_line(masked_recipe_dict, change, mess
         Recipe.model_validate(masked_recipe_dict | {"data": data} | change)
 
 
-def test_restyling_pictures_of_a_classification_is_refused(recipe_dict, trees, tmp_path):
+def test_restyling_pictures_of_a_classification_is_refused(recipe_dict, trees):
     recipe_dict["method"] = {"name": "domain-randomization", "styles": str(trees / "target")}
     with pytest.raises(UserError, match="domain-randomization: restyles crops of a segmentation"):
-        engine.train(Recipe.model_validate(recipe_dict), tmp_path, device=CPU)
+        require_trainable(Recipe.model_validate(recipe_dict), classes=3)
 
 
 def test_every_packaged_recipe_of_segmentation_says_so():
