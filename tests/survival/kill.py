@@ -243,7 +243,7 @@ def outcome(code: int, run: Run) -> str:
 
 
 def survive(folder: Path, *, kills: int, seed: int) -> tuple[dict[str, Counter[str]], list[str]]:
-    """Disturb runs until ``kills`` faults were injected; what finishes before its fault does not count.
+    """Disturb runs until ``kills`` faults were injected, each at least once; what ends before its fault counts not.
 
     Returns:
         Outcomes by fault, and what was lost.
@@ -260,7 +260,7 @@ def survive(folder: Path, *, kills: int, seed: int) -> tuple[dict[str, Counter[s
             seconds = time.monotonic() - begun
         run = Run(recipe, method, folder / f"run-{number}")
         where = f"{run.out.name} ({method})"
-        for fault in itertools.islice(faults, min(kills - injected, FAULTS_PER_RUN)):
+        for fault in itertools.islice(faults, FAULTS_PER_RUN):
             code = FAULTS[fault](run, rng, seconds)
             if code == 0 and FAULTS[fault] is not close_the_pipe:
                 break
@@ -275,7 +275,7 @@ def survive(folder: Path, *, kills: int, seed: int) -> tuple[dict[str, Counter[s
             lost.append(f"{where} does not finish: {outcome(code, run)}")
         lost += [f"{where}: {line}" for line in run.faults() + run.differences(whole)]
         shutil.rmtree(run.out)
-        if injected == kills:
+        if injected >= kills and all(outcomes.values()):
             return outcomes, lost
     raise AssertionError
 
@@ -295,7 +295,8 @@ def main() -> None:
         [fault, str(counts.total()), ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))]
         for fault, counts in outcomes.items()
     ]
-    print_table(f"{arguments.kills} faults, seed {arguments.seed}", ["fault", "times", "outcomes"], rows)
+    injected = sum(counts.total() for counts in outcomes.values())
+    print_table(f"{injected} faults, seed {arguments.seed}", ["fault", "times", "outcomes"], rows)
     print(f"lost: {len(lost)}")
     print("\n".join(lost))
     raise SystemExit(bool(lost))

@@ -1,4 +1,4 @@
-"""The short form of `make crash`: a run that is disturbed ten times ends as one that is not."""
+"""The short form of `make crash`: a run that is disturbed in every way ends as one that is not."""
 
 import re
 import subprocess
@@ -17,7 +17,7 @@ def test_a_run_survives_every_fault_once():
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert re.search(r"10 faults[\s\S]*killed[\s\S]*one-line error, exit 2[\s\S]*\nlost: 0\n", result.stdout), (
+    assert re.search(r"\d\d faults[\s\S]*killed[\s\S]*one-line error, exit 2[\s\S]*\nlost: 0\n", result.stdout), (
         result.stdout
     )
 
