@@ -126,7 +126,7 @@ def test_average_pool_ignores_attention(recipe_dict, tmp_path):
     recipe_dict["method"] = {"name": "csg", "queue_size": 8, "pool": "average"}
     run = _Run(Recipe.model_validate(recipe_dict), tmp_path, CPU)
     v, other = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
-    torch.testing.assert_close(run.method._pool(v, other), v.mean(dim=(2, 3)))
+    torch.testing.assert_close(run.method._contrast[0]._pool(v, other), v.mean(dim=(2, 3)))
 
 
 def test_an_unknown_layer_is_named_with_the_allowed_ones(recipe_dict, tmp_path):
