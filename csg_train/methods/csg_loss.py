@@ -15,11 +15,11 @@ __all__ = ["CSGLoss"]
 
 
 class CSGLoss(nn.Module):
-    """The sum of CSG's contrastive terms over some layers, not weighted: ``sum_{l in G} NCE_l`` (`csg_train.methods.csg`).
+    """CSG's contrastive terms summed over layers, not weighted: ``sum_{l in G} NCE_l`` (`csg_train.methods.csg`).
 
     It holds a frozen copy of the backbone as it is now, the teacher, and for each layer a projection head, its moving
-    average and a queue. ``parameters()`` go to the optimiser, which moves the heads alone; ``state_dict()`` has all that
-    a restart needs. Every step calls it once, and then, when the optimiser has moved the weights, `after_step`.
+    average and a queue. ``parameters()`` go to the optimiser, which moves the heads alone; ``state_dict()`` has all
+    that a restart needs. Every step calls it once and, when the optimiser has moved the weights, `after_step`.
 
     Args:
         backbone: Pretrained; takes pictures and gives a mapping of names to maps ``(N, C, H, W)`` (or an object with
@@ -109,4 +109,4 @@ class CSGLoss(nn.Module):
 
 
 def _stages(given: Mapping[str, Tensor] | object) -> Mapping[str, Tensor]:
-    return given if isinstance(given, Mapping) else given.stages  # type: ignore[attr-defined,no-any-return]
+    return given if isinstance(given, Mapping) else given.stages  # type: ignore[attr-defined]
