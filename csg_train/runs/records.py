@@ -18,6 +18,7 @@ __all__ = [
     "DataInfo",
     "EnergyRecord",
     "Interval",
+    "OutsideInfo",
     "OverlapScores",
     "Record",
     "RunInfo",
@@ -64,8 +65,18 @@ class RunInfo(_Plain):
     versions: dict[str, str]
 
 
+class OutsideInfo(_Plain):
+    """A model that the toolkit did not train, or features of one: what is not here is not known."""
+
+    model: str
+    """``timm/NAME`` or a torchvision name; of a file of features its name, with the matrix of several."""
+    sha256: str
+    """Of the weights' or the features' file."""
+    versions: dict[str, str]
+
+
 class DataInfo(_Plain):
-    """Which pictures a number was measured on, and how they were shown."""
+    """Which pictures a number was measured on, and how they were shown; ``unknown`` where a file does not say it."""
 
     split: str
     name: str
@@ -79,7 +90,7 @@ class DataInfo(_Plain):
 
 class _Record(_Plain):
     format: Literal["csg-record/1"] = "csg-record/1"
-    run: RunInfo
+    run: RunInfo | OutsideInfo
     data: DataInfo
 
 
@@ -103,8 +114,8 @@ class EnergyRecord(_Record):
     """By s, for the ``mhe`` value; none for an infinite value or fewer than three pictures."""
     uniform: dict[str, float | None]
     """``mhe`` energy of the uniform distribution on the same sphere, by s; None where it is infinite."""
-    dtype: Literal["float32", "float16"] = "float32"
-    """Precision that the features were kept in; ``float16`` rounds each number to 11 bits."""
+    dtype: Literal["float32", "float16", "float64", "bfloat16"] = "float32"
+    """Precision that the features were kept in; ``float16`` rounds each number to 11 bits, ``bfloat16`` to 8."""
 
 
 class AccuracyRecord(_Record):
