@@ -8,7 +8,7 @@ DEMO = renders-photos
 RUNS ?= runs/$(DEMO)
 METHODS = oracle baseline asg csg
 
-EXTRAS = demo,test,docs,tensorboard
+EXTRAS = demo,test,docs,tensorboard,weights
 SURVIVAL = OMP_NUM_THREADS=1 $(BIN)/python
 
 # What the tests need beside pip: a browser and OpenGL, which root can install on Debian, and the demos' data.

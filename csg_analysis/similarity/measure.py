@@ -93,5 +93,5 @@ def similarity_record(
 
 
 def _stages(backbone: Backbone, images: AnySet, recipe: Recipe, pool: Pool) -> dict[str, np.ndarray]:
-    batches = list(pooled_batches(backbone, images, recipe, layers=list(backbone.widths), pool=pool))
-    return {stage: np.concatenate([batch[stage] for batch in batches]) for stage in backbone.widths}
+    batches = list(pooled_batches(backbone, images, recipe, layers=list(backbone.stage_paths), pool=pool))
+    return {stage: np.concatenate([batch[stage] for batch in batches]) for stage in backbone.stage_paths}
