@@ -16,11 +16,8 @@ from captum.attr import LayerGradCam
 from torch import Tensor, nn
 
 from csg_analysis.attention.regions import explained_region
-from csg_train.data.loaders.batch import Batch
-from csg_train.data.readers.images import over_white
-from csg_train.data.readers.masks import MaskedSet
+from csg_train.data.readers.images import ImageSet
 from csg_train.data.readers.sets import AnySet
-from csg_train.data.views.segmentation_views import segmentation_evaluation_view
 from csg_train.errors import UserError
 from csg_train.models.network import TaskNetwork
 from csg_train.recipes.sections import Recipe
@@ -124,11 +121,12 @@ def attend_batches(network: TaskNetwork, images: AnySet, recipe: Recipe, *, laye
         UserError: No such layer or class.
     """
     network.backbone.require_stages([layer], "--layer")
-    allowed = ["predicted", *(["label"] if recipe.segmentation is None else []), *images.classes]
+    labelled = isinstance(images, ImageSet) and images.labelled
+    allowed = ["predicted", *(["label"] if labelled else []), *images.classes]
     if explain not in allowed:
         raise UserError(f"--explain {explain}: allowed: {', '.join(allowed)}")
     device = next(network.parameters()).device
-    for batch in _shown(images, recipe):
+    for batch in shown_batches(images, recipe):
         pictures = batch.views[0].to(device).float() / 255
         with torch.no_grad():
             guesses = network(pictures).logits.argmax(dim=1)
@@ -148,17 +146,6 @@ def attend_batches(network: TaskNetwork, images: AnySet, recipe: Recipe, *, laye
         flat = ["" if map_HW.any() else missing or "nothing speaks for the class" for map_HW in maps_NHW]
         sizes = [(map_HW.shape[0], map_HW.shape[1]) for map_HW in maps_NHW]
         yield Maps(maps_NHW, images_NHWC, guesses.tolist(), targets.tolist(), flat, sizes)
-
-
-def _shown(images: AnySet, recipe: Recipe) -> Iterator[Batch]:
-    """`shown_batches`, and pictures without masks as a segmentation shows those with masks."""
-    if recipe.segmentation is None or isinstance(images, MaskedSet):
-        yield from shown_batches(images, recipe)
-        return
-    for index, label in enumerate(images.labels):
-        picture = over_white(images.picture(index))
-        view = segmentation_evaluation_view(picture, longest_side=recipe.segmentation.longest_side)
-        yield Batch((view[None],), torch.tensor([label]))
 
 
 def attend(network: TaskNetwork, images: AnySet, recipe: Recipe, *, layer: str, explain: str) -> Maps:

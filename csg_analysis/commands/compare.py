@@ -85,9 +85,9 @@ def _print_table(records: Sequence[tuple[str, runs.SimilarityRecord]]) -> None:
     for label, record in records:
         if left := [name for name in similarity.METRICS if name not in record.definitions]:
             console.print(
-                f"{label} {record.data.split}: {', '.join(left)} left out; pictures with masks have no one class"
+                f"{label} {record.data.split}: {', '.join(left)} left out; the pictures have masks, or no labels"
             )
-        if record.start != record.run.weights:
+        if isinstance(record.run, runs.RunInfo) and record.start != record.run.weights:
             console.print(f"{label}: trained from {record.run.weights[:12]}, compared with {record.start[:12]}")
 
 

@@ -17,6 +17,7 @@ from csg_train import runs
 from csg_train.console import console
 from csg_train.errors import UserError
 from csg_train.files import atomic_write, write_text
+from csg_train.names import absent
 from csg_train.splits import SPLITS
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def gradcam(
         advice="give each its own --out",
     )
     for subject, images in subjects:
-        if explain == "label" and where not in SPLITS:
+        if explain == "label" and isinstance(images, pictures.ImageSet) and not images.labelled:
             raise UserError(f"--explain label: {where} has no labels; use predicted or a class name")
         maps = cams.attend(subject.network, images, subject.recipe, layer=layer, explain=explain)
         split = where if where in SPLITS else "images"
@@ -83,6 +84,10 @@ def gradcam(
 
 
 def _own(where: str, subject: Subject) -> pictures.ImageSet:
+    if not Path(where).exists():
+        raise UserError(
+            f"--images {where}: no such file or folder{absent(Path(where))}, nor a split (source, validation, target)"
+        )
     images = pictures.unlabelled(Path(where), subject.checkpoint.classes)
     return dataclasses.replace(images, shorter_side=subject.recipe.data.shorter_side)
 
@@ -92,7 +97,7 @@ def _attention_record(
 ) -> runs.AttentionRecord:
     names = images.classes
     labels: list[str | None] = [None] * len(images)
-    if split in SPLITS and isinstance(images, pictures.ImageSet):
+    if isinstance(images, pictures.ImageSet) and images.labelled:
         labels = [names[label] for label in images.labels]
     attended = [
         runs.Attended(

@@ -79,7 +79,10 @@ def sphere(
                 colour=drawing.published_style(subject.recipe.method["name"]).colour,
             )
         )
-    classes = images.classes if isinstance(images, pictures.ImageSet) else ("pictures with masks",)
+    if isinstance(images, pictures.ImageSet):
+        classes = images.classes if images.labelled else ("pictures without labels",)
+    else:
+        classes = ("pictures with masks",)
     what = f"{len(images)} pictures of {images.name} ({split}), {layer}, {pool} pool"
     records = circle.sphere_records(
         [panel.features for panel in panels],

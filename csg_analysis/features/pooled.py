@@ -12,7 +12,7 @@ from csg_train.methods.contrastive import attention, attention_pool
 from csg_train.models.backbones import Backbone
 from csg_train.models.network import TaskNetwork
 from csg_train.recipes.sections import Recipe
-from csg_train.recipes.shown import shown_batches
+from csg_train.recipes.shown import Showing, shown_batches
 
 __all__ = ["Pool", "extract", "pooled_batches"]
 
@@ -26,7 +26,7 @@ def _pooled(stage_NCHW: Tensor, pool: Pool) -> Tensor:
 
 
 def pooled_batches(
-    backbone: Backbone, images: AnySet, recipe: Recipe, *, layers: Sequence[str], pool: Pool = "average"
+    backbone: Backbone, images: AnySet, recipe: Recipe | Showing, *, layers: Sequence[str], pool: Pool = "average"
 ) -> Iterator[dict[str, np.ndarray]]:
     """Pooled features of every picture, batch by batch in the order of ``images.files``; one forward pass a batch.
 
@@ -53,7 +53,7 @@ def pooled_batches(
 
 
 def extract(
-    network: TaskNetwork, images: AnySet, recipe: Recipe, *, layer: str = "layer4", pool: Pool = "average"
+    network: TaskNetwork, images: AnySet, recipe: Recipe | Showing, *, layer: str = "layer4", pool: Pool = "average"
 ) -> np.ndarray:
     """Pooled features of one layer in memory, see `pooled_batches`.
 

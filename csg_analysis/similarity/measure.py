@@ -55,7 +55,7 @@ def similarity_record(
         checkpoint: Says where the training started.
         network: Its network, in evaluation mode.
         images: The pictures; all stages are held in memory, 8 bytes a number. Pictures with masks have no one class
-            each: what needs classes is left out.
+            each, those without labels a class that nobody knows: what needs classes is left out.
         recipe: Of the checkpoint.
         data: The pictures, for the record.
         layer: Stage of the measures of one model; CKA is of every stage.
@@ -68,7 +68,7 @@ def similarity_record(
     start, digest = starting_backbone(checkpoint, recipe, next(network.parameters()).device)
     ours, before = (_stages(backbone, images, recipe, pool) for backbone in (network.backbone, start))
     labels_N, by_class = None, {}
-    if isinstance(images, ImageSet):
+    if isinstance(images, ImageSet) and images.labelled:
         labels_N = np.array(images.labels)
         present = [images.classes[label] for label in np.unique(labels_N)]
         by_class = dict(zip(present, map(float, class_spread(ours[layer], labels_N)), strict=True))

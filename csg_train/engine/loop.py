@@ -57,7 +57,7 @@ _BROKEN = 128  # in place of a signal's number, and above each
 _OUTPUTS = (
     *("ckpt.pt", "best.pt", "log.jsonl", "recipe.yaml"),
     *("accuracy-*", "segmentation-*", "confusion-*", "energy-*"),
-    *("attention.*", "attention-*", "similarity-*", "sphere-*"),
+    *("attention.*", "attention-*", "similarity-*", "sphere-*", "unlabelled-*"),
 )
 
 

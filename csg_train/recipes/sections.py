@@ -18,7 +18,7 @@ from csg_train.methods.base import Method
 from csg_train.methods.table import METHODS
 from csg_train.models.backbones import own_size
 from csg_train.models.timm_models import PREFIX
-from csg_train.recipes.domains import Domain, MaskedDomain, Section, Validation, own_path
+from csg_train.recipes.domains import Domain, MaskedDomain, PicturesDomain, Section, Target, Validation, own_path
 from csg_train.splits import SPLITS, Rule
 
 __all__ = [
@@ -49,8 +49,9 @@ class Data(_Settings):
     validation: Validation | None = None
     """Synthetic pictures held out (other styles or renderers, or ``{dataset: holdout, fraction: 0.1}`` of the source):
     the only ones that strengths may be chosen on."""
-    target: Domain
-    """Real pictures: measured, never trained on, and selected on by ``evaluate.select: oracle`` alone."""
+    target: Target
+    """Real pictures: measured, never trained on, and selected on by ``evaluate.select: oracle`` alone. Those without
+    labels are ``{dataset: pictures, root: FOLDER}``."""
     size: Annotated[int, Field(ge=16, le=1024)] = 224
     """Side of the square input in pixels; of ``model.backbone: timm/NAME``, where none is given, the model's own."""
     shorter_side: Annotated[int, Field(ge=16, le=4096)] | None = None
@@ -195,6 +196,11 @@ class Recipe(_Settings):
                 "source-val selects on data.validation, which this recipe lacks; add it, for instance "
                 "{dataset: holdout, fraction: 0.1}"
             )
+        if value.select == "oracle" and data is not None and isinstance(data.target, PicturesDomain):
+            raise ValueError(
+                "oracle selects on the accuracy of data.target, and pictures without labels have none; use last or "
+                "source-val"
+            )
         return value
 
     @field_validator("method")
@@ -215,7 +221,9 @@ class Recipe(_Settings):
             raise ValueError("data.shorter_side: would reduce pictures and not their masks; use segmentation.scale")
         for split in SPLITS:
             domain = getattr(self.data, split)
-            if domain is None or (isinstance(domain, MaskedDomain) == (self.segmentation is not None)):
+            if domain is None or isinstance(domain, PicturesDomain):
+                continue
+            if isinstance(domain, MaskedDomain) == (self.segmentation is not None):
                 continue
             if self.segmentation is None:
                 raise ValueError(f"data.{split}: {domain.dataset} has masks; add a section segmentation: {{}}")

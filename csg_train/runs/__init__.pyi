@@ -14,12 +14,14 @@ from .records import AttentionScores as AttentionScores
 from .records import DataInfo as DataInfo
 from .records import EnergyRecord as EnergyRecord
 from .records import Interval as Interval
+from .records import OutsideInfo as OutsideInfo
 from .records import Record as Record
 from .records import RunInfo as RunInfo
 from .records import ScoreRecord as ScoreRecord
 from .records import SegmentationRecord as SegmentationRecord
 from .records import SimilarityRecord as SimilarityRecord
 from .records import SphereRecord as SphereRecord
+from .records import UnlabelledRecord as UnlabelledRecord
 from .records import only_prediction as only_prediction
 from .records import read_record as read_record
 from .records import write_record as write_record

@@ -26,6 +26,7 @@ __all__ = [
     "SegmentationRecord",
     "SimilarityRecord",
     "SphereRecord",
+    "UnlabelledRecord",
     "only_prediction",
     "read_record",
     "write_record",
@@ -184,6 +185,21 @@ def only_prediction(record: ScoreRecord) -> str | None:
     return given[0] if len(given) == 1 < true else None
 
 
+class UnlabelledRecord(_Record):
+    """What one checkpoint predicts on a split without labels, where nobody knows its accuracy."""
+
+    kind: Literal["unlabelled"] = "unlabelled"
+    predicted: dict[str, int]
+    """Pictures by predicted class, every class listed; of a segmentation pixels."""
+
+    @property
+    def sentence(self) -> str:
+        """That accuracy is unknown, and what is known instead."""
+        total = sum(self.predicted.values())
+        shares = ", ".join(f"{name} {100 * count / total:.1f} %" for name, count in self.predicted.items() if count)
+        return f"accuracy unknown: {self.data.count} pictures of {self.data.name} without labels; predicted: {shares}"
+
+
 class Attended(_Plain):
     """One picture of an attention record."""
 
@@ -304,8 +320,22 @@ Record = (
     | AttentionScores
     | SimilarityRecord
     | SphereRecord
+    | UnlabelledRecord
 )
 _ADAPTER: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
+
+
+def trained(record: Record, path: Path) -> RunInfo:
+    """The run that a record is of; ``path`` names it in the error.
+
+    Raises:
+        UserError: It is of a model that the toolkit did not train.
+    """
+    if isinstance(record.run, OutsideInfo):
+        raise UserError(
+            f"{path}: of {record.run.model}, a model from outside, and a report shows runs; give the folders of runs"
+        )
+    return record.run
 
 
 def write_record(path: Path, record: _Record) -> None:
