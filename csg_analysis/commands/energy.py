@@ -38,8 +38,9 @@ __all__ = ["energy"]
     "--features",
     "files",
     multiple=True,
-    type=click.Path(path_type=Path),
-    help="A file of csg-analyze features, instead of checkpoints; it is memory-mapped. May be repeated.",
+    type=click.Path(),
+    metavar="FILE[:NAME]",
+    help="A file of csg-analyze features, or a .npy, .npz or .safetensors matrix, a row a picture. May be repeated.",
 )
 @splits_option
 @layer_option
@@ -58,7 +59,7 @@ __all__ = ["energy"]
 def energy(
     context: click.Context,
     checkpoints: tuple[Path, ...],
-    files: tuple[Path, ...],
+    files: tuple[str, ...],
     splits: tuple[str, ...],
     layer: str,
     pool: Any,
@@ -69,10 +70,10 @@ def energy(
 ) -> None:
     """Hyperspherical energy E_0, E_1, E_2 of each checkpoint's features (lower = more diverse)."""
     if bool(checkpoints) == bool(files):
-        raise UserError("energy: give checkpoints, or --features FILE.npy, and not both")
+        raise UserError("energy: give checkpoints, or --features FILE, and not both")
     if files:
         _refuse_options(context)
-        records = [_of_file(path, coincident=coincident, device=device) for path in files]
+        records = [_of_file(file, coincident=coincident, device=device) for file in files]
     else:
         records = []
         for subject, split in measured(checkpoints, splits, overrides, device):
@@ -94,12 +95,23 @@ def _refuse_options(context: click.Context) -> None:
             raise UserError(f"{option}: the feature file fixes it; leave it out, or extract other features")
 
 
-def _of_file(path: Path, *, coincident: Any, device: torch.device) -> tuple[str, runs.EnergyRecord]:
-    rows_ND, own = features.open_features(path)
-    result = engine.hyperspherical_energy(rows_ND, s=(0, 1, 2), coincident=coincident, device=device)
-    record = _record(result, own.run, own.data, layer=own.layer, pool=own.pool, dtype=own.dtype)
-    runs.write_record(path.with_suffix(".energy.json"), record)
-    return path.stem, record
+def _of_file(file: str, *, coincident: Any, device: torch.device) -> tuple[str, runs.EnergyRecord]:
+    path, name = features.split_name(file)
+    own: features.FeatureFile | features.Matrix
+    if path.suffix == ".npy" and (path.parent / features.DEFINITION).exists():
+        rows_ND, own = features.open_features(path)
+        layer, pool, out = own.layer, own.pool, path.with_suffix(".energy.json")
+    else:
+        own = features.open_matrix(path, name)
+        rows_ND, layer, pool = own.rows_ND, "unknown", "unknown"
+        out = path.with_name(f"{own.run.model.replace(':', '.').replace('/', '-')}.energy.json")
+    try:
+        result = engine.hyperspherical_energy(rows_ND, s=(0, 1, 2), coincident=coincident, device=device)
+    except UserError as error:
+        raise UserError(f"{file}: {error.message}") from error
+    record = _record(result, own.run, own.data, layer=layer, pool=pool, dtype=own.dtype)
+    runs.write_record(out, record)
+    return path.stem if name is None else f"{path.stem}:{name}", record
 
 
 def _of_subject(subject: Subject, split: str, *, layer: str, pool: Any, coincident: Any) -> runs.EnergyRecord:
@@ -150,7 +162,13 @@ def _half(interval: runs.Interval | None) -> str:
 
 
 def _record(
-    result: engine.Energy, run: runs.RunInfo, data: runs.DataInfo, *, layer: str, pool: str, dtype: Any
+    result: engine.Energy,
+    run: runs.RunInfo | runs.OutsideInfo,
+    data: runs.DataInfo,
+    *,
+    layer: str,
+    pool: str,
+    dtype: Any,
 ) -> runs.EnergyRecord:
     return runs.EnergyRecord(
         run=run,

@@ -174,10 +174,7 @@ def open_features(path: Path) -> tuple[np.ndarray, FeatureFile]:
     try:
         known = Definitions.model_validate_json(definition.read_bytes()).files
     except OSError as error:
-        raise UserError(
-            f"{definition}: {error.strerror}; without it nothing says which model and pictures {path.name} is of, "
-            "write both with csg-analyze features"
-        ) from error
+        raise UserError(f"{definition}: {error.strerror}; write both with csg-analyze features") from error
     except ValidationError as error:
         raise UserError(f"{definition}: not a csg-features/1; write it with csg-analyze features") from error
     if path.name not in known:

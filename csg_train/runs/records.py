@@ -16,6 +16,7 @@ __all__ = [
     "AttentionScores",
     "CurveScores",
     "DataInfo",
+    "Dtype",
     "EnergyRecord",
     "Interval",
     "OutsideInfo",
@@ -95,6 +96,9 @@ class _Record(_Plain):
     data: DataInfo
 
 
+Dtype = Literal["float32", "float16", "float64", "bfloat16"]
+
+
 class EnergyRecord(_Record):
     """Hyperspherical energy of one checkpoint's features on one split; means over pairs of distinct images."""
 
@@ -115,7 +119,7 @@ class EnergyRecord(_Record):
     """By s, for the ``mhe`` value; none for an infinite value or fewer than three pictures."""
     uniform: dict[str, float | None]
     """``mhe`` energy of the uniform distribution on the same sphere, by s; None where it is infinite."""
-    dtype: Literal["float32", "float16", "float64", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
     """Precision that the features were kept in; ``float16`` rounds each number to 11 bits, ``bfloat16`` to 8."""
 
 
