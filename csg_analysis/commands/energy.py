@@ -14,14 +14,19 @@ from csg_analysis import energy as engine
 from csg_analysis import features
 from csg_analysis.commands.options import (
     device_option,
+    images_option,
     json_option,
     layer_option,
+    model_option,
     pool_option,
+    records_option,
     set_option,
+    some_checkpoints,
     splits_option,
 )
 from csg_analysis.commands.output import write_csv
-from csg_analysis.commands.subject import Subject, measured
+from csg_analysis.commands.outside import Outside
+from csg_analysis.commands.subject import Asked, Subject
 from csg_train import runs
 from csg_train.console import console, print_json, print_table
 from csg_train.errors import UserError
@@ -33,7 +38,10 @@ __all__ = ["energy"]
 
 
 @click.command()
-@click.argument("checkpoints", nargs=-1, type=click.Path(path_type=Path))
+@some_checkpoints
+@model_option
+@images_option
+@records_option
 @click.option(
     "--features",
     "files",
@@ -59,6 +67,9 @@ __all__ = ["energy"]
 def energy(
     context: click.Context,
     checkpoints: tuple[Path, ...],
+    models: tuple[str, ...],
+    folder: Path | None,
+    records: Path,
     files: tuple[str, ...],
     splits: tuple[str, ...],
     layer: str,
@@ -69,28 +80,36 @@ def energy(
     as_json: bool,
 ) -> None:
     """Hyperspherical energy E_0, E_1, E_2 of each checkpoint's features (lower = more diverse)."""
-    if bool(checkpoints) == bool(files):
-        raise UserError("energy: give checkpoints, or --features FILE, and not both")
+    if files and (checkpoints or models):
+        raise UserError("energy: give checkpoints, --model or --features FILE, and not both")
+    found = []
     if files:
         _refuse_options(context)
-        records = [_of_file(file, coincident=coincident, device=device) for file in files]
+        found = [_of_file(file, coincident=coincident, device=device) for file in files]
     else:
-        records = []
-        for subject, split in measured(checkpoints, splits, overrides, device):
+        asked = Asked(checkpoints, models, folder, records, overrides, splits, device)
+        for subject, split in asked.measured("source", "target"):
             record = _of_subject(subject, split, layer=layer, pool=pool, coincident=coincident)
             runs.write_record(subject.folder / f"energy-{split}.json", record)
             rows = [[s, record.paper[s], record.mhe[s], record.coincident, record.data.count] for s in record.mhe]
             write_csv(subject.folder / f"energy-{split}.csv", ["s", "paper", "mhe", "coincident", "images"], rows)
-            records.append((subject.label, record))
+            found.append((subject.label, record))
     if as_json:
-        print_json([record for _, record in records])
+        print_json([record for _, record in found])
         return
-    _print_energies(records)
+    _print_energies(found)
 
 
 def _refuse_options(context: click.Context) -> None:
     """A feature file says these itself; an option that would be ignored is an error."""
-    for name, option in {"splits": "--split", "layer": "--layer", "pool": "--pool", "overrides": "--set"}.items():
+    for name, option in {
+        "splits": "--split",
+        "layer": "--layer",
+        "pool": "--pool",
+        "overrides": "--set",
+        "folder": "--images",
+        "records": "--records",
+    }.items():
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
             raise UserError(f"{option}: the feature file fixes it; leave it out, or extract other features")
 
@@ -114,12 +133,11 @@ def _of_file(file: str, *, coincident: Any, device: torch.device) -> tuple[str, 
     return path.stem if name is None else f"{path.stem}:{name}", record
 
 
-def _of_subject(subject: Subject, split: str, *, layer: str, pool: Any, coincident: Any) -> runs.EnergyRecord:
+def _of_subject(subject: Subject | Outside, split: str, *, layer: str, pool: Any, coincident: Any) -> runs.EnergyRecord:
     images = subject.images(split)
-    features_ND = features.extract(subject.network, images, subject.recipe, layer=layer, pool=pool)
+    features_ND = features.extract(subject.network, images, subject.shown, layer=layer, pool=pool)
     result = engine.hyperspherical_energy(features_ND, s=(0, 1, 2), coincident=coincident)
-    run = runs.run_info(subject.checkpoint)
-    return _record(result, run, subject.data_info(images, split), layer=layer, pool=pool, dtype="float32")
+    return _record(result, subject.run, subject.data_info(images, split), layer=layer, pool=pool, dtype="float32")
 
 
 def _print_energies(records: Sequence[tuple[str, runs.EnergyRecord]]) -> None:

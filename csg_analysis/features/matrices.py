@@ -87,10 +87,10 @@ def _matrices(path: Path, stack: ExitStack) -> Mapping[str, Callable[[], Any]]:
         return {key: functools.partial(tensors.get_tensor, key) for key in tensors.keys()}  # noqa: SIM118 - no mapping
     if path.suffix not in SUFFIXES:
         raise UserError(f"{path}: features are {', '.join(SUFFIXES)}; save them as one of these")
-    opened = np.load(path, mmap_mode="r", allow_pickle=False)
-    if isinstance(opened, np.ndarray):
-        return {"": lambda: opened}
-    arrays = stack.enter_context(opened)
+    if path.suffix == ".npy":
+        return {"": functools.partial(np.load, path, mmap_mode="r", allow_pickle=False)}
+    stream = stack.enter_context(path.open("rb"))
+    arrays = stack.enter_context(np.load(stream, allow_pickle=False))
     return {key: functools.partial(arrays.__getitem__, key) for key in arrays.files}
 
 

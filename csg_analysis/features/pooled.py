@@ -53,12 +53,18 @@ def pooled_batches(
 
 
 def extract(
-    network: TaskNetwork, images: AnySet, recipe: Recipe | Showing, *, layer: str = "layer4", pool: Pool = "average"
+    network: TaskNetwork | Backbone,
+    images: AnySet,
+    recipe: Recipe | Showing,
+    *,
+    layer: str = "layer4",
+    pool: Pool = "average",
 ) -> np.ndarray:
     """Pooled features of one layer in memory, see `pooled_batches`.
 
     Returns:
         ``(N, C)`` float32, not normalised.
     """
-    batches = pooled_batches(network.backbone, images, recipe, layers=[layer], pool=pool)
+    backbone = network if isinstance(network, Backbone) else network.backbone
+    batches = pooled_batches(backbone, images, recipe, layers=[layer], pool=pool)
     return np.concatenate([batch[layer] for batch in batches])
