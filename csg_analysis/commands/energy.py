@@ -20,7 +20,7 @@ from csg_analysis.commands.options import (
     set_option,
     splits_option,
 )
-from csg_analysis.commands.output import write_csv
+from csg_analysis.commands.output import warn_unstable, write_csv
 from csg_analysis.commands.subject import Subject, measured
 from csg_train import runs
 from csg_train.console import console, print_json, print_table
@@ -97,17 +97,20 @@ def _refuse_options(context: click.Context) -> None:
 def _of_file(path: Path, *, coincident: Any, device: torch.device) -> tuple[str, runs.EnergyRecord]:
     rows_ND, own = features.open_features(path)
     result = engine.hyperspherical_energy(rows_ND, s=(0, 1, 2), coincident=coincident, device=device)
-    record = _record(result, own.run, own.data, layer=own.layer, pool=own.pool, dtype=own.dtype)
+    fields = {name: getattr(own, name) for name in ("layer", "pool", "dtype", "stability")}
+    record = _record(result, own.run, own.data, **fields)
     runs.write_record(path.with_suffix(".energy.json"), record)
     return path.stem, record
 
 
 def _of_subject(subject: Subject, split: str, *, layer: str, pool: Any, coincident: Any) -> runs.EnergyRecord:
     images = subject.images(split)
-    features_ND = features.extract(subject.network, images, subject.recipe, layer=layer, pool=pool)
+    seen = features.Stability()
+    features_ND = features.extract(subject.network, images, subject.recipe, layer=layer, pool=pool, stability=seen)
     result = engine.hyperspherical_energy(features_ND, s=(0, 1, 2), coincident=coincident)
-    run = runs.run_info(subject.checkpoint)
-    return _record(result, run, subject.data_info(images, split), layer=layer, pool=pool, dtype="float32")
+    run, data = runs.run_info(subject.checkpoint), subject.data_info(images, split)
+    own = {"layer": layer, "pool": pool, "dtype": "float32", "stability": seen.of(layer)}
+    return _record(result, run, data, **own)
 
 
 def _print_energies(records: Sequence[tuple[str, runs.EnergyRecord]]) -> None:
@@ -131,6 +134,8 @@ def _print_energies(records: Sequence[tuple[str, runs.EnergyRecord]]) -> None:
     )
     print_table(f"energy, mean over pairs, {'; '.join(spaces)}", columns, table)
     console.print("+-: half the 95 % jackknife interval over pictures of E_0 mhe; E_1, E_2 agree in both conventions")
+    for label, record in records:
+        warn_unstable(f"{label} {record.data.split}", {record.layer: record.stability}, record.data.count)
 
 
 def _half_precision(record: runs.EnergyRecord) -> str:
@@ -149,15 +154,12 @@ def _half(interval: runs.Interval | None) -> str:
     return "none" if interval is None else f"{(interval.high - interval.low) / 2:.4f}"
 
 
-def _record(
-    result: engine.Energy, run: runs.RunInfo, data: runs.DataInfo, *, layer: str, pool: str, dtype: Any
-) -> runs.EnergyRecord:
+def _record(result: engine.Energy, run: runs.RunInfo, data: runs.DataInfo, **own: Any) -> runs.EnergyRecord:
+    """A result and what its features are: layer, pool, precision, stability."""
     return runs.EnergyRecord(
         run=run,
         data=data,
-        layer=layer,
-        pool=pool,
-        dtype=dtype,
+        **own,
         dim=result.d,
         pairs=result.pairs,
         coincident=result.coincident_pairs,

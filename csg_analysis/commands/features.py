@@ -10,6 +10,7 @@ import click
 
 from csg_analysis import features as kept
 from csg_analysis.commands.options import checkpoints, device_option, pool_option, set_option
+from csg_analysis.commands.output import warn_unstable
 from csg_analysis.commands.subject import Subject
 from csg_train import runs
 from csg_train.console import console
@@ -51,7 +52,8 @@ def features(
             subject = Subject.open(path, overrides, device)
             images = subject.images(split)
             backbone = subject.network.backbone
-            batches = kept.pooled_batches(backbone, images, subject.recipe, layers=layers, pool=pool)
+            seen = kept.Stability()
+            batches = kept.pooled_batches(backbone, images, subject.recipe, layers=layers, pool=pool, stability=seen)
             backbone.require_stages(layers, "--layer")
             widths = {layer: backbone.widths[layer] for layer in layers}
             digest = kept.write_rows(folder, name, images, widths, batches, dtype=dtype)
@@ -64,12 +66,14 @@ def features(
                     dtype=dtype,
                     count=len(images),
                     dim=widths[layer],
+                    stability=seen.of(layer),
                     index=f"{name}.csv",
                     index_sha256=digest,
                 )
         kept.Definitions(files=files).write(folder)
     for name, file in files.items():
         console.print(f"{out / name}: {file.count} x {file.dim} {file.dtype}, {pool} pool", highlight=False)
+        warn_unstable(name, {file.layer: file.stability}, file.count)
 
 
 def _names(checkpoints: Sequence[Path]) -> list[str]:

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from csg_train.data.loaders.batch import Batch
 from csg_train.distributed import gathered
 from csg_train.methods.base import Setup
-from csg_train.methods.contrastive import Queue, info_nce
+from csg_train.methods.contrastive import Queue, attention_stability, info_nce
 from csg_train.methods.info import MethodInfo
 from csg_train.methods.patches import patch_pool, patches
 from csg_train.methods.teacher import Taught, imagenet_kl
@@ -86,7 +86,7 @@ class CSG(Taught):
         super().prepare(model, setup)
         model.backbone.require_stages(self.config.layers, "method.layers")
         if self.config.asg_weight:
-            setup.require_imagenet("method.asg_weight")
+            setup.require_imagenet("method.asg_weight", model.backbone)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for(setup.seed, "csg-heads"))
             self.heads = nn.ModuleDict({name: self._head(model.backbone.widths[name]) for name in self.config.layers})
@@ -118,6 +118,9 @@ class CSG(Taught):
             nce = info_nce(query_ND, key_ND, queue.keys_KD, temperature=self.config.temperature)
             terms[f"nce_{name}"] = self.config.weight * nce
             self._new_keys[name] = key_ND
+            if self.config.pool == "attention" and model.backbone.spec.signed:
+                parts = patches(output.stages[name].detach(), self.config.patches)
+                self.figures[f"stability_{name}"] = attention_stability(parts).mean()
         if self.config.asg_weight:
             with torch.no_grad():
                 logits = self.teacher(batch.views[0]).imagenet_logits

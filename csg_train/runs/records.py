@@ -83,6 +83,21 @@ class _Record(_Plain):
     data: DataInfo
 
 
+class PoolStability(_Plain):
+    """How well A-pool is defined on the maps of some pictures: ``|mean v|^2 / mean |v|^2`` of each map's positions v.
+
+    1 where all positions are equal, 0 where they cancel, as they only can in maps of both signs.
+    """
+
+    mean: float
+    smallest: float
+    below: int
+    """Pictures below `UNSTABLE`, whose pooled vectors are mostly chance."""
+
+
+UNSTABLE = 0.01
+
+
 class EnergyRecord(_Record):
     """Hyperspherical energy of one checkpoint's features on one split; means over pairs of distinct images."""
 
@@ -105,6 +120,8 @@ class EnergyRecord(_Record):
     """``mhe`` energy of the uniform distribution on the same sphere, by s; None where it is infinite."""
     dtype: Literal["float32", "float16"] = "float32"
     """Precision that the features were kept in; ``float16`` rounds each number to 11 bits."""
+    stability: PoolStability | None = None
+    """Of the attention pool; none of another, and none in earlier records."""
 
 
 class AccuracyRecord(_Record):
@@ -259,6 +276,8 @@ class SimilarityRecord(_Record):
     """Of the checkpoint, for each class that has pictures."""
     definitions: dict[str, str]
     """Formula and source of every metric."""
+    stability: dict[str, PoolStability] = Field(default_factory=dict)
+    """Of the attention pool, by stage, for the checkpoint; empty of another, and in earlier records."""
 
 
 SPHERE_ANGLES = 360
