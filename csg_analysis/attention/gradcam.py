@@ -3,8 +3,12 @@
 Selvaraju et al., Grad-CAM, ICCV 2017: ``ReLU(sum_c alpha_c A_c)`` with ``alpha_c`` the spatial mean of the gradient of
 the class's logit with respect to channel c of the layer's map A. Of a segmentation, the logits of a class are summed
 over its predicted region (Vinogradova et al., Seg-Grad-CAM, AAAI 2020).
+
+A layer that gives tokens or channels last is led through its map on the way to the logits, so that activation and
+gradient are both those of the map. Prefix tokens pass beside it: their share of the gradient is no position's.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +23,9 @@ from csg_analysis.attention.regions import explained_region
 from csg_train.data.readers.images import ImageSet
 from csg_train.data.readers.sets import AnySet
 from csg_train.errors import UserError
-from csg_train.models.network import TaskNetwork
+from csg_train.models.backbones import Backbone, Features
+from csg_train.models.maps import MapLayout
+from csg_train.models.network import Output, TaskNetwork
 from csg_train.recipes.sections import Recipe
 from csg_train.recipes.shown import shown_batches
 
@@ -64,44 +70,78 @@ def grad_cam(
     """GradCAM maps of any model, ReLU applied, bilinearly upsampled to the input.
 
     Args:
-        model: Gives logits ``(N, classes)``, as they are or as ``.logits``. In evaluation mode, so that a picture's map
-            does not depend on its batch; left as it was, hooks removed.
+        model: Gives logits ``(N, classes)``, as they are or as ``.logits``; of a `Backbone` those of its own classifier
+            are explained. In evaluation mode, so that a picture's map does not depend on its batch; left as it was,
+            hooks removed.
         images_NCHW: What the model takes.
         classes: Class index to explain for each picture; by default the one with the largest logit.
-        layer: The module whose output ``(N, C, H, W)`` is explained, or its dotted name; of our networks a stage.
+        layer: The module whose output is explained, a map ``(N, C, H, W)``, or ``(N, H, W, C)`` or tokens ``(N, L, C)``
+            as the model lays them out (timm's ``output_fmt`` and ``num_prefix_tokens``), or its dotted name; of our
+            networks a stage.
         regions_NHW: Of a segmentation, bool: the pixels over which a class's logits are summed.
 
     Returns:
         ``(N, H, W)`` >= 0; all zero where nothing speaks for the class, or its region is empty.
 
     Raises:
-        UserError: A model in training mode, or no such layer.
+        UserError: A model in training mode or without classes, no such layer, or one that gives no map.
     """
     if model.training:
         raise UserError("grad_cam: the model is in training mode, where a map depends on its batch; call model.eval()")
 
     def logits(images_NCHW: Tensor) -> Tensor:
-        output: Any = model(images_NCHW)
-        given: Tensor = output if isinstance(output, Tensor) else output.logits
+        given = _logits(model(images_NCHW))
         return given if regions_NHW is None else (given * regions_NHW.unsqueeze(1)).sum(dim=(2, 3))
 
     if classes is None:
         with torch.no_grad():
             classes = logits(images_NCHW).argmax(dim=1)
     targets = torch.as_tensor(classes, device=images_NCHW.device)
-    explainer = LayerGradCam(logits, _module(model, layer))
-    coarse = explainer.attribute(images_NCHW.clone(), target=targets, relu_attributions=True).detach()
+    with _on_the_way(model, layer, (images_NCHW.shape[-2], images_NCHW.shape[-1])) as way:
+        explainer = LayerGradCam(logits, way)
+        coarse = explainer.attribute(images_NCHW.clone(), target=targets, relu_attributions=True).detach()
     return F.interpolate(coarse, images_NCHW.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
 
 
-def _module(model: nn.Module, layer: str | nn.Module) -> nn.Module:
-    if isinstance(layer, nn.Module):
-        return layer
-    if isinstance(model, TaskNetwork):
-        model.backbone.require_stages([layer], "layer")
-        return model.backbone.stage(layer)
+def _logits(output: Any) -> Tensor:
+    """What a model gives for its classes."""
+    given: Tensor = output
+    if isinstance(output, Features):
+        given = output.logits if isinstance(output, Output) else output.imagenet_logits
+    elif not isinstance(output, Tensor):
+        given = output.logits
+    if not given.shape[1]:
+        raise UserError("grad_cam: the model has no classifier, so there is no class to explain")
+    return given
+
+
+@contextlib.contextmanager
+def _on_the_way(model: nn.Module, layer: str | nn.Module, image_HW: tuple[int, int]) -> Iterator[nn.Module]:
+    """A module that gives the layer's map, and that everything behind the layer depends on."""
+    way = nn.Identity()
+    module, layout, channels = _module(model, layer)
+
+    def through(_module: nn.Module, _inputs: Any, output: Any) -> Tensor:
+        return layout.put_back(way(layout.to_map(output, image_HW, channels=channels)), output)
+
+    hook = module.register_forward_hook(through)
     try:
-        return model.get_submodule(layer)
+        yield way
+    finally:
+        hook.remove()
+
+
+def _module(model: nn.Module, layer: str | nn.Module) -> tuple[nn.Module, MapLayout, int | None]:
+    """The module of a layer, how it lays out what it gives, and the channels of that where they are known."""
+    backbone = model.backbone if isinstance(model, TaskNetwork) else model
+    if isinstance(layer, nn.Module):
+        return layer, backbone.spec.layout if isinstance(backbone, Backbone) else MapLayout.of(model), None
+    if isinstance(backbone, Backbone):
+        backbone.require_stages([layer], "layer")
+        module = backbone.explained(layer) if backbone is model else backbone.stage(layer)
+        return module, backbone.spec.layout, backbone.widths[layer]
+    try:
+        return model.get_submodule(layer), MapLayout.of(model), None
     except AttributeError as error:
         names = ", ".join(name for name, _ in model.named_children())
         raise UserError(f"layer {layer}: not in this {type(model).__name__}; it begins with one of {names}") from error

@@ -18,6 +18,7 @@ from csg_analysis.commands.options import (
     set_option,
     splits_option,
 )
+from csg_analysis.commands.output import warn_unstable
 from csg_analysis.commands.subject import measured
 from csg_train import runs
 from csg_train.console import console, print_json, print_table
@@ -83,6 +84,7 @@ def _print_table(records: Sequence[tuple[str, runs.SimilarityRecord]]) -> None:
     for name, definition in definitions.items():
         console.print(f"{name}: {definition}", highlight=False, markup=False)
     for label, record in records:
+        warn_unstable(f"{label} {record.data.split}", record.stability, record.data.count)
         if left := [name for name in similarity.METRICS if name not in record.definitions]:
             console.print(
                 f"{label} {record.data.split}: {', '.join(left)} left out; the pictures have masks, or no labels"

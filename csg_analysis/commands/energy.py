@@ -24,7 +24,7 @@ from csg_analysis.commands.options import (
     some_checkpoints,
     splits_option,
 )
-from csg_analysis.commands.output import write_csv
+from csg_analysis.commands.output import warn_unstable, write_csv
 from csg_analysis.commands.outside import Outside
 from csg_analysis.commands.subject import Asked, Subject
 from csg_train import runs
@@ -102,14 +102,8 @@ def energy(
 
 def _refuse_options(context: click.Context) -> None:
     """A feature file says these itself; an option that would be ignored is an error."""
-    for name, option in {
-        "splits": "--split",
-        "layer": "--layer",
-        "pool": "--pool",
-        "overrides": "--set",
-        "folder": "--images",
-        "records": "--records",
-    }.items():
+    ignored = {"splits": "--split", "layer": "--layer", "pool": "--pool", "overrides": "--set"}
+    for name, option in (ignored | {"folder": "--images", "records": "--records"}).items():
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
             raise UserError(f"{option}: the feature file fixes it; leave it out, or extract other features")
 
@@ -119,25 +113,27 @@ def _of_file(file: str, *, coincident: Any, device: torch.device) -> tuple[str, 
     own: features.FeatureFile | features.Matrix
     if path.suffix == ".npy" and (path.parent / features.DEFINITION).exists():
         rows_ND, own = features.open_features(path)
-        layer, pool, out = own.layer, own.pool, path.with_suffix(".energy.json")
+        out = path.with_suffix(".energy.json")
     else:
         own = features.open_matrix(path, name)
-        rows_ND, layer, pool = own.rows_ND, "unknown", "unknown"
-        out = path.with_name(f"{own.run.model.replace(':', '.').replace('/', '-')}.energy.json")
+        rows_ND, out = own.rows_ND, path.with_name(f"{own.file_name}.energy.json")
     try:
         result = engine.hyperspherical_energy(rows_ND, s=(0, 1, 2), coincident=coincident, device=device)
     except UserError as error:
         raise UserError(f"{file}: {error.message}") from error
-    record = _record(result, own.run, own.data, layer=layer, pool=pool, dtype=own.dtype)
+    fields = {name: getattr(own, name) for name in ("layer", "pool", "dtype", "stability")}
+    record = _record(result, own.run, own.data, **fields)
     runs.write_record(out, record)
     return path.stem if name is None else f"{path.stem}:{name}", record
 
 
 def _of_subject(subject: Subject | Outside, split: str, *, layer: str, pool: Any, coincident: Any) -> runs.EnergyRecord:
     images = subject.images(split)
-    features_ND = features.extract(subject.network, images, subject.shown, layer=layer, pool=pool)
+    seen = features.Stability()
+    features_ND = features.extract(subject.network, images, subject.shown, layer=layer, pool=pool, stability=seen)
     result = engine.hyperspherical_energy(features_ND, s=(0, 1, 2), coincident=coincident)
-    return _record(result, subject.run, subject.data_info(images, split), layer=layer, pool=pool, dtype="float32")
+    own = {"layer": layer, "pool": pool, "dtype": "float32", "stability": seen.of(layer)}
+    return _record(result, subject.run, subject.data_info(images, split), **own)
 
 
 def _print_energies(records: Sequence[tuple[str, runs.EnergyRecord]]) -> None:
@@ -161,6 +157,8 @@ def _print_energies(records: Sequence[tuple[str, runs.EnergyRecord]]) -> None:
     )
     print_table(f"energy, mean over pairs, {'; '.join(spaces)}", columns, table)
     console.print("+-: half the 95 % jackknife interval over pictures of E_0 mhe; E_1, E_2 agree in both conventions")
+    for label, record in records:
+        warn_unstable(f"{label} {record.data.split}", {record.layer: record.stability}, record.data.count)
 
 
 def _half_precision(record: runs.EnergyRecord) -> str:
@@ -180,20 +178,13 @@ def _half(interval: runs.Interval | None) -> str:
 
 
 def _record(
-    result: engine.Energy,
-    run: runs.RunInfo | runs.OutsideInfo,
-    data: runs.DataInfo,
-    *,
-    layer: str,
-    pool: str,
-    dtype: Any,
+    result: engine.Energy, run: runs.RunInfo | runs.OutsideInfo, data: runs.DataInfo, **own: Any
 ) -> runs.EnergyRecord:
+    """A result and what its features are: layer, pool, precision, stability."""
     return runs.EnergyRecord(
         run=run,
         data=data,
-        layer=layer,
-        pool=pool,
-        dtype=dtype,
+        **own,
         dim=result.d,
         pairs=result.pairs,
         coincident=result.coincident_pairs,

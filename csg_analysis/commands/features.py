@@ -18,6 +18,7 @@ from csg_analysis.commands.options import (
     some_checkpoints,
     split_option,
 )
+from csg_analysis.commands.output import warn_unstable
 from csg_analysis.commands.outside import folder_name
 from csg_analysis.commands.subject import Asked
 from csg_train.console import console
@@ -62,7 +63,8 @@ def features(
         for name, (subject, shown) in zip(names, asked.measured("target"), strict=True):
             images = subject.images(shown)
             backbone = subject.backbone
-            batches = kept.pooled_batches(backbone, images, subject.shown, layers=layers, pool=pool)
+            seen = kept.Stability()
+            batches = kept.pooled_batches(backbone, images, subject.shown, layers=layers, pool=pool, stability=seen)
             backbone.require_stages(layers, "--layer")
             widths = {layer: backbone.widths[layer] for layer in layers}
             digest = kept.write_rows(work, name, images, widths, batches, dtype=dtype)
@@ -75,12 +77,14 @@ def features(
                     dtype=dtype,
                     count=len(images),
                     dim=widths[layer],
+                    stability=seen.of(layer),
                     index=f"{name}.csv",
                     index_sha256=digest,
                 )
         kept.Definitions(files=files).write(work)
     for name, file in files.items():
         console.print(f"{out / name}: {file.count} x {file.dim} {file.dtype}, {pool} pool", highlight=False)
+        warn_unstable(name, {file.layer: file.stability}, file.count)
 
 
 def _names(checkpoints: Sequence[Path]) -> list[str]:

@@ -8,5 +8,6 @@ from .matrices import Matrix as Matrix
 from .matrices import open_matrix as open_matrix
 from .matrices import split_name as split_name
 from .pooled import Pool as Pool
+from .pooled import Stability as Stability
 from .pooled import extract as extract
 from .pooled import pooled_batches as pooled_batches

@@ -24,7 +24,7 @@ from csg_train.data.readers.masks import MaskedSet
 from csg_train.data.readers.sets import AnySet
 from csg_train.errors import UserError
 from csg_train.files import sha256_file, write_json, write_text
-from csg_train.runs.records import DataInfo, OutsideInfo, RunInfo
+from csg_train.runs.records import DataInfo, OutsideInfo, PoolStability, RunInfo
 
 __all__ = ["DEFINITION", "Definitions", "Dtype", "FeatureFile", "complete_folder", "open_features", "write_rows"]
 
@@ -46,6 +46,8 @@ class FeatureFile(BaseModel):
     """``float16`` keeps 11 significant bits of each number: every figure from it is of features so rounded."""
     count: int
     dim: int
+    stability: PoolStability | None = None
+    """Of the attention pool; none of another, and none in earlier files."""
     index: str
     """The CSV file that names the picture of each row, and its class where it has a label."""
     index_sha256: str

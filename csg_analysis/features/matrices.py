@@ -36,6 +36,14 @@ class Matrix:
     run: OutsideInfo
     data: DataInfo
     dtype: Dtype
+    layer: str = _UNKNOWN
+    pool: str = _UNKNOWN
+    stability: None = None
+
+    @property
+    def file_name(self) -> str:
+        """The file's name, with the matrix of several, as a name of a file."""
+        return self.run.model.replace(":", ".").replace("/", "-")
 
 
 def split_name(text: str) -> tuple[Path, str | None]:

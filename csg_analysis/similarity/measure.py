@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from csg_analysis.features.pooled import Pool, pooled_batches
+from csg_analysis.features.pooled import Pool, Stability, pooled_batches
 from csg_analysis.similarity.metrics.cka import CKA
 from csg_analysis.similarity.metrics.spread import class_spread
 from csg_analysis.similarity.metrics.table import METRICS
@@ -65,33 +65,40 @@ def similarity_record(
         UserError: No such stage, missing starting weights, a collapsed stage, or a bad picture.
     """
     network.backbone.require_stages([layer], "--layer")
+    stage = network.backbone.own_name(layer)
     start, digest = starting_backbone(checkpoint, recipe, next(network.parameters()).device)
-    ours, before = (_stages(backbone, images, recipe, pool) for backbone in (network.backbone, start))
+    seen = Stability()
+    ours = _stages(network.backbone, images, recipe, pool, seen)
+    before = _stages(start, images, recipe, pool, Stability())
     labels_N, by_class = None, {}
     if isinstance(images, ImageSet) and images.labelled:
         labels_N = np.array(images.labels)
         present = [images.classes[label] for label in np.unique(labels_N)]
-        by_class = dict(zip(present, map(float, class_spread(ours[layer], labels_N)), strict=True))
-    measured = measures(ours[layer], labels_N)
+        by_class = dict(zip(present, map(float, class_spread(ours[stage], labels_N)), strict=True))
+    measured = measures(ours[stage], labels_N)
     return SimilarityRecord(
         run=run_info(checkpoint),
         data=data,
         start=digest,
         pool=pool,
-        cka={stage: CKA.of(features=ours[stage], others=before[stage]) for stage in ours},
+        cka={name: CKA.of(features=ours[name], others=before[name]) for name in ours},
         layer=layer,
-        dim=ours[layer].shape[1],
+        dim=ours[stage].shape[1],
         measures=measured,
-        start_measures=measures(before[layer], labels_N),
+        start_measures=measures(before[stage], labels_N),
         spread_by_class=by_class,
         definitions={
             name: f"{metric.definition} ({metric.source})"
             for name, metric in METRICS.items()
             if metric is CKA or name in measured
         },
+        stability={name: own for name in ours if (own := seen.of(name)) is not None},
     )
 
 
-def _stages(backbone: Backbone, images: AnySet, recipe: Recipe, pool: Pool) -> dict[str, np.ndarray]:
-    batches = list(pooled_batches(backbone, images, recipe, layers=list(backbone.stage_paths), pool=pool))
-    return {stage: np.concatenate([batch[stage] for batch in batches]) for stage in backbone.stage_paths}
+def _stages(
+    backbone: Backbone, images: AnySet, recipe: Recipe, pool: Pool, stability: Stability
+) -> dict[str, np.ndarray]:
+    stages = list(backbone.stage_paths)
+    batches = list(pooled_batches(backbone, images, recipe, layers=stages, pool=pool, stability=stability))
+    return {stage: np.concatenate([batch[stage] for batch in batches]) for stage in stages}

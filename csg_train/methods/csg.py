@@ -27,8 +27,10 @@ from torch import Tensor
 
 from csg_train.data.loaders.batch import Batch
 from csg_train.methods.base import Setup
+from csg_train.methods.contrastive import attention_stability
 from csg_train.methods.csg_contrast import Contrast
 from csg_train.methods.info import MethodInfo
+from csg_train.methods.patches import patches
 from csg_train.methods.teacher import Taught, imagenet_kl
 from csg_train.models.network import Output, TaskNetwork
 
@@ -82,7 +84,7 @@ class CSG(Taught):
         super().prepare(model, setup)
         model.backbone.require_stages(self.config.layers, "method.layers")
         if self.config.asg_weight:
-            setup.require_imagenet("method.asg_weight")
+            setup.require_imagenet("method.asg_weight", model.backbone)
         widths = {name: model.backbone.widths[name] for name in self.config.layers}
         contrast = contrast_of(self.config, widths, seed=setup.seed)
         self.heads, self.teacher_heads, self.queues = contrast.heads, contrast.teacher_heads, contrast.queues
@@ -95,6 +97,10 @@ class CSG(Taught):
             teacher_k = self.teacher(batch.views[1]).stages
         nce = self._contrast[0](output.stages, student_k, teacher_k)
         terms = {f"nce_{name}": self.config.weight * value for name, value in nce.items()}
+        if self.config.pool == "attention" and model.backbone.spec.signed:
+            for name in nce:
+                parts = patches(output.stages[name].detach(), self.config.patches)
+                self.figures[f"stability_{name}"] = attention_stability(parts).mean()
         if self.config.asg_weight:
             with torch.no_grad():
                 logits = self.teacher(batch.views[0]).imagenet_logits

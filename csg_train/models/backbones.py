@@ -75,13 +75,17 @@ class Backbone(nn.Module):
         """Whether the network's own classifier is one of ImageNet's classes, of 1k, 12k or 21k."""
         return self.classes in IMAGENET_CLASSES
 
+    def own_name(self, name: str) -> str:
+        """The one name of a stage that ``stage_paths`` has, given any of its names."""
+        return self.spec.aliases.get(name, name)
+
     def stage(self, name: str) -> nn.Module:
         """The module whose output is the stage's map, in the layout of ``spec.layout`` (what GradCAM hooks)."""
-        return self.net.get_submodule(self.stage_paths[self.spec.aliases.get(name, name)])
+        return self.net.get_submodule(self.stage_paths[self.own_name(name)])
 
     def explained(self, name: str) -> nn.Module:
         """As `stage`, or an earlier module where the network's own classifier depends on no patch of the stage."""
-        path = self.spec.explained.get(self.spec.aliases.get(name, name))
+        path = self.spec.explained.get(self.own_name(name))
         return self.stage(name) if path is None else self.net.get_submodule(path)
 
     def require_stages(self, names: Iterable[str], field: str) -> None:

@@ -5,11 +5,11 @@ import importlib.util
 from pathlib import Path
 
 import timm
-import torch
 
 from csg_train.errors import UserError
 from csg_train.files import sha256_file
 from csg_train.models.spec import StateDict
+from csg_train.tensors import load_tensors
 
 __all__ = ["lite_imagenet", "ships_lite"]
 
@@ -46,7 +46,7 @@ def lite_imagenet(name: str) -> tuple[StateDict, str]:
     digest = sha256_file(path)
     if not digest.startswith(_HASHES[name]):
         raise UserError(f"{path}: SHA-256 {digest[:16]}..., expected {_HASHES[name]}...; reinstall the package")
-    theirs = torch.load(path, map_location="cpu", weights_only=True)
+    theirs = load_tensors(path)
     ours = timm.create_model(name, pretrained=False).state_dict()
     for (key, value), (their_key, their_value) in zip(ours.items(), theirs.items(), strict=True):
         if value.shape != their_value.shape or key.rsplit(".", 1)[-1] != their_key.rsplit(".", 1)[-1]:

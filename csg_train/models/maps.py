@@ -69,6 +69,8 @@ class MapLayout:
 
 
 def _grid(count: int, image_HW: tuple[int, int]) -> tuple[int, int] | None:
-    """Rows and columns of so many patches in the shape of the picture; None where they make no such grid."""
-    rows = round((max(count, 0) * image_HW[0] / image_HW[1]) ** 0.5)
-    return (rows, count // rows) if rows and count % rows == 0 else None
+    """Rows and columns of so many square patches in the shape of the picture; None where they make no such grid."""
+    height, width = image_HW
+    rows = round((max(count, 0) * height / width) ** 0.5)
+    columns = count // max(rows, 1)
+    return (rows, columns) if 0 < count == rows * columns and rows * width == columns * height else None

@@ -7,6 +7,7 @@ from .importing import import_file as import_file
 from .layouts import LAYOUTS as LAYOUTS
 from .provenance import data_info as data_info
 from .provenance import run_info as run_info
+from .records import UNSTABLE as UNSTABLE
 from .records import AccuracyRecord as AccuracyRecord
 from .records import Attended as Attended
 from .records import AttentionRecord as AttentionRecord
@@ -15,6 +16,7 @@ from .records import DataInfo as DataInfo
 from .records import EnergyRecord as EnergyRecord
 from .records import Interval as Interval
 from .records import OutsideInfo as OutsideInfo
+from .records import PoolStability as PoolStability
 from .records import Record as Record
 from .records import RunInfo as RunInfo
 from .records import ScoreRecord as ScoreRecord

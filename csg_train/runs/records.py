@@ -96,6 +96,20 @@ class _Record(_Plain):
     data: DataInfo
 
 
+class PoolStability(_Plain):
+    """How well A-pool is defined on the maps of some pictures: ``|mean v|^2 / mean |v|^2`` of each map's positions v.
+
+    1 where all positions are equal, 0 where they cancel, as they only can in maps of both signs.
+    """
+
+    mean: float
+    smallest: float
+    below: int
+    """Pictures below `UNSTABLE`, whose pooled vectors are mostly chance."""
+
+
+UNSTABLE = 0.01
+
 Dtype = Literal["float32", "float16", "float64", "bfloat16"]
 
 
@@ -121,6 +135,8 @@ class EnergyRecord(_Record):
     """``mhe`` energy of the uniform distribution on the same sphere, by s; None where it is infinite."""
     dtype: Dtype = "float32"
     """Precision that the features were kept in; ``float16`` rounds each number to 11 bits, ``bfloat16`` to 8."""
+    stability: PoolStability | None = None
+    """Of the attention pool; none of another, and none in earlier records."""
 
 
 class AccuracyRecord(_Record):
@@ -290,6 +306,8 @@ class SimilarityRecord(_Record):
     """Of the checkpoint, for each class that has pictures."""
     definitions: dict[str, str]
     """Formula and source of every metric."""
+    stability: dict[str, PoolStability] = Field(default_factory=dict)
+    """Of the attention pool, by stage, for the checkpoint; empty of another, and in earlier records."""
 
 
 SPHERE_ANGLES = 360
