@@ -27,7 +27,7 @@ from csg_train.models.backbones import Backbone, Features
 from csg_train.models.maps import MapLayout
 from csg_train.models.network import Output, TaskNetwork
 from csg_train.recipes.sections import Recipe
-from csg_train.recipes.shown import shown_batches
+from csg_train.recipes.shown import Showing, shown_batches
 
 __all__ = ["Maps", "attend", "attend_batches", "grad_cam"]
 
@@ -147,12 +147,14 @@ def _module(model: nn.Module, layer: str | nn.Module) -> tuple[nn.Module, MapLay
         raise UserError(f"layer {layer}: not in this {type(model).__name__}; it begins with one of {names}") from error
 
 
-def attend_batches(network: TaskNetwork, images: AnySet, recipe: Recipe, *, layer: str, explain: str) -> Iterator[Maps]:
+def attend_batches(
+    network: TaskNetwork | Backbone, images: AnySet, recipe: Recipe | Showing, *, layer: str, explain: str
+) -> Iterator[Maps]:
     """GradCAM of every picture of a set, batch by batch in the order of ``images.files``; no batch is kept.
 
     Args:
-        network: In evaluation mode.
-        images: The pictures.
+        network: In evaluation mode; of a `Backbone` the classes are those of its own classifier.
+        images: The pictures, and the names of the classes.
         recipe: Says the task and how pictures are shown; of a segmentation a batch is one picture.
         layer: A stage of the backbone.
         explain: ``predicted``, the name of a class of the checkpoint or, except of a segmentation, ``label``.
@@ -160,18 +162,20 @@ def attend_batches(network: TaskNetwork, images: AnySet, recipe: Recipe, *, laye
     Raises:
         UserError: No such layer or class.
     """
-    network.backbone.require_stages([layer], "--layer")
+    backbone = network if isinstance(network, Backbone) else network.backbone
+    backbone.require_stages([layer], "--layer")
     labelled = isinstance(images, ImageSet) and images.labelled
     allowed = ["predicted", *(["label"] if labelled else []), *images.classes]
     if explain not in allowed:
-        raise UserError(f"--explain {explain}: allowed: {', '.join(allowed)}")
+        more = f" and {len(allowed) - 50} more" if len(allowed) > 50 else ""
+        raise UserError(f"--explain {explain}: allowed: {', '.join(allowed[:50])}{more}")
     device = next(network.parameters()).device
     for batch in shown_batches(images, recipe):
         pictures = batch.views[0].to(device).float() / 255
         with torch.no_grad():
-            guesses = network(pictures).logits.argmax(dim=1)
+            guesses = _logits(network(pictures)).argmax(dim=1)
         regions_NHW, missing = None, ""
-        if recipe.segmentation is not None:
+        if isinstance(recipe, Recipe) and recipe.segmentation is not None:
             region = explained_region(guesses[0], images.classes, explain)
             guesses, targets = (torch.tensor([one], device=device) for one in (region.predicted, region.explained))
             regions_NHW, missing = region.where_HW.unsqueeze(0), region.missing
@@ -188,7 +192,9 @@ def attend_batches(network: TaskNetwork, images: AnySet, recipe: Recipe, *, laye
         yield Maps(maps_NHW, images_NHWC, guesses.tolist(), targets.tolist(), flat, sizes)
 
 
-def attend(network: TaskNetwork, images: AnySet, recipe: Recipe, *, layer: str, explain: str) -> Maps:
+def attend(
+    network: TaskNetwork | Backbone, images: AnySet, recipe: Recipe | Showing, *, layer: str, explain: str
+) -> Maps:
     """GradCAM of every picture of a set in memory, see `attend_batches`."""
     batches = list(attend_batches(network, images, recipe, layer=layer, explain=explain))
     return Maps(

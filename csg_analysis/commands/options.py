@@ -28,7 +28,7 @@ model_option = click.option(
     "models",
     multiple=True,
     metavar="NAME[:FILE]",
-    help="A model from outside: timm/NAME or a torchvision name, with its published weights or a file's. May be repeated.",
+    help="A model from outside: timm/NAME or a torchvision name, with published weights or a file's. May be repeated.",
 )
 images_option = click.option(
     "--images",

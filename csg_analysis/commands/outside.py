@@ -32,7 +32,7 @@ class Outside:
         network: Its backbone, with its own classifier, in evaluation mode.
         run: What a record says of it.
         shown: How it is shown pictures: of its own size, cropped.
-        pictures: Where they are.
+        source: Where the pictures are.
         folder: Where its records go.
         label: As tables say it.
     """
@@ -40,7 +40,7 @@ class Outside:
     network: models.Backbone
     run: runs.OutsideInfo
     shown: recipes.Showing
-    pictures: Path
+    source: Path
     folder: Path
     label: str
     method: str = "outside"
@@ -59,7 +59,7 @@ class Outside:
             network=network.to(device).eval(),
             run=runs.OutsideInfo(model=name, sha256=digest, versions=versions),
             shown=recipes.Showing(models.own_size(name), "crop", _BATCH),
-            pictures=images,
+            source=images,
             folder=records / folder_name(model),
             label=f"{name}:{Path(file).name}" if file else name,
         )
@@ -76,7 +76,7 @@ class Outside:
 
     def images(self, split: str) -> pictures.ImageSet:  # noqa: ARG002
         """The pictures, without labels and classes, so that they are the same for every model."""
-        return pictures.unlabelled(self.pictures, ())
+        return pictures.unlabelled(self.source, ())
 
     def data_info(self, images: pictures.AnySet, split: str) -> runs.DataInfo:
         """Pictures and how they are shown, for a record."""

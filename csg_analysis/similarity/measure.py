@@ -1,4 +1,6 @@
-"""A checkpoint beside the weights that its training started from: how far each stage moved, and what became of it."""
+"""A checkpoint beside the weights that its training started from, or a model beside another, stage by stage."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -13,11 +15,15 @@ from csg_train.models.backbones import Backbone
 from csg_train.models.network import TaskNetwork
 from csg_train.recipes.network import start_network
 from csg_train.recipes.sections import Recipe
+from csg_train.recipes.shown import Showing
 from csg_train.runs.checkpoint import Checkpoint
 from csg_train.runs.provenance import run_info
-from csg_train.runs.records import DataInfo, SimilarityRecord
+from csg_train.runs.records import DataInfo, OutsideInfo, RunInfo, SimilarityRecord
 
-__all__ = ["measures", "similarity_record", "starting_backbone"]
+__all__ = ["Shown", "beside", "measures", "similarity_record", "starting_backbone"]
+
+Shown = tuple[Backbone, Recipe | Showing]
+"""A network in evaluation mode, and how it is shown pictures."""
 
 
 def starting_backbone(checkpoint: Checkpoint, recipe: Recipe, device: torch.device) -> tuple[Backbone, str]:
@@ -65,11 +71,55 @@ def similarity_record(
         UserError: No such stage, missing starting weights, a collapsed stage, or a bad picture.
     """
     network.backbone.require_stages([layer], "--layer")
-    stage = network.backbone.own_name(layer)
     start, digest = starting_backbone(checkpoint, recipe, next(network.parameters()).device)
+    return beside(
+        (network.backbone, recipe),
+        (start, recipe),
+        images,
+        run=run_info(checkpoint),
+        start=digest,
+        data=data,
+        layer=layer,
+        pool=pool,
+    )
+
+
+def beside(
+    own: Shown,
+    other: Shown,
+    images: AnySet,
+    *,
+    run: RunInfo | OutsideInfo,
+    start: str,
+    data: DataInfo,
+    layer: str,
+    pool: Pool,
+) -> SimilarityRecord:
+    """Measure one model and another on the same pictures, each shown them in its way.
+
+    Args:
+        own: The model that the record is of.
+        other: The one that it is compared with.
+        images: As for `similarity_record`.
+        run: What the record says of the model.
+        start: SHA-256 of the other's weights.
+        data: The pictures, for the record.
+        layer: Stage of the measures of one model; CKA is of every stage that both have under one name.
+        pool: How a stage becomes a vector.
+
+    Raises:
+        UserError: One of them has no such stage, a collapsed stage, or a bad picture.
+    """
+    for backbone, _ in (own, other):
+        backbone.require_stages([layer], "--layer")
+    names = list(own[0].stage_paths)
+    stage = own[0].own_name(layer)
+    if stage not in other[0].widths:  # stage4 of timm's and layer4 of torchvision's are one
+        names, stage = list(other[0].stage_paths), other[0].own_name(layer)
+    names = [name for name in names if name in own[0].widths and name in other[0].widths]
     seen = Stability()
-    ours = _stages(network.backbone, images, recipe, pool, seen)
-    before = _stages(start, images, recipe, pool, Stability())
+    ours = _stages(own, images, names, pool, seen)
+    before = _stages(other, images, names, pool, Stability())
     labels_N, by_class = None, {}
     if isinstance(images, ImageSet) and images.labelled:
         labels_N = np.array(images.labels)
@@ -77,9 +127,9 @@ def similarity_record(
         by_class = dict(zip(present, map(float, class_spread(ours[stage], labels_N)), strict=True))
     measured = measures(ours[stage], labels_N)
     return SimilarityRecord(
-        run=run_info(checkpoint),
+        run=run,
         data=data,
-        start=digest,
+        start=start,
         pool=pool,
         cka={name: CKA.of(features=ours[name], others=before[name]) for name in ours},
         layer=layer,
@@ -92,13 +142,12 @@ def similarity_record(
             for name, metric in METRICS.items()
             if metric is CKA or name in measured
         },
-        stability={name: own for name in ours if (own := seen.of(name)) is not None},
+        stability={name: found for name in ours if (found := seen.of(name)) is not None},
     )
 
 
 def _stages(
-    backbone: Backbone, images: AnySet, recipe: Recipe, pool: Pool, stability: Stability
+    model: Shown, images: AnySet, stages: Sequence[str], pool: Pool, stability: Stability
 ) -> dict[str, np.ndarray]:
-    stages = list(backbone.stage_paths)
-    batches = list(pooled_batches(backbone, images, recipe, layers=stages, pool=pool, stability=stability))
+    batches = list(pooled_batches(model[0], images, model[1], layers=stages, pool=pool, stability=stability))
     return {stage: np.concatenate([batch[stage] for batch in batches]) for stage in stages}
