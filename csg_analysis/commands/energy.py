@@ -80,7 +80,7 @@ def energy(
     as_json: bool,
 ) -> None:
     """Hyperspherical energy E_0, E_1, E_2 of each checkpoint's features (lower = more diverse)."""
-    if files and (checkpoints or models):
+    if bool(files) == bool(checkpoints or models):
         raise UserError("energy: give checkpoints, --model or --features FILE, and not both")
     found = []
     if files:
