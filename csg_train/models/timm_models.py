@@ -12,6 +12,7 @@ Normalisation and input size are those of timm's configuration of the very name,
 import difflib
 import hashlib
 import inspect
+import logging
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -21,6 +22,7 @@ import torch
 from timm.data.config import resolve_model_data_config
 from torch import nn
 
+from csg_train.console import console
 from csg_train.errors import UserError
 from csg_train.models.lite import lite_imagenet, ships_lite
 from csg_train.models.maps import MapLayout
@@ -145,6 +147,10 @@ def _imagenet(model: str) -> tuple[StateDict, str]:
     """The weights that timm publishes under the name, and the SHA-256 of the tensors as timm gives them."""
     if ships_lite(model):
         return lite_imagenet(model)
+    console.print(f"fetching the weights of {PREFIX}{model}; where there is no network this fails within two minutes")
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(logging.ERROR)  # a line for each of its ten tries
     try:
         state = timm.create_model(model, pretrained=True).state_dict()
     except Exception as error:  # the hub's client raises many types where there is no network
@@ -152,6 +158,8 @@ def _imagenet(model: str) -> tuple[StateDict, str]:
         raise UserError(
             f"weights of {PREFIX}{model}: timm cannot fetch them ({reason}); give a file with --weights FILE"
         ) from error
+    finally:
+        hub.setLevel(level)
     digest = hashlib.sha256()
     for key, value in state.items():
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())

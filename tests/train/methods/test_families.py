@@ -1,5 +1,6 @@
 """Every method on a small network of every family: it trains, keeps what is frozen, and resumes; or says why not."""
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from csg_train.models.weights import build_backbone
 from csg_train.recipes.ready import require_trainable
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import load_checkpoint
+from csg_train.runs.training_log import read_log
 from tests.nested import equal
 from tests.tiny_models import FAMILIES
 from tests.train.methods.cases import DILATED, FAMILY_CASES, REFUSED
@@ -90,3 +92,17 @@ def test_segmentation_keeps_the_resolution_or_is_refused(family, masked_recipe_d
         output = network(torch.rand(1, 3, 32, 40))
     assert output.logits.shape == (1, 3, 32, 40)
     assert output.stages["stage4"].shape[-2:] == output.stages["stage3"].shape[-2:] == (4, 5)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own tracing; it hides it from users
+def test_tokens_become_maps_in_compiled_and_bfloat16_networks(recipe_dict, family_weights, tmp_path, monkeypatch):
+    """Stages are read by hooks, behind whatever was compiled."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    ways = {"plain": {}, "compiled": {"compile": True}, "bfloat16": {"precision": "bfloat16"}}
+    losses = {}
+    for name, changed in ways.items():
+        run(of_family(recipe_dict, "dinov2", "csg", family_weights, steps=1, **changed), tmp_path / name)
+        losses[name] = read_log(tmp_path / name / "log.jsonl")[0][1]
+    assert losses["compiled"] == pytest.approx(losses["plain"], rel=1e-4)
+    assert losses["bfloat16"]["ce"] == pytest.approx(losses["plain"]["ce"], rel=0.05)
+    assert losses["bfloat16"]["ce"] != losses["plain"]["ce"]
