@@ -94,6 +94,6 @@ def on_same_pictures(
         subject = Subject.open(path, overrides, device)
         images = images_of(subject)
         if shown and images.identity != shown:
-            raise UserError(f"{path}: other {what} than {checkpoints[0]}; {advice}")
+            raise UserError(f"{path}: other {what} than {checkpoints[0]} (by names, labels or file sizes); {advice}")
         shown = images.identity
         yield subject, images

@@ -56,6 +56,7 @@ class RunInfo(_Plain):
     """SHA-256 of the starting weights."""
     source: str
     source_identity: str
+    """Of the source pictures, as `DataInfo.identity`."""
     step: int
     selection: Rule = "last"
     """Rule that chose the step: ``last`` (nothing was chosen on any domain), ``source-val`` (the most accurate on
@@ -70,6 +71,7 @@ class DataInfo(_Plain):
     split: str
     name: str
     identity: str
+    """SHA-256 over class names, paths, labels and file sizes, not over pixels."""
     count: int
     size: int | None
     """Side of the square input; of a segmentation the cap on the longer side, None for none."""

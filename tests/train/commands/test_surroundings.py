@@ -67,18 +67,25 @@ def test_a_home_folder_in_a_path_of_a_recipe(recipe_file, tmp_path):
     assert_user_error(command("csg-train", "data", "check", "~/none.yaml", cwd=tmp_path), "~/none.yaml", "no shell")
 
 
+def test_a_home_folder_in_a_path_of_a_method(recipe_file, tmp_path):
+    """Read where the pictures are, and shown as it was given."""
+    (tmp_path / "empty").mkdir()
+    sets = ("--set", "method={name: domain-randomization, styles: ~/empty}")
+    result = command("csg-train", "run", recipe_file, *sets, cwd=tmp_path, env={"HOME": str(tmp_path)})
+    assert_user_error(result, f"{tmp_path}/empty: no pictures")
+
+
 def test_a_working_directory_that_is_gone(recipe_file, tmp_path):
     (tmp_path / "gone").mkdir()
     code = f"""
 import os, sys
 os.chdir({str(tmp_path / "gone")!r}); os.rmdir({str(tmp_path / "gone")!r})
 sys.argv = ['csg-train', 'data', 'check', {str(recipe_file)!r}, '--set', 'data.source.root=own']
-import tests.narrow
-from csg_train.cli import main
+from csg_train.__main__ import main
 main()
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert_user_error(result)  # of MKL, which loads itself from there, before a line of ours
+    assert_user_error(result, "the working directory", "No such file")
 
 
 @pytest.mark.parametrize("name", ["tmp", "cache"])
