@@ -123,6 +123,9 @@ _STARTS = {
     b"<!doctype": "a web page, as a failed download leaves it; download it again",
     b"<html": "a web page, as a failed download leaves it; download it again",
     b"<?xml": "an XML document, as a failed download leaves it; download it again",
+    b"gif8": "a GIF; convert it to PNG",
+    b"ii*\0": "a TIFF; convert it to PNG",
+    b"mm\0*": "a TIFF; convert it to PNG",
     b"\x1f\x8b": "compressed by gzip; unpack it",
     b"\xfd7zxz\x00": "compressed by xz; unpack it",
     b"bzh": "compressed by bzip2; unpack it",
@@ -143,4 +146,6 @@ def foreign_content(path: Path) -> str | None:
     begun = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 1 << 27:
         return "a safetensors file; save its tensors with torch.save"
+    if start[4:8] == b"ftyp":
+        return "HEIC, AVIF or a film; convert it to PNG"
     return next((what for first, what in _STARTS.items() if begun.startswith(first)), None)
