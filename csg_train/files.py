@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import fnmatch
 import glob
 import hashlib
 import json
@@ -9,13 +10,14 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 from csg_train.errors import UserError
 
 __all__ = [
     "atomic_write",
     "data_root",
+    "files_below",
     "foreign_content",
     "home_expanded",
     "remove_abandoned",
@@ -94,6 +96,26 @@ def sha256_file(path: Path) -> str:
     """The SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def files_below(root: Path, *patterns: str) -> list[Path]:
+    """Every file at or below a folder whose name fits one of the patterns, in no order; no linked folder is followed.
+
+    Raises:
+        UserError: A folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> NoReturn:
+        raise UserError(
+            f"{error.filename}: cannot read the folder ({error.strerror}); make it readable or remove it"
+        ) from error
+
+    return [
+        Path(folder) / name
+        for folder, _, names in os.walk(root, onerror=refuse)
+        for name in names
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+    ]
 
 
 def data_root() -> Path:

@@ -77,6 +77,8 @@ def read_yaml(path: Path) -> Any:
         return parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise
+    except PermissionError as error:
+        raise UserError(f"{path}: {error.strerror}; make it readable") from error
     except (OSError, ValueError) as error:
         found = foreign_content(path) or error
         raise UserError(f"{path}: not a readable YAML file ({found}); mend it") from error

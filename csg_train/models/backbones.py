@@ -231,6 +231,8 @@ def load_weights(backbone: Backbone, name: str, weights: str | Path) -> str:
             state, digest = load_tensors(path), sha256_file(path)
         except FileNotFoundError as error:
             raise UserError(f"{path}: no such weights file{absent(path)}; check model.weights") from error
+        except PermissionError as error:
+            raise UserError(f"{path}: {error.strerror}; make it readable") from error
         except Exception as error:  # torch raises many types for foreign or cut files
             found = foreign_content(path) or f"not a state-dict file that loads with weights_only=True ({error})"
             raise UserError(f"{path}: {found}") from error

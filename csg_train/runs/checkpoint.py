@@ -123,6 +123,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         content = load_tensors(path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such checkpoint{absent(path)}; train one with csg-train run") from error
+    except PermissionError as error:
+        raise UserError(f"{path}: {error.strerror}; make it readable") from error
     except Exception as error:  # torch raises many types for cut and foreign files
         reason = foreign_content(path) or str(error).split("\n", 1)[0][:120]
         raise UserError(

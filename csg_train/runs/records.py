@@ -313,10 +313,10 @@ def read_record(path: Path) -> Record:
     try:
         return _ADAPTER.validate_json(path.read_bytes())
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from error
+        raise UserError(f"{path}: cannot be read ({error.strerror}); restore it or measure again") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
+        where = f"{'.'.join(map(str, first['loc']))}: ".removeprefix(": ")
         raise UserError(
-            f"{path}: not a csg-record/1 ({where}: {first['msg']}); measure again with csg-analyze"
+            f"{path}: not a csg-record/1 ({where}{first['msg']}); measure again with csg-analyze"
         ) from error

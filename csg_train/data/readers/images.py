@@ -224,6 +224,8 @@ def decode(path: Path) -> Image.Image:
         raise
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such image{absent(path)}; restore it or remove it from the list") from error
+    except PermissionError as error:
+        raise UserError(f"{path}: {error.strerror}; make it readable or remove it") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UserError(
             f"{path}: cannot decode ({foreign_content(path) or error}); replace the image or remove it"

@@ -88,6 +88,26 @@ main()
     assert_user_error(result, "the working directory", "No such file")
 
 
+def test_what_may_not_be_read(recipe_file, tmp_path):
+    """Root may read everything: it gives that up here."""
+    root = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    run = tmp_path / "runs" / "run"
+    started(recipe_file, "run", "--set", "train.steps=1", "--out", str(run), env={}, cwd=tmp_path)
+    run.chmod(0)
+    programs = {
+        "csg_analysis": (["energy", str(run / "ckpt.pt")], "ckpt.pt: Permission denied"),
+        "csg_analysis.report": (["build", str(tmp_path / "runs"), "--out", str(tmp_path / "report")], f"{run}: cannot"),
+        "csg_train": (["data", "check", str(run / "recipe.yaml")], "recipe.yaml: Permission denied; make it readable"),
+    }
+    try:
+        for program, (words, part) in programs.items():
+            words = [*root, sys.executable, "-m", program, *words]
+            result = subprocess.run(words, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3])
+            assert_user_error(result, part)
+    finally:
+        run.chmod(0o755)
+
+
 @pytest.mark.parametrize("name", ["tmp", "cache"])
 def test_folders_that_cannot_be_written(name, recipe_file, tmp_path):
     (tmp_path / "file").write_text("in the way")

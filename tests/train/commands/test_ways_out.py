@@ -157,14 +157,19 @@ def test_ctrl_c_in_a_destructor(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("fault", ["deleted", "truncated"])
+@pytest.mark.parametrize("fault", ["deleted", "truncated", "a folder"])
 def test_pictures_that_break_in_the_middle_of_a_run(fault, workers, recipe_file, tmp_path):
     root, out = tmp_path / "own", tmp_path / "run"
     write_tree(root, side=260)  # too large to be kept in memory
 
     def break_all(_pid: int) -> None:
         for path in root.rglob("*.png"):
-            path.unlink() if fault == "deleted" else path.write_bytes(path.read_bytes()[:200])
+            if fault == "truncated":
+                path.write_bytes(path.read_bytes()[:200])
+                continue
+            path.unlink()
+            if fault == "a folder":  # an error of the system, as a file without permission is
+                path.mkdir()
 
     sets = (*ENDLESS, "--set", f"data.source.root={root}", "--set", f"train.workers={workers}")
     during = when(grown(out / "log.jsonl"), break_all)
