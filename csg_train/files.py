@@ -145,6 +145,8 @@ _STARTS = {
     b"<!doctype": "a web page, as a failed download leaves it; download it again",
     b"<html": "a web page, as a failed download leaves it; download it again",
     b"<?xml": "an XML document, as a failed download leaves it; download it again",
+    b"\xff\xfe": "UTF-16, not UTF-8; save it as UTF-8",
+    b"\xfe\xff": "UTF-16, not UTF-8; save it as UTF-8",
     b"gif8": "a GIF; convert it to PNG",
     b"ii*\0": "a TIFF; convert it to PNG",
     b"mm\0*": "a TIFF; convert it to PNG",
