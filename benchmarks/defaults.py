@@ -41,8 +41,8 @@ def outcome(recipe: Recipe) -> str:
 def main(demo: str, methods: Sequence[str], seeds: int) -> None:
     rows, failed = [], 0
     for name in methods or METHODS:
-        plan = [load_recipe(demo, [f"method={{name: {name}}}", f"seed={seed}"]) for seed in range(seeds)]
         try:
+            plan = [load_recipe(demo, [f"method={{name: {name}}}", f"seed={seed}"]) for seed in range(seeds)]
             require_trainable(plan[0], classes=len(load_split(plan[0].data, "source").classes))
         except UserError as error:
             click.echo(f"left out: {error.format_message()}")

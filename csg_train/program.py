@@ -9,6 +9,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from types import FrameType
 from typing import Any
 
@@ -57,6 +58,7 @@ def start() -> None:
     """Make this process one of our programs: call it before the heavy imports, and again without effect."""
     signal.signal(signal.SIGINT, _interrupt)
     sys.unraisablehook = _unraisable
+    threading.excepthook = _failed_thread
     _require_folder()
     for number in range(3):  # one that is closed would be the next file that is opened
         try:
@@ -102,3 +104,9 @@ def _unraisable(found: Any) -> None:
     if isinstance(found.exc_value, SystemExit):
         os._exit(128 + signal.SIGINT)
     sys.__unraisablehook__(found)
+
+
+def _failed_thread(found: threading.ExceptHookArgs) -> None:
+    """The thread that pins batches loses its loader process: silent, for who waits for the batch is told."""
+    if not isinstance(found.exc_value, OSError | EOFError):
+        threading.__excepthook__(found)

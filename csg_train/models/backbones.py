@@ -234,7 +234,8 @@ def load_weights(backbone: Backbone, name: str, weights: str | Path) -> str:
         except PermissionError as error:
             raise UserError(f"{path}: {error.strerror}; make it readable") from error
         except Exception as error:  # torch raises many types for foreign or cut files
-            found = foreign_content(path) or f"not a state-dict file that loads with weights_only=True ({error})"
+            found = "a folder; give a file" if path.is_dir() else foreign_content(path)
+            found = found or f"not a state-dict file that loads with weights_only=True ({error})"
             raise UserError(f"{path}: {found}") from error
     _load_strict(backbone.net, state, str(weights), name)
     return digest

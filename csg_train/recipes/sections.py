@@ -29,10 +29,11 @@ __all__ = [
 ]
 
 
-def _no_yes(value: Any) -> None:
+def _no_yes(value: Any, where: str = "") -> None:
     """``true`` is no number, though pydantic takes it for 1."""
     if isinstance(value, bool):
-        raise ValueError(f"{'true' if value else 'false'} has no meaning here; what YAML reads so is put in quotes")
+        said = "true" if value else "false"
+        raise ValueError(f"{where}{said} has no meaning here; what YAML reads so is put in quotes")
 
 
 class _Settings(Section):
@@ -195,8 +196,8 @@ class Recipe(_Settings):
         name = fields.pop("name", None)
         if not isinstance(name, str) or name not in METHODS:
             raise ValueError(f"unknown method {shown(name)}; allowed: {', '.join(METHODS)}")
-        for given in fields.values():  # no method has a field that is true or false
-            _no_yes(given)
+        for field, given in fields.items():  # no method has one that is true or false
+            _no_yes(given, f"{field}: ")
         adapter = TypeAdapter(METHODS[name].Config)
         return {"name": name, **adapter.dump_python(adapter.validate_python(fields), mode="json")}
 

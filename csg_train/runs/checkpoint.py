@@ -118,7 +118,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         UserError: The file is missing, cut, damaged, foreign, or of another format version.
     """
     if path.is_dir():
-        raise UserError(f"{path}: a folder; give the checkpoint in it, {path / 'ckpt.pt'}")
+        inside = path / "ckpt.pt"
+        fix = f"give the checkpoint in it, {inside}" if inside.is_file() else "give a checkpoint of csg-train run"
+        raise UserError(f"{path}: a folder; {fix}")
     try:
         content = load_tensors(path)
     except FileNotFoundError as error:

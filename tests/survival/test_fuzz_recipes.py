@@ -151,7 +151,7 @@ def test_yaml_without_bound_is_refused(text, part):
         ("seed=010", ("010 is 8 in YAML",)),
         ("data.source.root=12:30", ("12:30 is 750 in YAML", "quotes")),
         ("train.lr_head=1:30.5", ("1:30.5 is 90.5 in YAML",)),
-        ("method={name: csg, weight: yes}", ("method: true has no meaning here",)),
+        ("method={name: csg, weight: yes}", ("method: weight: true has no meaning here",)),
         ("method={name: baseline, weight: 1}", ("method.weight: unknown key; allowed: none",)),
         ("method.name=null", ("unknown method null",)),
         (

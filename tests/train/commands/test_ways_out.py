@@ -156,6 +156,20 @@ def test_ctrl_c_in_a_destructor(tmp_path):
     assert (result.returncode, result.stdout, result.stderr) == (130, b"", b"")
 
 
+def test_a_thread_that_loses_its_loader_process_is_silent():
+    """torch's thread that pins memory, on machines with a GPU: what became of it is said where the batch is missed."""
+    code = (
+        "from csg_train.program import start; start(); import threading\n"
+        "def fail(error): raise error\n"
+        "for error in (ConnectionResetError(), EOFError(), KeyError('shown')):\n"
+        "    one = threading.Thread(target=fail, args=(error,)); one.start(); one.join()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert result.returncode == 0
+    assert result.stderr.count(b"Traceback") == 1
+    assert b"KeyError: 'shown'" in result.stderr
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("fault", ["deleted", "truncated", "a folder"])
 def test_pictures_that_break_in_the_middle_of_a_run(fault, workers, recipe_file, tmp_path):
