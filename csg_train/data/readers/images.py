@@ -203,6 +203,8 @@ def decode(path: Path) -> Image.Image:
     Raises:
         UserError: The file is missing, truncated, not an image, a strip, or so large that it may be a bomb.
     """
+    if path.is_fifo():
+        raise UserError(f"{path}: a pipe, which would be waited for; replace it or remove it from the list")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
