@@ -1,10 +1,14 @@
-"""Where to compute: a device by name, tried before it is used."""
+"""Where to compute and how exactly: a device by name, tried before it is used; the precision of its products."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 
 from csg_train.errors import UserError
 
-__all__ = ["usable_device"]
+__all__ = ["arithmetic", "full_float32", "usable_device"]
 
 
 def usable_device(name: torch.device | str) -> torch.device:
@@ -21,3 +25,64 @@ def usable_device(name: torch.device | str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--device {name}: not usable here ({str(error).splitlines()[0]})") from error
     return device
+
+
+@contextlib.contextmanager
+def arithmetic(*, tf32: bool = False, benchmark: bool = False, deterministic: bool = False) -> Iterator[None]:
+    """Set how float32 convolutions and products are computed, for the whole process; at the end all is as before.
+
+    Not around a ``yield`` of another generator: whoever takes from that would compute so too.
+
+    Args:
+        tf32: On a GPU, round their factors to 11 bits: 1e-3 of a feature, where float32 has 1e-6.
+        benchmark: Let cuDNN time its algorithms for each new shape; the fastest may differ from run to run.
+        deterministic: Take only algorithms of cuDNN that repeat their result.
+    """
+    cudnn: Any = torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.deterministic
+    with _products(tf32):
+        cudnn.benchmark, cudnn.deterministic = benchmark, deterministic
+        try:
+            yield
+        finally:
+            cudnn.benchmark, cudnn.deterministic = before
+
+
+def full_float32() -> contextlib.AbstractContextManager[None]:
+    """For what is measured: no TF32, which torch itself turns on for convolutions, and no timed algorithms."""
+    return arithmetic(deterministic=True)
+
+
+@contextlib.contextmanager
+def _products(tf32: bool) -> Iterator[None]:
+    """Set torch's switches, those of 2.9 and later too: one not set by both ways cannot be read by the older."""
+    old, new = _old_switches(), _new_switches()
+    before = [switch.fp32_precision for switch in new]
+    _set_old("high" if tf32 else "highest", tf32)
+    for switch in new:
+        switch.fp32_precision = "tf32" if tf32 else "ieee"
+    try:
+        yield
+    finally:
+        _set_old(*old)
+        for switch, precision in zip(new, before, strict=True):
+            switch.fp32_precision = precision
+
+
+def _new_switches() -> list[Any]:
+    backends: Any = torch.backends
+    if not hasattr(backends.cudnn, "conv"):
+        return []
+    return [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn]
+
+
+def _old_switches() -> tuple[str, bool]:
+    try:
+        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    except RuntimeError:  # somebody has set the new ones alone, and they are put back after these
+        return "highest", False
+
+
+def _set_old(products: str, convolutions: bool) -> None:
+    torch.set_float32_matmul_precision(products)
+    torch.backends.cudnn.allow_tf32 = convolutions

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from csg_analysis.attention.regions import explained_region
 from csg_train.data.readers.images import ImageSet
 from csg_train.data.readers.sets import AnySet
+from csg_train.devices import full_float32
 from csg_train.errors import UserError
 from csg_train.models.backbones import Backbone, Features
 from csg_train.models.maps import MapLayout
@@ -59,6 +60,7 @@ class Maps:
         return self.images_NHWC[index, :rows, :columns], self.maps_NHW[index, :rows, :columns]
 
 
+@full_float32()
 def grad_cam(
     model: nn.Module,
     images_NCHW: Tensor,
@@ -172,7 +174,7 @@ def attend_batches(
     device = next(network.parameters()).device
     for batch in shown_batches(images, recipe):
         pictures = batch.views[0].to(device).float() / 255
-        with torch.no_grad():
+        with torch.no_grad(), full_float32():
             guesses = _logits(network(pictures)).argmax(dim=1)
         regions_NHW, missing = None, ""
         if isinstance(recipe, Recipe) and recipe.segmentation is not None:

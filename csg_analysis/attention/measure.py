@@ -21,6 +21,7 @@ from csg_analysis.attention.removal import (
 from csg_train.data.readers.images import ImageSet
 from csg_train.data.readers.masks import MaskedSet, decode_mask
 from csg_train.data.readers.sets import AnySet
+from csg_train.devices import full_float32
 from csg_train.errors import UserError
 from csg_train.models.network import TaskNetwork
 from csg_train.recipes.sections import Recipe
@@ -129,6 +130,7 @@ def _pixels(
     return class_pixels(map_HW, true_HW, explained)
 
 
+@full_float32()
 def _curves(network: TaskNetwork, maps: Maps, steps: int) -> tuple[np.ndarray, np.ndarray]:
     device = next(network.parameters()).device
     images_NCHW = torch.from_numpy(maps.images_NHWC).permute(0, 3, 1, 2).to(device).float() / 255

@@ -23,6 +23,7 @@ from torch import Tensor
 from csg_analysis.energy.pair_terms import COINCIDENT, TermSums, squared_distances
 from csg_analysis.energy.scratch import block_buffer, row_array
 from csg_analysis.energy.unit_rows import UnitRows, arrange, offsets
+from csg_train.devices import full_float32
 from csg_train.errors import UserError
 
 __all__ = ["PairSums", "pair_sums"]
@@ -255,15 +256,13 @@ def _one_core_each(device: torch.device) -> Iterator[int]:
 
     The settings belong to the process; they are put back at the end.
     """
-    precision, threads = torch.get_float32_matmul_precision(), torch.get_num_threads()
-    torch.set_float32_matmul_precision("highest")
+    threads = torch.get_num_threads()
     try:
-        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(device.type, enabled=False), full_float32():
             if device.type == "cpu":
                 torch.set_num_threads(1)
             yield min(threads, _MAX_WORKERS) if device.type == "cpu" else 1
     finally:
-        torch.set_float32_matmul_precision(precision)
         torch.set_num_threads(threads)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from csg_train.data.readers.sets import AnySet
+from csg_train.devices import full_float32
 from csg_train.methods.contrastive import attention, attention_pool, attention_stability
 from csg_train.models.backbones import Backbone
 from csg_train.models.network import TaskNetwork
@@ -74,7 +75,7 @@ def pooled_batches(
     backbone.require_stages(layers, "--layer")
     device = next(backbone.parameters()).device
     for batch in shown_batches(images, recipe):
-        with torch.no_grad():
+        with torch.no_grad(), full_float32():
             stages = backbone(batch.views[0].to(device)).stages
             rows = {layer: _pooled(stages[layer], pool).cpu().numpy() for layer in layers}
             if pool == "attention" and stability is not None:

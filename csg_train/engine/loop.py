@@ -24,7 +24,7 @@ from csg_train.distributed import agreed, average, highest, is_first, joined, pr
 from csg_train.engine.finite import require_finite_row, require_finite_weights
 from csg_train.engine.interrupts import Interrupts
 from csg_train.engine.optimizer import build_optimizer
-from csg_train.engine.precision import compile_backbone, in_bfloat16
+from csg_train.engine.precision import InBfloat16, compile_backbone, require_arithmetic, training_arithmetic
 from csg_train.engine.selection import chosen_file, is_due, selection_images, selection_score
 from csg_train.engine.signs import SIGNS, signs_of
 from csg_train.engine.waiting import Waits, worker_count
@@ -90,7 +90,8 @@ def train(
         out: The run's folder: ``recipe.yaml``, ``log.jsonl``, ``ckpt.pt``, ``best.pt`` where a rule selects, and
             ``along/STEP/ckpt.pt`` where ``train.snapshots`` asks for it.
         device: Where to compute; ``auto`` is the GPU where there is one.
-        resume: Continue from ``ckpt.pt`` if it is there; the result equals an uninterrupted run bit for bit.
+        resume: Continue from ``ckpt.pt`` if it is there; the result equals an uninterrupted run bit for bit, on a GPU
+            where ``train.deterministic`` is set.
         overwrite: Start again, whatever the folder holds.
         splits: Those that will be measured: the files of all are looked at before the first step.
         report: Called with the step and its logged values every ``train.log_every`` steps.
@@ -103,8 +104,9 @@ def train(
         SystemExit: A signal, and in every process but the first the end of the run.
     """
     out = Path(out)
-    with joined(usable_device(device)) as own:
+    with joined(usable_device(device)) as own, training_arithmetic(recipe.train, own):
         with agreed():  # first of all, so that a run that cannot start leaves no folder
+            require_arithmetic(recipe.train, own)
             require_ready(recipe, splits)
         with _locked(out):
             with agreed():
@@ -177,10 +179,13 @@ class _Run:
         self.method.to(device)
         self.optimizer = build_optimizer(self.network, self.method, recipe.train)
         backbones = [self.network.backbone, *([self.method.teacher] if isinstance(self.method, Taught) else [])]
-        self.networks = [*backbones, self.network.head]
         if recipe.train.compile:
             for backbone in backbones:
                 compile_backbone(backbone)
+        lowered = recipe.train.precision == "bfloat16"
+        self.arithmetic: contextlib.AbstractContextManager[None] = (
+            InBfloat16([*backbones, self.network.head], device) if lowered else contextlib.nullcontext()
+        )
         if process_count() > 1:
             self._require_shareable()
         self.step = 0
@@ -287,8 +292,7 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
         self.network.set_training(batch_norm=self.recipe.model.batch_norm)
-        lowered = self.recipe.train.precision == "bfloat16"
-        with in_bfloat16(self.networks, self.device) if lowered else contextlib.nullcontext():
+        with self.arithmetic:
             output = self.network(batch.views[0])
             terms = {"ce": task_loss(output.logits, batch.labels)}
             terms |= self.method.loss(self.network, batch, output)

@@ -1,40 +1,96 @@
-"""Faster arithmetic for training, off by default: bfloat16 networks and compiled backbones.
+"""The arithmetic of training, as a recipe's ``train`` asks: TF32, bfloat16 networks, compiled backbones, repeatability.
 
-Only networks change: weights, losses, penalties and the queue stay float32, and so does everything that is measured.
+Only networks change: weights, losses, penalties and the queue stay float32, and so does everything that is measured
+(`csg_train.devices.full_float32`).
 """
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from csg_train.devices import arithmetic
+from csg_train.errors import UserError
 from csg_train.models.backbones import Backbone, Features
+from csg_train.recipes.sections import Train
 
-__all__ = ["compile_backbone", "in_bfloat16"]
+__all__ = ["InBfloat16", "compile_backbone", "require_arithmetic", "training_arithmetic"]
 
 
 @contextlib.contextmanager
-def in_bfloat16(networks: Iterable[nn.Module], device: torch.device) -> Iterator[None]:
-    """Within the block these networks compute in bfloat16 where autocast holds it safe, and give float32."""
-    networks = list(networks)
-    for network in networks:
-        network.forward = _lowered(network.forward, device)
-    try:
-        yield
-    finally:
+def training_arithmetic(train: Train, device: torch.device) -> Iterator[None]:
+    """Compute within the block as the recipe's ``train.precision`` and ``train.deterministic`` say.
+
+    On a GPU cuDNN times its algorithms once for each shape, and shapes are fixed while training; with ``deterministic``
+    it does not, and what torch cannot repeat is refused. A CPU repeats its results in any case, and has no TF32.
+
+    Raises:
+        UserError: ``deterministic``, and an operation that torch cannot repeat.
+    """
+    repeat = train.deterministic and device.type == "cuda"
+    if repeat:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    with arithmetic(tf32=train.precision == "tf32", benchmark=not train.deterministic, deterministic=repeat):
+        torch.use_deterministic_algorithms(repeat or before[0], warn_only=before[1] and not repeat)
+        try:
+            yield
+        except RuntimeError as error:
+            if repeat and "deterministic" in str(error):
+                line = str(error).splitlines()[0]
+                raise UserError(f"train.deterministic: not possible with this recipe ({line}); set it false") from error
+            raise
+        finally:
+            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+def require_arithmetic(train: Train, device: torch.device) -> None:
+    """Refuse TF32 where there is none: the run would say that it was trained so.
+
+    Raises:
+        UserError: It is.
+    """
+    if train.precision == "tf32" and not _has_tf32(device):
+        raise UserError(f"train.precision tf32: {device} has no TF32; use float32, or an NVIDIA GPU of 2020 or later")
+
+
+def _has_tf32(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device)[0] >= 8
+
+
+class InBfloat16:
+    """Within its blocks networks compute in bfloat16 where autocast holds it safe, and give float32.
+
+    Each call casts the weights anew: of two calls in one step, the gradients meet in float32.
+
+    Args:
+        networks: Their ``forward`` is replaced once, for good; outside of a block it computes as before.
+        device: Where they are.
+    """
+
+    def __init__(self, networks: Iterable[nn.Module], device: torch.device) -> None:
+        self._device, self._entered = device.type, False
         for network in networks:
-            del network.forward
+            network.forward = self._lowered(network.forward)
 
+    def __enter__(self) -> None:
+        self._entered = True
 
-def _lowered(forward: Callable[[Tensor], Any], device: torch.device) -> Callable[[Tensor], Any]:
-    def lowered(images_NCHW: Tensor) -> Any:
-        with torch.autocast(device.type, dtype=torch.bfloat16):
-            return _float32(forward(images_NCHW))
+    def __exit__(self, *_error: object) -> None:
+        self._entered = False
 
-    return lowered
+    def _lowered(self, forward: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
+        def lowered(images_NCHW: Tensor) -> Any:
+            if not self._entered:
+                return forward(images_NCHW)
+            with torch.autocast(self._device, dtype=torch.bfloat16):
+                return _float32(forward(images_NCHW))
+
+        return lowered
 
 
 def _float32(result: Any) -> Any:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from csg_train.data.loaders.batch import Batch
 from csg_train.data.readers.images import ImageSet
+from csg_train.devices import full_float32
 from csg_train.evaluate.scores import mean_per_class, per_class_accuracy
 from csg_train.models.network import TaskNetwork
 from csg_train.recipes.sections import Recipe
@@ -36,6 +37,7 @@ class Predictions:
 
 
 @torch.no_grad()
+@full_float32()
 def predict(network: TaskNetwork, batches: Iterable[Batch], *, flip: bool) -> Predictions:
     """Predict every picture of ``batches``.
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from csg_train.data.readers.masks import IGNORE, MaskedSet, picture_and_mask
 from csg_train.data.views.segmentation_views import segmentation_evaluation_view
+from csg_train.devices import full_float32
 from csg_train.evaluate.scores import iou, iou_per_class, mean_iou, mean_of_present, right_true_predicted
 from csg_train.models.network import TaskNetwork
 from csg_train.recipes.sections import Recipe
@@ -95,7 +96,6 @@ def bootstrap_mean_iou(counts: PixelCounts, *, seed: int, resamples: int = 2000,
     return Interval(low=float(low), high=float(high), level=level, kind=kind)
 
 
-@torch.no_grad()
 def predicted_masks(
     logits: Callable[[Tensor], Tensor], images: MaskedSet, *, longest_side: int | None, device: torch.device
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -115,10 +115,12 @@ def predicted_masks(
     for index in range(len(images)):
         picture, mask_HW = picture_and_mask(images, index)
         view_3HW = segmentation_evaluation_view(picture, longest_side=longest_side)
-        scores_1CHW = logits(view_3HW[None].to(device))
-        if scores_1CHW.shape[2:] != mask_HW.shape:
-            scores_1CHW = F.interpolate(scores_1CHW, size=mask_HW.shape, mode="bilinear", align_corners=True)
-        yield scores_1CHW[0].argmax(dim=0).to(torch.uint8).cpu().numpy(), mask_HW
+        with torch.no_grad(), full_float32():
+            scores_1CHW = logits(view_3HW[None].to(device))
+            if scores_1CHW.shape[2:] != mask_HW.shape:
+                scores_1CHW = F.interpolate(scores_1CHW, size=mask_HW.shape, mode="bilinear", align_corners=True)
+            predicted_HW = scores_1CHW[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+        yield predicted_HW, mask_HW
 
 
 def network_masks(network: TaskNetwork, images: MaskedSet, recipe: Recipe) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from csg_train.data.readers.images import ImageSet
+from csg_train.devices import full_float32
 from csg_train.evaluate.accuracy import predict
 from csg_train.models.network import TaskNetwork
 from csg_train.recipes.sections import Recipe
@@ -39,5 +40,6 @@ def _predicted(network: TaskNetwork, images: ImageSet, recipe: Recipe) -> Iterat
         return
     device = next(network.parameters()).device
     for batch in batches:
-        with torch.no_grad():
-            yield network(batch.views[0].to(device)).logits.argmax(dim=1)
+        with torch.no_grad(), full_float32():
+            predicted = network(batch.views[0].to(device)).logits.argmax(dim=1)
+        yield predicted

@@ -125,8 +125,12 @@ class Train(_Settings):
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     """Processes that decode and augment; they change the speed, never a number. ``auto``: 0 on a CPU, whose cores
     compute; with a GPU the cores there are, 8 at most."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the networks' arithmetic while training; weights, losses and everything measured are float32 in both cases."""
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """Of the networks' arithmetic while training; weights, losses and everything measured are float32 in any case.
+    ``tf32`` rounds the factors of float32 convolutions and products to 11 bits, on a GPU alone."""
+    deterministic: bool = False
+    """On a GPU, only algorithms that repeat their result bit for bit, so that a resumed run equals an uninterrupted one
+    as it does on a CPU; slower."""
     compile: bool = False
     """``torch.compile`` the backbones: faster after minutes of compilation; needs a C++ compiler, on a GPU Triton."""
     log_every: Annotated[int, Field(ge=1)] = 10

@@ -38,4 +38,5 @@ def data_info(images: AnySet, *, split: str, recipe: Recipe | Showing) -> DataIn
         count=len(images),
         size=showing.size,
         fit=showing.fit,
+        precision="float32",
     )

@@ -90,6 +90,9 @@ class DataInfo(_Plain):
     """Side of the square input; of a segmentation the cap on the longer side, None for none."""
     fit: str
     """``crop`` or ``pad``; of a segmentation ``whole``."""
+    precision: Literal["float32"] | None = None
+    """Of the network's arithmetic; None of matrices from outside, and in earlier records, which on a GPU have
+    convolutions in TF32."""
 
 
 class _Record(_Plain):

@@ -1,0 +1,212 @@
+"""Where and how exactly things are computed: torch's switches, and that all that is measured is within them."""
+
+import contextlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from csg_analysis.attention.gradcam import attend_batches, grad_cam
+from csg_analysis.attention.measure import scored_pictures
+from csg_analysis.energy import pairs
+from csg_analysis.energy.energy import hyperspherical_energy
+from csg_analysis.features.pooled import pooled_batches
+from csg_train.devices import arithmetic, full_float32
+from csg_train.engine import loop as engine
+from csg_train.engine import precision
+from csg_train.errors import UserError
+from csg_train.evaluate.either import score
+from csg_train.evaluate.segmentation import network_masks
+from csg_train.evaluate.unlabelled import unlabelled_record
+from csg_train.recipes.sections import Recipe
+from csg_train.runs.checkpoint import load_checkpoint
+from tests.train.methods.test_methods import CPU, recipe_of, run
+
+EXACT = {"products": "highest", "tf32": False, "benchmark": False, "deterministic": True}
+ROUGH = {"products": "high", "tf32": True, "benchmark": True, "deterministic": False}
+
+
+def switches() -> dict[str, object]:
+    cudnn = torch.backends.cudnn
+    found = {
+        "products": torch.get_float32_matmul_precision(),
+        "tf32": cudnn.allow_tf32,
+        "benchmark": cudnn.benchmark,
+        "deterministic": cudnn.deterministic,
+    }
+    if hasattr(cudnn, "conv"):  # torch 2.9 and later: both ways say the same
+        new = {torch.backends.cuda.matmul.fp32_precision: found["products"] != "highest"}
+        new |= {kind.fp32_precision: found["tf32"] for kind in (cudnn.conv, cudnn.rnn)}
+        assert all((name == "tf32") == rough for name, rough in new.items()), new
+    return found
+
+
+def test_switches_are_set_and_put_back_after_an_error_too():
+    before = switches()
+    with arithmetic(tf32=True, benchmark=True):
+        assert switches() == ROUGH
+        with contextlib.suppress(ZeroDivisionError), full_float32():
+            assert switches() == EXACT
+            raise ZeroDivisionError
+        assert switches() == ROUGH
+    assert switches() == before
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="torch before 2.9 has no such switches")
+def test_a_process_that_set_the_new_switches_alone():
+    """Then torch refuses to read the old ones, which changes nothing here."""
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    before = products.fp32_precision, convolutions.fp32_precision
+    try:
+        products.fp32_precision = "tf32"
+        with pytest.raises(RuntimeError, match="mix of the legacy and new APIs"):
+            torch.get_float32_matmul_precision()
+        with full_float32():
+            assert switches() == EXACT
+        assert products.fp32_precision == "tf32"
+    finally:
+        products.fp32_precision, convolutions.fp32_precision = before
+    torch.get_float32_matmul_precision()
+
+
+class Seen:
+    """Remembers the switches at each forward pass of a module."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.found: list[dict[str, object]] = []
+        module.register_forward_pre_hook(lambda _module, _inputs: self.found.append(switches()))
+
+
+def classified(ours: engine._Run, seen: Seen) -> None:
+    network, recipe, images = ours.network.eval(), ours.recipe, ours.images
+    ways = {
+        "accuracy": lambda: score(network, images, recipe),
+        "features": lambda: exhaust(pooled_batches(network.backbone, images, recipe, layers=["layer4"])),
+        "maps": lambda: grad_cam(network, torch.rand(2, 3, 32, 32), layer="layer4"),
+        "attention": lambda: exhaust(attend_batches(network, images, recipe, layer="layer4", explain="predicted")),
+        "curves": lambda: exhaust(scored_pictures(network, images, recipe, layer="layer4", explain="label", steps=2)),
+    }
+    assert_exact(ways, seen)
+
+
+def segmented(ours: engine._Run, seen: Seen) -> None:
+    network, recipe, images = ours.network.eval(), ours.recipe, ours.images
+    assert_exact({"masks": lambda: exhaust(network_masks(network, images, recipe))}, seen)
+
+
+def exhaust(generator) -> None:
+    """To the end; whoever takes from it computes as before meanwhile."""
+    for _ in generator:
+        assert switches() == ROUGH
+
+
+def assert_exact(ways, seen: Seen) -> None:
+    with arithmetic(tf32=True, benchmark=True):
+        for name, way in ways.items():
+            seen.found.clear()
+            way()
+            assert seen.found, name
+            assert all(found == EXACT for found in seen.found), name
+            assert switches() == ROUGH
+
+
+@pytest.mark.parametrize("task", ["classification", "segmentation"])
+def test_whatever_is_measured_is_computed_in_full_float32(task, recipe_dict, masked_recipe_dict, tmp_path):
+    base = recipe_dict if task == "classification" else masked_recipe_dict
+    ours = engine._Run(recipe_of(base, "baseline"), tmp_path, CPU)
+    (classified if task == "classification" else segmented)(ours, Seen(ours.network.backbone))
+
+
+def test_pixels_without_labels_too(masked_recipe_dict, tmp_path):
+    path = run(recipe_of(masked_recipe_dict, "baseline", steps=1), tmp_path)
+    checkpoint = load_checkpoint(path)
+    network, ours = checkpoint.build_network(CPU), engine._Run(checkpoint.resolved_recipe(), tmp_path, CPU)
+    seen = Seen(network)
+    way = {"pixels": lambda: unlabelled_record(checkpoint, network, ours.images, split="target", recipe=ours.recipe)}
+    assert_exact(way, seen)
+
+
+def test_energies_too(monkeypatch):
+    seen, original = [], pairs._Engine.run
+    monkeypatch.setattr(pairs._Engine, "run", lambda *given: (seen.append(switches()), original(*given))[1])
+    with arithmetic(tf32=True, benchmark=True):
+        hyperspherical_energy(np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32))
+        assert switches() == ROUGH
+    assert seen == [EXACT]
+
+
+def steps_and_measures(recipe: Recipe, out: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list, list]:
+    """The switches during each training step, and during each forward pass of a measurement."""
+    steps, measured = [], []
+    step, prepare = engine._Run._train_step, engine._Run.__init__
+
+    def train_step(self: engine._Run, batch: object) -> None:
+        steps.append(switches())
+        step(self, batch)
+
+    def begin(self: engine._Run, *given: object) -> None:
+        prepare(self, *given)
+
+        def note(network: torch.nn.Module, _inputs: object) -> None:
+            if not network.training:
+                measured.append(switches())
+
+        self.network.register_forward_pre_hook(note)
+
+    monkeypatch.setattr(engine._Run, "_train_step", train_step)
+    monkeypatch.setattr(engine._Run, "__init__", begin)
+    run(recipe, out)
+    return steps, measured
+
+
+@pytest.mark.parametrize("wanted", ["float32", "tf32"])
+def test_training_computes_as_the_recipe_says_and_its_selection_exactly(wanted, recipe_dict, tmp_path, monkeypatch):
+    """Whatever the process had before; on a CPU, which only lacks the effect of the switches."""
+    monkeypatch.setattr(precision, "_has_tf32", lambda _device: True)
+    recipe = recipe_of(recipe_dict, "baseline", steps=2, precision=wanted)
+    recipe = recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"select": "oracle"})})
+    with arithmetic(tf32=wanted == "float32"):
+        before = switches()
+        steps, measured = steps_and_measures(recipe, tmp_path, monkeypatch)
+        assert switches() == before
+    expected = ROUGH if wanted == "tf32" else ROUGH | {"products": "highest", "tf32": False}
+    assert steps == [expected] * 2
+    assert measured
+    assert all(found == EXACT for found in measured)
+
+
+def test_tf32_is_refused_where_there_is_none(recipe_dict, tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(UserError, match=r"train\.precision tf32: cpu has no TF32; use float32, or an NVIDIA GPU"):
+        run(recipe_of(recipe_dict, "baseline", precision="tf32"), out)
+    assert not out.exists()
+
+
+def test_deterministic_changes_nothing_on_a_cpu(recipe_dict, tmp_path):
+    """And leaves torch's own switch as it was."""
+    ends = [
+        load_checkpoint(run(recipe_of(recipe_dict, "csg", steps=2, deterministic=chosen), tmp_path / str(chosen)))
+        for chosen in (False, True)
+    ]
+    assert all(torch.equal(value, ends[1].model[name]) for name, value in ends[0].model.items())
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_what_torch_cannot_repeat_is_one_line(recipe_dict, monkeypatch):
+    """As on a GPU, from whose operations the error comes."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    train = recipe_of(recipe_dict, "baseline", deterministic=True).train
+
+    def failing(error: Exception) -> None:
+        with precision.training_arithmetic(train, torch.device("cuda")):
+            assert torch.are_deterministic_algorithms_enabled()
+            raise error
+
+    with pytest.raises(
+        UserError, match=r"train\.deterministic: not possible with this recipe \(x_cuda does not have a"
+    ):
+        failing(RuntimeError("x_cuda does not have a deterministic implementation, but you set\nmore"))
+    with pytest.raises(RuntimeError, match="memory"):
+        failing(RuntimeError("out of memory"))
+    assert not torch.are_deterministic_algorithms_enabled()
