@@ -1,13 +1,16 @@
 """Faster arithmetic: a compiled backbone trains the same, bfloat16 nearly the same."""
 
+import copy
 import functools
 
 import pytest
 import torch
 
+from csg_train.engine import loop as engine
+from csg_train.engine.precision import InBfloat16
 from csg_train.runs.checkpoint import load_checkpoint
 from tests.train.engine.test_distributed import losses
-from tests.train.methods.test_methods import recipe_of, run
+from tests.train.methods.test_methods import CPU, recipe_of, run
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own tracing; it hides it from users
@@ -23,6 +26,32 @@ def test_a_compiled_backbone_trains_the_same(task, method, recipe_dict, masked_r
     for one, two in zip(losses(tmp_path / "False"), losses(tmp_path / "True"), strict=True):
         assert two == pytest.approx(one, rel=1e-5)
     assert compiled.model.keys() == plain.model.keys()
+
+
+def test_within_its_block_a_network_computes_in_bfloat16_and_gives_float32(recipe_dict, tmp_path):
+    """The numbers of autocast around each call, block after block, and outside float32 as before."""
+    network = engine._Run(recipe_of(recipe_dict, "baseline"), tmp_path, CPU).network
+    pictures = torch.rand(2, 3, 32, 32)
+    plain = copy.deepcopy(network)
+    lowered = InBfloat16([network.backbone, network.head], CPU)
+    forward = network.backbone.forward
+    for _ in range(2):
+        with lowered:
+            inside = network(pictures)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            maps = plain.backbone(pictures)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = plain.head(maps.stages["layer4"].float().mean(dim=(2, 3)))
+        assert logits.dtype == torch.bfloat16
+        assert torch.equal(inside.logits, logits.float())
+        for name, stage in maps.stages.items():
+            assert torch.equal(inside.stages[name], stage.float())
+        assert torch.equal(inside.imagenet_logits, maps.imagenet_logits.float())
+        assert torch.equal(network(pictures).logits, plain(pictures).logits)
+    assert network.backbone.forward is forward  # replaced once, not in every step
+    with pytest.raises(ZeroDivisionError), lowered:
+        raise ZeroDivisionError
+    assert torch.equal(network(pictures).logits, plain(pictures).logits)
 
 
 def test_bfloat16_is_near_float32_and_not_equal(recipe_dict, tmp_path):
