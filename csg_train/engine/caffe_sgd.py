@@ -38,13 +38,16 @@ class CaffeSGD(optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002
-        """Move every weight that has a gradient."""
+        """Move every weight that has a gradient; a group at a time, which on a GPU is a kernel for each operation."""
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                if not state:
-                    state["momentum_buffer"] = torch.zeros_like(weight)
-                gradient = weight.grad.add(weight, alpha=group["weight_decay"])
-                weight -= state["momentum_buffer"].mul_(group["momentum"]).add_(gradient, alpha=group["lr"])
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            if not weights:
+                continue
+            for weight in weights:
+                if not self.state[weight]:
+                    self.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+            buffers = [self.state[weight]["momentum_buffer"] for weight in weights]
+            gradients = torch._foreach_add([weight.grad for weight in weights], weights, alpha=group["weight_decay"])
+            torch._foreach_mul_(buffers, group["momentum"])
+            torch._foreach_add_(buffers, gradients, alpha=group["lr"])
+            torch._foreach_sub_(weights, buffers)

@@ -15,7 +15,9 @@ __all__ = ["build_optimizer"]
 def build_optimizer(network: TaskNetwork, method: nn.Module, train: Train) -> optim.Optimizer:
     """SGD with one group for each of `layer_groups`, then ``head``: the task head and the method's own heads.
 
-    Every group has a ``name`` and a ``base_lr``, on which the schedule's factor acts.
+    Every group has a ``name`` and a ``base_lr``, on which the schedule's factor acts. On a GPU both kinds update a
+    group at once, torch's own choice for `torch.optim.SGD`, and on a CPU a weight at a time. Not with ``fused=True``:
+    it wants gradients of all weights of a group or of none, and checkpoints would hold it.
     """
     heads = [weight for weight in (*network.head.parameters(), *method.parameters()) if weight.requires_grad]
     groups: list[dict[str, Any]] = [

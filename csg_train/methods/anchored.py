@@ -96,14 +96,17 @@ class Anchored(Method):
         """Note each weight's share of the way to its anchor; the optimiser's groups begin with the backbone's."""
         if self.config.update == "proximal":
             trained = trained_weights(model.backbone)
-            coefficients = split(self.strength * self.importance(flatten(trained)), trained)
-            rates = [group["lr"] / (1 - group["momentum"]) for group in optimizer.param_groups for _ in group["params"]]
-            self._shares = [proximal_share(*pair) for pair in zip(coefficients, rates, strict=False)]
+            coefficient_K = self.strength * self.importance(flatten(trained))
+            shares, start = [], 0
+            for group in optimizer.param_groups:
+                stop = start + sum(weight.numel() for weight in group["params"])
+                shares.append(proximal_share(coefficient_K[start:stop], group["lr"] / (1 - group["momentum"])))
+                start = stop
+            self._share_K = torch.cat(shares)
 
     @torch.no_grad()
     def after_step(self, model: TaskNetwork) -> None:
         """The proximal pull, from where the optimiser's step has ended."""
         if self.config.update == "proximal":
             trained = trained_weights(model.backbone)
-            for weight, anchor, share in zip(trained, split(self._anchor[0], trained), self._shares, strict=True):
-                weight.lerp_(anchor, share)
+            torch._foreach_lerp_(trained, split(self._anchor[0], trained), split(self._share_K, trained))

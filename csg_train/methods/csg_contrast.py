@@ -93,8 +93,8 @@ class Contrast(nn.Module):
     @torch.no_grad()
     def update(self) -> None:
         """Move the heads' average and enqueue the global batch's keys (negatives exclude the current batch)."""
-        for average, value in zip(self.teacher_heads.parameters(), self.heads.parameters(), strict=True):
-            average.lerp_(value, 1 - self.momentum)
+        if averages := list(self.teacher_heads.parameters()):
+            torch._foreach_lerp_(averages, list(self.heads.parameters()), 1 - self.momentum)
         for name, keys in self._new_keys.items():
             self._queue(name).push(gathered(keys))
         self._new_keys = {}

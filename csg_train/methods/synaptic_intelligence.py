@@ -82,9 +82,10 @@ class SynapticIntelligence(Anchored):
         self._before = (weights_K, flatten(gradients))
         if self.config.update == "gradient":
             pull_K = 2 * self.strength * self.importance(weights_K) * (weights_K - self._anchor[0])
-            for weight, pull in zip(trained, split(pull_K, trained), strict=True):
-                if weight.grad is not None:
-                    weight.grad += pull
+            pulls = zip(trained, split(pull_K, trained), strict=True)
+            pairs = [(weight.grad, pull) for weight, pull in pulls if weight.grad is not None]
+            if pairs:
+                torch._foreach_add_(*map(list, zip(*pairs, strict=True)))
 
     @torch.no_grad()
     def after_step(self, model: TaskNetwork) -> None:

@@ -57,6 +57,32 @@ def test_a_constant_rate_is_torchs_sgd():
     torch.testing.assert_close(descend(CaffeSGD, [0.1] * 20), descend(optim.SGD, [0.1] * 20), rtol=1e-13, atol=0)
 
 
+def test_a_group_at_once_is_a_loop_over_its_weights_bit_for_bit():
+    """In float32, of many shapes and layouts, some without a gradient now and then."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        value = torch.randn(*shape, generator=generator)
+        return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+
+    shapes = [(1,), (7,), (33, 5), (4, 3, 3, 3), (8, 4, 1, 1), (2, 2, 5, 5)]
+    ours = [torch.nn.Parameter(draw(*shape)) for shape in shapes]
+    loops = [weight.detach().clone() for weight in ours]
+    buffers = [torch.zeros_like(weight) for weight in loops]
+    groups = [{"params": ours[:2], "weight_decay": 0.0}, {"params": ours[2:]}]
+    optimizer = CaffeSGD(groups, lr=1.0, momentum=0.9, weight_decay=5e-4)
+    for step, rate in enumerate(RATES):
+        for group in optimizer.param_groups:
+            group["lr"] = rate / 3
+        for index, (weight, loop, buffer) in enumerate(zip(ours, loops, buffers, strict=True)):
+            weight.grad = None if (index + step) % 4 == 3 else draw(*weight.shape)
+            if weight.grad is not None:
+                decayed = weight.grad.add(loop, alpha=0.0 if index < 2 else 5e-4)
+                loop -= buffer.mul_(0.9).add_(decayed, alpha=rate / 3)
+        optimizer.step()
+        assert all(torch.equal(weight, loop) for weight, loop in zip(ours, loops, strict=True))
+
+
 @pytest.mark.parametrize("restart_at", [0, 1, 4])
 def test_the_state_dict_holds_all_that_a_restart_needs(restart_at):
     assert torch.equal(descend(CaffeSGD, RATES, restart_at=restart_at), descend(CaffeSGD, RATES))

@@ -139,6 +139,10 @@ def test_average_of_the_heads_after_n_steps_in_closed_form(recipe_dict, tmp_path
         method.after_step(run.network)
     for now, before in zip(method.teacher_heads.parameters(), start, strict=True):
         torch.testing.assert_close(now, momentum**steps * before + (1 - momentum**steps) * 0.25)
+        alone = before.clone()
+        for _ in range(steps):
+            alone.lerp_(torch.full_like(alone, 0.25), 1 - momentum)
+        assert torch.equal(now, alone)  # all heads at once, as each alone
 
 
 def test_first_step_loss_from_its_definition(recipe_dict, tmp_path):

@@ -9,7 +9,7 @@ from torch import nn
 
 from csg_train.engine import loop as engine
 from csg_train.errors import UserError
-from csg_train.methods.anchored import Anchored, proximal_share, trained_weights
+from csg_train.methods.anchored import Anchored, proximal_share, split, trained_weights
 from csg_train.methods.base import Setup
 from csg_train.methods.ewc import EWC, EWCConfig
 from csg_train.methods.synaptic_intelligence import SynapticIntelligence, SynapticIntelligenceConfig
@@ -161,6 +161,33 @@ def test_without_strength_it_is_plain_sgd_bit_for_bit(method, recipe_dict, tmp_p
     plain = load_checkpoint(run(recipe_of(recipe_dict, "baseline"), tmp_path / "plain"))
     assert equal(ours.model, plain.model)
     assert equal(ours.optimizer, plain.optimizer)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_all_weights_at_once_is_a_loop_over_them_bit_for_bit(method, recipe_dict, tmp_path):
+    """In float32 and channels last, each group at a rate of its own, with the shares of every weight alone."""
+    ours = engine._Run(recipe_of(recipe_dict, method), tmp_path, CPU)
+    backbone, generator = ours.network.backbone, torch.Generator().manual_seed(0)
+    trained = trained_weights(backbone)
+    groups = ours.optimizer.param_groups
+    with torch.no_grad():
+        for weight in trained:
+            weight += 0.1 * torch.randn(weight.shape, generator=generator)
+        if method == "si":
+            ours.method.path_K.copy_(torch.rand(ours.method.path_K.shape, generator=generator))
+        for index, group in enumerate(groups):
+            group["lr"] = 0.3 / (index + 3)
+        now = torch.cat([weight.reshape(-1) for weight in trained])
+        coefficients = split(ours.method.strength * ours.method.importance(now), trained)
+        rates = [group["lr"] / (1 - group["momentum"]) for group in groups for _ in group["params"]]
+        anchors = split(ours.method._anchor[0], trained)
+        expected = [weight.detach().clone() for weight in trained]
+        for weight, anchor, coefficient, rate in zip(expected, anchors, coefficients, rates, strict=False):
+            weight.lerp_(anchor, proximal_share(coefficient, rate))
+    ours.method.before_step(ours.network, ours.optimizer)
+    ours.method.after_step(ours.network)
+    assert all(torch.equal(weight, other) for weight, other in zip(trained, expected, strict=True))
+    assert any((anchor != weight).any() for anchor, weight in zip(anchors, trained, strict=True))
 
 
 @pytest.mark.parametrize("strength", [1e6, 1e30])
