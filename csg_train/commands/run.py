@@ -42,6 +42,12 @@ def _as_it_is(_context: click.Context, _parameter: click.Parameter, value: str |
 @click.option("--resume", is_flag=True, help="Continue the run in the folder.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in the folder.")
 @_blind
+@click.option(
+    "--profile",
+    type=click.IntRange(min=1),
+    metavar="STEPS",
+    help="Record so many steps, after the first few, in profile.json; ui.perfetto.dev opens it.",
+)
 @records_option
 def run(
     recipe_name: str,
@@ -52,6 +58,7 @@ def run(
     resume: bool,
     overwrite: bool,
     blind: bool,
+    profile: int | None,
     as_json: bool,
 ) -> None:
     """Train RECIPE (a name or a YAML file; the demo by default), then measure its accuracy on every split."""
@@ -59,7 +66,7 @@ def run(
     method = str(recipe.method["name"])
     out = out or Path("runs") / recipe.name / f"{method}-s{recipe.seed}"
     title = f"{method} seed {recipe.seed}"
-    records = _run(recipe, out, title, device, resume=resume, overwrite=overwrite, blind=blind)
+    records = _run(recipe, out, title, device, resume=resume, overwrite=overwrite, blind=blind, profile=profile or 0)
     if as_json:
         print_json(records)
 
@@ -96,13 +103,21 @@ def _run(
     resume: bool,
     overwrite: bool = False,
     blind: bool,
+    profile: int = 0,
 ) -> list[runs.ScoreRecord | runs.UnlabelledRecord]:
     if blind and recipe.evaluate.select == "oracle":
         raise UserError("--blind: evaluate.select oracle measures the target while it trains; choose another rule")
     splits = [split for split in SPLITS if getattr(recipe.data, split) and not (blind and split == "target")]
     with progress(title, recipe.train.steps) as report:
         path = engine.train(
-            recipe, out, device=device, resume=resume, overwrite=overwrite, splits=splits, report=report
+            recipe,
+            out,
+            device=device,
+            resume=resume,
+            overwrite=overwrite,
+            splits=splits,
+            profile=profile,
+            report=report,
         )
     return _evaluate(path, recipe, device, splits)
 

@@ -25,6 +25,7 @@ from csg_train.engine.finite import require_finite_row, require_finite_weights
 from csg_train.engine.interrupts import Interrupts
 from csg_train.engine.optimizer import build_optimizer
 from csg_train.engine.precision import InBfloat16, compile_backbone, require_arithmetic, training_arithmetic
+from csg_train.engine.profiling import PROFILE, recorded, require_steps
 from csg_train.engine.selection import chosen_file, is_due, selection_images, selection_score
 from csg_train.engine.signs import SIGNS, signs_of
 from csg_train.engine.waiting import Waits, worker_count
@@ -55,7 +56,7 @@ _Given = TypeVar("_Given")
 _FREE = ("train.workers",)  # changes no result: a run whose loader processes died may go on without them
 _BROKEN = 128  # in place of a signal's number, and above each
 _OUTPUTS = (
-    *("ckpt.pt", "best.pt", "log.jsonl", "recipe.yaml"),
+    *("ckpt.pt", "best.pt", "log.jsonl", "recipe.yaml", PROFILE),
     *("accuracy-*", "segmentation-*", "confusion-*", "energy-*"),
     *("attention.*", "attention-*", "similarity-*", "sphere-*", "unlabelled-*"),
 )
@@ -78,6 +79,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     splits: Sequence[str] = SPLITS,
+    profile: int = 0,
     report: Report = lambda _step, _values: None,
 ) -> Path:
     """Train one recipe into one folder.
@@ -94,6 +96,7 @@ def train(
             where ``train.deterministic`` is set.
         overwrite: Start again, whatever the folder holds.
         splits: Those that will be measured: the files of all are looked at before the first step.
+        profile: Steps to record into ``profile.json``, after the first few (`csg_train.engine.profiling`).
         report: Called with the step and its logged values every ``train.log_every`` steps.
 
     Returns:
@@ -114,7 +117,8 @@ def train(
             with agreed():
                 run = _Run(recipe, out, own)
                 log_bytes = run.restore(out / "ckpt.pt") if resume and (out / "ckpt.pt").exists() else 0
-            first, chosen = is_first(), run.train(log_bytes, report)
+                require_steps(profile, recipe.train.steps - run.step)
+            first, chosen = is_first(), run.train(log_bytes, report, profile)
     if not first:
         raise SystemExit(0)
     return chosen
@@ -194,15 +198,16 @@ class _Run:
         self.unlogged: list[dict[str, Tensor | float]] = []
         torch.manual_seed(seed_for(recipe.seed, "torch"))
 
-    def train(self, log_bytes: int, report: Report) -> Path:
-        """Train to the last step; ``log_bytes`` of the log are kept."""
+    def train(self, log_bytes: int, report: Report, profile: int) -> Path:
+        """Train to the last step; ``log_bytes`` of the log are kept, and ``profile`` steps recorded."""
         steps = self.recipe.train.steps
         chosen = chosen_file(self.recipe, self.out)
         owed = bool(highest(self._owes_a_measure(log_bytes)))
         if self.step == steps and not owed:
             return chosen
         console.print(picture_source(self.images), highlight=False, markup=False)
-        with self._log(log_bytes) as log, Interrupts() as interrupts:
+        recording = recorded(self.out, profile if is_first() else 0)
+        with self._log(log_bytes) as log, Interrupts() as interrupts, recording as end_step:
             if log is not None and self.step == 0:
                 self._save_snapshot()
             batches = Waits(self._batches(), self.device)
@@ -219,6 +224,7 @@ class _Run:
                     batch, broken = _attempt(lambda: next(coming, None))
                 stop = highest(_BROKEN if broken else interrupts.received)  # all processes stop after the same step
                 self._end_step(log, chosen if best else None, stop, report)
+                end_step()
                 if stop == _BROKEN or (stop and self.step < steps):
                     self._leave(stop, broken)
         if batches.steps:

@@ -1,0 +1,62 @@
+"""Where the time of a step goes: torch's profiler over some steps, as a trace that a browser opens."""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch.profiler import ProfilerActivity, profile, schedule
+
+from csg_train.errors import UserError
+from csg_train.files import atomic_write
+
+__all__ = ["PROFILE", "recorded", "require_steps"]
+
+PROFILE = "profile.json"
+_FIRST = 5
+"""Steps before the recorded ones: compilation, cuDNN's timing and the first allocations are not what a step costs."""
+
+
+def require_steps(wanted: int, left: int) -> None:
+    """Refuse to record more steps than the run has left.
+
+    Raises:
+        UserError: It has fewer.
+    """
+    if wanted and wanted + _FIRST > left:
+        raise UserError(
+            f"--profile {wanted}: records so many steps after {_FIRST} others, and the run has {left} left; ask for "
+            "fewer steps, or profile in another --out"
+        )
+
+
+@contextlib.contextmanager
+def recorded(folder: Path, wanted: int) -> Iterator[Callable[[], object]]:
+    """Record so many steps of this process, none for 0, into `PROFILE` of the folder.
+
+    The trace is Chrome's format (Perfetto and chrome://tracing open it), with the operations of the host and the
+    kernels of the GPU. Of a run that is interrupted within the steps it holds those that there were.
+
+    Yields:
+        What to call at the end of each step.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    if not wanted:
+        yield lambda: None
+        return
+
+    def write(profiler: profile) -> None:
+        with tempfile.TemporaryDirectory() as temporary:
+            whole = Path(temporary) / PROFILE
+            profiler.export_chrome_trace(str(whole))
+            with whole.open("rb") as trace:
+                atomic_write(folder / PROFILE, lambda stream: shutil.copyfileobj(trace, stream))
+
+    kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
+    parts = schedule(skip_first=_FIRST - 1, wait=0, warmup=1, active=wanted, repeat=1)
+    with profile(activities=kinds, schedule=parts, on_trace_ready=write) as profiler:
+        yield profiler.step
