@@ -105,6 +105,13 @@ def recipe_file(recipe_dict: dict, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Where there is no GPU its tests say so; ``CUDA_TESTS_ON=cpu`` tries most of them on the CPU."""
+    if item.get_closest_marker("cuda") and "CUDA_TESTS_ON" not in os.environ and not torch.cuda.is_available():
+        pytest.skip("they need a GPU: python -m pytest -m cuda")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """One plain block: how many tests were not run, and what each waits for, as a rule a command."""
     reasons = Counter(
@@ -118,7 +125,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """CI has what its tests need: there a skipped test is a failure."""
+    """CI has what its tests need, but for a GPU: there another skipped test is a failure."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if os.environ.get("CI") and reporter is not None and reporter.stats.get("skipped") and session.exitstatus == 0:
+    skipped = [] if reporter is None else reporter.stats.get("skipped", [])
+    if os.environ.get("CI") and session.exitstatus == 0 and any("cuda" not in one.keywords for one in skipped):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
