@@ -1,6 +1,7 @@
 """Where to compute and how exactly: a device by name, tried before it is used; the precision of its products."""
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -78,11 +79,21 @@ def _new_switches() -> list[Any]:
 
 def _old_switches() -> tuple[str, bool]:
     try:
-        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+        with _without_advice():
+            return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     except RuntimeError:  # somebody has set the new ones alone, and they are put back after these
         return "highest", False
 
 
 def _set_old(products: str, convolutions: bool) -> None:
-    torch.set_float32_matmul_precision(products)
-    torch.backends.cudnn.allow_tf32 = convolutions
+    with _without_advice():
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions
+
+
+@contextlib.contextmanager
+def _without_advice() -> Iterator[None]:
+    """Torch 2.9 to 2.11 advise the new switches, which are set as well, whoever touches an old one."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Please use the new API")
+        yield

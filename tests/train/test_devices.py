@@ -23,6 +23,8 @@ from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import load_checkpoint
 from tests.train.methods.test_methods import CPU, recipe_of, run
 
+pytestmark = pytest.mark.filterwarnings("ignore:Please use the new API")  # of torch 2.9, for the old switches
+
 EXACT = {"products": "highest", "tf32": False, "benchmark": False, "deterministic": True}
 ROUGH = {"products": "high", "tf32": True, "benchmark": True, "deterministic": False}
 

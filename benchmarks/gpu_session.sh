@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# All that needs a GPU, in one call on a machine that has one and is lent for minutes: the CUDA tests, with those of the
+# switches and updates that they rest on, then the timings.
+#
+#   OUT=DIR bash benchmarks/gpu_session.sh
+#
+# Into $OUT (gpu-session by default): machine.txt, tests.log, timings.log, gpu.json. Wheels of what Python lacks there
+# (captum, pydantic, pydantic-core, annotated-types, typing-inspection) are taken from .whl, if there is one. Each part
+# has its own limit, TESTS and TIMINGS in seconds, so that one that hangs costs the others nothing; PARTS chooses
+# timings ("--only energies"), and SUITE=1 runs all other tests after them as well.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+OUT=${OUT:-gpu-session}
+mkdir -p "$OUT"
+export PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1
+PYTHON=${PYTHON:-python3}
+if compgen -G ".whl/*.whl" > /dev/null; then
+  $PYTHON -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target /tmp/site .whl/*.whl || exit
+  export PYTHONPATH=/tmp/site${PYTHONPATH:+:$PYTHONPATH}
+fi
+{
+  git rev-parse HEAD 2> /dev/null
+  nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
+  $PYTHON -c "import os, torch, torchvision; print(torch.__version__, torchvision.__version__, len(os.sched_getaffinity(0)), 'cores')"
+} 2>&1 | tee "$OUT/machine.txt"
+
+failed=0
+TESTED="tests/cuda tests/train/test_devices.py tests/train/engine/test_precision.py tests/train/methods/test_proximal.py"
+workers=$($PYTHON -c "import xdist; print('-n 8')" 2> /dev/null || echo "-p no:xdist")
+timeout "${TESTS:-240}" $PYTHON -m pytest $workers --durations=10 $TESTED 2>&1 | tee "$OUT/tests.log" | tail -40 || failed=1
+OMP_NUM_THREADS=8 timeout "${TIMINGS:-300}" $PYTHON -m benchmarks.gpu --out "$OUT/gpu.json" ${PARTS:-} ${GPU_OPTIONS:-} 2>&1 | tee "$OUT/timings.log" || failed=1
+if [ "${SUITE:-}" ]; then
+  timeout "${SUITE_LIMIT:-500}" $PYTHON -m pytest $workers --dist loadfile -m "not cuda" --continue-on-collection-errors 2>&1 \
+    | tee "$OUT/suite.log" | tail -60 || failed=1
+fi
+exit $failed
