@@ -22,10 +22,10 @@ import torchvision
 from torch import Tensor, nn
 
 from csg_train.errors import UserError
-from csg_train.files import foreign_content, sha256_file
-from csg_train.models.wrapping import wrapped
+from csg_train.files import sha256_file
+from csg_train.models.wrapping import unprefixed, unwrapped
 from csg_train.names import absent
-from csg_train.tensors import load_tensors
+from csg_train.tensors import load_tensors, unreadable
 
 __all__ = ["BACKBONES", "Backbone", "BackboneSpec", "Features", "load_weights"]
 
@@ -227,8 +227,7 @@ def load_weights(backbone: Backbone, name: str, weights: str | Path) -> str:
         except FileNotFoundError as error:
             raise UserError(f"{path}: no such weights file{absent(path)}; check model.weights") from error
         except Exception as error:  # torch raises many types for foreign or cut files
-            found = foreign_content(path) or f"not a state-dict file that loads with weights_only=True ({error})"
-            raise UserError(f"{path}: {found}") from error
+            raise UserError(f"{path}: {unreadable(path, error)}") from error
     _load_strict(backbone.net, state, str(weights), name)
     return digest
 
@@ -238,18 +237,24 @@ def import_kind(name: str) -> str:
     return "timm" if name.startswith("tf_") else "torchvision"
 
 
-def _load_strict(net: nn.Module, state: Any, origin: str, name: str) -> None:
+def _load_strict(net: nn.Module, content: Any, origin: str, name: str) -> None:
     own = net.state_dict()
-    if isinstance(state, Mapping) and str(state.get("format")).startswith("csg-train/"):
+    if isinstance(content, Mapping) and str(content.get("format")).startswith("csg-train/"):
         raise UserError(f"{origin}: a checkpoint of csg-train, not starting weights; continue it with --resume")
-    if wrapping := wrapped(state, own):
-        raise UserError(
-            f"{origin}: {wrapping}; unwrap it: csg-train import {origin} --kind {import_kind(name)} "
-            f"--set model.backbone={name} --out NEW.pt, then --weights NEW.pt"
-        )
+    imported = f"csg-train import {origin} --kind {import_kind(name)} --set model.backbone={name} --out NEW.pt"
+    choice = f"choose one: {imported} --field NAME, then --weights NEW.pt"
+    state, _ = unwrapped(content, field=None, origin=origin, choice=choice)
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         fields = f" ({', '.join(map(str, list(state)[:5]))})" if isinstance(state, Mapping) else ""
         raise UserError(f"{origin}: holds a {type(state).__name__}{fields}, not a state dict of tensors")
+    state = unprefixed(state, own)
+    if any(key.startswith("encoder_q.") for key in map(str, state)):
+        raise UserError(
+            f"{origin}: a checkpoint of CSG's released code, trained already; csg-train import {origin} --kind csg "
+            "--out NEW.pt makes it one to measure"
+        )
+    if (lacking := set(own) - set(state)) and all(key.endswith(".num_batches_tracked") for key in lacking):
+        raise UserError(f"{origin}: of an old torch, without {min(lacking)}; fill it in: {imported}")
     faults = [f"missing {key}" for key in own if key not in state]
     faults += [f"unexpected {key}" for key in state if key not in own]
     faults += [

@@ -14,7 +14,7 @@ from torch import Tensor, optim
 
 from csg_train.devices import usable_device
 from csg_train.errors import UserError
-from csg_train.files import atomic_write, foreign_content, sha256_file
+from csg_train.files import atomic_write, sha256_file
 from csg_train.models.network import TaskNetwork
 from csg_train.names import absent
 from csg_train.recipes.earlier import as_trained
@@ -22,7 +22,7 @@ from csg_train.recipes.network import build_network
 from csg_train.recipes.reading import parse_recipe
 from csg_train.recipes.sections import Recipe
 from csg_train.splits import Rule
-from csg_train.tensors import load_tensors
+from csg_train.tensors import load_tensors, unreadable
 
 __all__ = [
     "FORMAT",
@@ -124,9 +124,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such checkpoint{absent(path)}; train one with csg-train run") from error
     except Exception as error:  # torch raises many types for cut and foreign files
-        reason = foreign_content(path) or str(error).split("\n", 1)[0][:120]
         raise UserError(
-            f"{path}: not a complete checkpoint of csg-train ({reason}); train again or restore it"
+            f"{path}: not a complete checkpoint of csg-train ({unreadable(path, error)}); train again or restore it"
         ) from error
     found = content.get("format") if isinstance(content, dict) else type(content).__name__
     if not isinstance(content, dict) or not isinstance(found, str) or found != FORMAT:
