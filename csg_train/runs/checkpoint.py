@@ -14,13 +14,14 @@ from torch import Tensor, optim
 
 from csg_train.devices import usable_device
 from csg_train.errors import UserError
-from csg_train.files import atomic_write, sha256_file
+from csg_train.files import atomic_write, is_safetensors, sha256_file
 from csg_train.models.network import TaskNetwork
 from csg_train.names import absent
 from csg_train.recipes.earlier import as_trained
 from csg_train.recipes.network import build_network
 from csg_train.recipes.reading import parse_recipe
 from csg_train.recipes.sections import Recipe
+from csg_train.runs.portable import portable_bytes, portable_content
 from csg_train.splits import Rule
 from csg_train.tensors import load_tensors, unreadable
 
@@ -33,6 +34,7 @@ __all__ = [
     "load_state",
     "rule_title",
     "save_checkpoint",
+    "save_portable",
 ]
 
 FORMAT = "csg-train/1"
@@ -111,8 +113,15 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     atomic_write(path, lambda stream: torch.save(content, stream))
 
 
+def save_portable(path: Path, checkpoint: Checkpoint) -> None:
+    """Write atomically what `load_checkpoint` reads again of a checkpoint, less what only training needs."""
+    plain = [name for name in _FILE_FIELDS if name not in ("model", "method", "optimizer", "rng", "log_bytes")]
+    fields = {"format": FORMAT} | {name: getattr(checkpoint, name) for name in plain}
+    atomic_write(path, lambda stream: stream.write(portable_bytes(fields, checkpoint.model)))
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint of ours.
+    """Read a checkpoint of ours: a ``.pt`` file, or a safetensors file of ``csg-train export``.
 
     Raises:
         UserError: The file is missing, cut, damaged, foreign, or of another format version.
@@ -120,7 +129,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if path.is_dir():
         raise UserError(f"{path}: a folder; give the checkpoint in it, {path / 'ckpt.pt'}")
     try:
-        content = load_tensors(path)
+        with path.open("rb") as stream:
+            portable = is_safetensors(stream.read(16))
+        content = portable_content(path) if portable else load_tensors(path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such checkpoint{absent(path)}; train one with csg-train run") from error
     except Exception as error:  # torch raises many types for cut and foreign files
@@ -213,7 +224,7 @@ def load_network(path: Path | str, *, device: torch.device | str = "auto") -> Ta
     """The trained network of a checkpoint file, in evaluation mode.
 
     Args:
-        path: Of a ``.pt`` file of ours; it is loaded with ``weights_only=True``.
+        path: Of a ``.pt`` file of ours, loaded with ``weights_only=True``, or of an exported ``.safetensors``.
         device: Where to; ``auto`` is the GPU where there is one.
 
     Returns:
