@@ -1,5 +1,6 @@
 """A program of ``torch.export``: the graph and its weights, which run without this toolkit, timm and torchvision."""
 
+import contextlib
 import json
 import warnings
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from timm.layers import Conv2dSame
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
@@ -30,12 +32,12 @@ def traced(subject: Subject, pictures: list[Tensor]) -> tuple[ExportedProgram, l
         UserError: The network cannot be traced.
     """
     batch: dict[int, Any] = {0: Dim("batch")}
-    if subject.masked:
-        try:
-            free = batch | {2: Dim("height", min=_LEAST), 3: Dim("width", min=_LEAST)}
+    # TensorFlow's padding, of timm's tf_ names, is arithmetic of the size that no saved graph can hold
+    padded = any(isinstance(module, Conv2dSame) for module in subject.network.modules())
+    if subject.masked and not padded:
+        free = batch | {2: Dim("height", min=_LEAST), 3: Dim("width", min=_LEAST)}
+        with contextlib.suppress(Exception):  # of many types, where the graph rests on the size
             return _program(subject, torch.rand(2, 3, 2 * _LEAST, 3 * _LEAST), free), [None, None]
-        except Exception:  # noqa: S110 - of many types, where the graph rests on the size
-            pass
     rows, columns = pictures[0].shape[1:]
     try:
         return _program(subject, torch.rand(2, 3, rows, columns), batch), [rows, columns]
