@@ -105,13 +105,17 @@ def _shown(subject: Subject) -> str:
 
 def _origin(subject: Subject) -> str:
     """Where the weights that training began with are from, and under which terms."""
-    weights, name, digest = subject.recipe.model.weights, subject.recipe.model.backbone, subject.checkpoint.weights
+    checkpoint, name = subject.checkpoint, subject.recipe.model.backbone
+    weights, digest = checkpoint.recipe["model"]["weights"], checkpoint.weights
+    if released := checkpoint.versions.get("imported from"):
+        return f"not recorded; the network is that of the {released}, under the terms of its authors"
     if weights == "none" or digest == "none":
         return "random"
     if weights != "imagenet":
         return f"a file of the user's, SHA-256 `{digest}`; its licence is not recorded"
     if timm.is_model(subject.architecture) and name.startswith(("timm/", "tf_")):
-        licence = timm.models.get_pretrained_cfg(name.removeprefix("timm/")).license
+        published = timm.models.get_pretrained_cfg(name.removeprefix("timm/"))
+        licence = published.license if published else None
         terms = f"which timm says are under {licence}" if licence else "whose licence timm does not state"
         return f"{name}'s published ones, {terms}; SHA-256 `{digest}`"
     return (

@@ -24,7 +24,7 @@ def write(subject: Subject, folder: Path, _pictures: list[Tensor]) -> dict[str, 
     name, data = subject.architecture, subject.recipe.data
     if subject.masked or name not in timm.list_models():
         raise UserError(f"--format timm: it has no {'segmentations' if subject.masked else name}; {INSTEAD}")
-    library = timm.create_model(name, num_classes=0)
+    library: Any = timm.create_model(name, num_classes=0)
     own = library.pretrained_cfg
     classifiers = [own["classifier"]] if isinstance(own["classifier"], str) else own["classifier"] or []
     left_out = tuple(f"{place}." for place in classifiers)
@@ -39,9 +39,15 @@ def write(subject: Subject, folder: Path, _pictures: list[Tensor]) -> dict[str, 
 
 def load(subject: Subject, folder: Path) -> Callable[[Tensor], Tensor]:
     """From pictures to logits, as `usage` says."""
-    net, head = timm.create_model(f"local-dir:{folder}", pretrained=True).eval(), loaded_head(subject, folder)
+    net: Any = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    head = loaded_head(subject, folder)
     own = net.pretrained_cfg
-    return lambda images: head(net.forward_features(normalize(images, own["mean"], own["std"])).mean((2, 3)))
+
+    def logits(images: Tensor) -> Tensor:
+        made: Tensor = head(net.forward_features(normalize(images, own["mean"], own["std"])).mean((2, 3)))
+        return made
+
+    return logits
 
 
 def usage(subject: Subject) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csg_train.data.readers.images import ImageSet
-from csg_train.data.readers.listing import left_out_line, listing
+from csg_train.data.readers.listing import LeftOut, left_out_line, listing
 from csg_train.errors import UserError
 from csg_train.names import absent
 
@@ -37,7 +37,9 @@ def find_pictures(paths: Sequence[Path], classes: Sequence[str]) -> Found:
     Raises:
         UserError: A path is not there, a folder cannot be read, or no picture is among them.
     """
-    files, names, left_out = [], [], []
+    files: list[str] = []
+    names: list[str] = []
+    left_out: list[LeftOut] = []
     for path in paths:
         if path.is_dir():
             below = listing(path, path)

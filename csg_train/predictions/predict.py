@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -120,7 +120,7 @@ def _new_folder(out: Path, found: Found) -> Path:
     return folder
 
 
-def _write(out: Path, folder: Path | None, write: Callable[[Any, Path], None]) -> None:
+def _write(out: Path, folder: Path | None, write: Callable[[BinaryIO, Path], None]) -> None:
     """The table and, where there are any, the masks: both whole, or neither."""
     if folder is None:
         atomic_write(out, lambda stream: write(stream, Path()))
@@ -130,7 +130,12 @@ def _write(out: Path, folder: Path | None, write: Callable[[Any, Path], None]) -
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{folder.name}.") as work:
             masks = Path(work) / "masks"
             masks.mkdir()
-            atomic_write(out, lambda stream: (write(stream, masks), masks.replace(folder)))
+
+            def both(stream: BinaryIO) -> None:
+                write(stream, masks)
+                masks.replace(folder)
+
+            atomic_write(out, both)
     except OSError as error:
         raise UserError(f"{folder}: cannot write ({error.strerror or error}); free space or choose another") from error
 
