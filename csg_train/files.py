@@ -23,11 +23,13 @@ __all__ = [
     "sha256_file",
     "write_json",
     "write_text",
+    "writing",
 ]
 
 
 @contextlib.contextmanager
-def _named_errors(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
+    """What the system refuses here becomes a `UserError` that says that this file or folder cannot be written."""
     try:
         yield
     except (OSError, RuntimeError) as error:
@@ -56,7 +58,7 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
         UserError: The disk is full or the folder cannot be written; the old file is untouched.
     """
-    with _named_errors(path):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_abandoned(path)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

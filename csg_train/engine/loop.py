@@ -29,7 +29,7 @@ from csg_train.engine.selection import chosen_file, is_due, selection_images, se
 from csg_train.engine.signs import SIGNS, signs_of
 from csg_train.engine.waiting import Waits, worker_count
 from csg_train.errors import UserError
-from csg_train.files import write_text
+from csg_train.files import write_text, writing
 from csg_train.methods.base import Method, Setup
 from csg_train.methods.pixels import task_loss
 from csg_train.methods.teacher import Taught
@@ -122,10 +122,11 @@ def _make_ready(out: Path, *, resume: bool, overwrite: bool) -> None:
     if not is_first():
         console.quiet = True
     elif overwrite:  # records of the old checkpoint must not stand beside the new one
-        for stale in (path for pattern in _OUTPUTS for path in out.glob(pattern)):
-            stale.unlink()
-        if (out / ALONG).exists():
-            shutil.rmtree(out / ALONG)
+        with writing(out):
+            for stale in (path for pattern in _OUTPUTS for path in out.glob(pattern)):
+                stale.unlink()
+            if (out / ALONG).exists():
+                shutil.rmtree(out / ALONG)
     elif any((out / name).exists() for name in ("log.jsonl", "ckpt.pt")) and not resume:
         raise UserError(f"{out}: holds a run; continue it with --resume, or replace it with --overwrite")
 
@@ -138,14 +139,17 @@ def _locked(out: Path) -> Iterator[None]:
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(out / ".lock", blocking=False)
-        with lock:
-            yield
+        lock.acquire()
     except filelock.Timeout as error:
         raise UserError(
             f"{out}: another csg-train is writing this folder; wait for it or choose another --out"
         ) from error
     except OSError as error:
         raise UserError(f"{out}: cannot write ({error.strerror or error}); choose another --out") from error
+    try:  # of its own: what fails while the run goes on is no fault of the folder
+        yield
+    finally:
+        lock.release()
 
 
 class _Run:
@@ -323,7 +327,7 @@ class _Run:
             if signs and (line := self.watch.see(step, loss=values["ce"], **signs)):
                 console.print(line, highlight=False, markup=False)
         self.unlogged.clear()
-        log.stream.flush()  # for those who follow the file
+        log.flush()
         return values
 
     def _batches(self) -> Iterator[Batch]:

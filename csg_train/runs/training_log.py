@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from csg_train.errors import UserError
+from csg_train.files import writing
 
 __all__ = ["TrainingLog", "last_row", "read_log"]
 
 
 class TrainingLog:
-    """``log.jsonl``: one line a step, cut back to the checkpoint's length at a resume."""
+    """``log.jsonl``: one line a step, cut back to the checkpoint's length at a resume.
+
+    Raises:
+        UserError: It cannot be written, or is shorter than the checkpoint says.
+    """
 
     def __init__(self, path: Path, keep: int) -> None:
         self.path, self.bytes = path, keep
@@ -19,29 +24,39 @@ class TrainingLog:
             raise UserError(f"{path}: shorter than the checkpoint says; restore it or use --overwrite")
 
     def __enter__(self) -> "TrainingLog":
-        self.stream = self.path.open("ab")
-        self.stream.truncate(self.bytes)
+        with writing(self.path):
+            self.stream = self.path.open("ab")
+            self.stream.truncate(self.bytes)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stream.close()
+        with writing(self.path):
+            self.stream.close()
 
     def write(self, values: dict[str, Any]) -> None:
         """Add one line."""
-        self.bytes += self.stream.write((json.dumps(values) + "\n").encode())
+        with writing(self.path):
+            self.bytes += self.stream.write((json.dumps(values) + "\n").encode())
 
     def take_back(self) -> dict[str, float]:
         """Remove the last line, to write it again with more; its values."""
         values = last_row(self.path, self.bytes)
         text = self.path.read_bytes()[: self.bytes]
         self.bytes = text.rstrip(b"\n").rfind(b"\n") + 1
-        self.stream.truncate(self.bytes)
+        with writing(self.path):
+            self.stream.truncate(self.bytes)
         return values
+
+    def flush(self) -> None:
+        """Show all lines to those who follow the file."""
+        with writing(self.path):
+            self.stream.flush()
 
     def sync(self) -> None:
         """Bring all lines to the disk, before a checkpoint that counts on them."""
-        self.stream.flush()
-        os.fsync(self.stream.fileno())
+        with writing(self.path):
+            self.stream.flush()
+            os.fsync(self.stream.fileno())
 
 
 def read_log(path: Path) -> list[tuple[int, dict[str, float]]]:

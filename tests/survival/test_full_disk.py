@@ -13,6 +13,7 @@ import torch
 from csg_train import files
 from csg_train.errors import UserError
 from csg_train.files import atomic_write, write_text
+from csg_train.runs.training_log import TrainingLog
 from tests.commands import assert_user_error, command
 from tests.nested import equal
 
@@ -41,6 +42,20 @@ def test_a_tensor_file_that_does_not_fit(size, tmp_path):
         atomic_write(path, lambda stream: torch.save(STATE, stream))
     assert equal(torch.load(path, weights_only=True), old)
     assert [file.name for file in tmp_path.iterdir()] == ["ckpt.pt"]
+
+
+@pytest.mark.parametrize("end", ["flush", "sync", "__exit__"])
+def test_a_log_that_does_not_fit(end, tmp_path):
+    """The one file that grows as a run does."""
+    path = tmp_path / "log.jsonl"
+    log = TrainingLog(path, 0).__enter__()
+    for step in range(1, 9):
+        log.write({"step": step})
+    with files_up_to(50), pytest.raises(UserError, match=r"log\.jsonl: cannot write \(File too large\)"):
+        getattr(log, end)(*[None] * 3 * (end == "__exit__"))
+    assert path.stat().st_size == 50
+    with contextlib.suppress(ValueError):  # closed
+        log.stream.close()
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO])

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -16,6 +17,8 @@ from csg_train.errors import UserError
 __all__ = ["end_with_feeder", "iterate"]
 
 _SHARED = "/dev/shm"  # noqa: S108 - where torch's processes hand over their batches
+_MOMENT = 5.0
+"""Seconds: a batch that breaks off tells of a process's death before the system does."""
 _EXITED = "exited unexpectedly"  # torch's words, for a process and for the thread that pins memory
 
 
@@ -43,7 +46,7 @@ def iterate(loader: DataLoader[Any]) -> Iterator[Any]:
             signal.signal(signal.SIGCHLD, watch)
         processes = [process for process in multiprocessing.active_children() if process not in known]
         yield from batches
-    except (OSError, RuntimeError, MemoryError) as error:
+    except (OSError, EOFError, RuntimeError, MemoryError) as error:
         if not loader.num_workers or (reason := _reason(error, processes)) is None:
             raise
         raise UserError(
@@ -55,8 +58,12 @@ def iterate(loader: DataLoader[Any]) -> Iterator[Any]:
 def _reason(error: Exception, processes: list[BaseProcess]) -> str | None:
     """What became of the loader processes; None where the error is not theirs."""
     text = str(error)
-    if _EXITED in text:
-        codes = [code for process in processes if (code := process.exitcode)]
+    if isinstance(error, OSError | EOFError) and processes:
+        ended = wait([process.sentinel for process in processes], _MOMENT)
+        for process in processes:
+            process.join(None if process.sentinel in ended else 0)
+    codes = [code for process in processes if (code := process.exitcode)]
+    if _EXITED in text or codes:
         killed = [signal.Signals(-code).name for code in codes if code < 0]
         return f"a loader process {f'was ended by {killed[0]}' if killed else 'could not hand over its batch'}"
     last = text.strip().rsplit("\n", 1)[-1]

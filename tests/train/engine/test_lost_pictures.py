@@ -1,8 +1,10 @@
 """Pictures that break while a run goes on: after they are mended, a resume ends as a run that nobody disturbed."""
 
 import copy
+import errno
 import shutil
 
+import filelock
 import pytest
 
 from csg_train.engine.loop import train
@@ -40,3 +42,16 @@ def test_a_resume_equals_an_undisturbed_run(split, steps, workers, recipe_dict, 
         ours, theirs = (load_checkpoint(folder / name) for folder in (out, whole))
         for field in ("step", "model", "method", "optimizer", "rng", "log_bytes", "best_score"):
             assert equal(getattr(ours, field), getattr(theirs, field)), f"{name}: {field}"
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(errno.ECONNRESET, "reset"), filelock.Timeout("another lock")])
+def test_an_error_of_the_training_is_not_one_of_its_folder(error, recipe_dict, tmp_path):
+    def fail(_step: int, _values: dict[str, float]) -> None:
+        raise error
+
+    recipe = parse_recipe(recipe_dict, origin="test")
+    with pytest.raises(type(error)) as found:
+        train(recipe, tmp_path / "out", device="cpu", report=fail)
+    assert found.value is error
+    with pytest.raises(type(error)):  # the folder is free again
+        train(recipe, tmp_path / "out", device="cpu", report=fail, overwrite=True)
