@@ -208,9 +208,11 @@ def _check_recipe(kind: str, recipe: Recipe) -> None:
 
 
 def _layout(kind: str, recipe: Recipe, state: Mapping[str, Any], file: Path) -> Layout:
+    if kind != "csg":
+        return LAYOUTS[kind]
     masks = any(".conv2d_list." in key for key in state)
-    if kind != "csg" or masks == (recipe.segmentation is not None):
-        return LAYOUTS[kind] if recipe.segmentation is None or kind != "csg" else CSG_SEGMENTATION
+    if masks == (recipe.segmentation is not None):
+        return CSG_SEGMENTATION if masks else LAYOUTS[kind]
     deep = any(".layer3.22." in key for key in state)
     fit = LAYOUTS["csg"].recipe if not masks else f"gta5-resnet{101 if deep else 50}-csg"
     task = "segmentation" if masks else "classification"
