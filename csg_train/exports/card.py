@@ -11,7 +11,7 @@ from csg_train.exports.subject import Subject
 from csg_train.files import sha256_file
 from csg_train.methods.table import METHODS
 from csg_train.runs.checkpoint import rule_title
-from csg_train.runs.records import AccuracyRecord, EnergyRecord, SegmentationRecord, read_record
+from csg_train.runs.records import AccuracyRecord, EnergyRecord, RunInfo, SegmentationRecord, read_record
 
 __all__ = ["model_card"]
 
@@ -149,9 +149,9 @@ def _measured(subject: Subject) -> list[str]:
     """A line for each record beside the checkpoint that was measured on it."""
     folder = subject.checkpoint.path.parent
     paths = sorted(path for pattern in _MEASURED for path in folder.glob(pattern))
-    records = [
-        record for path in paths if (record := read_record(path)).run.checkpoint_sha256 == subject.checkpoint.sha256
-    ]
+    found = [read_record(path) for path in paths]
+    own = subject.checkpoint.sha256
+    records = [one for one in found if isinstance(one.run, RunInfo) and one.run.checkpoint_sha256 == own]
     lines = []
     for record in records:
         data = record.data

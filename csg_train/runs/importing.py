@@ -24,8 +24,9 @@ from csg_train.data.readers.driving import CLASSES
 from csg_train.data.readers.lists import VISDA_CLASSES, VISDA_COUNTS
 from csg_train.errors import UserError
 from csg_train.files import atomic_write, sha256_file
-from csg_train.models.backbones import BACKBONES
+from csg_train.models.backbones import backbone_spec
 from csg_train.models.ibn import rewrite_ibn
+from csg_train.models.timm_models import PREFIX
 from csg_train.models.wrapping import unprefixed, unwrapped
 from csg_train.names import absent
 from csg_train.recipes.network import build_network
@@ -203,7 +204,7 @@ def _check_recipe(kind: str, recipe: Recipe) -> None:
             raise UserError(f"--recipe {recipe.name}: the released segmentation of asg is of VGG-16, which is not here")
         return
     known = torchvision.models.list_models() if kind == "torchvision" else timm.list_models()
-    if name not in known:
+    if name.removeprefix(PREFIX) not in known:
         raise UserError(f"--kind {kind}: has no {name}; choose another kind or --set model.backbone=NAME")
 
 
@@ -241,7 +242,7 @@ def _unwrap(content: Any, path: Path, field: str | None = None) -> tuple[Mapping
 def _network(kind: str, recipe: Recipe, classes: int) -> torch.nn.Module:
     if kind in ("csg", "asg"):
         return build_network(recipe, classes=classes)
-    net = BACKBONES[recipe.model.backbone].build()
+    net = backbone_spec(recipe.model.backbone).build()
     if kind == "ibn-net":
         rewrite_ibn(net, recipe.method["variant"])
     return net

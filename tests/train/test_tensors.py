@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from csg_train.errors import UserError
-from csg_train.models.backbones import Backbone, load_weights
+from csg_train.models.backbones import Backbone
+from csg_train.models.weights import load_weights
 from csg_train.runs.checkpoint import load_checkpoint
 from csg_train.runs.importing import _read
 from tests.survival import tiny

@@ -1,4 +1,9 @@
-"""Canonical small cases of every method; `test_methods.py` runs them all. A variant gives the method's ``name``."""
+"""Canonical small cases: of every method, run by `test_methods.py`, and of every family, run by `test_families.py`.
+
+A variant of a method gives its ``name``.
+"""
+
+from tests.tiny_models import FAMILIES
 
 STYLES = "STYLES"  # stands for a folder of pictures
 
@@ -21,10 +26,25 @@ METHOD_CASES: dict[str, dict] = {
     "csg-dense": {"name": "csg", "queue_size": 50, "dim": 4, "patches": 2},
     "csg+asg": {"name": "csg", "queue_size": 4, "dim": 4, "asg_weight": 0.5},
 }
+REFUSED = {
+    "ibn-net": ({"regnet", "convnext", "swin", "vit", "dinov2", "clip"}, "method ibn-net: not defined for"),
+    "asg": ({"dinov2", "clip"}, "method asg: needs the ImageNet classifier, and this backbone has"),
+    "ewc": ({"dinov2", "clip"}, "method ewc: needs the ImageNet classifier, and this backbone has"),
+    "csg+asg": ({"dinov2", "clip"}, "method.asg_weight: needs the ImageNet classifier, and this backbone has"),
+}
+"""Method -> the families on which it makes no sense, and how it says so."""
+DILATED = {"resnet", "regnet", "efficientnet", "convnext"}
+"""Families that can keep their resolution, as segmentation needs."""
 SEGMENTATION_ONLY = {"domain-randomization", "csg-dense"}
 TASK_CASES = [
     (task, label)
     for task in ("classification", "segmentation")
     for label in METHOD_CASES
     if task == "segmentation" or label not in SEGMENTATION_ONLY
+]
+FAMILY_CASES = [
+    (family, label)
+    for family in FAMILIES
+    for label, fields in METHOD_CASES.items()
+    if label not in SEGMENTATION_ONLY and ("name" not in fields or label == "csg+asg")
 ]

@@ -7,7 +7,8 @@ from torch.optim.swa_utils import AveragedModel
 from torchvision.models import resnet18
 
 from csg_train.errors import UserError
-from csg_train.models.backbones import Backbone, load_weights
+from csg_train.models.backbones import Backbone
+from csg_train.models.weights import load_weights
 from csg_train.models.wrapping import unprefixed
 from csg_train.recipes.reading import load_recipe
 from csg_train.runs.importing import import_file
