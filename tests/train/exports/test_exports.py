@@ -275,7 +275,7 @@ def test_the_card_has_the_numbers_of_this_checkpoint_alone(narrow, tmp_path):
         (("--format", "torchvision"), ("--format torchvision", "no narrow", "safetensors")),
         (("--format", "timm"), ("--format timm", "no narrow", "onnx")),
         (("--format", "safetensors", "--set", "data.target.root=gone"), ("gone", "--images FOLDER")),
-        (("--format", "safetensors", "--images", "gone"), ("--images gone", "no such file or folder")),
+        (("--format", "safetensors", "--images", "gone"), ("gone: no such file or folder",)),
         (("--format", "safetensors", "--to", "run"), ("run: not an empty folder", "--to")),
     ],
 )
