@@ -43,6 +43,8 @@ def unreadable(path: Path, error: Exception) -> str:
     Nothing of torch's own text is passed on where it advises to switch the safety off.
     """
     text = str(error)
+    if path.is_dir():
+        return "a folder; give a file"
     if isinstance(error, SafetensorError):
         return f"a safetensors file that is cut or damaged ({text}); fetch it again"
     if found := re.search(r"GLOBAL (\S+)", text):

@@ -404,8 +404,8 @@ class _Run:
                 raise UserError(f"{path}: it differs from this run in {both}; use the same recipe, or --overwrite")
         if changed := differences(saved.data, self.data):
             raise UserError(
-                f"{path}: the source or selection pictures changed since: {'; '.join(changed[:3])}; restore them, or "
-                "use --overwrite"
+                f"{path}: the source or selection pictures changed since, by names, labels or file sizes: "
+                f"{'; '.join(changed[:3])}; restore them, or use --overwrite"
             )
         if saved.best_score is not None and not (best := chosen_file(self.recipe, self.out)).exists():
             raise UserError(f"{best}: missing, and {path.name} counts on it; restore it, or use --overwrite")
@@ -415,6 +415,9 @@ class _Run:
         # a finished run needs none, whatever version wrote it
         if saved.step < self.recipe.train.steps or self._owes_a_measure(saved.log_bytes):
             load_optimizer(self.optimizer, saved.optimizer, path)
+        if saved.step < self.recipe.train.steps:
+            line = f"continues at step {saved.step}; the pictures are the same by names, labels and file sizes"
+            console.print(line, highlight=False)
         torch.set_rng_state(saved.rng[0])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state_all(saved.rng[1 : 1 + torch.cuda.device_count()])

@@ -83,6 +83,8 @@ def _read(path: Path) -> tuple[Any, str]:
         return load_tensors(path), sha256_file(path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such weights file{absent(path)}; check model.weights") from error
+    except PermissionError as error:
+        raise UserError(f"{path}: {error.strerror}; make it readable") from error
     except Exception as error:  # torch raises many types for foreign or cut files
         raise UserError(f"{path}: {unreadable(path, error)}") from error
 

@@ -106,10 +106,11 @@ def _apply(value: dict[str, Any], override: str) -> None:
 def _explain(error: ValidationError, given: dict[str, Any]) -> str:
     """One line for the first fault: where, what, and what would be allowed."""
     first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"] if part not in _DOMAINS)
+    loc = first["loc"][:-2] if (key := first["loc"][-1:] == ("[key]",)) else first["loc"]
+    where = ".".join(str(part) for part in loc if part not in _DOMAINS) + (": a name" if key else "")
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{where}: unknown key; allowed: {', '.join(_fields_at(first['loc'][:-1], given))}"
-    return f"{where}: {in_words(first)}"
+        return f"{where}: unknown key; allowed: {', '.join(_fields_at(first['loc'][:-1], given)) or 'none'}"
+    return f"{where}: {in_words(first)}".removeprefix(": ")
 
 
 def _fields_at(loc: tuple[int | str, ...], given: dict[str, Any]) -> list[str]:

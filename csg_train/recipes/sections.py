@@ -19,6 +19,7 @@ from csg_train.methods.table import METHODS
 from csg_train.models.backbones import own_size
 from csg_train.models.timm_models import PREFIX
 from csg_train.recipes.domains import Domain, MaskedDomain, PicturesDomain, Section, Target, Validation, own_path
+from csg_train.recipes.faults import shown
 from csg_train.splits import SPLITS, Rule
 
 __all__ = [
@@ -31,13 +32,19 @@ __all__ = [
 ]
 
 
+def _no_yes(value: Any, where: str = "") -> None:
+    """``true`` is no number, though pydantic takes it for 1."""
+    if isinstance(value, bool):
+        said = "true" if value else "false"
+        raise ValueError(f"{where}{said} has no meaning here; what YAML reads so is put in quotes")
+
+
 class _Settings(Section):
     @field_validator("*", mode="before")
     @classmethod
     def _no_yes_for_one(cls, value: Any, info: ValidationInfo) -> Any:
-        """``true`` is no number, though pydantic takes it for 1."""
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
-            raise ValueError(f"{'true' if value else 'false'} has no meaning here; what YAML reads so is put in quotes")
+        if cls.model_fields[str(info.field_name)].annotation is not bool:
+            _no_yes(value)
         return value
 
 
@@ -209,7 +216,9 @@ class Recipe(_Settings):
         fields = dict(value)
         name = fields.pop("name", None)
         if not isinstance(name, str) or name not in METHODS:
-            raise ValueError(f"unknown method {name!r}; allowed: {', '.join(METHODS)}")
+            raise ValueError(f"unknown method {shown(name)}; allowed: {', '.join(METHODS)}")
+        for field, given in fields.items():  # no method has one that is true or false
+            _no_yes(given, f"{field}: ")
         adapter = TypeAdapter(METHODS[name].Config)
         return {"name": name, **adapter.dump_python(adapter.validate_python(fields), mode="json")}
 
