@@ -40,10 +40,12 @@ def freeze(backbone: Backbone, stages: Sequence[str]) -> list[nn.Module]:
     if not stages:
         return []
     backbone.require_stages(stages, "train.frozen")
+    ends = [backbone.stage(name) for name in stages]  # a stage may have more names than one
     own = stage_modules(backbone)
-    if set(stages) == set(own):
+    chosen = [modules for name, modules in own.items() if any(backbone.stage(name) is end for end in ends)]
+    if len(chosen) == len(own):
         raise UserError("train.frozen: every stage of the backbone; leave one out, or use method.name: oracle")
-    frozen = [module for name in stages for module in own[name]]
+    frozen = [module for modules in chosen for module in modules]
     for module in frozen:
         for weight in module.parameters(recurse=False):
             weight.requires_grad_(False)
