@@ -82,7 +82,7 @@ class MIRO(Taught):
         """Copy the teacher; start every variance at 0.1."""
         super().prepare(model, setup)
         widths = model.backbone.widths
-        self.layers = tuple(widths) if self.config.layers == "all" else self.config.layers
+        self.layers = tuple(model.backbone.stage_paths) if self.config.layers == "all" else self.config.layers
         model.backbone.require_stages(self.layers, "method.layers")
         if self.config.distance == "miro":
             start = math.log(math.expm1(_START - _LEAST))
