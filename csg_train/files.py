@@ -142,5 +142,5 @@ def foreign_content(path: Path) -> str | None:
         return "empty, 0 bytes"
     begun = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 1 << 27:
-        return "a safetensors file; save its tensors with torch.save"
+        return "a safetensors file that is cut or damaged"
     return next((what for first, what in _STARTS.items() if begun.startswith(first)), None)

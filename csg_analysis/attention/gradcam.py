@@ -3,8 +3,12 @@
 Selvaraju et al., Grad-CAM, ICCV 2017: ``ReLU(sum_c alpha_c A_c)`` with ``alpha_c`` the spatial mean of the gradient of
 the class's logit with respect to channel c of the layer's map A. Of a segmentation, the logits of a class are summed
 over its predicted region (Vinogradova et al., Seg-Grad-CAM, AAAI 2020).
+
+A layer that gives tokens or channels last is led through its map on the way to the logits, so that activation and
+gradient are both those of the map. Prefix tokens pass beside it: their share of the gradient is no position's.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,15 +20,14 @@ from captum.attr import LayerGradCam
 from torch import Tensor, nn
 
 from csg_analysis.attention.regions import explained_region
-from csg_train.data.loaders.batch import Batch
-from csg_train.data.readers.images import over_white
-from csg_train.data.readers.masks import MaskedSet
+from csg_train.data.readers.images import ImageSet
 from csg_train.data.readers.sets import AnySet
-from csg_train.data.views.segmentation_views import segmentation_evaluation_view
 from csg_train.errors import UserError
-from csg_train.models.network import TaskNetwork
+from csg_train.models.backbones import Backbone, Features
+from csg_train.models.maps import MapLayout
+from csg_train.models.network import Output, TaskNetwork
 from csg_train.recipes.sections import Recipe
-from csg_train.recipes.shown import shown_batches
+from csg_train.recipes.shown import Showing, shown_batches
 
 __all__ = ["Maps", "attend", "attend_batches", "grad_cam"]
 
@@ -67,55 +70,91 @@ def grad_cam(
     """GradCAM maps of any model, ReLU applied, bilinearly upsampled to the input.
 
     Args:
-        model: Gives logits ``(N, classes)``, as they are or as ``.logits``. In evaluation mode, so that a picture's map
-            does not depend on its batch; left as it was, hooks removed.
+        model: Gives logits ``(N, classes)``, as they are or as ``.logits``; of a `Backbone` those of its own classifier
+            are explained. In evaluation mode, so that a picture's map does not depend on its batch; left as it was,
+            hooks removed.
         images_NCHW: What the model takes.
         classes: Class index to explain for each picture; by default the one with the largest logit.
-        layer: The module whose output ``(N, C, H, W)`` is explained, or its dotted name; of our networks a stage.
+        layer: The module whose output is explained, a map ``(N, C, H, W)``, or ``(N, H, W, C)`` or tokens ``(N, L, C)``
+            as the model lays them out (timm's ``output_fmt`` and ``num_prefix_tokens``), or its dotted name; of our
+            networks a stage.
         regions_NHW: Of a segmentation, bool: the pixels over which a class's logits are summed.
 
     Returns:
         ``(N, H, W)`` >= 0; all zero where nothing speaks for the class, or its region is empty.
 
     Raises:
-        UserError: A model in training mode, or no such layer.
+        UserError: A model in training mode or without classes, no such layer, or one that gives no map.
     """
     if model.training:
         raise UserError("grad_cam: the model is in training mode, where a map depends on its batch; call model.eval()")
 
     def logits(images_NCHW: Tensor) -> Tensor:
-        output: Any = model(images_NCHW)
-        given: Tensor = output if isinstance(output, Tensor) else output.logits
+        given = _logits(model(images_NCHW))
         return given if regions_NHW is None else (given * regions_NHW.unsqueeze(1)).sum(dim=(2, 3))
 
     if classes is None:
         with torch.no_grad():
             classes = logits(images_NCHW).argmax(dim=1)
     targets = torch.as_tensor(classes, device=images_NCHW.device)
-    explainer = LayerGradCam(logits, _module(model, layer))
-    coarse = explainer.attribute(images_NCHW.clone(), target=targets, relu_attributions=True).detach()
+    with _on_the_way(model, layer, (images_NCHW.shape[-2], images_NCHW.shape[-1])) as way:
+        explainer = LayerGradCam(logits, way)
+        coarse = explainer.attribute(images_NCHW.clone(), target=targets, relu_attributions=True).detach()
     return F.interpolate(coarse, images_NCHW.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
 
 
-def _module(model: nn.Module, layer: str | nn.Module) -> nn.Module:
-    if isinstance(layer, nn.Module):
-        return layer
-    if isinstance(model, TaskNetwork):
-        model.backbone.require_stages([layer], "layer")
-        return model.backbone.stage(layer)
+def _logits(output: Any) -> Tensor:
+    """What a model gives for its classes."""
+    given: Tensor = output
+    if isinstance(output, Features):
+        given = output.logits if isinstance(output, Output) else output.imagenet_logits
+    elif not isinstance(output, Tensor):
+        given = output.logits
+    if not given.shape[1]:
+        raise UserError("grad_cam: the model has no classifier, so there is no class to explain")
+    return given
+
+
+@contextlib.contextmanager
+def _on_the_way(model: nn.Module, layer: str | nn.Module, image_HW: tuple[int, int]) -> Iterator[nn.Module]:
+    """A module that gives the layer's map, and that everything behind the layer depends on."""
+    way = nn.Identity()
+    module, layout, channels = _module(model, layer)
+
+    def through(_module: nn.Module, _inputs: Any, output: Any) -> Tensor:
+        return layout.put_back(way(layout.to_map(output, image_HW, channels=channels)), output)
+
+    hook = module.register_forward_hook(through)
     try:
-        return model.get_submodule(layer)
+        yield way
+    finally:
+        hook.remove()
+
+
+def _module(model: nn.Module, layer: str | nn.Module) -> tuple[nn.Module, MapLayout, int | None]:
+    """The module of a layer, how it lays out what it gives, and the channels of that where they are known."""
+    backbone = model.backbone if isinstance(model, TaskNetwork) else model
+    if isinstance(layer, nn.Module):
+        return layer, backbone.spec.layout if isinstance(backbone, Backbone) else MapLayout.of(model), None
+    if isinstance(backbone, Backbone):
+        backbone.require_stages([layer], "layer")
+        module = backbone.explained(layer) if backbone is model else backbone.stage(layer)
+        return module, backbone.spec.layout, backbone.widths[layer]
+    try:
+        return model.get_submodule(layer), MapLayout.of(model), None
     except AttributeError as error:
         names = ", ".join(name for name, _ in model.named_children())
         raise UserError(f"layer {layer}: not in this {type(model).__name__}; it begins with one of {names}") from error
 
 
-def attend_batches(network: TaskNetwork, images: AnySet, recipe: Recipe, *, layer: str, explain: str) -> Iterator[Maps]:
+def attend_batches(
+    network: TaskNetwork | Backbone, images: AnySet, recipe: Recipe | Showing, *, layer: str, explain: str
+) -> Iterator[Maps]:
     """GradCAM of every picture of a set, batch by batch in the order of ``images.files``; no batch is kept.
 
     Args:
-        network: In evaluation mode.
-        images: The pictures.
+        network: In evaluation mode; of a `Backbone` the classes are those of its own classifier.
+        images: The pictures, and the names of the classes.
         recipe: Says the task and how pictures are shown; of a segmentation a batch is one picture.
         layer: A stage of the backbone.
         explain: ``predicted``, the name of a class of the checkpoint or, except of a segmentation, ``label``.
@@ -123,17 +162,20 @@ def attend_batches(network: TaskNetwork, images: AnySet, recipe: Recipe, *, laye
     Raises:
         UserError: No such layer or class.
     """
-    network.backbone.require_stages([layer], "--layer")
-    allowed = ["predicted", *(["label"] if recipe.segmentation is None else []), *images.classes]
+    backbone = network if isinstance(network, Backbone) else network.backbone
+    backbone.require_stages([layer], "--layer")
+    labelled = isinstance(images, ImageSet) and images.labelled
+    allowed = ["predicted", *(["label"] if labelled else []), *images.classes]
     if explain not in allowed:
-        raise UserError(f"--explain {explain}: allowed: {', '.join(allowed)}")
+        more = f" and {len(allowed) - 50} more" if len(allowed) > 50 else ""
+        raise UserError(f"--explain {explain}: allowed: {', '.join(allowed[:50])}{more}")
     device = next(network.parameters()).device
-    for batch in _shown(images, recipe):
+    for batch in shown_batches(images, recipe):
         pictures = batch.views[0].to(device).float() / 255
         with torch.no_grad():
-            guesses = network(pictures).logits.argmax(dim=1)
+            guesses = _logits(network(pictures)).argmax(dim=1)
         regions_NHW, missing = None, ""
-        if recipe.segmentation is not None:
+        if isinstance(recipe, Recipe) and recipe.segmentation is not None:
             region = explained_region(guesses[0], images.classes, explain)
             guesses, targets = (torch.tensor([one], device=device) for one in (region.predicted, region.explained))
             regions_NHW, missing = region.where_HW.unsqueeze(0), region.missing
@@ -150,18 +192,9 @@ def attend_batches(network: TaskNetwork, images: AnySet, recipe: Recipe, *, laye
         yield Maps(maps_NHW, images_NHWC, guesses.tolist(), targets.tolist(), flat, sizes)
 
 
-def _shown(images: AnySet, recipe: Recipe) -> Iterator[Batch]:
-    """`shown_batches`, and pictures without masks as a segmentation shows those with masks."""
-    if recipe.segmentation is None or isinstance(images, MaskedSet):
-        yield from shown_batches(images, recipe)
-        return
-    for index, label in enumerate(images.labels):
-        picture = over_white(images.picture(index))
-        view = segmentation_evaluation_view(picture, longest_side=recipe.segmentation.longest_side)
-        yield Batch((view[None],), torch.tensor([label]))
-
-
-def attend(network: TaskNetwork, images: AnySet, recipe: Recipe, *, layer: str, explain: str) -> Maps:
+def attend(
+    network: TaskNetwork | Backbone, images: AnySet, recipe: Recipe | Showing, *, layer: str, explain: str
+) -> Maps:
     """GradCAM of every picture of a set in memory, see `attend_batches`."""
     batches = list(attend_batches(network, images, recipe, layer=layer, explain=explain))
     return Maps(

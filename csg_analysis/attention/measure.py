@@ -35,7 +35,7 @@ class Scored:
 
     Attributes:
         file: Its path in the image set.
-        label: True class; empty of a picture with a mask.
+        label: True class; empty of a picture with a mask or without a label.
         predicted: Class with the largest logit; of a picture with a mask, with the largest predicted area.
         explained: Class that the map explains.
         reason: Why the map is flat, which is zero everywhere (of a picture with a mask, wherever pixels count); empty
@@ -101,7 +101,7 @@ def scored_pictures(
             flat = bool(reason)
             yield Scored(
                 file=images.files[index],
-                label="" if isinstance(images, MaskedSet) else names[images.labels[index]],
+                label=names[images.labels[index]] if isinstance(images, ImageSet) and images.labelled else "",
                 predicted=names[maps.predicted[place]],
                 explained=names[maps.explained[place]],
                 reason=reason,
@@ -117,6 +117,8 @@ def _pixels(
     images: AnySet, index: int, map_HW: np.ndarray, explained: int, recipe: Recipe
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Map and mask of one picture where pixels count; None where nothing says what is object and what is not."""
+    if isinstance(images, ImageSet) and recipe.segmentation is not None:
+        return None
     if isinstance(images, ImageSet):
         mask_HW = object_mask(images.picture(index), size=recipe.data.size, fit=recipe.data.fit)
         return None if mask_HW is None else (map_HW, mask_HW)

@@ -34,18 +34,30 @@ def accuracy(
     as_json: bool,
 ) -> None:
     """Accuracy or IoU by class, their mean and overall, with a bootstrap interval and the confusion matrix."""
-    records, rules = [], []
+    records: list[tuple[str, runs.ScoreRecord]] = []
+    unknown: list[tuple[str, runs.UnlabelledRecord]] = []
+    rules = []
     for subject, split in measured(checkpoints, splits, overrides, device):
         images = subject.images(split)
         record = evaluate.measure(subject.checkpoint, subject.network, images, split=split, recipe=subject.recipe)
         runs.write_record(subject.folder / f"{record.kind}-{split}.json", record)
+        if isinstance(record, runs.UnlabelledRecord):
+            unknown.append((f"{subject.label} {split}", record))
+            continue
         confusion = [[name, *row] for name, row in zip(record.classes, record.confusion, strict=True)]
         write_csv(subject.folder / f"confusion-{split}.csv", ["true \\ predicted", *record.classes], confusion)
         records.append((f"{subject.label} {split}", record))
         rules.append(runs.rule_title(subject.checkpoint))
     if as_json:
-        print_json([record for _, record in records])
+        print_json([record for _, record in (*records, *unknown)])
         return
+    if records:
+        _print_scores(records, rules)
+    for label, record in unknown:
+        console.print(f"{label}: {record.sentence}", highlight=False, markup=False)
+
+
+def _print_scores(records: Sequence[tuple[str, runs.ScoreRecord]], rules: Sequence[str]) -> None:
     title = f"accuracy in %, {'; '.join(dict.fromkeys(rules))}"
     print_table(title, ["", *(name for name, _ in records)], _accuracy_rows(records))
     first = records[0][1]

@@ -10,17 +10,23 @@ import click
 
 from csg_analysis import similarity
 from csg_analysis.commands.options import (
-    checkpoints,
     device_option,
+    images_option,
     json_option,
     layer_option,
+    model_option,
     pool_option,
+    records_option,
     set_option,
+    some_checkpoints,
     splits_option,
 )
-from csg_analysis.commands.subject import measured
+from csg_analysis.commands.output import warn_unstable
+from csg_analysis.commands.outside import Outside
+from csg_analysis.commands.subject import Asked
 from csg_train import runs
 from csg_train.console import console, print_json, print_table
+from csg_train.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +35,10 @@ __all__ = ["compare"]
 
 
 @click.command()
-@checkpoints
+@some_checkpoints
+@model_option
+@images_option
+@records_option
 @splits_option
 @layer_option
 @pool_option
@@ -38,6 +47,9 @@ __all__ = ["compare"]
 @json_option
 def compare(
     checkpoints: tuple[Path, ...],
+    models: tuple[str, ...],
+    folder: Path | None,
+    records: Path,
     splits: tuple[str, ...],
     layer: str,
     pool: Any,
@@ -45,28 +57,37 @@ def compare(
     device: torch.device,
     as_json: bool,
 ) -> None:
-    """CKA of every stage with the starting (ImageNet) weights; alignment, uniformity, effective rank, spread."""
-    records = []
-    for subject, split in measured(checkpoints, splits, overrides, device):
+    """CKA of every stage with the starting (ImageNet) weights; alignment, uniformity, effective rank, spread.
+
+    Of several --model the first takes the place of the starting weights.
+    """
+    if len(models) == 1:
+        raise UserError("--model: give two or more; the first is what the others are compared with")
+    asked = Asked(checkpoints, models, folder, records, overrides, splits, device)
+    found = []
+    first: Outside | None = None
+    for subject, split in asked.measured("source", "target"):
+        if isinstance(subject, Outside) and first is None:
+            first = subject
+            continue
         images = subject.images(split)
-        record = similarity.similarity_record(
-            subject.checkpoint,
-            subject.network,
-            images,
-            recipe=subject.recipe,
-            data=subject.data_info(images, split),
-            layer=layer,
-            pool=pool,
-        )
+        how: dict[str, Any] = {"data": subject.data_info(images, split), "layer": layer, "pool": pool}
+        if isinstance(subject, Outside):
+            assert first is not None
+            own, other = (subject.network, subject.shown), (first.network, first.shown)
+            record = similarity.beside(own, other, images, run=subject.run, start=first.run.sha256, **how)
+        else:
+            how["recipe"] = subject.recipe
+            record = similarity.similarity_record(subject.checkpoint, subject.network, images, **how)
         runs.write_record(subject.folder / f"similarity-{split}.json", record)
-        records.append((subject.label, record))
+        found.append((subject.label, record))
     if as_json:
-        print_json([record for _, record in records])
+        print_json([record for _, record in found])
         return
-    _print_table(records)
+    _print_table(found, "starting weights" if first is None else first.label)
 
 
-def _print_table(records: Sequence[tuple[str, runs.SimilarityRecord]]) -> None:
+def _print_table(records: Sequence[tuple[str, runs.SimilarityRecord]], other: str) -> None:
     stages = list(dict.fromkeys(stage for _, record in records for stage in record.cka))
     names = [name for name in similarity.METRICS if any(name in record.measures for _, record in records)]
     first = records[0][1]
@@ -75,19 +96,21 @@ def _print_table(records: Sequence[tuple[str, runs.SimilarityRecord]]) -> None:
         start = (record.start, record.data.identity, record.data.split)
         if start not in starts:
             starts.add(start)
-            rows.append(_row("starting weights", record, stages, {}, names, record.start_measures))
+            rows.append(_row(other, record, stages, {}, names, record.start_measures))
         rows.append(_row(label, record, stages, record.cka, names, record.measures))
     columns = ["checkpoint", "split", "images", *(f"CKA {stage}" for stage in stages), *names]
-    print_table(f"against the starting weights; {first.pool} pool, measures of {first.layer}", columns, rows)
+    against = "the starting weights" if other == "starting weights" else other
+    print_table(f"against {against}; {first.pool} pool, measures of {first.layer}", columns, rows)
     definitions = {name: text for _, record in records for name, text in record.definitions.items()}
     for name, definition in definitions.items():
         console.print(f"{name}: {definition}", highlight=False, markup=False)
     for label, record in records:
+        warn_unstable(f"{label} {record.data.split}", record.stability, record.data.count)
         if left := [name for name in similarity.METRICS if name not in record.definitions]:
             console.print(
-                f"{label} {record.data.split}: {', '.join(left)} left out; pictures with masks have no one class"
+                f"{label} {record.data.split}: {', '.join(left)} left out; the pictures have masks, or no labels"
             )
-        if record.start != record.run.weights:
+        if isinstance(record.run, runs.RunInfo) and record.start != record.run.weights:
             console.print(f"{label}: trained from {record.run.weights[:12]}, compared with {record.start[:12]}")
 
 

@@ -14,14 +14,19 @@ from csg_analysis import energy as engine
 from csg_analysis import features
 from csg_analysis.commands.options import (
     device_option,
+    images_option,
     json_option,
     layer_option,
+    model_option,
     pool_option,
+    records_option,
     set_option,
+    some_checkpoints,
     splits_option,
 )
-from csg_analysis.commands.output import write_csv
-from csg_analysis.commands.subject import Subject, measured
+from csg_analysis.commands.output import warn_unstable, write_csv
+from csg_analysis.commands.outside import Outside
+from csg_analysis.commands.subject import Asked, Subject
 from csg_train import runs
 from csg_train.console import console, print_json, print_table
 from csg_train.errors import UserError
@@ -33,13 +38,17 @@ __all__ = ["energy"]
 
 
 @click.command()
-@click.argument("checkpoints", nargs=-1, type=click.Path(path_type=Path))
+@some_checkpoints
+@model_option
+@images_option
+@records_option
 @click.option(
     "--features",
     "files",
     multiple=True,
-    type=click.Path(path_type=Path),
-    help="A file of csg-analyze features, instead of checkpoints; it is memory-mapped. May be repeated.",
+    type=click.Path(),
+    metavar="FILE[:NAME]",
+    help="A file of csg-analyze features, or a .npy, .npz or .safetensors matrix, a row a picture. May be repeated.",
 )
 @splits_option
 @layer_option
@@ -58,7 +67,10 @@ __all__ = ["energy"]
 def energy(
     context: click.Context,
     checkpoints: tuple[Path, ...],
-    files: tuple[Path, ...],
+    models: tuple[str, ...],
+    folder: Path | None,
+    records: Path,
+    files: tuple[str, ...],
     splits: tuple[str, ...],
     layer: str,
     pool: Any,
@@ -68,46 +80,60 @@ def energy(
     as_json: bool,
 ) -> None:
     """Hyperspherical energy E_0, E_1, E_2 of each checkpoint's features (lower = more diverse)."""
-    if bool(checkpoints) == bool(files):
-        raise UserError("energy: give checkpoints, or --features FILE.npy, and not both")
+    if bool(files) == bool(checkpoints or models):
+        raise UserError("energy: give checkpoints, --model or --features FILE, and not both")
+    found = []
     if files:
         _refuse_options(context)
-        records = [_of_file(path, coincident=coincident, device=device) for path in files]
+        found = [_of_file(file, coincident=coincident, device=device) for file in files]
     else:
-        records = []
-        for subject, split in measured(checkpoints, splits, overrides, device):
+        asked = Asked(checkpoints, models, folder, records, overrides, splits, device)
+        for subject, split in asked.measured("source", "target"):
             record = _of_subject(subject, split, layer=layer, pool=pool, coincident=coincident)
             runs.write_record(subject.folder / f"energy-{split}.json", record)
             rows = [[s, record.paper[s], record.mhe[s], record.coincident, record.data.count] for s in record.mhe]
             write_csv(subject.folder / f"energy-{split}.csv", ["s", "paper", "mhe", "coincident", "images"], rows)
-            records.append((subject.label, record))
+            found.append((subject.label, record))
     if as_json:
-        print_json([record for _, record in records])
+        print_json([record for _, record in found])
         return
-    _print_energies(records)
+    _print_energies(found)
 
 
 def _refuse_options(context: click.Context) -> None:
     """A feature file says these itself; an option that would be ignored is an error."""
-    for name, option in {"splits": "--split", "layer": "--layer", "pool": "--pool", "overrides": "--set"}.items():
+    ignored = {"splits": "--split", "layer": "--layer", "pool": "--pool", "overrides": "--set"}
+    for name, option in (ignored | {"folder": "--images", "records": "--records"}).items():
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
             raise UserError(f"{option}: the feature file fixes it; leave it out, or extract other features")
 
 
-def _of_file(path: Path, *, coincident: Any, device: torch.device) -> tuple[str, runs.EnergyRecord]:
-    rows_ND, own = features.open_features(path)
-    result = engine.hyperspherical_energy(rows_ND, s=(0, 1, 2), coincident=coincident, device=device)
-    record = _record(result, own.run, own.data, layer=own.layer, pool=own.pool, dtype=own.dtype)
-    runs.write_record(path.with_suffix(".energy.json"), record)
-    return path.stem, record
+def _of_file(file: str, *, coincident: Any, device: torch.device) -> tuple[str, runs.EnergyRecord]:
+    path, name = features.split_name(file)
+    own: features.FeatureFile | features.Matrix
+    if path.suffix == ".npy" and (path.parent / features.DEFINITION).exists():
+        rows_ND, own = features.open_features(path)
+        out = path.with_suffix(".energy.json")
+    else:
+        own = features.open_matrix(path, name)
+        rows_ND, out = own.rows_ND, path.with_name(f"{own.file_name}.energy.json")
+    try:
+        result = engine.hyperspherical_energy(rows_ND, s=(0, 1, 2), coincident=coincident, device=device)
+    except UserError as error:
+        raise UserError(f"{file}: {error.message}") from error
+    fields = {name: getattr(own, name) for name in ("layer", "pool", "dtype", "stability")}
+    record = _record(result, own.run, own.data, **fields)
+    runs.write_record(out, record)
+    return path.stem if name is None else f"{path.stem}:{name}", record
 
 
-def _of_subject(subject: Subject, split: str, *, layer: str, pool: Any, coincident: Any) -> runs.EnergyRecord:
+def _of_subject(subject: Subject | Outside, split: str, *, layer: str, pool: Any, coincident: Any) -> runs.EnergyRecord:
     images = subject.images(split)
-    features_ND = features.extract(subject.network, images, subject.recipe, layer=layer, pool=pool)
+    seen = features.Stability()
+    features_ND = features.extract(subject.network, images, subject.shown, layer=layer, pool=pool, stability=seen)
     result = engine.hyperspherical_energy(features_ND, s=(0, 1, 2), coincident=coincident)
-    run = runs.run_info(subject.checkpoint)
-    return _record(result, run, subject.data_info(images, split), layer=layer, pool=pool, dtype="float32")
+    own = {"layer": layer, "pool": pool, "dtype": "float32", "stability": seen.of(layer)}
+    return _record(result, subject.run, subject.data_info(images, split), **own)
 
 
 def _print_energies(records: Sequence[tuple[str, runs.EnergyRecord]]) -> None:
@@ -131,6 +157,8 @@ def _print_energies(records: Sequence[tuple[str, runs.EnergyRecord]]) -> None:
     )
     print_table(f"energy, mean over pairs, {'; '.join(spaces)}", columns, table)
     console.print("+-: half the 95 % jackknife interval over pictures of E_0 mhe; E_1, E_2 agree in both conventions")
+    for label, record in records:
+        warn_unstable(f"{label} {record.data.split}", {record.layer: record.stability}, record.data.count)
 
 
 def _half_precision(record: runs.EnergyRecord) -> str:
@@ -150,14 +178,13 @@ def _half(interval: runs.Interval | None) -> str:
 
 
 def _record(
-    result: engine.Energy, run: runs.RunInfo, data: runs.DataInfo, *, layer: str, pool: str, dtype: Any
+    result: engine.Energy, run: runs.RunInfo | runs.OutsideInfo, data: runs.DataInfo, **own: Any
 ) -> runs.EnergyRecord:
+    """A result and what its features are: layer, pool, precision, stability."""
     return runs.EnergyRecord(
         run=run,
         data=data,
-        layer=layer,
-        pool=pool,
-        dtype=dtype,
+        **own,
         dim=result.d,
         pairs=result.pairs,
         coincident=result.coincident_pairs,

@@ -9,12 +9,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from csg_analysis import features as kept
-from csg_analysis.commands.options import checkpoints, device_option, pool_option, set_option
-from csg_analysis.commands.subject import Subject
-from csg_train import runs
+from csg_analysis.commands.options import (
+    device_option,
+    images_option,
+    model_option,
+    pool_option,
+    set_option,
+    some_checkpoints,
+    split_option,
+)
+from csg_analysis.commands.output import warn_unstable
+from csg_analysis.commands.outside import folder_name
+from csg_analysis.commands.subject import Asked
 from csg_train.console import console
 from csg_train.errors import UserError
-from csg_train.splits import SPLITS
 
 if TYPE_CHECKING:
     import torch
@@ -23,19 +31,23 @@ __all__ = ["features"]
 
 
 @click.command()
-@checkpoints
+@some_checkpoints
+@model_option
+@images_option
 @click.option("--layer", "layers", multiple=True, default=("layer4",), help="May be repeated. [default: layer4]")
 @pool_option
-@click.option("--split", type=click.Choice(SPLITS), default="target", show_default=True)
+@split_option
 @click.option("--half", is_flag=True, help="Keep float16: half the space, numbers rounded to 11 bits and labelled so.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A new folder.")
 @set_option
 @device_option
 def features(
     checkpoints: tuple[Path, ...],
+    models: tuple[str, ...],
+    folder: Path | None,
     layers: tuple[str, ...],
     pool: Any,
-    split: str,
+    split: str | None,
     half: bool,
     out: Path,
     overrides: tuple[str, ...],
@@ -43,33 +55,36 @@ def features(
 ) -> None:
     """Pooled features of every picture of a split as memory-mappable .npy files, with index and definition."""
     layers = tuple(dict.fromkeys(layers))
-    names = _names(checkpoints)
+    asked = Asked(checkpoints, models, folder, out, overrides, (split,) if split else (), device)
+    names = _names(checkpoints) or [folder_name(model) for model in models]
     dtype: Any = "float16" if half else "float32"
     files = {}
-    with kept.complete_folder(out) as folder:
-        for name, path in zip(names, checkpoints, strict=True):
-            subject = Subject.open(path, overrides, device)
-            images = subject.images(split)
-            backbone = subject.network.backbone
-            batches = kept.pooled_batches(backbone, images, subject.recipe, layers=layers, pool=pool)
+    with kept.complete_folder(out) as work:
+        for name, (subject, shown) in zip(names, asked.measured("target"), strict=True):
+            images = subject.images(shown)
+            backbone = subject.backbone
+            seen = kept.Stability()
+            batches = kept.pooled_batches(backbone, images, subject.shown, layers=layers, pool=pool, stability=seen)
             backbone.require_stages(layers, "--layer")
             widths = {layer: backbone.widths[layer] for layer in layers}
-            digest = kept.write_rows(folder, name, images, widths, batches, dtype=dtype)
+            digest = kept.write_rows(work, name, images, widths, batches, dtype=dtype)
             for layer in layers:
                 files[f"{name}-{layer}.npy"] = kept.FeatureFile(
-                    run=runs.run_info(subject.checkpoint),
-                    data=subject.data_info(images, split),
+                    run=subject.run,
+                    data=subject.data_info(images, shown),
                     layer=layer,
                     pool=pool,
                     dtype=dtype,
                     count=len(images),
                     dim=widths[layer],
+                    stability=seen.of(layer),
                     index=f"{name}.csv",
                     index_sha256=digest,
                 )
-        kept.Definitions(files=files).write(folder)
+        kept.Definitions(files=files).write(work)
     for name, file in files.items():
         console.print(f"{out / name}: {file.count} x {file.dim} {file.dtype}, {pool} pool", highlight=False)
+        warn_unstable(name, {file.layer: file.stability}, file.count)
 
 
 def _names(checkpoints: Sequence[Path]) -> list[str]:

@@ -10,13 +10,22 @@ import click
 
 from csg_analysis import attention as cams
 from csg_analysis import drawing
-from csg_analysis.commands.options import checkpoints, device_option, layer_option, set_option
-from csg_analysis.commands.subject import Subject, on_same_pictures
+from csg_analysis.commands.options import (
+    device_option,
+    layer_option,
+    model_option,
+    records_option,
+    set_option,
+    some_checkpoints,
+)
+from csg_analysis.commands.outside import IMAGES, Outside
+from csg_analysis.commands.subject import Asked, Subject, on_same_pictures
 from csg_train import data as pictures
 from csg_train import runs
 from csg_train.console import console
 from csg_train.errors import UserError
 from csg_train.files import atomic_write, write_text
+from csg_train.names import absent
 from csg_train.splits import SPLITS
 
 if TYPE_CHECKING:
@@ -27,8 +36,10 @@ __all__ = ["gradcam"]
 
 
 @click.command()
-@checkpoints
-@click.option("--images", "where", default="target", show_default=True, help="A file, a folder, or a split.")
+@some_checkpoints
+@model_option
+@click.option("--images", "where", help="A file, a folder, or (of checkpoints) a split. [default: target]")
+@records_option
 @click.option("--per-class", default=2, show_default=True, help="Pictures from a split: so many times its classes.")
 @click.option(
     "--explain", default="predicted", show_default=True, help="predicted, a class name, or (without masks) label."
@@ -39,7 +50,9 @@ __all__ = ["gradcam"]
 @device_option
 def gradcam(
     checkpoints: tuple[Path, ...],
-    where: str,
+    models: tuple[str, ...],
+    where: str | None,
+    records: Path,
     per_class: int,
     explain: str,
     layer: str,
@@ -50,21 +63,24 @@ def gradcam(
     """GradCAM of the same pictures under each checkpoint: overlays side by side in --out, raw maps in each run."""
     import numpy as np
 
+    folder = Path(where) if models and where is not None else None
+    asked = Asked(checkpoints, models, folder, records, overrides, (), device)
+    where = where or "target"
     columns: list[list[tuple[str, np.ndarray]]] = []
     subjects = on_same_pictures(
-        checkpoints,
-        overrides,
-        device,
-        lambda subject: pictures.pick(subject.images(where), per_class) if where in SPLITS else _own(where, subject),
+        asked.subjects(),
+        lambda subject: _pictures(subject, where, per_class),
         what="pictures or classes",
         advice="give each its own --out",
     )
     for subject, images in subjects:
-        if explain == "label" and where not in SPLITS:
+        if explain == "label" and isinstance(images, pictures.ImageSet) and not images.labelled:
             raise UserError(f"--explain label: {where} has no labels; use predicted or a class name")
-        maps = cams.attend(subject.network, images, subject.recipe, layer=layer, explain=explain)
-        split = where if where in SPLITS else "images"
-        record = _attention_record(subject, images, maps, split=split, layer=layer, explain=explain)
+        named = dataclasses.replace(images, classes=subject.classes) if isinstance(subject, Outside) else images
+        maps = cams.attend(subject.network, named, subject.shown, layer=layer, explain=explain)
+        split = where if checkpoints and where in SPLITS else IMAGES
+        data = subject.data_info(images, split)
+        record = _attention_record(subject.run, data, named, maps, layer=layer, explain=explain)
         arrays = {"maps": maps.maps_NHW, "images": maps.images_NHWC}
         atomic_write(subject.folder / record.arrays, lambda stream, a=arrays: np.savez_compressed(stream, **a))  # type: ignore[misc]
         runs.write_record(subject.folder / "attention.json", record)
@@ -77,22 +93,37 @@ def gradcam(
                 console.print(f"{index:04d}.png {subject.label}: flat map of {picture.target}, {maps.flat[index]}")
     for index, row in enumerate(columns):
         drawing.side_by_side(out / f"{index:04d}.png", row)
+    what = "checkpoints" if checkpoints else "models"
     names = [f"{index:04d}.png\t{images.files[index]}" for index in range(len(columns))]
     write_text(out / "index.tsv", "\n".join(names) + "\n")
-    console.print(f"{len(columns)} pictures under {len(checkpoints)} checkpoints: {out}", highlight=False)
+    console.print(f"{len(columns)} pictures under {len(checkpoints or models)} {what}: {out}", highlight=False)
 
 
-def _own(where: str, subject: Subject) -> pictures.ImageSet:
+def _pictures(subject: Subject | Outside, where: str, per_class: int) -> pictures.AnySet:
+    if isinstance(subject, Outside):
+        return subject.images(IMAGES)
+    if where in SPLITS:
+        return pictures.pick(subject.images(where), per_class)
+    if not Path(where).exists():
+        raise UserError(
+            f"--images {where}: no such file or folder{absent(Path(where))}, nor a split (source, validation, target)"
+        )
     images = pictures.unlabelled(Path(where), subject.checkpoint.classes)
     return dataclasses.replace(images, shorter_side=subject.recipe.data.shorter_side)
 
 
 def _attention_record(
-    subject: Subject, images: pictures.AnySet, maps: cams.Maps, *, split: str, layer: str, explain: str
+    run: runs.RunInfo | runs.OutsideInfo,
+    data: runs.DataInfo,
+    images: pictures.AnySet,
+    maps: cams.Maps,
+    *,
+    layer: str,
+    explain: str,
 ) -> runs.AttentionRecord:
     names = images.classes
     labels: list[str | None] = [None] * len(images)
-    if split in SPLITS and isinstance(images, pictures.ImageSet):
+    if isinstance(images, pictures.ImageSet) and images.labelled:
         labels = [names[label] for label in images.labels]
     attended = [
         runs.Attended(
@@ -107,8 +138,8 @@ def _attention_record(
         )
     ]
     return runs.AttentionRecord(
-        run=runs.run_info(subject.checkpoint),
-        data=subject.data_info(images, split),
+        run=run,
+        data=data,
         layer=layer,
         explained=explain,
         arrays="attention.npz",

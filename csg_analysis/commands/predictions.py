@@ -9,7 +9,7 @@ import click
 
 from csg_analysis import drawing
 from csg_analysis.commands.options import checkpoints, device_option, set_option
-from csg_analysis.commands.subject import on_same_pictures
+from csg_analysis.commands.subject import Subject, on_same_pictures
 from csg_train import data as pictures
 from csg_train import evaluate
 from csg_train.console import console
@@ -44,9 +44,7 @@ def predictions(
     """Masks of the same pictures under each checkpoint of segmentation, beside the true mask, drawn without a look."""
     columns: list[tuple[str, list[np.ndarray]]] = []
     subjects = on_same_pictures(
-        checkpoints,
-        overrides,
-        device,
+        (Subject.open(path, overrides, device) for path in checkpoints),
         lambda subject: pictures.sample(subject.masked(split), number),
         what=f"pictures in split {split}",
         advice="show them in two folders",

@@ -10,14 +10,24 @@ import click
 from csg_analysis import drawing, features
 from csg_analysis import energy as engine
 from csg_analysis import sphere as circle
-from csg_analysis.commands.options import checkpoints, device_option, layer_option, pool_option, set_option
-from csg_analysis.commands.subject import on_same_pictures
+from csg_analysis.commands.options import (
+    device_option,
+    images_option,
+    layer_option,
+    model_option,
+    pool_option,
+    records_option,
+    set_option,
+    some_checkpoints,
+    split_option,
+)
+from csg_analysis.commands.outside import IMAGES
+from csg_analysis.commands.subject import Asked, on_same_pictures
 from csg_train import data as pictures
 from csg_train import runs
 from csg_train.console import console
 from csg_train.errors import UserError
 from csg_train.files import atomic_write, write_text
-from csg_train.splits import SPLITS
 
 if TYPE_CHECKING:
     import torch
@@ -26,8 +36,11 @@ __all__ = ["sphere"]
 
 
 @click.command()
-@checkpoints
-@click.option("--split", type=click.Choice(SPLITS), default="target", show_default=True)
+@some_checkpoints
+@model_option
+@images_option
+@records_option
+@split_option
 @layer_option
 @pool_option
 @click.option(
@@ -37,7 +50,10 @@ __all__ = ["sphere"]
 @device_option
 def sphere(
     checkpoints: tuple[Path, ...],
-    split: str,
+    models: tuple[str, ...],
+    folder: Path | None,
+    records: Path,
+    split: str | None,
     layer: str,
     pool: Any,
     out: Path,
@@ -52,22 +68,22 @@ def sphere(
 
     if out.suffix not in (".png", ".svg"):
         raise UserError(f"--out {out}: give a name that ends in .png or .svg")
+    asked = Asked(checkpoints, models, folder, records, overrides, (split,) if split else (), device)
+    split = IMAGES if models else split or "target"
     panels: list[circle.Panel] = []
     folders: list[Path] = []
-    infos: list[runs.RunInfo] = []
+    infos: list[runs.RunInfo | runs.OutsideInfo] = []
     subjects = on_same_pictures(
-        checkpoints,
-        overrides,
-        device,
+        asked.subjects(),
         lambda subject: subject.images(split),
         what=f"pictures in split {split}",
         advice="draw them in two figures",
     )
     for subject, images in subjects:
-        features_ND = features.extract(subject.network, images, subject.recipe, layer=layer, pool=pool)
+        features_ND = features.extract(subject.network, images, subject.shown, layer=layer, pool=pool)
         energy = engine.hyperspherical_energy(features_ND, s=0).mhe[0].value
         folders.append(subject.folder)
-        infos.append(runs.run_info(subject.checkpoint))
+        infos.append(subject.run)
         panels.append(
             circle.Panel(
                 title=subject.label,
@@ -76,12 +92,15 @@ def sphere(
                 if isinstance(images, pictures.ImageSet)
                 else np.zeros(len(images), dtype=int),
                 energy=energy,
-                colour=drawing.published_style(subject.recipe.method["name"]).colour,
+                colour=drawing.published_style(subject.method).colour,
             )
         )
-    classes = images.classes if isinstance(images, pictures.ImageSet) else ("pictures with masks",)
+    if isinstance(images, pictures.ImageSet):
+        classes = images.classes if images.labelled else ("pictures without labels",)
+    else:
+        classes = ("pictures with masks",)
     what = f"{len(images)} pictures of {images.name} ({split}), {layer}, {pool} pool"
-    records = circle.sphere_records(
+    densities = circle.sphere_records(
         [panel.features for panel in panels],
         infos,
         data=subject.data_info(images, split),
@@ -95,6 +114,6 @@ def sphere(
     else:
         alt = f"Features on a circle: {', '.join(panel.title for panel in panels)}; {what}"
         write_text(out, drawing.to_svg(lambda: circle.draw(panels, classes, what), "sphere", alt) + "\n")
-    for folder, record in zip(folders, records, strict=True):
-        runs.write_record(folder / f"sphere-{split}.json", record)
+    for own, record in zip(folders, densities, strict=True):
+        runs.write_record(own / f"sphere-{split}.json", record)
     console.print(f"{out}: {len(panels)} panels, {what}", highlight=False, markup=False)

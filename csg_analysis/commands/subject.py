@@ -1,4 +1,4 @@
-"""What the commands measure: a checkpoint, opened, and the pictures of its recipe."""
+"""What the commands measure: a checkpoint, opened, and the pictures of its recipe; or a model from outside."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from csg_analysis.commands.outside import IMAGES, Outside, require_distinct
 from csg_train import data as pictures
 from csg_train import models, recipes, runs
 from csg_train.errors import UserError
@@ -14,9 +15,10 @@ from csg_train.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Subject", "measured", "on_same_pictures"]
+__all__ = ["Asked", "Subject", "measured", "on_same_pictures"]
 
 _Set = TypeVar("_Set", bound="pictures.AnySet")
+_Measured = TypeVar("_Measured", bound="Subject | Outside")
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,31 @@ class Subject:
         """Load a checkpoint, with ``key=value`` changes to its recipe."""
         checkpoint = runs.load_checkpoint(path)
         return cls(checkpoint, checkpoint.resolved_recipe(overrides), checkpoint.build_network(device))
+
+    @property
+    def origin(self) -> str:
+        """As errors name it."""
+        return str(self.checkpoint.path)
+
+    @property
+    def backbone(self) -> models.Backbone:
+        """Of its network."""
+        return self.network.backbone
+
+    @property
+    def shown(self) -> recipes.Recipe:
+        """What says how pictures are shown."""
+        return self.recipe
+
+    @property
+    def run(self) -> runs.RunInfo:
+        """Where it comes from, for a record."""
+        return runs.run_info(self.checkpoint)
+
+    @property
+    def method(self) -> str:
+        """That it was trained with."""
+        return str(self.recipe.method["name"])
 
     def images(self, split: str) -> pictures.AnySet:
         """The pictures of one split."""
@@ -67,6 +94,51 @@ class Subject:
         return f"{self.recipe.method['name']} s{self.recipe.seed}" + (f" {rule}" if rule else step)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Which checkpoints a command was asked to measure, or which models from outside.
+
+    Raises:
+        UserError: Both or neither, or an option that only one of them takes.
+    """
+
+    checkpoints: tuple[Path, ...]
+    models: tuple[str, ...]
+    folder: Path | None
+    records: Path
+    overrides: tuple[str, ...]
+    splits: tuple[str, ...]
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        if bool(self.checkpoints) == bool(self.models):
+            raise UserError("give checkpoints, or --model NAME with --images FOLDER, and not both")
+        if not self.models and self.folder is not None:
+            raise UserError("--images: goes with --model; the pictures of a checkpoint are its recipe's, see --set")
+        if not self.models:
+            return
+        if self.folder is None:
+            raise UserError("--model: has no recipe; say with --images FOLDER which pictures to measure it on")
+        for option, given in {"--split": self.splits, "--set": self.overrides}.items():
+            if given:
+                raise UserError(f"{option}: speaks of a recipe, which --model has none of; leave it out")
+        require_distinct(self.models)
+
+    def subjects(self) -> Iterator[Subject | Outside]:
+        """Each, opened in turn."""
+        for path in self.checkpoints:
+            yield Subject.open(path, self.overrides, self.device)
+        for model in self.models:
+            assert self.folder is not None
+            yield Outside.open(model, self.folder, self.records, self.device)
+
+    def measured(self, *default: str) -> Iterator[tuple[Subject | Outside, str]]:
+        """Each, opened once, with every split to measure it on; ``default`` without ``--split``."""
+        for subject in self.subjects():
+            for split in (IMAGES,) if self.models else self.splits or default:
+                yield subject, split
+
+
 def measured(
     checkpoints: Sequence[Path], splits: Sequence[str], overrides: tuple[str, ...], device: torch.device
 ) -> Iterator[tuple[Subject, str]]:
@@ -78,24 +150,17 @@ def measured(
 
 
 def on_same_pictures(
-    checkpoints: Sequence[Path],
-    overrides: tuple[str, ...],
-    device: torch.device,
-    images_of: Callable[[Subject], _Set],
-    *,
-    what: str,
-    advice: str,
-) -> Iterator[tuple[Subject, _Set]]:
-    """Every checkpoint, opened in turn, with its pictures, which have to be the same for all.
+    subjects: Iterator[_Measured], images_of: Callable[[_Measured], _Set], *, what: str, advice: str
+) -> Iterator[tuple[_Measured, _Set]]:
+    """Every subject, opened in turn, with its pictures, which have to be the same for all.
 
     Raises:
         UserError: They are not; ``what`` differs, and ``advice`` says what to do instead.
     """
-    shown = ""
-    for path in checkpoints:
-        subject = Subject.open(path, overrides, device)
+    shown, first = "", ""
+    for subject in subjects:
         images = images_of(subject)
         if shown and images.identity != shown:
-            raise UserError(f"{path}: other {what} than {checkpoints[0]}; {advice}")
-        shown = images.identity
+            raise UserError(f"{subject.origin}: other {what} than {first}; {advice}")
+        shown, first = images.identity, first or subject.origin
         yield subject, images

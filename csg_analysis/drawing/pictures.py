@@ -37,7 +37,7 @@ def side_by_side(
 
     Args:
         path: To write, atomically.
-        columns: Caption and ``(H, W, 3)`` uint8 picture of each column, all of one H and W.
+        columns: Caption and ``(H, W, 3)`` uint8 picture of each column; the first gives the shape.
         legend: Names and colours to explain below, where there are any.
     """
     rows, across = columns[0][1].shape[:2]

@@ -1,7 +1,7 @@
 """Features on disk: ``.npy`` files that are written in chunks and read as memory maps, with their definition beside.
 
 A folder holds ``RUN-LAYER.npy`` for each checkpoint and layer, ``RUN.csv`` (row, file, label; without label where
-pictures have masks) for each checkpoint, and
+pictures have masks or none) for each checkpoint, and
 ``features.json``, which says what every file is. The folder appears under its name when all of it is complete.
 
 Shape suffixes: N rows, B rows of a chunk, D features.
@@ -24,7 +24,7 @@ from csg_train.data.readers.masks import MaskedSet
 from csg_train.data.readers.sets import AnySet
 from csg_train.errors import UserError
 from csg_train.files import sha256_file, write_json, write_text
-from csg_train.runs.records import DataInfo, RunInfo
+from csg_train.runs.records import DataInfo, OutsideInfo, PoolStability, RunInfo
 
 __all__ = ["DEFINITION", "Definitions", "Dtype", "FeatureFile", "complete_folder", "open_features", "write_rows"]
 
@@ -38,7 +38,7 @@ class FeatureFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    run: RunInfo
+    run: RunInfo | OutsideInfo
     data: DataInfo
     layer: str
     pool: str
@@ -46,8 +46,10 @@ class FeatureFile(BaseModel):
     """``float16`` keeps 11 significant bits of each number: every figure from it is of features so rounded."""
     count: int
     dim: int
+    stability: PoolStability | None = None
+    """Of the attention pool; none of another, and none in earlier files."""
     index: str
-    """The CSV file that names the picture and, unless it has a mask, the class of each row."""
+    """The CSV file that names the picture of each row, and its class where it has a label."""
     index_sha256: str
 
 
@@ -135,7 +137,7 @@ def write_rows(
 def _index(images: AnySet) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    if isinstance(images, MaskedSet):
+    if isinstance(images, MaskedSet) or not images.labelled:
         writer.writerow(["row", "file"])
         writer.writerows(enumerate(images.files))
     else:
@@ -174,10 +176,7 @@ def open_features(path: Path) -> tuple[np.ndarray, FeatureFile]:
     try:
         known = Definitions.model_validate_json(definition.read_bytes()).files
     except OSError as error:
-        raise UserError(
-            f"{definition}: {error.strerror}; without it nothing says which model and pictures {path.name} is of, "
-            "write both with csg-analyze features"
-        ) from error
+        raise UserError(f"{definition}: {error.strerror}; write both with csg-analyze features") from error
     except ValidationError as error:
         raise UserError(f"{definition}: not a csg-features/1; write it with csg-analyze features") from error
     if path.name not in known:

@@ -1,5 +1,6 @@
 """Features of a checkpoint: one vector a picture, from named layers, pooled by a named rule."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -8,13 +9,14 @@ import torch
 from torch import Tensor
 
 from csg_train.data.readers.sets import AnySet
-from csg_train.methods.contrastive import attention, attention_pool
+from csg_train.methods.contrastive import attention, attention_pool, attention_stability
 from csg_train.models.backbones import Backbone
 from csg_train.models.network import TaskNetwork
 from csg_train.recipes.sections import Recipe
-from csg_train.recipes.shown import shown_batches
+from csg_train.recipes.shown import Showing, shown_batches
+from csg_train.runs.records import UNSTABLE, PoolStability
 
-__all__ = ["Pool", "extract", "pooled_batches"]
+__all__ = ["Pool", "Stability", "extract", "pooled_batches"]
 
 Pool = Literal["average", "attention"]
 
@@ -25,8 +27,33 @@ def _pooled(stage_NCHW: Tensor, pool: Pool) -> Tensor:
     return attention_pool(stage_NCHW, attention(stage_NCHW)).float()
 
 
+class Stability:
+    """Collects, layer by layer, how well the attention pool is defined on the maps that it pools."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[np.ndarray]] = defaultdict(list)
+
+    def see(self, layer: str, stage_NCHW: Tensor) -> None:
+        """Take in the maps of a batch."""
+        self._values[layer].append(attention_stability(stage_NCHW).double().cpu().numpy())
+
+    def of(self, layer: str) -> PoolStability | None:
+        """Over all pictures seen; None where nothing was pooled so."""
+        if layer not in self._values:
+            return None
+        values_N = np.concatenate(self._values[layer])
+        below = int((values_N < UNSTABLE).sum())
+        return PoolStability(mean=float(values_N.mean()), smallest=float(values_N.min()), below=below)
+
+
 def pooled_batches(
-    backbone: Backbone, images: AnySet, recipe: Recipe, *, layers: Sequence[str], pool: Pool = "average"
+    backbone: Backbone,
+    images: AnySet,
+    recipe: Recipe | Showing,
+    *,
+    layers: Sequence[str],
+    pool: Pool = "average",
+    stability: Stability | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Pooled features of every picture, batch by batch in the order of ``images.files``; one forward pass a batch.
 
@@ -36,6 +63,7 @@ def pooled_batches(
         recipe: Says how.
         layers: Stages of the backbone.
         pool: ``average`` (GAP, what the task head sees) or ``attention`` (CSG's A-pool).
+        stability: Takes in the maps that are pooled by attention.
 
     Yields:
         For each layer ``(B, C)`` float32, not normalised.
@@ -49,16 +77,26 @@ def pooled_batches(
         with torch.no_grad():
             stages = backbone(batch.views[0].to(device)).stages
             rows = {layer: _pooled(stages[layer], pool).cpu().numpy() for layer in layers}
+            if pool == "attention" and stability is not None:
+                for layer in layers:
+                    stability.see(layer, stages[layer])
         yield rows
 
 
 def extract(
-    network: TaskNetwork, images: AnySet, recipe: Recipe, *, layer: str = "layer4", pool: Pool = "average"
+    network: TaskNetwork | Backbone,
+    images: AnySet,
+    recipe: Recipe | Showing,
+    *,
+    layer: str = "layer4",
+    pool: Pool = "average",
+    stability: Stability | None = None,
 ) -> np.ndarray:
     """Pooled features of one layer in memory, see `pooled_batches`.
 
     Returns:
         ``(N, C)`` float32, not normalised.
     """
-    batches = pooled_batches(network.backbone, images, recipe, layers=[layer], pool=pool)
+    backbone = network if isinstance(network, Backbone) else network.backbone
+    batches = pooled_batches(backbone, images, recipe, layers=[layer], pool=pool, stability=stability)
     return np.concatenate([batch[layer] for batch in batches])

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from csg_train.errors import UserError
-from csg_train.runs.records import AccuracyRecord, EnergyRecord, Record, SegmentationRecord
+from csg_train.runs.records import AccuracyRecord, EnergyRecord, Record, SegmentationRecord, trained
 
 __all__ = ["check_snapshots"]
 
@@ -21,14 +21,16 @@ def check_snapshots(own: Mapping[Path, Record], snapshots: Mapping[int, Mapping[
     Raises:
         UserError: One is of another run or step, or was measured otherwise than another of its kind and split.
     """
-    info = next(iter(own.values())).run
+    first_path, first_record = next(iter(own.items()))
+    info = trained(first_record, first_path)
     for step, records in snapshots.items():
         for path, record in records.items():
-            differing = [name for name in _OF_THE_RUN if getattr(record.run, name) != getattr(info, name)]
+            other_info = trained(record, path)
+            differing = [name for name in _OF_THE_RUN if getattr(other_info, name) != getattr(info, name)]
             if differing:
                 raise UserError(f"{path}: of another run, its {differing[0]} differs; remove it or measure it again")
-            if record.run.step != step:
-                raise UserError(f"{path}: of step {record.run.step}; remove it or measure it again (csg-analyze)")
+            if other_info.step != step:
+                raise UserError(f"{path}: of step {other_info.step}; remove it or measure it again (csg-analyze)")
     first: dict[tuple[str, str], tuple[Path, dict[str, object]]] = {}
     for records in (own, *snapshots.values()):
         for path, record in records.items():

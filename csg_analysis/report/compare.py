@@ -7,6 +7,7 @@ from typing import Any
 
 from csg_analysis.report.died import death_notices
 from csg_analysis.report.load import Run
+from csg_analysis.report.unlabelled import unknown_score
 from csg_analysis.report.wording import input_size
 from csg_train.errors import UserError
 from csg_train.runs.records import AccuracyRecord, DataInfo, EnergyRecord
@@ -170,7 +171,18 @@ def _check_repeated(runs: Sequence[Run], comparison: Comparison) -> None:
 
 def notices(runs: Sequence[Run]) -> list[str]:
     """What a reader should know about these runs although it does not forbid comparing them."""
-    return [*death_notices(runs), *_chosen_on_the_target(runs), *_recipe_differences(runs), *_unfinished(runs)]
+    return [
+        *_unlabelled(runs),
+        *death_notices(runs),
+        *_chosen_on_the_target(runs),
+        *_recipe_differences(runs),
+        *_unfinished(runs),
+    ]
+
+
+def _unlabelled(runs: Sequence[Run]) -> Iterator[str]:
+    if sentence := unknown_score(runs):
+        yield sentence
 
 
 def _chosen_on_the_target(runs: Sequence[Run]) -> Iterator[str]:

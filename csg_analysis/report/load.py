@@ -25,7 +25,9 @@ from csg_train.runs.records import (
     SegmentationRecord,
     SimilarityRecord,
     SphereRecord,
+    UnlabelledRecord,
     read_record,
+    trained,
 )
 from csg_train.runs.snapshots import owner_of, snapshot_folders
 from csg_train.splits import SELECTED_ON
@@ -35,10 +37,10 @@ __all__ = ["Run", "checkpoint_file", "load_runs", "read_maps"]
 
 _PATTERNS = (
     *("accuracy-*.json", "segmentation-*.json", "energy-*.json", "attention.json"),
-    *("attention-*.json", "similarity-*.json", "sphere-*.json"),
+    *("attention-*.json", "similarity-*.json", "sphere-*.json", "unlabelled-*.json"),
 )
 
-_Kind = TypeVar("_Kind", AttentionScores, EnergyRecord, SimilarityRecord, SphereRecord)
+_Kind = TypeVar("_Kind", AttentionScores, EnergyRecord, SimilarityRecord, SphereRecord, UnlabelledRecord)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,7 @@ class Run:
         attended: What GradCAM maps of a whole split are worth, by split.
         similar: Beside the starting weights, by split.
         sphere: Features on a circle, by split.
+        unlabelled: What it predicts where pictures have no labels and accuracy is unknown, by split.
         curves: Logged terms by name.
         last_step: Last step of the log, None without a log.
         recipe: The resolved recipe as plain values, empty without one.
@@ -72,6 +75,7 @@ class Run:
     attended: Mapping[str, AttentionScores] = field(default_factory=dict)
     similar: Mapping[str, SimilarityRecord] = field(default_factory=dict)
     sphere: Mapping[str, SphereRecord] = field(default_factory=dict)
+    unlabelled: Mapping[str, UnlabelledRecord] = field(default_factory=dict)
     curves: Mapping[str, Curve] = field(default_factory=dict)
     last_step: int | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
@@ -87,7 +91,7 @@ class Run:
     @property
     def measured(self) -> tuple[Record, ...]:
         """Every record of a whole split."""
-        by_split = (self.energy, self.scores, self.attended, self.similar, self.sphere)
+        by_split = (self.energy, self.scores, self.attended, self.similar, self.sphere, self.unlabelled)
         return tuple(record for records in by_split for record in records.values())
 
     @property
@@ -193,13 +197,14 @@ def _run(records: Mapping[Path, Record], folder: Path, name: str, **others: Any)
     return Run(
         name=name,
         folder=folder,
-        info=_one_checkpoint({path: record.run for path, record in records.items()}),
+        info=_one_checkpoint({path: trained(record, path) for path, record in records.items()}),
         energy=_by_split(records, EnergyRecord),
         scores=_scores(records),
         attention=next((record for record in records.values() if isinstance(record, AttentionRecord)), None),
         attended=_by_split(records, AttentionScores),
         similar=_by_split(records, SimilarityRecord),
         sphere=_by_split(records, SphereRecord),
+        unlabelled=_by_split(records, UnlabelledRecord),
         **others,
     )
 

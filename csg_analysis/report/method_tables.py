@@ -19,6 +19,7 @@ from csg_analysis.report.rows import (
 )
 from csg_analysis.report.stats import LEVEL, MIN_PAIRS
 from csg_analysis.report.tables import Cell, Column, Table, Value
+from csg_analysis.report.unlabelled import UNKNOWN, unknown_score
 from csg_analysis.report.wording import SELECTIONS, Wording, capital, input_size
 from csg_train.runs.records import AccuracyRecord, ScoreRecord, only_prediction
 
@@ -66,16 +67,17 @@ def _remarks(rows: Sequence[Row]) -> list[str]:
 
 def _method_cells(row: Row, rows: Sequence[Row], *, strong: bool) -> list[Cell]:
     same = row is reference(rows, BASELINE, row.group)
+    unknown = row.spread(score()) is None and unknown_score(row.runs)
     return [
         name_cell(row, rows),
         Cell(str(len(row.runs)), sort=len(row.runs)),
         spread_cell(row, energy("0"), 3, interval=True),
         difference_cell(to_baseline(row, rows, energy("0")), 3, 1, good="lower", same=same),
-        spread_cell(row, score(), 1, scale=100, strong=strong, interval=True),
+        Cell(UNKNOWN) if unknown else spread_cell(row, score(), 1, scale=100, strong=strong, interval=True),
         difference_cell(to_baseline(row, rows, score()), 1, 100, good="higher", same=same),
         spread_cell(row, energy("1"), 3),
         spread_cell(row, energy("2"), 3),
-        spread_cell(row, overall(), 1, scale=100),
+        Cell(UNKNOWN) if unknown else spread_cell(row, overall(), 1, scale=100),
     ]
 
 

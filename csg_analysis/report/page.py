@@ -36,6 +36,7 @@ from csg_analysis.report.scale import scale_rows, scale_table
 from csg_analysis.report.stats import LEVEL, MIN_METHODS, MIN_PAIRS, rank_correlation, rank_correlation_interval
 from csg_analysis.report.summary import Statement, summarize
 from csg_analysis.report.tables import Table
+from csg_analysis.report.unlabelled import unknown_score
 from csg_analysis.report.wording import Wording, capital
 from csg_train import __version__
 from csg_train.errors import UserError
@@ -65,6 +66,7 @@ class Report:
         paper_order: How the order of methods agrees with the paper's.
         correlation: Sentences on energy against the score.
         measured: Whether any run has ``energy`` and ``score`` on the target.
+        unknown_score: That the target has no labels, so that its score is unknown; empty where it has.
         words: What the task's numbers are called.
         checkpoint: The checkpoint file of a run that csg-analyze should measure.
         beside: Another report's table, shown after the summary.
@@ -81,6 +83,7 @@ class Report:
     paper_order: list[str]
     correlation: str
     measured: dict[str, bool]
+    unknown_score: str
     words: Wording
     checkpoint: str
     beside: Beside | None = None
@@ -120,6 +123,7 @@ def make_report(every: Sequence[Run], *, allow_mixed: bool, beside: Beside | Non
         paper_order=paper_order.order_sentences(rows),
         correlation=_correlation(rows),
         measured={"energy": _measured(rows, energy("0")), "score": _measured(rows, score())},
+        unknown_score=unknown_score(runs),
         words=wording(rows),
         checkpoint=f"RUN/{min(run.checkpoint for run in runs)}",
         beside=beside,

@@ -7,6 +7,7 @@ from csg_analysis.report.died import death
 from csg_analysis.report.load import Run
 from csg_analysis.report.rows import Row, on_target, wording
 from csg_analysis.report.tables import Cell, Column, Table, Value
+from csg_analysis.report.unlabelled import UNKNOWN, unknown_score
 from csg_analysis.report.wording import Wording, capital, wording_of
 from csg_train.runs.records import Interval
 from csg_train.runs.snapshots import ALONG
@@ -63,7 +64,7 @@ def _run_cells(row: Row, run: Run) -> list[Cell]:
         note = "" if energy is None else _between(energy.interval.get(order), 3)
         cells.append(Cell(fmt.fixed(value, 3), sort=value, note=note))
     if score is None:
-        return [*cells, Cell(fmt.DASH), Cell(fmt.DASH)]
+        return [*cells, *[Cell(UNKNOWN if unknown_score([run]) else fmt.DASH)] * 2]
     return [
         *cells,
         Cell(fmt.percent(score.score), score.score, note=_between(score.interval, 1, 100)),

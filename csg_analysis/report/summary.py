@@ -17,6 +17,7 @@ from csg_analysis.report.rows import (
     wording,
 )
 from csg_analysis.report.stats import LEVEL, Difference
+from csg_analysis.report.unlabelled import UNKNOWN, unknown_score
 from csg_analysis.report.wording import capital
 
 __all__ = ["Statement", "summarize"]
@@ -105,6 +106,8 @@ def _help(rows: Sequence[Row], group: str) -> Statement:
         for row in rows
         if row.method not in (BASELINE, FROZEN) and (difference := to_baseline(row, rows, score()))
     ]
+    if not found and (sentence := unknown_score(run for row in rows for run in row.runs)):
+        return Statement(question, sentence, UNKNOWN)
     if not found:
         need = f"target {words.short} of {BASELINE} and of another method from the same source and seed"
         return Statement(question, f"This cannot be said: {need} are needed.", "not measured")

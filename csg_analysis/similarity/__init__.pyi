@@ -1,3 +1,4 @@
+from .measure import beside as beside
 from .measure import measures as measures
 from .measure import similarity_record as similarity_record
 from .metrics.alignment import alignment as alignment

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from csg_analysis.sphere.circle import CONCENTRATION, on_circle, von_mises_density
-from csg_train.runs.records import SPHERE_ANGLES, DataInfo, RunInfo, SphereRecord
+from csg_train.runs.records import SPHERE_ANGLES, DataInfo, OutsideInfo, RunInfo, SphereRecord
 
 __all__ = ["PROJECTION", "grid", "sphere_records"]
 
@@ -22,7 +22,7 @@ def grid() -> np.ndarray:
 
 def sphere_records(
     features: Sequence[np.ndarray],
-    runs: Sequence[RunInfo],
+    runs: Sequence[RunInfo | OutsideInfo],
     *,
     data: DataInfo,
     layer: str,
@@ -42,7 +42,7 @@ def sphere_records(
             layer=layer,
             pool=pool,
             energy=energy,
-            together=[other.checkpoint_sha256 for other in runs],
+            together=[other.sha256 if isinstance(other, OutsideInfo) else other.checkpoint_sha256 for other in runs],
             share=circle.share,
             concentration=CONCENTRATION,
             density=von_mises_density(angles_N, grid()).tolist(),

@@ -53,7 +53,7 @@ def check(recipe_name: str, overrides: tuple[str, ...], sheet: Path | None, as_j
     if as_json:
         print_json(found)
     else:
-        rows = [[name, *(str(result.counts[name]) for result in found.values())] for name in classes]
+        rows = [[name, *(str(result.counts.get(name, "unknown")) for result in found.values())] for name in classes]
         rows.append(["total", *(str(len(images)) for images in sets.values())])
         print_table(f"{recipe.name}: pictures by class", ["class", *sets], rows)
         _print_findings(found)

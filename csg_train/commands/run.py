@@ -96,7 +96,7 @@ def _run(
     resume: bool,
     overwrite: bool = False,
     blind: bool,
-) -> list[runs.ScoreRecord]:
+) -> list[runs.ScoreRecord | runs.UnlabelledRecord]:
     if blind and recipe.evaluate.select == "oracle":
         raise UserError("--blind: evaluate.select oracle measures the target while it trains; choose another rule")
     splits = [split for split in SPLITS if getattr(recipe.data, split) and not (blind and split == "target")]
@@ -109,21 +109,28 @@ def _run(
 
 def _evaluate(
     path: Path, recipe: recipes.Recipe, device: torch.device, splits: Sequence[str]
-) -> list[runs.ScoreRecord]:
+) -> list[runs.ScoreRecord | runs.UnlabelledRecord]:
     checkpoint = runs.load_checkpoint(path)
     network = checkpoint.build_network(device)
-    rows, records = [], []
+    rows: list[list[str]] = []
+    records: list[runs.ScoreRecord | runs.UnlabelledRecord] = []
     for split in splits:
         images = recipes.load_split(recipe.data, split, checkpoint.classes)
         record = evaluate.measure(checkpoint, network, images, split=split, recipe=recipe)
         runs.write_record(path.parent / f"{record.kind}-{split}.json", record)
         records.append(record)
-        interval = f"{100 * record.interval.low:.1f} - {100 * record.interval.high:.1f}"
-        rows.append([split, str(len(images)), f"{100 * record.score:.1f}", interval, f"{100 * record.overall:.1f}"])
-    columns = ["split", "images", f"{record.score_name} %", "95 % bootstrap", "overall %"]
+        cells = ["unknown", "", "unknown"]
+        if not isinstance(record, runs.UnlabelledRecord):
+            interval = f"{100 * record.interval.low:.1f} - {100 * record.interval.high:.1f}"
+            cells = [f"{100 * record.score:.1f}", interval, f"{100 * record.overall:.1f}"]
+            score = record.score_name
+        rows.append([split, str(len(images)), *cells])
+    columns = ["split", "images", f"{score} %", "95 % bootstrap", "overall %"]
     print_table(f"accuracy of {runs.rule_title(checkpoint)}, {path}", columns, rows)
     for record in records:
-        if (name := runs.only_prediction(record)) is not None:
+        if isinstance(record, runs.UnlabelledRecord):
+            console.print(f"{record.data.split}: {record.sentence}", highlight=False, markup=False)
+        elif (name := runs.only_prediction(record)) is not None:
             line = f"only {name} was predicted; lower the learning rates if training diverged"
             console.print(f"{record.data.split}: {line}", highlight=False, markup=False)
     return records

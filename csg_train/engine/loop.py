@@ -62,7 +62,7 @@ _BROKEN = 128  # in place of a signal's number, and above each
 _OUTPUTS = (
     *("ckpt.pt", "best.pt", "average.pt", "log.jsonl", "recipe.yaml"),
     *("accuracy-*", "segmentation-*", "confusion-*", "energy-*"),
-    *("attention.*", "attention-*", "similarity-*", "sphere-*"),
+    *("attention.*", "attention-*", "similarity-*", "sphere-*", "unlabelled-*"),
 )
 
 
@@ -317,7 +317,7 @@ class _Run:
         loss = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        values = {name: value.detach() for name, value in ({"loss": loss} | terms).items()}
+        values = {name: value.detach() for name, value in ({"loss": loss} | terms | self.method.figures).items()}
         weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         average([*(weight.grad for weight in weights if weight.grad is not None), *values.values()])
         self.method.before_step(self.network, self.optimizer)

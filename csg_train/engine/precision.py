@@ -39,7 +39,8 @@ def _lowered(forward: Callable[[Tensor], Any], device: torch.device) -> Callable
 
 def _float32(result: Any) -> Any:
     if isinstance(result, Features):
-        stages = {name: map_NCHW.float() for name, map_NCHW in result.stages.items()}
+        once = {id(map_NCHW): map_NCHW.float() for map_NCHW in result.stages.values()}  # a stage may have two names
+        stages = {name: once[id(map_NCHW)] for name, map_NCHW in result.stages.items()}
         return dataclasses.replace(result, stages=stages, imagenet_logits=result.imagenet_logits.float())
     return result.float()
 

@@ -4,25 +4,29 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from csg_train.data.readers.images import ImageSet
 from csg_train.data.readers.masks import IGNORE, MaskedSet
 from csg_train.data.readers.sets import AnySet
 from csg_train.distributed import process_count, process_index, summed
 from csg_train.evaluate.accuracy import accuracy_record, confusion_of
 from csg_train.evaluate.scores import mean_iou, mean_per_class
 from csg_train.evaluate.segmentation import count_masks, segmentation_record
+from csg_train.evaluate.unlabelled import unlabelled_record
 from csg_train.models.network import TaskNetwork
 from csg_train.recipes.sections import Recipe
 from csg_train.recipes.shown import shown_batches
 from csg_train.runs.checkpoint import Checkpoint
-from csg_train.runs.records import AccuracyRecord, SegmentationRecord
+from csg_train.runs.records import AccuracyRecord, SegmentationRecord, UnlabelledRecord
 
 __all__ = ["held_out_loss", "measure", "score"]
 
 
 def measure(
     checkpoint: Checkpoint, network: TaskNetwork, images: AnySet, *, split: str, recipe: Recipe
-) -> AccuracyRecord | SegmentationRecord:
+) -> AccuracyRecord | SegmentationRecord | UnlabelledRecord:
     """Measure one checkpoint on one split, as its recipe says; the network in evaluation mode."""
+    if isinstance(images, ImageSet) and not images.labelled:
+        return unlabelled_record(checkpoint, network, images, split=split, recipe=recipe)
     if isinstance(images, MaskedSet):
         return segmentation_record(checkpoint, network, images, split=split, recipe=recipe)
     return accuracy_record(checkpoint, network, images, split=split, recipe=recipe)

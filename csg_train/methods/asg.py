@@ -51,7 +51,7 @@ class ASG(Taught):
 
     def prepare(self, model: TaskNetwork, setup: Setup) -> None:
         """Copy the teacher; make the policy where the rates are learned."""
-        setup.require_imagenet("method asg")
+        setup.require_imagenet("method asg", model.backbone)
         super().prepare(model, setup)
         if self.config.rates == "learned":
             self.policy = RatePolicy(

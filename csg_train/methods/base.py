@@ -48,12 +48,17 @@ class Setup:
     steps: int
     weights: str
 
-    def require_imagenet(self, field: str) -> None:
-        """Refuse random starting weights; ``field`` names what needs the ImageNet classifier.
+    def require_imagenet(self, field: str, backbone: Backbone) -> None:
+        """Refuse what has no ImageNet classifier; ``field`` names what needs it.
 
         Raises:
-            UserError: The run starts from random weights.
+            UserError: The backbone has no classifier of ImageNet's classes, or the run starts from random weights.
         """
+        if not backbone.solves_imagenet:
+            own = f"{backbone.classes} outputs of another kind" if backbone.classes else "no classifier"
+            raise UserError(
+                f"{field}: needs the ImageNet classifier, and this backbone has {own}; choose a model.backbone with one"
+            )
         if self.weights == "none":
             raise UserError(f"{field}: needs the ImageNet classifier; set model.weights to imagenet or a file")
 
@@ -69,6 +74,8 @@ class Method(nn.Module):
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.config = config
+        self.figures: dict[str, Tensor] = {}
+        """Numbers of the last step, of no gradient, that are logged and added to nothing."""
 
     @property
     def views(self) -> tuple[str, ...]:

@@ -7,19 +7,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Queue", "attention", "attention_pool", "info_nce"]
+__all__ = ["Queue", "attention", "attention_pool", "attention_stability", "info_nce"]
 
 
 def attention(features_NCHW: Tensor) -> Tensor:
-    """Attention of a non-negative map: each position's inner product with the mean, as shares that sum to 1.
+    """Attention of a map: each position's inner product with the mean, as shares that sum to 1.
 
     ``a_ij = <v_ij, vbar> / sum_kl <v_kl, vbar>`` with ``vbar`` the spatial mean (CSG section 3.3).
 
+    The paper's maps are non-negative. On maps of any sign the sum is ``HW |vbar|^2``, so the shares still sum to 1 and
+    pool to ``S vbar / |vbar|^2``, S being the mean of ``v v^T``; single shares may be negative, and all grow without
+    bound as the mean vanishes. How near a map comes to that is `attention_stability`.
+
     Returns:
-        ``(N, H, W)`` weights >= 0 with sum 1; all zero where the map is all zero, so that it pools to zero.
+        ``(N, H, W)`` weights with sum 1, >= 0 on a non-negative map; all zero where the mean is zero, as of a map that
+        is all zero, so that it pools to zero.
     """
     scores_NHW = torch.einsum("nchw,nc->nhw", features_NCHW, features_NCHW.mean(dim=(2, 3)))
-    return scores_NHW / scores_NHW.sum(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(scores_NHW.dtype).tiny)
+    total_N11 = scores_NHW.sum(dim=(1, 2), keepdim=True)
+    return scores_NHW / torch.where(total_N11 > 0, total_N11.clamp_min(torch.finfo(total_N11.dtype).tiny), torch.inf)
+
+
+def attention_stability(features_NCHW: Tensor) -> Tensor:
+    """How far a map is from the one whose attention is undefined: ``|vbar|^2 / mean |v|^2``, ``(N,)`` in [0, 1].
+
+    1 where all positions are equal, 0 where they cancel, which only maps of both signs can (and, by convention, where
+    all are zero). The pooled vector's inner product with the mean is between 1 and its reciprocal times ``|vbar|^2``.
+    """
+    mean_N = features_NCHW.mean(dim=(2, 3)).square().sum(dim=1)
+    return mean_N / features_NCHW.square().sum(dim=1).mean(dim=(1, 2)).clamp_min(torch.finfo(mean_N.dtype).tiny)
 
 
 def attention_pool(features_NCHW: Tensor, attention_NHW: Tensor) -> Tensor:

@@ -17,26 +17,24 @@ pooled to zero instead of 0/0, the pooling is the one that the configuration nam
 ASG is possible (there the ImageNet classifier is lost).
 """
 
-import copy
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from torch import Tensor, nn
+from torch import Tensor
 
 from csg_train.data.loaders.batch import Batch
-from csg_train.distributed import gathered
 from csg_train.methods.base import Setup
-from csg_train.methods.contrastive import Queue, info_nce
+from csg_train.methods.contrastive import attention_stability
+from csg_train.methods.csg_contrast import Contrast
 from csg_train.methods.info import MethodInfo
-from csg_train.methods.patches import patch_pool, patches
+from csg_train.methods.patches import patches
 from csg_train.methods.teacher import Taught, imagenet_kl
 from csg_train.models.network import Output, TaskNetwork
-from csg_train.seeds import generator_for, seed_for
 
-__all__ = ["CSG", "CSGConfig"]
+__all__ = ["CSG", "CSGConfig", "contrast_of"]
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -88,55 +86,44 @@ class CSG(Taught):
         super().prepare(model, setup)
         model.backbone.require_stages(self.config.layers, "method.layers")
         if self.config.asg_weight:
-            setup.require_imagenet("method.asg_weight")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_for(setup.seed, "csg-heads"))
-            self.heads = nn.ModuleDict({name: self._head(model.backbone.widths[name]) for name in self.config.layers})
-        self.teacher_heads = copy.deepcopy(self.heads).requires_grad_(False)
-        self.queues = nn.ModuleDict()
-        for name in self.config.layers:
-            dim = model.backbone.widths[name] if self.config.head == "none" else self.config.dim
-            self.queues[name] = Queue(self.config.queue_size, dim, generator_for(setup.seed, "csg-queue", name))
-        self._new_keys: dict[str, Tensor] = {}
-
-    def _head(self, width: int) -> nn.Module:
-        if self.config.head == "none":
-            return nn.Identity()
-        return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, self.config.dim))
+            setup.require_imagenet("method.asg_weight", model.backbone)
+        widths = {name: model.backbone.widths[name] for name in self.config.layers}
+        contrast = contrast_of(self.config, widths, seed=setup.seed)
+        self.heads, self.teacher_heads, self.queues = contrast.heads, contrast.teacher_heads, contrast.queues
+        self._contrast = (contrast,)  # hidden, for checkpoints have its parts under the names above
 
     def loss(self, model: TaskNetwork, batch: Batch, output: Output) -> dict[str, Tensor]:
         """One InfoNCE term a layer, weighted by lambda, and ASG's divergence where it has a weight."""
         with torch.no_grad():
             student_k = model.backbone(batch.views[1]).stages
             teacher_k = self.teacher(batch.views[1]).stages
-        terms = {}
-        for name in self.config.layers:
-            query_ND = F.normalize(self.heads[name](self._pool(output.stages[name], output.stages[name])), dim=1)
-            with torch.no_grad():
-                pooled = self._pool(teacher_k[name], student_k[name])
-                key_ND = F.normalize(self.teacher_heads[name](pooled), dim=1)
-            queue = self.queues[name]
-            assert isinstance(queue, Queue)
-            nce = info_nce(query_ND, key_ND, queue.keys_KD, temperature=self.config.temperature)
-            terms[f"nce_{name}"] = self.config.weight * nce
-            self._new_keys[name] = key_ND
+        nce = self._contrast[0](output.stages, student_k, teacher_k)
+        terms = {f"nce_{name}": self.config.weight * value for name, value in nce.items()}
+        if self.config.pool == "attention" and model.backbone.spec.signed:
+            for name in nce:
+                parts = patches(output.stages[name].detach(), self.config.patches)
+                self.figures[f"stability_{name}"] = attention_stability(parts).mean()
         if self.config.asg_weight:
             with torch.no_grad():
                 logits = self.teacher(batch.views[0]).imagenet_logits
             terms["asg_kl"] = self.config.asg_weight * imagenet_kl(logits, output.imagenet_logits)
         return terms
 
-    def _pool(self, features: Tensor, attended: Tensor) -> Tensor:
-        if self.config.pool == "average":
-            return patches(features, self.config.patches).mean(dim=(2, 3))
-        return patch_pool(features, attended, self.config.patches)
-
-    @torch.no_grad()
     def after_step(self, model: TaskNetwork) -> None:  # noqa: ARG002
-        """Move the teacher heads' average and enqueue the global batch's keys (negatives exclude the current batch)."""
-        for average, value in zip(self.teacher_heads.parameters(), self.heads.parameters(), strict=True):
-            average.lerp_(value, 1 - self.config.momentum)
-        for name, keys in self._new_keys.items():
-            queue = self.queues[name]
-            assert isinstance(queue, Queue)
-            queue.push(gathered(keys))
+        """Move the teacher heads' average and enqueue the global batch's keys."""
+        self._contrast[0].update()
+
+
+def contrast_of(config: CSGConfig, widths: Mapping[str, int], *, seed: int) -> Contrast:
+    """The contrastive term that a configuration describes, for layers of these channels."""
+    return Contrast(
+        widths,
+        temperature=config.temperature,
+        pool=config.pool,
+        patches=config.patches,
+        queue_size=config.queue_size,
+        head=config.head,
+        dim=config.dim,
+        momentum=config.momentum,
+        seed=seed,
+    )

@@ -86,7 +86,7 @@ class EWC(Anchored):
 
     def prepare(self, model: TaskNetwork, setup: Setup) -> None:
         """Take the Fisher information on the ImageNet task, over the first source pictures."""
-        setup.require_imagenet("method ewc")
+        setup.require_imagenet("method ewc", model.backbone)
         super().prepare(model, setup)
         total, seen = torch.zeros_like(self._anchor[0]), 0
         generator = generator_for(setup.seed, "ewc-labels")

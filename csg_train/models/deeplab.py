@@ -52,7 +52,7 @@ class SegmentationNetwork(TaskNetwork):
     dropout draws from torch's global generator. ImageNet logits come from the pooled ``layer4``, as in the classifier.
 
     Args:
-        backbone: Name in `BACKBONES`.
+        backbone: Name of a backbone, see `backbone_spec`.
         classes: Number of classes.
         head: Name in `HEADS`.
         affine: Scale and shift of the backbone's BatchNorm: ``frozen`` (the official code) or ``trained``.

@@ -11,14 +11,15 @@ The BatchNorm half keeps its slice of weights and statistics, InstanceNorm takes
 are named as in the authors' code, so that their released weights fit (``csg-train import --kind ibn-net``). A rewrite
 of plain ImageNet weights is only a start: the published rows begin from weights that were trained with InstanceNorm.
 
-Deviation: tf_efficientnet_lite0 is no ResNet. Its variant ``a`` splits the BatchNorm after the expansion in the blocks
-at strides 4 to 16 (``blocks.1`` to ``blocks.4``), which are those of ``layer1`` to ``layer3``; it has no ``b``.
+Deviation: an EfficientNet is no ResNet. Its variant ``a`` splits the BatchNorm after the expansion in the blocks at
+strides 4 to 16 (of tf_efficientnet_lite0 ``blocks.1`` to ``blocks.4``), which are those of ``layer1`` to ``layer3``;
+it has no ``b``, nor has timm's ResNet, whose blocks come in too many forms. Other families have neither.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from timm.models import EfficientNet
+from timm import models
 from torch import Tensor, nn
 from torchvision.models import ResNet
 
@@ -75,7 +76,7 @@ class SumNormBlock(nn.Module):
 
 
 def rewrite_ibn(net: nn.Module, variant: Literal["a", "b"]) -> None:
-    """Rewrite a torchvision ResNet, or tf_efficientnet_lite0 (``a`` only), in place.
+    """Rewrite a torchvision ResNet, or a ResNet or EfficientNet of timm (``a`` only), in place.
 
     New InstanceNorm weights require gradients; those of a BatchNorm half do where the original's did.
 
@@ -86,21 +87,38 @@ def rewrite_ibn(net: nn.Module, variant: Literal["a", "b"]) -> None:
         net.bn1 = _instance_norm(net.bn1, net.bn1.num_features)
         for layer in (net.layer1, net.layer2):
             layer[-1] = SumNormBlock(layer[-1])
-    elif isinstance(net, ResNet):
-        _split([net.layer1, net.layer2, net.layer3])
-    elif isinstance(net, EfficientNet) and variant == "a":
-        _split(net.blocks[1:5])
+    elif isinstance(net, ResNet | models.ResNet) and variant == "a":
+        _split(net, [net.get_submodule(layer) for layer in ("layer1", "layer2", "layer3")])
+    elif isinstance(net, models.EfficientNet) and variant == "a":
+        _split(net, _blocks_at_strides_4_to_16(net))
+    elif isinstance(net, models.ResNet | models.EfficientNet):
+        raise UserError(
+            f"method.variant: IBN-Net's b is not defined for timm's {type(net).__name__}; use a, or a ResNet of "
+            "torchvision (model.backbone: resnet50)"
+        )
     else:
         raise UserError(
-            f"method.variant: IBN-Net's {variant} is not defined for {type(net).__name__}; use a ResNet or a"
+            f"method ibn-net: not defined for {type(net).__name__}; choose a ResNet or EfficientNet as model.backbone"
         )
 
 
-def _split(layers: list[nn.Module] | nn.Sequential) -> None:
-    for layer in layers:
-        for block in layer.children():
-            assert isinstance(block.bn1, nn.BatchNorm2d)
-            block.bn1 = SplitNorm(block.bn1)
+def _blocks_at_strides_4_to_16(net: models.EfficientNet) -> list[nn.Module]:
+    """From behind the last block at stride 2 to the last at stride 16."""
+    ends = {entry["reduction"]: entry["module"] for entry in net.feature_info}
+    first, last = (
+        int(name.removeprefix("blocks.")) if name.startswith("blocks.") else -1 for name in (ends[2], ends[16])
+    )
+    return list(net.blocks[first + 1 : last + 1])
+
+
+def _split(net: nn.Module, layers: list[nn.Module]) -> None:
+    blocks: list[Any] = [block for layer in layers for block in layer.children()]
+    if not all(isinstance(getattr(block, "bn1", None), nn.BatchNorm2d) for block in blocks):
+        raise UserError(
+            f"method ibn-net: this {type(net).__name__} has blocks without BatchNorm; choose another model.backbone"
+        )
+    for block in blocks:
+        block.bn1 = SplitNorm(block.bn1)
 
 
 def _instance_norm(norm: nn.BatchNorm2d, channels: int) -> nn.InstanceNorm2d:

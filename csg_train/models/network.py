@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from csg_train.models.backbones import BACKBONES, Backbone, Features
+from csg_train.models.backbones import Backbone, Features, backbone_spec
 from csg_train.seeds import seed_for
 
 __all__ = ["Network", "Output", "TaskNetwork", "layer_groups"]
@@ -23,7 +23,7 @@ class TaskNetwork(nn.Module):
     """What the loop trains and a method sees: a backbone and a task head, called with pictures, giving an `Output`.
 
     Args:
-        backbone: Name in `BACKBONES`.
+        backbone: Name of a backbone, see `backbone_spec`.
         head: Makes the head, given the width of ``layer4``.
         seed: The run's seed; the start of backbone and head depends on it and on nothing else.
         output_stride: Of the backbone; None as published.
@@ -33,9 +33,10 @@ class TaskNetwork(nn.Module):
         self, backbone: str, *, head: Callable[[int], nn.Module], seed: int, output_stride: int | None = None
     ) -> None:
         super().__init__()
+        spec = backbone_spec(backbone)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for(seed, "backbone"))
-            self.backbone = Backbone(BACKBONES[backbone], output_stride=output_stride)
+            self.backbone = Backbone(spec, output_stride=output_stride)
             torch.manual_seed(seed_for(seed, "head"))
             self.head = head(self.backbone.widths["layer4"])
 
@@ -50,7 +51,7 @@ class Network(TaskNetwork):
     """Backbone, global average pooling of ``layer4``, Linear, ReLU, Linear (CSG section 4.1).
 
     Args:
-        backbone: Name in `BACKBONES`.
+        backbone: Name of a backbone, see `backbone_spec`.
         classes: Number of classes.
         hidden: Width of the head's hidden layer.
         seed: The run's seed; the head's start depends on it and on nothing else.

@@ -13,6 +13,7 @@ from .ready import require_ready as require_ready
 from .ready import require_trainable as require_trainable
 from .ready import require_weights as require_weights
 from .sections import Recipe as Recipe
+from .shown import Showing as Showing
 from .shown import shown_batches as shown_batches
 from .sweep import load_sweep as load_sweep
 from .sweep import shard as shard

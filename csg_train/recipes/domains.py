@@ -16,7 +16,17 @@ from pydantic import (
 
 from csg_train.files import home_expanded
 
-__all__ = ["Domain", "HoldoutDomain", "LabelledDomain", "MaskedDomain", "Section", "Validation", "own_path"]
+__all__ = [
+    "Domain",
+    "HoldoutDomain",
+    "LabelledDomain",
+    "MaskedDomain",
+    "PicturesDomain",
+    "Section",
+    "Target",
+    "Validation",
+    "own_path",
+]
 
 _Folders = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
 
@@ -122,6 +132,14 @@ class MaskedDemoDomain(Section):
     domain: str
 
 
+class PicturesDomain(Section):
+    """Pictures of the user without labels, at any depth below ``root``: all but accuracy is measured. Target only."""
+
+    dataset: Literal["pictures"]
+    root: _Path
+    name: str | None = None
+
+
 class HoldoutDomain(Section):
     """A share of every class of the source, chosen by file name and then kept out of training; validation only."""
 
@@ -134,4 +152,5 @@ LabelledDomain = FolderDomain | ManifestDomain | VisdaDomain | DemoDomain
 MaskedDomain = GTA5Domain | CityscapesDomain | SynthiaDomain | MaskedFolderDomain | MaskedDemoDomain
 """Domains in which every pixel has a class."""
 Domain = Annotated[LabelledDomain | MaskedDomain, Field(discriminator="dataset")]
+Target = Annotated[LabelledDomain | MaskedDomain | PicturesDomain, Field(discriminator="dataset")]
 Validation = Annotated[LabelledDomain | HoldoutDomain | MaskedDomain, Field(discriminator="dataset")]

@@ -1,9 +1,9 @@
 """The network that a recipe describes."""
 
 from csg_train.methods.base import Method
-from csg_train.models.backbones import load_weights
 from csg_train.models.deeplab import SegmentationNetwork
 from csg_train.models.network import Network, TaskNetwork
+from csg_train.models.weights import load_weights
 from csg_train.recipes.sections import Recipe
 
 __all__ = ["build_network", "start_network"]

@@ -7,10 +7,10 @@ from csg_train.data.readers.driving import cityscapes, gta5, synthia
 from csg_train.data.readers.images import ImageSet, image_folder
 from csg_train.data.readers.lists import manifest, visda17
 from csg_train.data.readers.masks import MaskedSet, masked_folder
-from csg_train.data.readers.sets import AnySet, hold_out, merge
+from csg_train.data.readers.sets import AnySet, hold_out, merge, unlabelled
 from csg_train.demos.table import demo_domain, masked_demo_domain
 from csg_train.errors import UserError
-from csg_train.recipes.domains import LabelledDomain, MaskedDomain
+from csg_train.recipes.domains import LabelledDomain, MaskedDomain, PicturesDomain
 from csg_train.recipes.sections import Data
 
 __all__ = ["load_domain", "load_masked_domain", "load_split"]
@@ -72,6 +72,8 @@ def load_split(data: Data, split: str, classes: Sequence[str] | None = None) -> 
 
 def _load_split(data: Data, split: str, classes: Sequence[str] | None) -> AnySet:
     domain = getattr(data, split)
+    if isinstance(domain, PicturesDomain):
+        return unlabelled(domain.root, classes or (), name=domain.name)
     if isinstance(domain, MaskedDomain):
         return load_masked_domain(domain, classes)
     if split != "target" and data.validation is not None and data.validation.dataset == "holdout":

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from csg_train.errors import UserError
 from csg_train.methods.table import METHODS
 from csg_train.names import absent
-from csg_train.recipes.domains import HoldoutDomain, LabelledDomain, MaskedDomain
+from csg_train.recipes.domains import HoldoutDomain, LabelledDomain, MaskedDomain, PicturesDomain
 from csg_train.recipes.earlier import as_trained, is_of_a_run
 from csg_train.recipes.faults import in_words, shown
 from csg_train.recipes.options import AVERAGES
@@ -23,7 +23,7 @@ __all__ = ["load_recipe", "parse_recipe", "to_yaml"]
 
 _KINDS: dict[str, type[BaseModel]] = AVERAGES | {
     name: kind
-    for kind in (*get_args(LabelledDomain | MaskedDomain), HoldoutDomain)
+    for kind in (*get_args(LabelledDomain | MaskedDomain), HoldoutDomain, PicturesDomain)
     for name in get_args(kind.model_fields["dataset"].annotation)
 }
 

@@ -1,5 +1,6 @@
 """What a recipe may say: its sections, their fields, and which of them go together; checked by pydantic."""
 
+import contextlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,10 +13,12 @@ from pydantic import (
     model_validator,
 )
 
+from csg_train.errors import UserError
 from csg_train.methods.base import Method
 from csg_train.methods.table import METHODS
-from csg_train.models.backbones import BACKBONES
-from csg_train.recipes.domains import Domain, MaskedDomain, Validation, own_path
+from csg_train.models.backbones import own_size
+from csg_train.models.timm_models import PREFIX
+from csg_train.recipes.domains import Domain, MaskedDomain, PicturesDomain, Target, Validation, own_path
 from csg_train.recipes.options import EMA, SWAD, Pasta, Settings
 from csg_train.splits import SPLITS, Rule
 
@@ -37,10 +40,11 @@ class Data(Settings):
     validation: Validation | None = None
     """Synthetic pictures held out (other styles or renderers, or ``{dataset: holdout, fraction: 0.1}`` of the source):
     the only ones that strengths may be chosen on."""
-    target: Domain
-    """Real pictures: measured, never trained on, and selected on by ``evaluate.select: oracle`` alone."""
+    target: Target
+    """Real pictures: measured, never trained on, and selected on by ``evaluate.select: oracle`` alone. Those without
+    labels are ``{dataset: pictures, root: FOLDER}``."""
     size: Annotated[int, Field(ge=16, le=1024)] = 224
-    """Side of the square input in pixels."""
+    """Side of the square input in pixels; of ``model.backbone: timm/NAME``, where none is given, the model's own."""
     shorter_side: Annotated[int, Field(ge=16, le=4096)] | None = None
     """Pictures with a longer one are reduced to it as they are read, in every split, before all else; large renders are
     then augmented faster, and ``csg-train data cache`` keeps the reduced ones."""
@@ -78,8 +82,10 @@ class Model(Settings):
     @field_validator("backbone")
     @classmethod
     def _known(cls, value: str) -> str:
-        if value not in BACKBONES:
-            raise ValueError(f"unknown backbone {value!r}; allowed: {', '.join(BACKBONES)}")
+        try:
+            own_size(value)
+        except UserError as error:
+            raise ValueError(str(error)) from error
         return value
 
 
@@ -172,6 +178,16 @@ class Recipe(Settings):
     """What a run is that stands beside the methods for scale (``trained on real pictures``): the report lists it apart,
     and compares it with nothing."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _size_of_the_backbone(cls, value: Any) -> Any:
+        """A backbone of timm's was made for pictures of its own size, which a recipe without one takes."""
+        match value:
+            case {"data": {**data}, "model": {"backbone": str(name)}} if name.startswith(PREFIX) and "size" not in data:
+                with contextlib.suppress(UserError):  # said of model.backbone
+                    return value | {"data": data | {"size": own_size(name)}}
+        return value
+
     @field_validator("evaluate")
     @classmethod
     def _has_validation(cls, value: Evaluate, info: ValidationInfo) -> Evaluate:
@@ -180,6 +196,11 @@ class Recipe(Settings):
             raise ValueError(
                 "source-val selects on data.validation, which this recipe lacks; add it, for instance "
                 "{dataset: holdout, fraction: 0.1}"
+            )
+        if value.select == "oracle" and data is not None and isinstance(data.target, PicturesDomain):
+            raise ValueError(
+                "oracle selects on the accuracy of data.target, and pictures without labels have none; use last or "
+                "source-val"
             )
         return value
 
@@ -230,7 +251,9 @@ class Recipe(Settings):
             raise ValueError("data.shorter_side: would reduce pictures and not their masks; use segmentation.scale")
         for split in SPLITS:
             domain = getattr(self.data, split)
-            if domain is None or (isinstance(domain, MaskedDomain) == (self.segmentation is not None)):
+            if domain is None or isinstance(domain, PicturesDomain):
+                continue
+            if isinstance(domain, MaskedDomain) == (self.segmentation is not None):
                 continue
             if self.segmentation is None:
                 raise ValueError(f"data.{split}: {domain.dataset} has masks; add a section segmentation: {{}}")

@@ -64,7 +64,7 @@ class Planned:
             changed = "; ".join(differences(old.as_dict(), self.recipe.as_dict())[:3])
             raise UserError(f"{folder}: holds a run of another recipe ({changed}); remove it or choose another --out")
         return saved.exists() and any(
-            (folder / f"{kind}-{split}.json").exists() for kind in ("accuracy", "segmentation")
+            (folder / f"{kind}-{split}.json").exists() for kind in ("accuracy", "segmentation", "unlabelled")
         )
 
 

@@ -7,6 +7,7 @@ from .importing import import_file as import_file
 from .layouts import LAYOUTS as LAYOUTS
 from .provenance import data_info as data_info
 from .provenance import run_info as run_info
+from .records import UNSTABLE as UNSTABLE
 from .records import AccuracyRecord as AccuracyRecord
 from .records import Attended as Attended
 from .records import AttentionRecord as AttentionRecord
@@ -14,12 +15,15 @@ from .records import AttentionScores as AttentionScores
 from .records import DataInfo as DataInfo
 from .records import EnergyRecord as EnergyRecord
 from .records import Interval as Interval
+from .records import OutsideInfo as OutsideInfo
+from .records import PoolStability as PoolStability
 from .records import Record as Record
 from .records import RunInfo as RunInfo
 from .records import ScoreRecord as ScoreRecord
 from .records import SegmentationRecord as SegmentationRecord
 from .records import SimilarityRecord as SimilarityRecord
 from .records import SphereRecord as SphereRecord
+from .records import UnlabelledRecord as UnlabelledRecord
 from .records import only_prediction as only_prediction
 from .records import read_record as read_record
 from .records import write_record as write_record

@@ -23,9 +23,10 @@ from torch import Tensor
 from csg_train.data.readers.lists import VISDA_CLASSES, VISDA_COUNTS
 from csg_train.errors import UserError
 from csg_train.files import atomic_write, foreign_content, sha256_file
-from csg_train.models.backbones import BACKBONES
+from csg_train.models.backbones import backbone_spec
 from csg_train.models.ibn import rewrite_ibn
 from csg_train.models.network import Network
+from csg_train.models.timm_models import PREFIX
 from csg_train.models.wrapping import FIELDS, unprefixed
 from csg_train.names import absent
 from csg_train.recipes.sections import Recipe
@@ -171,7 +172,7 @@ def _check_recipe(kind: str, recipe: Recipe) -> None:
             raise UserError(f"--recipe {recipe.name}: its method is {method}, not {kind}; use {LAYOUTS[kind].recipe}")
         return
     known = torchvision.models.list_models() if kind == "torchvision" else timm.list_models()
-    if name not in known:
+    if name.removeprefix(PREFIX) not in known:
         raise UserError(f"--kind {kind}: has no {name}; choose another kind or --set model.backbone=NAME")
 
 
@@ -208,7 +209,7 @@ def _network(kind: str, recipe: Recipe) -> torch.nn.Module:
     model = recipe.model
     if kind in ("csg", "asg"):
         return Network(model.backbone, classes=len(VISDA_CLASSES), hidden=model.hidden, seed=recipe.seed)
-    net = BACKBONES[model.backbone].build()
+    net = backbone_spec(model.backbone).build()
     if kind == "ibn-net":
         rewrite_ibn(net, recipe.method["variant"])
     return net

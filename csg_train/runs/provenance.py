@@ -3,6 +3,7 @@
 from csg_train.data.readers.sets import AnySet
 from csg_train.recipes.options import options_of
 from csg_train.recipes.sections import Recipe
+from csg_train.recipes.shown import Showing
 from csg_train.runs.checkpoint import Checkpoint
 from csg_train.runs.records import DataInfo, RunInfo
 
@@ -39,13 +40,14 @@ def _options(checkpoint: Checkpoint) -> dict[str, object]:
     return options
 
 
-def data_info(images: AnySet, *, split: str, recipe: Recipe) -> DataInfo:
+def data_info(images: AnySet, *, split: str, recipe: Recipe | Showing) -> DataInfo:
     """An image set, shown as a recipe says."""
+    showing = recipe if isinstance(recipe, Showing) else Showing.of(recipe)
     return DataInfo(
         split=split,
         name=images.name,
         identity=images.identity,
         count=len(images),
-        size=recipe.data.size if recipe.segmentation is None else recipe.segmentation.longest_side,
-        fit=recipe.data.fit if recipe.segmentation is None else "whole",
+        size=showing.size,
+        fit=showing.fit,
     )

@@ -16,8 +16,10 @@ __all__ = [
     "AttentionScores",
     "CurveScores",
     "DataInfo",
+    "Dtype",
     "EnergyRecord",
     "Interval",
+    "OutsideInfo",
     "OverlapScores",
     "Record",
     "RunInfo",
@@ -25,6 +27,7 @@ __all__ = [
     "SegmentationRecord",
     "SimilarityRecord",
     "SphereRecord",
+    "UnlabelledRecord",
     "only_prediction",
     "read_record",
     "write_record",
@@ -68,8 +71,18 @@ class RunInfo(_Plain):
     """Of averaged weights, the rule and the steps or checkpoints that are in them (`Checkpoint.averaged`)."""
 
 
+class OutsideInfo(_Plain):
+    """A model that the toolkit did not train, or features of one: what is not here is not known."""
+
+    model: str
+    """``timm/NAME`` or a torchvision name; of a file of features its name, with the matrix of several."""
+    sha256: str
+    """Of the weights' or the features' file."""
+    versions: dict[str, str]
+
+
 class DataInfo(_Plain):
-    """Which pictures a number was measured on, and how they were shown."""
+    """Which pictures a number was measured on, and how they were shown; ``unknown`` where a file does not say it."""
 
     split: str
     name: str
@@ -83,8 +96,25 @@ class DataInfo(_Plain):
 
 class _Record(_Plain):
     format: Literal["csg-record/1"] = "csg-record/1"
-    run: RunInfo
+    run: RunInfo | OutsideInfo
     data: DataInfo
+
+
+class PoolStability(_Plain):
+    """How well A-pool is defined on the maps of some pictures: ``|mean v|^2 / mean |v|^2`` of each map's positions v.
+
+    1 where all positions are equal, 0 where they cancel, as they only can in maps of both signs.
+    """
+
+    mean: float
+    smallest: float
+    below: int
+    """Pictures below `UNSTABLE`, whose pooled vectors are mostly chance."""
+
+
+UNSTABLE = 0.01
+
+Dtype = Literal["float32", "float16", "float64", "bfloat16"]
 
 
 class EnergyRecord(_Record):
@@ -107,8 +137,10 @@ class EnergyRecord(_Record):
     """By s, for the ``mhe`` value; none for an infinite value or fewer than three pictures."""
     uniform: dict[str, float | None]
     """``mhe`` energy of the uniform distribution on the same sphere, by s; None where it is infinite."""
-    dtype: Literal["float32", "float16"] = "float32"
-    """Precision that the features were kept in; ``float16`` rounds each number to 11 bits."""
+    dtype: Dtype = "float32"
+    """Precision that the features were kept in; ``float16`` rounds each number to 11 bits, ``bfloat16`` to 8."""
+    stability: PoolStability | None = None
+    """Of the attention pool; none of another, and none in earlier records."""
 
 
 class AccuracyRecord(_Record):
@@ -175,6 +207,21 @@ def only_prediction(record: ScoreRecord) -> str | None:
     true = sum(any(row) for row in record.confusion)
     given = [name for name, *column in zip(record.classes, *record.confusion, strict=True) if any(column)]
     return given[0] if len(given) == 1 < true else None
+
+
+class UnlabelledRecord(_Record):
+    """What one checkpoint predicts on a split without labels, where nobody knows its accuracy."""
+
+    kind: Literal["unlabelled"] = "unlabelled"
+    predicted: dict[str, int]
+    """Pictures by predicted class, every class listed; of a segmentation pixels."""
+
+    @property
+    def sentence(self) -> str:
+        """That accuracy is unknown, and what is known instead."""
+        total = sum(self.predicted.values())
+        shares = ", ".join(f"{name} {100 * count / total:.1f} %" for name, count in self.predicted.items() if count)
+        return f"accuracy unknown: {self.data.count} pictures of {self.data.name} without labels; predicted: {shares}"
 
 
 class Attended(_Plain):
@@ -263,6 +310,8 @@ class SimilarityRecord(_Record):
     """Of the checkpoint, for each class that has pictures."""
     definitions: dict[str, str]
     """Formula and source of every metric."""
+    stability: dict[str, PoolStability] = Field(default_factory=dict)
+    """Of the attention pool, by stage, for the checkpoint; empty of another, and in earlier records."""
 
 
 SPHERE_ANGLES = 360
@@ -297,8 +346,22 @@ Record = (
     | AttentionScores
     | SimilarityRecord
     | SphereRecord
+    | UnlabelledRecord
 )
 _ADAPTER: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
+
+
+def trained(record: Record, path: Path) -> RunInfo:
+    """The run that a record is of; ``path`` names it in the error.
+
+    Raises:
+        UserError: It is of a model that the toolkit did not train.
+    """
+    if isinstance(record.run, OutsideInfo):
+        raise UserError(
+            f"{path}: of {record.run.model}, a model from outside, and a report shows runs; give the folders of runs"
+        )
+    return record.run
 
 
 def write_record(path: Path, record: _Record) -> None:

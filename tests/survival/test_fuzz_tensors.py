@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from csg_train.engine.optimizer import build_optimizer
 from csg_train.errors import UserError
-from csg_train.models.backbones import Backbone, load_weights
+from csg_train.models.backbones import Backbone
+from csg_train.models.weights import load_weights
 from csg_train.runs.checkpoint import Checkpoint, load_checkpoint, load_optimizer, load_state
 from csg_train.runs.importing import _read, _unwrap, map_state
 from csg_train.runs.layouts import LAYOUTS

@@ -38,7 +38,8 @@ class Check:
 
     Attributes:
         name: Name of the image set.
-        counts: Files of each class, bad ones included.
+        pictures: Files, bad ones included.
+        counts: Files of each class likewise; empty without labels.
         duplicates: Groups of files with equal pixels, in file order.
         bad: Files that do not decode.
         licence: Licence of the pictures.
@@ -48,6 +49,7 @@ class Check:
     """
 
     name: str
+    pictures: int
     counts: dict[str, int]
     duplicates: tuple[Duplicate, ...]
     bad: tuple[BadFile, ...]
@@ -58,7 +60,8 @@ class Check:
 
     def lines(self) -> Iterator[str]:
         """The findings for people, one line each; long lists end in a count of what is left out."""
-        yield f"{sum(self.counts.values())} pictures; licence: {self.licence}"
+        unlabelled = "" if self.counts else ", without labels: accuracy on them stays unknown"
+        yield f"{self.pictures} pictures{unlabelled}; licence: {self.licence}"
         yield identity_line(self.identity)
         if self.left_out:
             yield f"left out: {left_out_line(self.left_out)}"
@@ -116,5 +119,13 @@ def check_pictures(images: ImageSet) -> Check:
         identity = None
     expected = None if images.expected is None else dict(zip(images.classes, images.expected, strict=True))
     return Check(
-        images.name, images.counts(), duplicates, tuple(bad), images.licence, identity, expected, images.left_out
+        name=images.name,
+        pictures=len(images),
+        counts=images.counts(),
+        duplicates=duplicates,
+        bad=tuple(bad),
+        licence=images.licence,
+        identity=identity,
+        expected=expected,
+        left_out=images.left_out,
     )

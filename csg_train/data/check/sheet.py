@@ -34,7 +34,8 @@ def contact_sheet(
     Raises:
         UserError: The sheet cannot be written.
     """
-    blocks = [_chosen(images, label, per_class) for label in range(len(images.classes))]
+    names = images.classes if images.labelled else ("no labels",)
+    blocks = [_chosen(images, label, per_class) for label in range(len(names))]
     heights = [_HEADING + -(-len(block) // columns) * (size + _CAPTION + _GAP) for block in blocks]
     sheet = Image.new("RGB", (_GAP + columns * (size + _GAP), sum(heights) + _GAP), _PAPER)
     pen = ImageDraw.Draw(sheet)
@@ -43,7 +44,7 @@ def contact_sheet(
         total = images.labels.count(label)
         shown = "" if len(block) == total else f", {len(block)} shown"
         pen.line((_GAP, top + 2, sheet.width - _GAP, top + 2), fill=_RULE)
-        heading = f"{images.classes[label]}: {total} in {images.name}{shown}"
+        heading = f"{names[label]}: {total} in {images.name}{shown}"
         pen.text((_GAP, top + 5), heading, fill=_INK, font=ImageFont.load_default(15))
         for place, index in enumerate(block):
             row, column = divmod(place, columns)

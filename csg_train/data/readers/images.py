@@ -133,6 +133,7 @@ class ImageSet(PictureFiles):
         expected: Official number of pictures of each class, where the data set has one.
         shorter_side: To which a longer one is reduced when a picture is read; None keeps every picture as it is.
         left_out: Beside the files, or in no class of a class map.
+        labelled: Whether ``labels`` are those of the pictures. If not, they are 0, and nothing may be made of them.
     """
 
     by_picture = ("files", "labels")
@@ -145,6 +146,7 @@ class ImageSet(PictureFiles):
     expected: tuple[int, ...] | None = None
     shorter_side: int | None = None
     left_out: tuple[LeftOut, ...] = ()
+    labelled: bool = True
 
     def __post_init__(self) -> None:
         if not self.files:
@@ -156,7 +158,9 @@ class ImageSet(PictureFiles):
         return len(self.files)
 
     def counts(self) -> dict[str, int]:
-        """Number of images of each class, every class listed."""
+        """Number of images of each class, every class listed; empty without labels."""
+        if not self.labelled:
+            return {}
         totals = [0] * len(self.classes)
         for label in self.labels:
             totals[label] += 1

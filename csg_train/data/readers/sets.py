@@ -4,9 +4,10 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from csg_train.data.readers.images import ImageSet
-from csg_train.data.readers.listing import LeftOut, image_files
+from csg_train.data.readers.listing import LeftOut, listing
 from csg_train.data.readers.masks import MaskedSet
 from csg_train.errors import UserError
 from csg_train.names import absent
@@ -14,6 +15,7 @@ from csg_train.seeds import random_for
 
 __all__ = ["AnySet", "hold_out", "merge", "pick", "sample", "unlabelled"]
 
+_Set = TypeVar("_Set", ImageSet, MaskedSet)
 AnySet = ImageSet | MaskedSet
 """Pictures with a class each, or with a mask each."""
 
@@ -72,9 +74,12 @@ def _part(images: ImageSet, sides: Sequence[bool], side: bool, name: str) -> Ima
 def pick(images: AnySet, per_class: int) -> AnySet:
     """``per_class`` pictures of each class, drawn with a fixed seed: no look at any prediction.
 
-    A class with fewer gives all it has. Of pictures with masks, which show several classes, as many in all.
+    A class with fewer gives all it has. Of pictures with masks, which show several classes, or without labels, as many
+    in all.
     """
     if isinstance(images, MaskedSet):
+        return sample(images, per_class * len(images.classes))
+    if not images.labelled:
         return sample(images, per_class * len(images.classes))
     chosen: list[int] = []
     for label, name in enumerate(images.classes):
@@ -83,20 +88,32 @@ def pick(images: AnySet, per_class: int) -> AnySet:
     return dataclasses.replace(images.part(chosen), expected=None)
 
 
-def sample(images: MaskedSet, number: int) -> MaskedSet:
-    """``number`` pictures with masks, or all if there are fewer, drawn with a fixed seed, in file order."""
+def sample(images: _Set, number: int) -> _Set:
+    """``number`` pictures, or all if there are fewer, drawn with a fixed seed, in file order."""
     chosen = sorted(random_for(0, "gallery").sample(range(len(images)), min(number, len(images))))
     return images.part(chosen)
 
 
-def unlabelled(path: Path, classes: Sequence[str]) -> ImageSet:
-    """One picture, or every picture below a folder, without labels (label 0 stands in; do not read it)."""
+def unlabelled(path: Path, classes: Sequence[str], *, name: str | None = None) -> ImageSet:
+    """One picture, or every picture below a folder, without labels: ``labelled`` is False, and 0 stands for each.
+
+    Raises:
+        UserError: No such file or folder, one that cannot be read, or one without pictures.
+    """
+    left_out: tuple[LeftOut, ...] = ()
     if path.is_dir():
-        root, files = path, image_files(path, path)
+        found = listing(path, path)
+        root, files, left_out = path, found.files, found.left_out
     elif path.is_file():
-        root, files = path.parent, [path.name]
+        root, files = path.parent, (path.name,)
     else:
-        raise UserError(
-            f"--images {path}: no such file or folder{absent(path)}, nor a split (source, validation, target)"
-        )
-    return ImageSet(name=path.name, root=root, files=tuple(files), labels=(0,) * len(files), classes=tuple(classes))
+        raise UserError(f"{path}: no such file or folder{absent(path)}; check the path")
+    return ImageSet(
+        name=name or path.name,
+        root=root,
+        files=files,
+        labels=(0,) * len(files),
+        classes=tuple(classes),
+        left_out=left_out,
+        labelled=False,
+    )

@@ -11,7 +11,7 @@ from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from csg_analysis.attention.gradcam import attend, attend_batches, grad_cam
-from csg_analysis.commands.gradcam import _own
+from csg_analysis.commands.gradcam import _pictures
 from csg_analysis.drawing.pictures import overlay
 from csg_train.errors import UserError
 from csg_train.models.network import Network
@@ -149,5 +149,5 @@ def test_own_pictures_are_reduced_as_the_splits_are(trees):
     subject = SimpleNamespace(
         checkpoint=SimpleNamespace(classes=CLASSES), recipe=SimpleNamespace(data=SimpleNamespace(shorter_side=16))
     )
-    images = _own(str(trees / "target"), subject)
+    images = _pictures(subject, str(trees / "target"), 2)
     assert {min(images.picture(index).size) for index in range(len(images))} == {16}

@@ -161,7 +161,6 @@ def test_mistakes_are_one_line(trained, written, tmp_path):
     [
         (lambda folder: (folder / "run.csv").write_text("row,file,label\n"), "run.csv: missing or changed"),
         (lambda folder: (folder / "run.csv").unlink(), "run.csv: missing or changed"),
-        (lambda folder: (folder / "features.json").unlink(), "features.json"),
         (lambda folder: (folder / "features.json").write_text("{}"), "not a csg-features/1"),
         (lambda folder: np.save(folder / "run-layer4.npy", np.ones((9, 3), np.float32)), "not the 9 x 2 float32"),
         (lambda folder: np.save(folder / "run-layer4.npy", np.ones((9, 2))), "not the 9 x 2 float32"),

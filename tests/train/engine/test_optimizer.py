@@ -44,6 +44,6 @@ def test_a_method_learns_steps_and_starting_weights(recipe_dict, tmp_path, monke
     run = engine._Run(recipe_of(recipe_dict, "baseline", steps=7), tmp_path, CPU)
     assert [(setup.steps, setup.weights) for setup in seen] == [(5, "none"), (7, run.weights)]
     assert len(run.weights) == 64
-    seen[1].require_imagenet("method.rates")
+    seen[1].require_imagenet("method.rates", run.network.backbone)
     with pytest.raises(UserError, match=r"method\.rates: .*model\.weights"):
-        seen[0].require_imagenet("method.rates")
+        seen[0].require_imagenet("method.rates", run.network.backbone)

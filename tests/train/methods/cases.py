@@ -1,7 +1,9 @@
-"""Canonical small cases of every method and option; `test_methods.py` runs them all.
+"""Canonical small cases: of every method and option, run by `test_methods.py`; of every family, by `test_families.py`.
 
-A variant gives the method's ``name``. What a method is combined with stands under `WITH`, by section of the recipe.
+A variant of a method gives its ``name``. What it is combined with stands under `WITH`, by section of the recipe.
 """
+
+from tests.tiny_models import FAMILIES
 
 STYLES = "STYLES"  # stands for a folder of pictures
 HELD_OUT = "HELD_OUT"  # stands for held-out pictures of the task
@@ -45,6 +47,15 @@ METHOD_CASES: dict[str, dict] = {
         WITH: {"train": {"probe": 2, "frozen": ["layer3"]}, "average": _SWAD, "data": {"validation": HELD_OUT}},
     },
 }
+REFUSED = {
+    "ibn-net": ({"regnet", "convnext", "swin", "vit", "dinov2", "clip"}, "method ibn-net: not defined for"),
+    "asg": ({"dinov2", "clip"}, "method asg: needs the ImageNet classifier, and this backbone has"),
+    "ewc": ({"dinov2", "clip"}, "method ewc: needs the ImageNet classifier, and this backbone has"),
+    "csg+asg": ({"dinov2", "clip"}, "method.asg_weight: needs the ImageNet classifier, and this backbone has"),
+}
+"""Method -> the families on which it makes no sense, and how it says so."""
+DILATED = {"resnet", "regnet", "efficientnet", "convnext"}
+"""Families that can keep their resolution, as segmentation needs."""
 SEGMENTATION_ONLY = {"domain-randomization", "csg-dense"}
 CLASSIFICATION_ONLY = {"frozen+augmix"}  # its rotations would leave the mask behind
 TASK_CASES = [
@@ -52,4 +63,10 @@ TASK_CASES = [
     for task, left_out in (("classification", SEGMENTATION_ONLY), ("segmentation", CLASSIFICATION_ONLY))
     for label in METHOD_CASES
     if label not in left_out
+]
+FAMILY_CASES = [
+    (family, label)
+    for family in FAMILIES
+    for label, fields in METHOD_CASES.items()
+    if label not in SEGMENTATION_ONLY and ("name" not in fields or label == "csg+asg")
 ]

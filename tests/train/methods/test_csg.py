@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from csg_train.engine.loop import _Run
 from csg_train.errors import UserError
-from csg_train.methods.contrastive import Queue, attention, attention_pool, info_nce
+from csg_train.methods.contrastive import Queue, attention, attention_pool, attention_stability, info_nce
 from csg_train.recipes.sections import Recipe
 from tests.train.methods.test_methods import CPU, recipe_of
 
@@ -35,6 +35,51 @@ def test_attention_of_a_constant_map_is_average_pooling_and_scale_does_not_matte
     w = torch.rand(2, 5, 3, 4, dtype=torch.float64)
     torch.testing.assert_close(attention(w * 1e6), attention(w))
     torch.testing.assert_close(attention(w).sum(dim=(1, 2)), torch.ones(2, dtype=torch.float64))
+
+
+def signed(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(8))
+
+
+def test_attention_of_a_signed_map_by_hand():
+    """v = (3,0), (-1,0), (0,1), (2,3): mean (1,1), scores 3, -1, 1, 5 of 8; pooled (9+1+0+10, 0+0+1+15) / 8."""
+    v = torch.tensor([[[[3.0, -1.0], [0.0, 2.0]], [[0.0, 0.0], [1.0, 3.0]]]], dtype=torch.float64)
+    weights = attention(v)
+    assert weights.tolist() == [[[3 / 8, -1 / 8], [1 / 8, 5 / 8]]]
+    assert attention_pool(v, weights).tolist() == [[20 / 8, 16 / 8]]
+    assert attention_stability(v).tolist() == [2 / (24 / 4)]
+
+
+def test_signed_attention_sums_to_1_and_pools_to_the_second_moment_on_the_mean():
+    """Apool(v) = S vbar / |vbar|^2 with S the mean of v v^T; its product with vbar lies in [1, 1 / rho] |vbar|^2."""
+    v = signed(6, 5, 3, 4)
+    mean = v.mean(dim=(2, 3))
+    squared = mean.square().sum(dim=1)
+    moment = torch.einsum("nchw,ndhw->ncd", v, v) / 12
+    pooled = attention_pool(v, attention(v))
+    torch.testing.assert_close(attention(v).sum(dim=(1, 2)), torch.ones(6, dtype=torch.float64))
+    torch.testing.assert_close(pooled, torch.einsum("ncd,nd->nc", moment, mean) / squared[:, None])
+    product, stability = (pooled * mean).sum(dim=1), attention_stability(v)
+    assert bool((product >= squared * (1 - 1e-12)).all())
+    assert bool((product <= squared / stability * (1 + 1e-12)).all())
+    assert bool((attention(v) < 0).any())
+    torch.testing.assert_close(attention_stability(-3 * v), stability)
+
+
+def test_stability_is_1_of_a_constant_map_and_0_where_positions_cancel():
+    constant = signed(2, 5, 1, 1).expand(2, 5, 3, 4)
+    torch.testing.assert_close(attention_stability(constant), torch.ones(2, dtype=torch.float64))
+    half = signed(2, 5, 3, 2)
+    cancelling = torch.cat([half, -half], dim=3).requires_grad_(True)
+    assert bool((attention_stability(cancelling) < 1e-30).all())
+    assert attention_stability(torch.zeros(1, 5, 3, 4)).item() == 0
+    opposite = torch.tensor([[[[1.0, -1.0]]]], requires_grad=True)
+    pooled = attention_pool(opposite, attention(opposite))
+    assert pooled.tolist() == [[0.0]]
+    pooled.sum().backward()
+    assert torch.isfinite(opposite.grad).all()
+    non_negative = signed(4, 5, 3, 4).abs()
+    assert bool((attention_stability(non_negative) >= 1 / 12).all())
 
 
 def direct_info_nce(query, positive, negatives, temperature):
@@ -126,7 +171,7 @@ def test_average_pool_ignores_attention(recipe_dict, tmp_path):
     recipe_dict["method"] = {"name": "csg", "queue_size": 8, "pool": "average"}
     run = _Run(Recipe.model_validate(recipe_dict), tmp_path, CPU)
     v, other = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
-    torch.testing.assert_close(run.method._pool(v, other), v.mean(dim=(2, 3)))
+    torch.testing.assert_close(run.method._contrast[0]._pool(v, other), v.mean(dim=(2, 3)))
 
 
 def test_an_unknown_layer_is_named_with_the_allowed_ones(recipe_dict, tmp_path):

@@ -15,10 +15,12 @@ from csg_train.methods.gcisg import guidance
 from csg_train.methods.miro import MIRO, MIROConfig, ldifs_distance, variational_distance
 from csg_train.models.backbones import BACKBONES, Backbone
 from csg_train.models.network import Network
+from csg_train.models.weights import build_backbone
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import load_checkpoint
 from csg_train.runs.snapshots import snapshot_folder
 from tests.nested import equal
+from tests.tiny_models import FAMILIES
 from tests.train.methods.test_methods import CPU, recipe_of, run
 
 
@@ -166,3 +168,19 @@ def test_frozen_stages_keep_statistics_too_and_are_refused_by_name(recipe_dict, 
         with pytest.raises(UserError, match=message):
             run(recipe_of(recipe_dict, "baseline", frozen=frozen), tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_on_every_family_a_frozen_first_stage_depends_on_nothing_that_trains(family):
+    """Whatever the other weights become, the map of stage 1 stays and that of stage 2 does not."""
+    backbone = build_backbone(FAMILIES[family])[0].eval()
+    freeze(backbone, ["layer1"])
+    pictures = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = backbone(pictures).stages
+        for weight in backbone.parameters():
+            if weight.requires_grad:
+                weight.add_(0.1)
+        after = backbone(pictures).stages
+    assert torch.equal(after["stage1"], before["stage1"])
+    assert not torch.equal(after["stage2"], before["stage2"])

@@ -7,8 +7,9 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.transforms.v2.functional import normalize
 
 from csg_train.errors import UserError
-from csg_train.models.backbones import BACKBONES, Backbone, load_weights
+from csg_train.models.backbones import BACKBONES, Backbone
 from csg_train.models.network import Network
+from csg_train.models.weights import load_weights
 
 
 def pictures(count: int = 2, side: int = 64) -> torch.Tensor:

@@ -188,5 +188,5 @@ def test_stages_of_a_dilated_and_rewritten_backbone_stay_where_they_were():
 
 
 def test_variant_b_is_refused_where_it_is_not_defined():
-    with pytest.raises(UserError, match=r"method\.variant: IBN-Net's b is not defined for EfficientNet"):
+    with pytest.raises(UserError, match=r"method\.variant: IBN-Net's b is not defined for timm's EfficientNet"):
         rewrite_ibn(Backbone(BACKBONES["tf_efficientnet_lite0"]).net, "b")

@@ -14,8 +14,9 @@ from csg_train.commands.importing import import_command
 from csg_train.data.readers.lists import VISDA_CLASSES
 from csg_train.engine.loop import train
 from csg_train.errors import UserError
-from csg_train.models.backbones import BACKBONES, Backbone, load_weights
+from csg_train.models.backbones import BACKBONES, Backbone
 from csg_train.models.network import Network
+from csg_train.models.weights import load_weights
 from csg_train.recipes.reading import load_recipe
 from csg_train.runs.checkpoint import load_checkpoint
 from csg_train.runs.importing import import_file, map_state

@@ -1,0 +1,112 @@
+"""CSG's loss for a loop of one's own, around any backbone that gives named maps."""
+
+import copy
+from collections.abc import Mapping
+from typing import Literal, Self
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from csg_train.errors import UserError
+from csg_train.methods.csg import CSGConfig, contrast_of
+
+__all__ = ["CSGLoss"]
+
+
+class CSGLoss(nn.Module):
+    """CSG's contrastive terms summed over layers, not weighted: ``sum_{l in G} NCE_l`` (`csg_train.methods.csg`).
+
+    It holds a frozen copy of the backbone as it is now, the teacher, and for each layer a projection head, its moving
+    average and a queue. ``parameters()`` go to the optimiser, which moves the heads alone; ``state_dict()`` has all
+    that a restart needs. Every step calls it once and, when the optimiser has moved the weights, `after_step`.
+
+    Args:
+        backbone: Pretrained; takes pictures and gives a mapping of names to maps ``(N, C, H, W)`` (or an object with
+            such ``stages``). Copied before it is compiled or wrapped.
+        layers: Names of the maps to contrast, and their channels.
+        temperature: tau.
+        pool: ``attention`` (A-pool) or ``average``.
+        patches: To a side of each map, contrasted one by one (Eq 6, for segmentation).
+        queue_size: Keys kept for each layer.
+        head: ``mlp`` (Linear, ReLU, Linear to ``dim``), or ``none``.
+        dim: Width of the projection.
+        momentum: Of the heads' moving average.
+        seed: Of the heads' start and of the first, random keys.
+
+    Raises:
+        UserError: No layers, or a value out of range.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        layers: Mapping[str, int],
+        *,
+        temperature: float = 0.07,
+        pool: Literal["attention", "average"] = "attention",
+        patches: int = 1,
+        queue_size: int = 65536,
+        head: Literal["mlp", "none"] = "mlp",
+        dim: int = 128,
+        momentum: float = 0.999,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        try:
+            config = CSGConfig(
+                layers=tuple(layers),
+                temperature=temperature,
+                pool=pool,
+                patches=patches,
+                queue_size=queue_size,
+                head=head,
+                dim=dim,
+                momentum=momentum,
+            )
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise UserError(f"CSGLoss: {first['loc'][0]}={first['input']!r}: {first['msg']}") from error
+        self.teacher = copy.deepcopy(backbone).requires_grad_(False).eval()
+        self.widths = dict(layers)
+        self.contrast = contrast_of(config, self.widths, seed=seed)
+
+    def forward(self, backbone: nn.Module, maps: Mapping[str, Tensor], key_NCHW: Tensor) -> Tensor:
+        """The loss of one batch, a scalar >= 0.
+
+        Args:
+            backbone: The student; the key view goes through it and the teacher without gradients.
+            maps: What it made of the query view.
+            key_NCHW: Another view of the same pictures, in the same order.
+
+        Raises:
+            UserError: A layer is missing or of other channels.
+        """
+        self._check(maps)
+        with torch.no_grad():
+            attended, taught = _stages(backbone(key_NCHW)), _stages(self.teacher(key_NCHW))
+        terms = self.contrast(maps, attended, taught)
+        return torch.stack(list(terms.values())).sum()
+
+    def _check(self, maps: Mapping[str, Tensor]) -> None:
+        for name, width in self.widths.items():
+            if name not in maps:
+                raise UserError(f"CSGLoss: layers: no map {name!r}; the backbone gives {', '.join(map(str, maps))}")
+            if maps[name].ndim != 4 or maps[name].shape[1] != width:
+                raise UserError(
+                    f"CSGLoss: layers: {name} is {tuple(maps[name].shape)}, not (N, {width}, H, W); give its channels"
+                )
+
+    def after_step(self) -> None:
+        """Move the teacher heads' average and enqueue the batch's keys, those of all processes."""
+        self.contrast.update()
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode for all but the teacher."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+
+def _stages(given: Mapping[str, Tensor] | object) -> Mapping[str, Tensor]:
+    return given if isinstance(given, Mapping) else given.stages  # type: ignore[attr-defined]

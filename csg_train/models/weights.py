@@ -1,0 +1,127 @@
+"""Weights from elsewhere into a backbone, strictly: the published ones, or a file's."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from csg_train.errors import UserError
+from csg_train.files import foreign_content, sha256_file
+from csg_train.models.backbones import Backbone, backbone_spec
+from csg_train.models.timm_models import PREFIX
+from csg_train.models.wrapping import wrapped
+from csg_train.names import absent
+from csg_train.tensors import load_tensors
+
+__all__ = ["build_backbone", "import_kind", "load_weights"]
+
+
+def build_backbone(name: str, weights: str | Path = "none") -> tuple[Backbone, str]:
+    """A backbone by its name, with its own normalisation and input size, in evaluation mode.
+
+    A file may hold a classifier of other classes than the published one: the classifier is then made of its size.
+
+    Args:
+        name: Of `BACKBONES`, or ``timm/NAME``.
+        weights: ``imagenet``, ``none`` (random) or the path of a state-dict file (``.pt``, ``.pth``, ``.safetensors``).
+
+    Returns:
+        The backbone, and the SHA-256 of the weights or ``"none"``.
+
+    Raises:
+        UserError: There is no such backbone, or the weights are missing or of another network.
+    """
+    backbone = Backbone(backbone_spec(name))
+    if weights in ("imagenet", "none"):
+        return backbone.eval(), load_weights(backbone, name, weights)
+    state, digest = _read(Path(weights))
+    _fit_classifier(backbone, state)
+    _load_strict(backbone.net, state, str(weights), name)
+    return backbone.eval(), digest
+
+
+def _fit_classifier(backbone: Backbone, state: Any) -> None:
+    """Give the network's own classifier as many outputs as the file's has."""
+    for path in backbone.spec.classifiers:
+        own, theirs = (
+            backbone.net.get_submodule(path),
+            state.get(f"{path}.weight") if isinstance(state, Mapping) else None,
+        )
+        if isinstance(own, nn.Linear) and isinstance(theirs, Tensor) and theirs.shape[1:] == own.weight.shape[1:]:
+            fitting = nn.Linear(own.in_features, len(theirs), bias=own.bias is not None).requires_grad_(False)
+            backbone.net.set_submodule(path, fitting)
+            backbone.classes = len(theirs)
+
+
+def load_weights(backbone: Backbone, name: str, weights: str | Path) -> str:
+    """Load starting weights into a backbone, strictly.
+
+    Args:
+        backbone: To load into.
+        name: Its name, for errors.
+        weights: ``imagenet``, ``none`` or the path of a state-dict file.
+
+    Returns:
+        SHA-256 of the weights' file, or ``"none"``.
+
+    Raises:
+        UserError: The file is missing, not a plain state dict, or names or shapes differ.
+    """
+    if weights == "none":
+        return "none"
+    if weights == "imagenet":
+        state, digest = backbone.spec.imagenet()
+    else:
+        state, digest = _read(Path(weights))
+    _load_strict(backbone.net, state, str(weights), name)
+    return digest
+
+
+def _read(path: Path) -> tuple[Any, str]:
+    """What a file holds, and its SHA-256."""
+    try:
+        return load_tensors(path), sha256_file(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such weights file{absent(path)}; check model.weights") from error
+    except Exception as error:  # torch raises many types for foreign or cut files
+        found = foreign_content(path) or f"not a state-dict file that loads with weights_only=True ({error})"
+        raise UserError(f"{path}: {found}") from error
+
+
+def import_kind(name: str) -> str:
+    """The kind of ``csg-train import`` whose files have the names of this backbone's library."""
+    return "timm" if name.startswith(("tf_", PREFIX)) else "torchvision"
+
+
+def _load_strict(net: nn.Module, state: Any, origin: str, name: str) -> None:
+    own = net.state_dict()
+    if isinstance(state, Mapping) and str(state.get("format")).startswith("csg-train/"):
+        raise UserError(f"{origin}: a checkpoint of csg-train, not starting weights; continue it with --resume")
+    if wrapping := wrapped(state, own):
+        raise UserError(
+            f"{origin}: {wrapping}; unwrap it: csg-train import {origin} --kind {import_kind(name)} "
+            f"--set model.backbone={name} --out NEW.pt, then --weights NEW.pt"
+        )
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        fields = f" ({', '.join(map(str, list(state)[:5]))})" if isinstance(state, Mapping) else ""
+        raise UserError(f"{origin}: holds a {type(state).__name__}{fields}, not a state dict of tensors")
+    faults = [f"missing {key}" for key in own if key not in state]
+    faults += [f"unexpected {key}" for key in state if key not in own]
+    faults += [
+        f"{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}"
+        for key in own
+        if key in state and (state[key].shape != own[key].shape or state[key].is_complex())
+    ]
+    if faults:
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise UserError(f"{origin}: not weights of {name}: {'; '.join(faults[:3])}{more}")
+    if infinite := [key for key in own if state[key].is_floating_point() and not state[key].isfinite().all()]:
+        raise UserError(
+            f"{origin}: {infinite[0]} holds values that are not finite ({len(infinite)} of {len(own)} tensors do); "
+            "give weights of a run that did not diverge"
+        )
+    try:
+        net.load_state_dict(state)
+    except RuntimeError as error:  # a sparse tensor, for instance
+        raise UserError(f"{origin}: not weights of {name} ({error})") from error

@@ -1,0 +1,154 @@
+"""The energy as a torchmetrics metric: any order of batches, two gloo processes against one, pictures counted once."""
+
+import importlib
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from csg_analysis.energy.energy import hyperspherical_energy
+from csg_analysis.energy.metric import HypersphericalEnergy
+from csg_train.errors import UserError
+
+ROOT = Path(__file__).parents[3]
+
+
+def rows(count: int = 41, seed: int = 0) -> torch.Tensor:
+    return torch.randn(count, 7, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("convention", ["paper", "mhe"])
+@pytest.mark.parametrize("s", [0, 0.5, 2])
+@pytest.mark.parametrize("sizes", [[41], [1] * 41, [20, 1, 20]])
+def test_any_batches_in_any_order_are_the_energy_of_all_rows(s, convention, sizes):
+    features = rows()
+    expected = getattr(hyperspherical_energy(features, s=s), convention)[s].value
+    metric = HypersphericalEnergy(s=s, convention=convention)
+    shuffled = features[torch.randperm(41, generator=torch.Generator().manual_seed(1))]
+    for batch in shuffled.split(sizes):
+        metric.update(batch)
+    assert metric.compute().item() == pytest.approx(expected, rel=1e-12)
+    metric.reset()
+    metric.update(features[:5])
+    assert metric.compute().item() == pytest.approx(
+        getattr(hyperspherical_energy(features[:5], s=s), convention)[s].value
+    )
+
+
+def test_an_antipodal_pair_by_hand():
+    """|u - v| = 2: -ln 2 in the paper's convention, -2 ln 2 in MHE's, 1/2 for s = 1; lengths do not matter."""
+    pair = torch.tensor([[3.0, 0.0], [-0.1, 0.0]])
+    given = {("paper", 0): -np.log(2), ("mhe", 0): -2 * np.log(2), ("mhe", 1): 0.5}
+    for (convention, s), value in given.items():
+        metric = HypersphericalEnergy(s=s, convention=convention)
+        assert metric(pair).item() == pytest.approx(value, rel=1e-12)  # one call is the batch's value and an update
+        assert metric.compute().item() == pytest.approx(value, rel=1e-12)
+
+
+def test_a_picture_counts_once_whatever_a_sampler_repeats():
+    features = rows()
+    metric = HypersphericalEnergy()
+    again = features[:3] * (1 + 1e-6 * rows(3, seed=2))  # rounded otherwise, as in a batch of another size
+    metric.update(torch.cat([features, again]), torch.cat([torch.arange(41), torch.arange(3)]))
+    assert metric.compute().item() == pytest.approx(hyperspherical_energy(features, s=0).mhe[0].value, rel=1e-12)
+
+
+def test_equal_rows_of_two_pictures_stay_two():
+    features = torch.cat([rows(), rows()[:1]])
+    metric = HypersphericalEnergy(coincident="infinite")
+    metric.update(features, torch.arange(42))
+    assert metric.compute().item() == float("inf")
+
+
+def test_facts_of_a_metric():
+    metric = HypersphericalEnergy()
+    assert (metric.higher_is_better, metric.is_differentiable, metric.full_state_update) == (False, False, False)
+    leaf = rows().requires_grad_()
+    metric.update(leaf * 2)
+    assert not metric.features[0].requires_grad
+    assert metric.compute().dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"s": -1}, "s=-1"),
+        ({"convention": "table"}, "convention 'table'"),
+        ({"coincident": "clamp"}, "coincident='clamp'"),
+    ],
+)
+def test_what_is_not_known_is_refused_at_once(options, message):
+    with pytest.raises(UserError, match=message):
+        HypersphericalEnergy(**options)
+
+
+@pytest.mark.parametrize(
+    ("features", "index", "message"),
+    [
+        (rows()[0], None, r"features of shape \(7,\)"),
+        (rows().long(), None, "int64"),
+        (rows(4), torch.arange(3), r"index of shape \(3,\)"),
+        (rows(4), torch.tensor([0, 1, 2, -1]), "whole number >= 0"),
+        (rows(4), torch.arange(4) / 2, "float32"),
+        (rows(4), torch.tensor([0, 1, 7, 7]), "index 7: two rows that differ"),
+    ],
+)
+def test_mistakes(features, index, message):
+    metric = HypersphericalEnergy()
+    with pytest.raises(UserError, match=message):
+        metric(features, index)
+
+
+WORKER = """
+    import json, sys
+    import numpy as np
+    import torch
+    import torch.distributed as dist
+    from torch.utils.data import DataLoader, DistributedSampler
+    from csg_analysis import HypersphericalEnergy
+
+    rank, folder = int(sys.argv[1]), sys.argv[2]
+    rows = torch.from_numpy(np.load(f"{folder}/rows.npy"))
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    sampler = DistributedSampler(rows, num_replicas=2, rank=rank, shuffle=True, seed=3)
+    metric, seen = HypersphericalEnergy(s=2), 0
+    for index in DataLoader(torch.arange(len(rows)), sampler=sampler, batch_size=4):
+        metric.update(rows[index], index)
+        seen += len(index)
+    value = metric.compute().item()
+    try:
+        metric.update(rows[:2])
+    except ValueError as error:
+        refused = str(error)
+    dist.destroy_process_group()
+    with open(f"{folder}/result{rank}.json", "w") as stream:
+        json.dump([value, seen, refused], stream)
+"""
+
+
+def test_two_processes_equal_one_though_the_sampler_repeats_a_picture(tmp_path):
+    features = rows()
+    np.save(tmp_path / "rows.npy", features.numpy())
+    command = [sys.executable, "-c", textwrap.dedent(WORKER)]
+    workers = [subprocess.Popen([*command, str(rank), str(tmp_path)], cwd=ROOT) for rank in range(2)]
+    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+    results = [json.loads((tmp_path / f"result{rank}.json").read_text()) for rank in range(2)]
+    expected = hyperspherical_energy(features, s=2).mhe[2].value
+    for value, seen, refused in results:
+        assert seen == 21  # of 41 pictures: one is there twice
+        assert value == pytest.approx(expected, rel=1e-12)
+        assert "no index" in refused
+    repeated = hyperspherical_energy(torch.cat([features, features[:1]]), s=2).mhe[2].value
+    assert repeated != pytest.approx(expected, rel=1e-6)
+
+
+def test_without_torchmetrics_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchmetrics", None)
+    monkeypatch.delitem(sys.modules, "csg_analysis.energy.metric")
+    with pytest.raises(ImportError, match=r"pip install 'csg-toolkit\[metrics\]'"):
+        importlib.import_module("csg_analysis.energy.metric")

