@@ -15,7 +15,7 @@ SURVIVAL = OMP_NUM_THREADS=1 $(BIN)/python
 SYSTEM = chromium libegl1 libgl1-mesa-dri
 DATA = digits emoji-photos scenes renders-photos renders-caltech101
 
-.PHONY: demo test system data lint docs crash fuzz lock audit test-lowest test-latest
+.PHONY: demo test system data lint docs crash fuzz defaults lock audit test-lowest test-latest
 demo: $(STAMP)
 	$(BIN)/csg-train data fetch $(DEMO)
 	for method in $(METHODS); do \
@@ -54,6 +54,12 @@ crash: $(STAMP)
 
 fuzz: $(STAMP)
 	FUZZ_EXAMPLES=2000 $(SURVIVAL) -m pytest -s tests/survival/test_fuzz_*.py
+
+# Every method at its default strength, five seeds: 15 minutes for digits, hours for DEMO=renders-photos.
+defaults: DEMO = digits
+defaults: $(STAMP)
+	$(BIN)/csg-train data fetch $(DEMO)
+	$(SURVIVAL) -m benchmarks.defaults $(DEMO)
 
 lock: $(STAMP)
 	$(BIN)/python -m pip install --quiet uv

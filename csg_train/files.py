@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import fnmatch
 import glob
 import hashlib
 import json
@@ -9,13 +10,14 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 from csg_train.errors import UserError
 
 __all__ = [
     "atomic_write",
     "data_root",
+    "files_below",
     "foreign_content",
     "home_expanded",
     "remove_abandoned",
@@ -96,6 +98,26 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def files_below(root: Path, *patterns: str) -> list[Path]:
+    """Every file at or below a folder whose name fits one of the patterns, in no order; no linked folder is followed.
+
+    Raises:
+        UserError: A folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> NoReturn:
+        raise UserError(
+            f"{error.filename}: cannot read the folder ({error.strerror}); make it readable or remove it"
+        ) from error
+
+    return [
+        Path(folder) / name
+        for folder, _, names in os.walk(root, onerror=refuse)
+        for name in names
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+    ]
+
+
 def data_root() -> Path:
     """Where demo data and decoded pictures live: ``CSG_DATA_DIR``, else ``csg-toolkit`` in the user's cache folder."""
     chosen = os.environ.get("CSG_DATA_DIR")
@@ -123,6 +145,11 @@ _STARTS = {
     b"<!doctype": "a web page, as a failed download leaves it; download it again",
     b"<html": "a web page, as a failed download leaves it; download it again",
     b"<?xml": "an XML document, as a failed download leaves it; download it again",
+    b"\xff\xfe": "UTF-16, not UTF-8; save it as UTF-8",
+    b"\xfe\xff": "UTF-16, not UTF-8; save it as UTF-8",
+    b"gif8": "a GIF; convert it to PNG",
+    b"ii*\0": "a TIFF; convert it to PNG",
+    b"mm\0*": "a TIFF; convert it to PNG",
     b"\x1f\x8b": "compressed by gzip; unpack it",
     b"\xfd7zxz\x00": "compressed by xz; unpack it",
     b"bzh": "compressed by bzip2; unpack it",
@@ -143,4 +170,6 @@ def foreign_content(path: Path) -> str | None:
     begun = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 1 << 27:
         return "a safetensors file that is cut or damaged"
+    if start[4:8] == b"ftyp":
+        return "HEIC, AVIF or a film; convert it to PNG"
     return next((what for first, what in _STARTS.items() if begun.startswith(first)), None)

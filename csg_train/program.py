@@ -9,6 +9,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from types import FrameType
 from typing import Any
 
@@ -57,6 +58,8 @@ def start() -> None:
     """Make this process one of our programs: call it before the heavy imports, and again without effect."""
     signal.signal(signal.SIGINT, _interrupt)
     sys.unraisablehook = _unraisable
+    threading.excepthook = _failed_thread
+    _require_folder()
     for number in range(3):  # one that is closed would be the next file that is opened
         try:
             os.fstat(number)
@@ -70,6 +73,15 @@ def start() -> None:
         terminal = os.isatty(number) or name == "stderr"
         own = _Output(open(number, "wb", closefd=False), encoding, "backslashreplace", line_buffering=terminal)  # noqa: SIM115
         setattr(sys, name, own)
+
+
+def _require_folder() -> None:
+    """Without a working directory numpy's and torch's libraries end the process as they load, in words of their own."""
+    try:
+        os.getcwd()  # noqa: PTH109 - quick
+    except OSError as error:
+        sys.stderr.write(f"Error: the working directory: {error.strerror}; go to a folder that exists (cd)\n")
+        raise SystemExit(UserError.exit_code) from None
 
 
 def needs_reader() -> None:
@@ -92,3 +104,9 @@ def _unraisable(found: Any) -> None:
     if isinstance(found.exc_value, SystemExit):
         os._exit(128 + signal.SIGINT)
     sys.__unraisablehook__(found)
+
+
+def _failed_thread(found: threading.ExceptHookArgs) -> None:
+    """The thread that pins batches loses its loader process: silent, for who waits for the batch is told."""
+    if not isinstance(found.exc_value, OSError | EOFError):
+        threading.__excepthook__(found)

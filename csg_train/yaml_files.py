@@ -1,5 +1,6 @@
 """Reading YAML of others as plain data: no objects, no aliases, no numbers or files without bound."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,26 @@ def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
     value: int = loader.construct_yaml_int(node)
     if abs(value) >= 1 << 63:
         raise ValueError(f"line {node.start_mark.line + 1}: a number of more than 63 bits")
+    _require_decimal(node, value)
     return value
 
 
+def _real(loader: _Loader, node: yaml.ScalarNode) -> float:
+    value: float = loader.construct_yaml_float(node)
+    _require_decimal(node, value)
+    return value
+
+
+def _require_decimal(node: yaml.ScalarNode, value: float) -> None:
+    """Refuse octal and sexagesimal numbers, which nobody means."""
+    if _ODD.match(node.value):
+        found = f"line {node.start_mark.line + 1}: {node.value} is {value} in YAML"
+        raise ValueError(f"{found}; write the number that is meant, or put text in quotes")
+
+
+_ODD = re.compile(r"[-+]?0[0-7_]+$|.*:")
 _Loader.add_constructor("tag:yaml.org,2002:int", _integer)
+_Loader.add_constructor("tag:yaml.org,2002:float", _real)
 
 
 def parse_yaml(text: str) -> Any:
@@ -77,6 +94,8 @@ def read_yaml(path: Path) -> Any:
         return parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise
+    except PermissionError as error:
+        raise UserError(f"{path}: {error.strerror}; make it readable") from error
     except (OSError, ValueError) as error:
         found = foreign_content(path) or error
         raise UserError(f"{path}: not a readable YAML file ({found}); mend it") from error

@@ -161,6 +161,6 @@ def on_same_pictures(
     for subject in subjects:
         images = images_of(subject)
         if shown and images.identity != shown:
-            raise UserError(f"{subject.origin}: other {what} than {first}; {advice}")
+            raise UserError(f"{subject.origin}: other {what} than {first} (by names, labels or file sizes); {advice}")
         shown, first = images.identity, first or subject.origin
         yield subject, images

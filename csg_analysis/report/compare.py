@@ -36,7 +36,11 @@ class Comparison:
 
 
 def _shown(data: DataInfo) -> str:
-    return f"{data.name}, {data.count} pictures, identity {data.identity[:12]}"
+    return f"{data.name}, {data.count} pictures, {_identity(data.identity)}"
+
+
+def _identity(identity: str) -> str:
+    return f"identity {identity[:12]} (names, labels, file sizes)"
 
 
 def _settings(run: Run) -> Iterator[tuple[str, str]]:
@@ -48,7 +52,7 @@ def _settings(run: Run) -> Iterator[tuple[str, str]]:
     yield "selection rule", info.selection
     if (steps := _steps(run)) is not None:
         yield f"training steps on {source}", steps
-    yield f"source pictures of {source}", f"identity {info.source_identity[:12]}"
+    yield f"source pictures of {source}", _identity(info.source_identity)
     measured = [record for one in (run, *run.along.values()) for record in one.measured]
     for record in measured:
         split = record.data.split

@@ -13,7 +13,7 @@ import numpy as np
 from csg_analysis.report.belonging import check_snapshots
 from csg_analysis.report.logged import Curve, read_curves
 from csg_train.errors import UserError
-from csg_train.files import sha256_file
+from csg_train.files import files_below, sha256_file
 from csg_train.runs.records import (
     AccuracyRecord,
     AttentionRecord,
@@ -155,8 +155,9 @@ def load_runs(roots: Sequence[Path]) -> list[Run]:
 
 def _find(root: Path) -> list[Path]:
     if not root.is_dir():
-        raise UserError(f"{root}: no such folder; give a run folder, or a folder that holds some (csg-train run)")
-    return [owner_of(path.parent.resolve()) for pattern in _PATTERNS for path in root.rglob(pattern)]
+        what = "a file" if root.is_file() else "no such folder"
+        raise UserError(f"{root}: {what}; give a run folder, or a folder that holds some (csg-train run)")
+    return [owner_of(path.parent.resolve()) for path in files_below(root, *_PATTERNS)]
 
 
 def _load(folder: Path, name: str) -> Run:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from csg_train.console import console
+from csg_train.errors import UserError
 from csg_train.program import needs_reader, start
 
 if TYPE_CHECKING:
@@ -53,8 +54,20 @@ class Commands(click.Group):
             start()
         return super().main(args, *others, **options)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a file that the system refuses where nobody expected it is a line with its name too."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            raise UserError(f"{error.filename}: {error.strerror}; mend or replace it, or its folder") from error
+
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        """Add a command, with ``--quiet`` last among its options."""
+        """Add a command, with ``--quiet`` last among its options; what it opens says itself what cannot be read."""
+        for given in cmd.params:
+            if isinstance(given.type, click.Path):
+                given.type.readable = False
         if not isinstance(cmd, click.Group):
             settings: dict[str, Any] = {"expose_value": False, "is_eager": True, "callback": _set_quiet}
             cmd.params.append(click.Option(["--quiet"], is_flag=True, help="Print errors only.", **settings))

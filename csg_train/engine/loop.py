@@ -440,23 +440,28 @@ class _Run:
                 raise UserError(f"{path}: it differs from this run in {both}; use the same recipe, or --overwrite")
         if changed := differences(saved.data, self.data):
             raise UserError(
-                f"{path}: the source or selection pictures changed since: {'; '.join(changed[:3])}; restore them, or "
-                "use --overwrite"
+                f"{path}: the source or selection pictures changed since, by names, labels or file sizes: "
+                f"{'; '.join(changed[:3])}; restore them, or use --overwrite"
             )
         if saved.best_score is not None and not (best := chosen_file(self.recipe, self.out)).exists():
             raise UserError(f"{best}: missing, and {path.name} counts on it; restore it, or use --overwrite")
-        load_state(self.network, saved.model, path)
-        load_state(self.method, saved.method, path)
-        if self.average is not None:
-            load_state(self.average, saved.average, path)
+        for own, state in self._states(saved):
+            load_state(own, state, path)
         self.step, self.best_score, self.saved = saved.step, saved.best_score, saved.step
         # a finished run needs none, whatever version wrote it
         if saved.step < self.recipe.train.steps or self._owes_a_measure(saved.log_bytes):
             load_optimizer(self.optimizer, saved.optimizer, path)
+        if saved.step < self.recipe.train.steps:
+            line = f"continues at step {saved.step}; the pictures are the same by names, labels and file sizes"
+            console.print(line, highlight=False)
         torch.set_rng_state(saved.rng[0])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state_all(saved.rng[1 : 1 + torch.cuda.device_count()])
         return saved.log_bytes
+
+    def _states(self, saved: Checkpoint) -> list[tuple[nn.Module, dict[str, Tensor]]]:
+        pairs: list[tuple[nn.Module, dict[str, Tensor]]] = [(self.network, saved.model), (self.method, saved.method)]
+        return pairs if self.average is None else [*pairs, (self.average, saved.average)]
 
 
 def _attempt(act: Callable[[], _Given]) -> tuple[_Given | None, Exception | None]:

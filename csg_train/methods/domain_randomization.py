@@ -13,6 +13,7 @@ from csg_train.data.readers.listing import image_files
 from csg_train.data.views.restyle import Styles
 from csg_train.demos.table import style_folder
 from csg_train.errors import UserError
+from csg_train.files import home_expanded
 from csg_train.methods.base import Method, Setup
 from csg_train.methods.info import MethodInfo
 from csg_train.methods.pixels import task_loss
@@ -64,7 +65,8 @@ class DomainRandomization(Method):
     def styles(self) -> Styles:
         """The pictures of the folder."""
         demo = self.config.styles.startswith("demo:")
-        root = style_folder(self.config.styles.removeprefix("demo:")) if demo else Path(self.config.styles)
+        given = self.config.styles.removeprefix("demo:")
+        root = style_folder(given) if demo else home_expanded(Path(given), "method.styles")
         files = [root / file for file in image_files(root, root)]
         if not files:
             raise UserError(f"{root}: no pictures to take styles from; put some there, or change method.styles")

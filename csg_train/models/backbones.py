@@ -163,6 +163,11 @@ def _torchvision(name: str, width: int) -> BackboneSpec:
 
     def imagenet() -> tuple[StateDict, str]:
         weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
+        if torch.hub.get_dir().startswith("~"):  # else a folder of that name would be made here
+            raise UserError(
+                f"ImageNet weights of {name}: no home folder to keep them in (HOME is not set); set HOME or "
+                "TORCH_HOME, or give a file with --weights FILE"
+            )
         try:
             state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
         except (urllib.error.URLError, OSError) as error:

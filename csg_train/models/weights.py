@@ -84,8 +84,11 @@ def _read(path: Path) -> tuple[Any, str]:
         return load_tensors(path), sha256_file(path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such weights file{absent(path)}; check model.weights") from error
+    except PermissionError as error:
+        raise UserError(f"{path}: {error.strerror}; make it readable") from error
     except Exception as error:  # torch raises many types for foreign or cut files
-        found = foreign_content(path) or f"not a state-dict file that loads with weights_only=True ({error})"
+        found = "a folder; give a file" if path.is_dir() else foreign_content(path)
+        found = found or f"not a state-dict file that loads with weights_only=True ({error})"
         raise UserError(f"{path}: {found}") from error
 
 

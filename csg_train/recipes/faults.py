@@ -29,17 +29,31 @@ _WORDS = {
     "dataclass_type": _SECTION,
     "union_tag_not_found": "the key dataset, which names the layout, is missing; add it",
 }
+_FORMS = {
+    "union_tag_invalid": "unknown dataset {tag!r}; allowed: {expected_tags}",
+    "string_pattern_mismatch": "letters, digits, '.', '_' and '-' are meant, a letter or digit first",
+}
 _UNQUOTED = (bool, int, float, datetime.date)
 """What YAML makes of text without quotes."""
 
 
 def in_words(fault: Mapping[str, Any]) -> str:
     """A fault that pydantic found: what is meant, and what was given."""
-    words = _WORDS.get(fault["type"]) or fault["msg"].removeprefix("Value error, ").replace("Input should", "it should")
-    if fault["type"] in ("string_type", "path_type") and isinstance(fault["input"], _UNQUOTED):
+    form = _FORMS.get(fault["type"], "").format_map(fault.get("ctx", {}))
+    words = (
+        _WORDS.get(fault["type"])
+        or form
+        or fault["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+    )
+    unquoted = isinstance(fault["input"], _UNQUOTED) or fault["loc"][-1:] == ("[key]",)  # null, as a name
+    if fault["type"] in ("string_type", "path_type") and unquoted:
         words = f"{words}; put it in quotes"
     elif fault["type"] == "path_type" and isinstance(fault["input"], Mapping | list):
         words = f"{words}; put it in quotes where it holds ': ', brackets or braces"
+    elif fault["type"] == "path_type" and fault["input"] is None:
+        words = f"{words}; ~ alone and nothing are null: put it in quotes"
+    if not fault["loc"]:  # of how sections go together
+        return words
     return f"{words} (given: {shown(fault['input'])})" if fault["type"] != "missing" else words
 
 

@@ -7,13 +7,19 @@ from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from csg_train.recipes.domains import Section
 
-__all__ = ["AVERAGES", "EMA", "SWAD", "Pasta", "Settings", "options_of"]
+__all__ = ["AVERAGES", "EMA", "SWAD", "Pasta", "Settings", "no_yes", "options_of"]
+
+
+def no_yes(value: Any, where: str = "") -> None:
+    """``true`` is no number, though pydantic takes it for 1."""
+    if isinstance(value, bool):
+        said = "true" if value else "false"
+        raise ValueError(f"{where}{said} has no meaning here; what YAML reads so is put in quotes")
 
 
 def _no_yes_for_one(cls: type[Section], value: Any, info: ValidationInfo) -> Any:
-    """``true`` is no number, though pydantic takes it for 1."""
-    if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
-        raise ValueError(f"{'true' if value else 'false'} has no meaning here; what YAML reads so is put in quotes")
+    if cls.model_fields[str(info.field_name)].annotation is not bool:
+        no_yes(value)
     return value
 
 

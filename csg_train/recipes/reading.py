@@ -109,9 +109,10 @@ def _explain(error: ValidationError, given: dict[str, Any]) -> str:
     first = error.errors(include_url=False)[0]
     if not first["loc"]:  # two fields that do not go together, named in the message
         return str(first["msg"]).removeprefix("Value error, ")
-    where = ".".join(str(part) for part in first["loc"] if part not in _KINDS)
+    loc = first["loc"][:-2] if (key := first["loc"][-1:] == ("[key]",)) else first["loc"]
+    where = ".".join(str(part) for part in loc if part not in _KINDS) + (": a name" if key else "")
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{where}: unknown key; allowed: {', '.join(_fields_at(first['loc'][:-1], given))}"
+        return f"{where}: unknown key; allowed: {', '.join(_fields_at(first['loc'][:-1], given)) or 'none'}"
     return f"{where}: {in_words(first)}"
 
 

@@ -51,7 +51,8 @@ def require_ready(recipe: Recipe, splits: Sequence[str] = SPLITS) -> None:
     sets = load_splits(recipe, splits)
     for images in sets.values():
         for file in images.stored_files:
-            file_size(images.root / file)
+            if not file_size(path := images.root / file):
+                raise UserError(f"{path}: empty, 0 bytes; replace it or remove it")
         if isinstance(images, MaskedSet):
             require_fitting(images)
     require_trainable(recipe, classes=len(next(iter(sets.values())).classes))

@@ -19,7 +19,8 @@ from csg_train.methods.table import METHODS
 from csg_train.models.backbones import own_size
 from csg_train.models.timm_models import PREFIX
 from csg_train.recipes.domains import Domain, MaskedDomain, PicturesDomain, Target, Validation, own_path
-from csg_train.recipes.options import EMA, SWAD, Pasta, Settings
+from csg_train.recipes.faults import shown
+from csg_train.recipes.options import EMA, SWAD, Pasta, Settings, no_yes
 from csg_train.splits import SPLITS, Rule
 
 __all__ = [
@@ -210,7 +211,9 @@ class Recipe(Settings):
         fields = dict(value)
         name = fields.pop("name", None)
         if not isinstance(name, str) or name not in METHODS:
-            raise ValueError(f"unknown method {name!r}; allowed: {', '.join(METHODS)}")
+            raise ValueError(f"unknown method {shown(name)}; allowed: {', '.join(METHODS)}")
+        for field, given in fields.items():  # no method has one that is true or false
+            no_yes(given, f"{field}: ")
         adapter = TypeAdapter(METHODS[name].Config)
         return {"name": name, **adapter.dump_python(adapter.validate_python(fields), mode="json")}
 

@@ -123,11 +123,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
         UserError: The file is missing, cut, damaged, foreign, or of another format version.
     """
     if path.is_dir():
-        raise UserError(f"{path}: a folder; give the checkpoint in it, {path / 'ckpt.pt'}")
+        inside = path / "ckpt.pt"
+        fix = f"give the checkpoint in it, {inside}" if inside.is_file() else "give a checkpoint of csg-train run"
+        raise UserError(f"{path}: a folder; {fix}")
     try:
         content = load_tensors(path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such checkpoint{absent(path)}; train one with csg-train run") from error
+    except PermissionError as error:
+        raise UserError(f"{path}: {error.strerror}; make it readable") from error
     except Exception as error:  # torch raises many types for cut and foreign files
         reason = foreign_content(path) or str(error).split("\n", 1)[0][:120]
         raise UserError(

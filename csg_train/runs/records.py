@@ -59,6 +59,7 @@ class RunInfo(_Plain):
     """SHA-256 of the starting weights."""
     source: str
     source_identity: str
+    """Of the source pictures, as `DataInfo.identity`."""
     step: int
     selection: Rule = "last"
     """Rule that chose the step: ``last`` (nothing was chosen on any domain), ``source-val`` (the most accurate on
@@ -87,6 +88,7 @@ class DataInfo(_Plain):
     split: str
     name: str
     identity: str
+    """SHA-256 over class names, paths, labels and file sizes, not over pixels."""
     count: int
     size: int | None
     """Side of the square input; of a segmentation the cap on the longer side, None for none."""
@@ -378,10 +380,10 @@ def read_record(path: Path) -> Record:
     try:
         return _ADAPTER.validate_json(path.read_bytes())
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from error
+        raise UserError(f"{path}: cannot be read ({error.strerror}); restore it or measure again") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
+        where = f"{'.'.join(map(str, first['loc']))}: ".removeprefix(": ")
         raise UserError(
-            f"{path}: not a csg-record/1 ({where}: {first['msg']}); measure again with csg-analyze"
+            f"{path}: not a csg-record/1 ({where}{first['msg']}); measure again with csg-analyze"
         ) from error

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from csg_train.errors import UserError
-from csg_train.files import atomic_write
+from csg_train.files import atomic_write, files_below
 from csg_train.runs.training_log import read_log
 
 __all__ = ["convert", "find_logs"]
@@ -27,7 +27,7 @@ def find_logs(roots: Sequence[Path]) -> dict[str, Path]:
     """
     logs: set[Path] = set()
     for root in roots:
-        found = {path.resolve() for path in root.rglob("log.jsonl")}
+        found = {path.resolve() for path in files_below(root, "log.jsonl")}
         if not found:
             raise UserError(f"{root}: no log.jsonl; give a run folder, or a folder that holds some (csg-train run)")
         logs |= found

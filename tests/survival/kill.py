@@ -53,18 +53,21 @@ class Run:
         options = [part for value in sets for part in ("--set", value)]
         self.arguments = ["run", str(recipe), *options, "--out", str(out), "--resume", "--device", "cpu"]
         self.recipe, self.out, self.step = load_recipe(str(recipe), sets), out, 0
-        self.output = out.with_suffix(".txt")
+        self.output = -1
 
     def start(self, prepare: Callable[[], None] = lambda: None) -> int:
         """Fork a child that trains; ``prepare`` runs in it first. Returns its process id."""
         sys.stdout.flush()
+        if self.output >= 0:
+            os.close(self.output)
+        self.output, writer = os.pipe()  # no file, which a disk without space would cut
         if child := os.fork():
+            os.close(writer)
             return child
         code = 70
         try:
-            file = os.open(self.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(file, 1)
-            os.dup2(file, 2)
+            os.dup2(writer, 1)
+            os.dup2(writer, 2)
             prepare()
             sys.argv = ["csg-train", *self.arguments]
             csg_train()
@@ -76,6 +79,14 @@ class Run:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
+
+    def printed(self) -> str:
+        """What the last attempt printed, once; a loader process of it may still hold the pipe open."""
+        os.set_blocking(self.output, False)
+        try:
+            return os.read(self.output, 1 << 16).decode()
+        except BlockingIOError:
+            return ""
 
     def faults(self) -> list[str]:
         """What is wrong with the folder, whatever happened to the run."""
@@ -230,7 +241,7 @@ def outcome(code: int, run: Run) -> str:
     """What became of an attempt, in words; anything but these is a fault."""
     if code in (-signal.SIGKILL, -signal.SIGHUP):
         return "killed"
-    lines = run.output.read_text().splitlines()
+    lines = run.printed().splitlines()
     errors = [line for line in lines if line.startswith("Error: ")]
     if code == 128 + signal.SIGHUP and lines[-1].startswith("interrupted and saved at step"):
         return "saved, exit 129"
@@ -256,7 +267,7 @@ def survive(folder: Path, *, kills: int, seed: int) -> tuple[dict[str, Counter[s
         whole = Run(recipe, method, folder / f"whole-{method}")
         if not whole.out.exists():
             begun = time.monotonic()
-            assert wait(whole.start()) == 0, whole.output.read_text()
+            assert wait(whole.start()) == 0, whole.printed()
             seconds = time.monotonic() - begun
         run = Run(recipe, method, folder / f"run-{number}")
         where = f"{run.out.name} ({method})"

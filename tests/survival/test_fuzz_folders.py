@@ -66,7 +66,8 @@ def test_folders(place, parts):
 
 def _make(path: Path, kind: str, root: Path) -> None:
     if kind == "file":
-        path.write_bytes(b"x")
+        with path.open("xb") as stream:  # a pipe of that name would be waited for
+            stream.write(b"x")
     elif kind == "fifo":
         os.mkfifo(path)
     elif kind == "folder":

@@ -148,6 +148,20 @@ def test_yaml_without_bound_is_refused(text, part):
         ("method={name: csg, foo: 1}", ("method.foo", "queue_size")),
         ("train.lr_head=.inf", ("train.lr_head", "finite")),
         ("model.hidden=100000000000", ("model.hidden", "65536")),
+        ("seed=010", ("010 is 8 in YAML",)),
+        ("data.source.root=12:30", ("12:30 is 750 in YAML", "quotes")),
+        ("train.lr_head=1:30.5", ("1:30.5 is 90.5 in YAML",)),
+        ("method={name: csg, weight: yes}", ("method: weight: true has no meaning here",)),
+        ("method={name: baseline, weight: 1}", ("method.weight: unknown key; allowed: none",)),
+        ("method.name=null", ("unknown method null",)),
+        (
+            "data.source={dataset: folder, root: x, classes: {null: [bus]}}",
+            ("classes: a name: text is meant; put it in",),
+        ),
+        ("data.source={dataset: folders, root: x}", ("data.source: unknown dataset 'folders'; allowed: 'folder', ",)),
+        ("data.source={dataset: folder, root: ~}", ("data.source.root: a path is meant; ~ alone", "quotes")),
+        ("name=a b", ("name: letters, digits", "'a b'")),
+        ("segmentation={}", ("yaml: data.source: folder has no masks, and the recipe is one of segmentation",)),
     ],
 )
 def test_faults_of_a_recipe_are_named(override, parts, place):

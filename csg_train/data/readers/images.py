@@ -168,9 +168,11 @@ class ImageSet(PictureFiles):
 
     @cached_property
     def identity(self) -> str:
-        """SHA-256 over class names, every (path, label, size in bytes) and ``shorter_side``: equal identity, equal set.
+        """SHA-256 over class names, every (path, label, size in bytes) and ``shorter_side``.
 
-        Sizes, not contents: it costs one ``stat`` a file. ``csg-train data check`` reads the contents.
+        Sizes, not contents: it costs one ``stat`` a file, where reading VisDA-17 takes minutes. Another identity is
+        another set; an equal one can be a set of other pixels in files of as many bytes. Who prints or compares it says
+        so.
         """
         digest = hashlib.sha256("\n".join(self.classes).encode())
         for index, (file, label) in enumerate(zip(self.files, self.labels, strict=True)):
@@ -205,6 +207,8 @@ def decode(path: Path) -> Image.Image:
     Raises:
         UserError: The file is missing, truncated, not an image, a strip, or so large that it may be a bomb.
     """
+    if path.is_fifo():
+        raise UserError(f"{path}: a pipe, which would be waited for; replace it or remove it from the list")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -226,6 +230,8 @@ def decode(path: Path) -> Image.Image:
         raise
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such image{absent(path)}; restore it or remove it from the list") from error
+    except PermissionError as error:
+        raise UserError(f"{path}: {error.strerror}; make it readable or remove it") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UserError(
             f"{path}: cannot decode ({foreign_content(path) or error}); replace the image or remove it"

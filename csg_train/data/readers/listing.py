@@ -97,7 +97,7 @@ def _walk(folder: Path, start: str, above: frozenset[str]) -> Iterator[tuple[str
                 yield from _walk(folder / entry.name, f"{file}/", above)
         elif suffix not in IMAGE_SUFFIXES:
             yield file, f"of type {suffix}" if suffix else "without a type"
-        elif entry.is_file() or entry.is_symlink():  # a link to nothing is a picture that is missing
+        elif entry.is_file() or not (folder / entry.name).exists():  # a link to nothing is a picture that is missing
             yield file, None
         else:
             yield file, "not a regular file"

@@ -1,5 +1,6 @@
 """Which files count, through ``data check``: one rule, and what it leaves out is printed."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -64,6 +65,18 @@ def test_linked_folders_are_followed(recipe_file, root):
     result = check(recipe_file, root)
     assert result.returncode == 0, result.stderr
     assert image_folder(root, name="x").counts() == {"bus": 8, "car": 4, "truck": 4}
+
+
+def test_a_pipe_is_not_waited_for(recipe_file, root):
+    os.mkfifo(root / "pipe")
+    (root / "car" / "linked.png").symlink_to(root / "pipe")
+    result = check(recipe_file, root)
+    assert result.returncode == 0
+    assert "1 not a regular file (car/linked.png)" in result.stdout
+    (root / "list.csv").write_text("path,label\npipe,bus\nbus/0.png,bus\ncar/0.png,car\ntruck/0.png,truck\n")
+    listed = f"data.source={{dataset: manifest, root: '{root}', file: '{root}/list.csv'}}"
+    result = command("csg-train", "data", "check", recipe_file, "--set", listed, cwd=root.parent)
+    assert_user_error(result, "pipe: a pipe")
 
 
 def test_a_link_to_nothing_is_a_missing_picture(recipe_file, root):

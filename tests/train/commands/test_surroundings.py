@@ -67,18 +67,45 @@ def test_a_home_folder_in_a_path_of_a_recipe(recipe_file, tmp_path):
     assert_user_error(command("csg-train", "data", "check", "~/none.yaml", cwd=tmp_path), "~/none.yaml", "no shell")
 
 
+def test_a_home_folder_in_a_path_of_a_method(recipe_file, tmp_path):
+    """Read where the pictures are, and shown as it was given."""
+    (tmp_path / "empty").mkdir()
+    sets = ("--set", "method={name: domain-randomization, styles: ~/empty}")
+    result = command("csg-train", "run", recipe_file, *sets, cwd=tmp_path, env={"HOME": str(tmp_path)})
+    assert_user_error(result, f"{tmp_path}/empty: no pictures")
+
+
 def test_a_working_directory_that_is_gone(recipe_file, tmp_path):
     (tmp_path / "gone").mkdir()
     code = f"""
 import os, sys
 os.chdir({str(tmp_path / "gone")!r}); os.rmdir({str(tmp_path / "gone")!r})
 sys.argv = ['csg-train', 'data', 'check', {str(recipe_file)!r}, '--set', 'data.source.root=own']
-import tests.narrow
-from csg_train.cli import main
+from csg_train.__main__ import main
 main()
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert_user_error(result)  # of MKL, which loads itself from there, before a line of ours
+    assert_user_error(result, "the working directory", "No such file")
+
+
+def test_what_may_not_be_read(recipe_file, tmp_path):
+    """Root may read everything: it gives that up here."""
+    root = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    run = tmp_path / "runs" / "run"
+    started(recipe_file, "run", "--set", "train.steps=1", "--out", str(run), env={}, cwd=tmp_path)
+    run.chmod(0)
+    programs = {
+        "csg_analysis": (["energy", str(run / "ckpt.pt")], "ckpt.pt: Permission denied"),
+        "csg_analysis.report": (["build", str(tmp_path / "runs"), "--out", str(tmp_path / "report")], f"{run}: cannot"),
+        "csg_train": (["data", "check", str(run / "recipe.yaml")], "recipe.yaml: Permission denied; make it readable"),
+    }
+    try:
+        for program, (words, part) in programs.items():
+            words = [*root, sys.executable, "-m", program, *words]
+            result = subprocess.run(words, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3])
+            assert_user_error(result, part)
+    finally:
+        run.chmod(0o755)
 
 
 @pytest.mark.parametrize("name", ["tmp", "cache"])

@@ -156,15 +156,34 @@ def test_ctrl_c_in_a_destructor(tmp_path):
     assert (result.returncode, result.stdout, result.stderr) == (130, b"", b"")
 
 
+def test_a_thread_that_loses_its_loader_process_is_silent():
+    """torch's thread that pins memory, on machines with a GPU: what became of it is said where the batch is missed."""
+    code = (
+        "from csg_train.program import start; start(); import threading\n"
+        "def fail(error): raise error\n"
+        "for error in (ConnectionResetError(), EOFError(), KeyError('shown')):\n"
+        "    one = threading.Thread(target=fail, args=(error,)); one.start(); one.join()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert result.returncode == 0
+    assert result.stderr.count(b"Traceback") == 1
+    assert b"KeyError: 'shown'" in result.stderr
+
+
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("fault", ["deleted", "truncated"])
+@pytest.mark.parametrize("fault", ["deleted", "truncated", "a folder"])
 def test_pictures_that_break_in_the_middle_of_a_run(fault, workers, recipe_file, tmp_path):
     root, out = tmp_path / "own", tmp_path / "run"
     write_tree(root, side=260)  # too large to be kept in memory
 
     def break_all(_pid: int) -> None:
         for path in root.rglob("*.png"):
-            path.unlink() if fault == "deleted" else path.write_bytes(path.read_bytes()[:200])
+            if fault == "truncated":
+                path.write_bytes(path.read_bytes()[:200])
+                continue
+            path.unlink()
+            if fault == "a folder":  # an error of the system, as a file without permission is
+                path.mkdir()
 
     sets = (*ENDLESS, "--set", f"data.source.root={root}", "--set", f"train.workers={workers}")
     during = when(grown(out / "log.jsonl"), break_all)

@@ -96,3 +96,13 @@ def test_a_picture_that_is_a_pointer_is_named(recipe_file, trees, tmp_path):
     (tmp_path / "own" / "car" / "0.png").write_text("version https://git-lfs.github.com/spec/v1\n")
     result = command("csg-train", "data", "check", recipe_file, "--set", "data.source.root=own", cwd=tmp_path)
     assert_user_error(result, "car/0.png", "git lfs pull")
+
+
+def test_what_an_identity_rests_on_is_said_where_it_is_compared(recipe_file, trees, tmp_path):
+    shutil.copytree(trees / "source", tmp_path / "own")
+    arguments = ("run", recipe_file, "--set", "data.source.root=own", "--out", "o", "--quiet")
+    assert command("csg-train", *arguments, cwd=tmp_path).returncode == 0
+    with (tmp_path / "own" / "car" / "0.png").open("ab") as stream:
+        stream.write(b"0")
+    result = command("csg-train", *arguments, "--resume", cwd=tmp_path)
+    assert_user_error(result, "changed since, by names, labels or file sizes: identity (")

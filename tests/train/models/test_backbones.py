@@ -92,3 +92,18 @@ def test_weights_file_round_trip_and_named_differences(tmp_path):
     path.write_bytes(b"\x80\x04junk")
     with pytest.raises(UserError, match="weights_only"):
         load_weights(target, "resnet18", path)
+
+
+def test_imagenet_weights_without_a_home_folder(monkeypatch, tmp_path):
+    """torch would make a folder called ~ in the working directory."""
+
+    def unknown(*_: object) -> None:
+        raise KeyError
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for name in ("HOME", "XDG_CACHE_HOME", "TORCH_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match=r"no home folder .* TORCH_HOME, or give a file with --weights"):
+        load_weights(Backbone(BACKBONES["resnet18"]), "resnet18", "imagenet")
+    assert not list(tmp_path.iterdir())
