@@ -445,8 +445,7 @@ class _Run:
             )
         if saved.best_score is not None and not (best := chosen_file(self.recipe, self.out)).exists():
             raise UserError(f"{best}: missing, and {path.name} counts on it; restore it, or use --overwrite")
-        for own, state in self._states(saved):
-            load_state(own, state, path)
+        self._load(saved)
         self.step, self.best_score, self.saved = saved.step, saved.best_score, saved.step
         # a finished run needs none, whatever version wrote it
         if saved.step < self.recipe.train.steps or self._owes_a_measure(saved.log_bytes):
@@ -459,9 +458,11 @@ class _Run:
             torch.cuda.set_rng_state_all(saved.rng[1 : 1 + torch.cuda.device_count()])
         return saved.log_bytes
 
-    def _states(self, saved: Checkpoint) -> list[tuple[nn.Module, dict[str, Tensor]]]:
-        pairs: list[tuple[nn.Module, dict[str, Tensor]]] = [(self.network, saved.model), (self.method, saved.method)]
-        return pairs if self.average is None else [*pairs, (self.average, saved.average)]
+    def _load(self, saved: Checkpoint) -> None:
+        load_state(self.network, saved.model, saved.path)
+        load_state(self.method, saved.method, saved.path)
+        if self.average is not None:
+            load_state(self.average, saved.average, saved.path)
 
 
 def _attempt(act: Callable[[], _Given]) -> tuple[_Given | None, Exception | None]:
