@@ -3,6 +3,7 @@
 import click
 
 from csg_train import __version__
+from csg_train.commands.average import average
 from csg_train.commands.data import data
 from csg_train.commands.export import export
 from csg_train.commands.importing import import_command
@@ -21,5 +22,5 @@ def main() -> None:
     """Train and evaluate synthetic-to-real methods."""
 
 
-for _command in (import_command, tensorboard, run, sweep, methods, data, predict, export):
+for _command in (import_command, tensorboard, average, run, sweep, methods, data, predict, export):
     main.add_command(_command)

@@ -4,7 +4,7 @@ import contextlib
 import copy
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -58,6 +58,9 @@ class Checkpoint:
         log_bytes: Length of ``log.jsonl`` when this was written.
         versions: Of Python packages, for the record.
         selection: Rule that chose this step; ``last`` in ``ckpt.pt`` and in snapshots, which nobody chose.
+        average: State dict of the average that the run keeps of its weights; empty without one.
+        averaged: Of a checkpoint whose weights are an average, where they come from: the ``rule``, its settings, and
+            the steps or (``of``) the checkpoints that are in it. Empty for weights as training left them.
         best_score: Highest accuracy, of 0 to 1, that the recipe's rule measured up to this step: in ``best.pt`` the one
             it was chosen by. None before the first measurement and with the rule ``last``.
         sha256: Of the file; empty before it is written.
@@ -77,6 +80,8 @@ class Checkpoint:
     versions: dict[str, str]
     selection: Rule = "last"
     best_score: float | None = None
+    average: dict[str, Tensor] = field(default_factory=dict)
+    averaged: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
     path: Path = Path()
 
@@ -98,7 +103,7 @@ class Checkpoint:
 
 
 _FILE_FIELDS = tuple(name for name in Checkpoint.__dataclass_fields__ if name not in ("sha256", "path"))
-_LATER_FIELDS = ("selection", "best_score")
+_LATER_FIELDS = ("selection", "best_score", "average", "averaged")
 """Files of the first version lack these and take the defaults."""
 _TYPES: dict[str, TypeAdapter[Any]] = {
     name: TypeAdapter(kind, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
@@ -215,6 +220,8 @@ def load_optimizer(optimizer: optim.Optimizer, state: dict[str, Any], origin: Pa
 def rule_title(checkpoint: Checkpoint) -> str:
     """Which step a checkpoint is and who chose it, for the title of a table."""
     planned = checkpoint.recipe["train"]["steps"]
+    if checkpoint.averaged:
+        return _average_title(checkpoint.averaged)
     if checkpoint.selection == "oracle":
         return f"the step CHOSEN ON THE TARGET by oracle ({checkpoint.step})"
     if checkpoint.selection == "source-val":
@@ -222,6 +229,14 @@ def rule_title(checkpoint: Checkpoint) -> str:
     if checkpoint.step < planned:  # a snapshot, or the run was interrupted
         return f"step {checkpoint.step} of {planned}"
     return f"the last step ({checkpoint.step})"
+
+
+def _average_title(averaged: dict[str, Any]) -> str:
+    rule = averaged["rule"]
+    if "of" not in averaged:
+        return f"the average of steps {averaged['first_step']} to {averaged['last_step']} ({rule})"
+    alpha = f", alpha {averaged['alpha']:g}" if rule == "wise-ft" else ""
+    return f"the average of {len(averaged['of'])} checkpoints ({rule}{alpha})"
 
 
 def load_network(path: Path | str, *, device: torch.device | str = "auto") -> TaskNetwork:
