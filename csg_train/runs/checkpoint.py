@@ -120,7 +120,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 def save_portable(path: Path, checkpoint: Checkpoint) -> None:
     """Write atomically what `load_checkpoint` reads again of a checkpoint, less what only training needs."""
-    plain = [name for name in _FILE_FIELDS if name not in ("model", "method", "optimizer", "rng", "log_bytes")]
+    tensors = ("model", "method", "optimizer", "rng", "average")
+    plain = [name for name in _FILE_FIELDS if name not in (*tensors, "log_bytes")]
     fields = {"format": FORMAT} | {name: getattr(checkpoint, name) for name in plain}
     atomic_write(path, lambda stream: stream.write(portable_bytes(fields, checkpoint.model)))
 

@@ -30,7 +30,7 @@ def _settle(network: TaskNetwork, size: int) -> None:
 
 
 def write_untrained(path: Path, recipe_dict: dict, classes: Sequence[str]) -> Path:
-    """A checkpoint of ``classes`` in this order, with a method's state beside."""
+    """A checkpoint of ``classes`` in this order, with the state of a method and of an average beside."""
     recipe = parse_recipe(dict(recipe_dict), origin="test")
     network = build_network(recipe, classes=len(classes))
     recipe.build_method().rewrite(network.backbone)
@@ -45,6 +45,8 @@ def write_untrained(path: Path, recipe_dict: dict, classes: Sequence[str]) -> Pa
             weights="none",
             model=network.state_dict(),
             method={"queue": torch.zeros(3)},
+            average={"queue": torch.zeros(3)},
+            averaged={"rule": "ema", "decay": 0.9},
             optimizer={},
             rng=[],
             log_bytes=0,

@@ -265,7 +265,13 @@ def test_the_card_has_the_numbers_of_this_checkpoint_alone(narrow, tmp_path):
     assert (
         f"on target: target, 9 pictures, identity `{images.identity[:16]}`: {100 * record.mean_per_class:.1f} %" in card
     )
-    for part in (narrow.sha256, "a class for a picture, 3: truck, bus, car", "source, 12 pictures", "random"):
+    for part in (
+        narrow.sha256,
+        "a class for a picture, 3: truck, bus, car",
+        "source, 12 pictures",
+        "random",
+        "rule ema",
+    ):
         assert part in card
 
 
