@@ -40,8 +40,6 @@ def model_card(subject: Subject, comparison: Comparison, folder: Path, usage: li
         "pictures": _shown(subject),
         "normalisation": f"mean {subject.mean}, deviation {subject.std}, of R, G and B in [0, 1]",
     }
-    if checkpoint.averaged:
-        facts["average of weights"] = ", ".join(f"{key} {value}" for key, value in checkpoint.averaged.items())
     files = {path.name: path for path in sorted(folder.iterdir())}
     return "\n".join(
         [

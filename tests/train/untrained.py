@@ -46,7 +46,7 @@ def write_untrained(path: Path, recipe_dict: dict, classes: Sequence[str]) -> Pa
             model=network.state_dict(),
             method={"queue": torch.zeros(3)},
             average={"queue": torch.zeros(3)},
-            averaged={"rule": "ema", "decay": 0.9},
+            averaged={"rule": "ema", "decay": 0.9, "first_step": 1, "last_step": 4},
             optimizer={},
             rng=[],
             log_bytes=0,

@@ -270,7 +270,7 @@ def test_the_card_has_the_numbers_of_this_checkpoint_alone(narrow, tmp_path):
         "a class for a picture, 3: truck, bus, car",
         "source, 12 pictures",
         "random",
-        "rule ema",
+        "the average of steps 1 to 4 (ema)",
     ):
         assert part in card
 
