@@ -49,9 +49,11 @@ def arithmetic(*, tf32: bool = False, benchmark: bool = False, deterministic: bo
             cudnn.benchmark, cudnn.deterministic = before
 
 
-def full_float32() -> contextlib.AbstractContextManager[None]:
+@contextlib.contextmanager
+def full_float32() -> Iterator[None]:
     """For what is measured: no TF32, which torch itself turns on for convolutions, and no timed algorithms."""
-    return arithmetic(deterministic=True)
+    with arithmetic(deterministic=True):
+        yield
 
 
 @contextlib.contextmanager

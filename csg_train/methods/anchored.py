@@ -109,4 +109,5 @@ class Anchored(Method):
         """The proximal pull, from where the optimiser's step has ended."""
         if self.config.update == "proximal":
             trained = trained_weights(model.backbone)
-            torch._foreach_lerp_(trained, split(self._anchor[0], trained), split(self._share_K, trained))
+            parts = split(self._anchor[0], trained), split(self._share_K, trained)
+            torch._foreach_lerp_(trained, *parts)  # type: ignore[arg-type]  # its stub knows numbers as shares alone

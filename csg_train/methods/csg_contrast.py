@@ -93,7 +93,8 @@ class Contrast(nn.Module):
     @torch.no_grad()
     def update(self) -> None:
         """Move the heads' average and enqueue the global batch's keys (negatives exclude the current batch)."""
-        if averages := list(self.teacher_heads.parameters()):
+        averages: list[Tensor] = list(self.teacher_heads.parameters())
+        if averages:
             torch._foreach_lerp_(averages, list(self.heads.parameters()), 1 - self.momentum)
         for name, keys in self._new_keys.items():
             self._queue(name).push(gathered(keys))

@@ -16,9 +16,10 @@ from csg_train.devices import arithmetic, full_float32
 from csg_train.engine import loop as engine
 from csg_train.engine import precision
 from csg_train.errors import UserError
-from csg_train.evaluate.either import score
+from csg_train.evaluate.either import held_out_loss, score
 from csg_train.evaluate.segmentation import network_masks
 from csg_train.evaluate.unlabelled import unlabelled_record
+from csg_train.predictions.classes import predicted_classes
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import load_checkpoint
 from tests.train.methods.test_methods import CPU, recipe_of, run
@@ -84,6 +85,8 @@ def classified(ours: engine._Run, seen: Seen) -> None:
     network, recipe, images = ours.network.eval(), ours.recipe, ours.images
     ways = {
         "accuracy": lambda: score(network, images, recipe),
+        "loss": lambda: held_out_loss(network, images, recipe),
+        "classes": lambda: exhaust(predicted_classes(network, images, recipe, top=2)),
         "features": lambda: exhaust(pooled_batches(network.backbone, images, recipe, layers=["layer4"])),
         "maps": lambda: grad_cam(network, torch.rand(2, 3, 32, 32), layer="layer4"),
         "attention": lambda: exhaust(attend_batches(network, images, recipe, layer="layer4", explain="predicted")),
