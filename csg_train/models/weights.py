@@ -23,7 +23,7 @@ def build_backbone(name: str, weights: str | Path = "none") -> tuple[Backbone, s
     A file may hold a classifier of other classes than the published one: the classifier is then made of its size.
 
     Args:
-        name: Of `BACKBONES`, or ``timm/NAME``.
+        name: Of `BACKBONES`, ``timm/NAME``, or a classifier's in torchvision.
         weights: ``imagenet``, ``none`` (random) or the path of a state-dict file (``.pt``, ``.pth``, ``.safetensors``).
 
     Returns:
@@ -35,7 +35,8 @@ def build_backbone(name: str, weights: str | Path = "none") -> tuple[Backbone, s
     backbone = Backbone(backbone_spec(name))
     if weights in ("imagenet", "none"):
         return backbone.eval(), load_weights(backbone, name, weights)
-    state, digest = _read(Path(weights))
+    content, digest = _read(Path(weights))
+    state = backbone.spec.adapt(content)
     _fit_classifier(backbone, state)
     _load_strict(backbone.net, state, str(weights), name)
     return backbone.eval(), digest
@@ -74,7 +75,7 @@ def load_weights(backbone: Backbone, name: str, weights: str | Path) -> str:
         state, digest = backbone.spec.imagenet()
     else:
         state, digest = _read(Path(weights))
-    _load_strict(backbone.net, state, str(weights), name)
+    _load_strict(backbone.net, backbone.spec.adapt(state), str(weights), name)
     return digest
 
 
