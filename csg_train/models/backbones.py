@@ -3,8 +3,8 @@
 A stage is a named feature map. ``layer3`` and ``layer4`` are the paper's (torchvision's ResNet outputs, after ReLU). An
 EfficientNet block ends in a linear bottleneck, whose output may be negative, so the stages of the EfficientNets in the
 table are the nearest activated maps of the same resolution: the last expansion at stride 16, and ``conv_head`` after
-its ReLU6. Maps of the table are therefore non-negative; those of ``timm/NAME`` and of
-other names of torchvision need not be (`timm_models`, `torchvision_models`).
+its ReLU6. Maps of the table are therefore non-negative; those of ``timm/NAME`` and of torchvision's
+other networks need not be (`timm_models`, `torchvision_models`).
 """
 
 import difflib
@@ -165,7 +165,7 @@ BACKBONES: dict[str, BackboneSpec] = {
 
 
 def backbone_spec(name: str) -> BackboneSpec:
-    """What is known of a backbone: a line of `BACKBONES`, or what timm says of ``timm/NAME``, torchvision of its names.
+    """What is known of a backbone: a line of `BACKBONES`, or what timm says of ``timm/NAME`` and torchvision of its own.
 
     Raises:
         UserError: There is no such backbone.

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 import torchvision
 from torch import Size, Tensor, nn
-from torchvision.models import MaxVit, ResNet, VisionTransformer
+from torchvision.models import MaxVit, MNASNet, ResNet, VisionTransformer
 from torchvision.ops import Permute
 
 from csg_train.errors import UserError
@@ -37,7 +37,11 @@ from csg_train.models.spec import BackboneSpec, StateDict
 __all__ = ["dilate", "resnet_spec", "torchvision_names", "torchvision_size", "torchvision_spec"]
 
 _AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
-_OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)")
+_RENAMED = {
+    r"(denselayer\d+\.(?:norm|conv))\.([12])\.": r"\1\2.",
+    r"\.mlp\.linear_1\.": ".mlp.0.",  # ViT
+    r"\.mlp\.linear_2\.": ".mlp.3.",
+}
 
 
 @functools.cache
@@ -74,13 +78,13 @@ def torchvision_spec(name: str) -> BackboneSpec:
                 f"{output_stride}, which segmentation needs; choose a ResNet, or a RegNet, EfficientNet or ConvNeXt of "
                 "timm (timm/NAME)"
             )
-        return torchvision.models.get_model(name, weights=None, **options)
+        return _network(name, options)
 
     return BackboneSpec(
         build=build,
         imagenet=lambda: _imagenet(name),
-        stages={f"stage{5 - len(paths) + i}": pair for i, pair in enumerate(zip(paths, channels, strict=True))},
-        aliases={f"layer{i}": f"stage{i}" for i in range(5 - len(paths), 5)},
+        stages={f"stage{i}": pair for i, pair in enumerate(zip(paths, channels, strict=True), start=1)},
+        aliases={f"layer{i}": f"stage{i}" for i in (1, 2, 3, 4)},
         classifier=classifier,
         mean=tuple(own.mean),
         std=tuple(own.std),
@@ -156,11 +160,24 @@ def _options(name: str, size: int) -> dict[str, Any]:
     return {}
 
 
+def _network(name: str, options: Mapping[str, Any]) -> nn.Module:
+    net: nn.Module = torchvision.models.get_model(name, weights=None, **options)
+    if isinstance(net, MNASNet):  # refuses tensors without torch's own note of the version; shapes tell an old one
+        vars(net)["_load_from_state_dict"] = functools.partial(nn.Module._load_from_state_dict, net)
+    return net
+
+
+def _name_today(key: str) -> str:
+    for old, new in _RENAMED.items():
+        key = re.sub(old, new, key)
+    return key
+
+
 def _as_today(content: Any, *, own: tuple[str, ...]) -> Any:
     """A published file's state dict as the network of today names it, which has no auxiliary heads; else unchanged."""
     if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
         return content
-    state = {_OLD_DENSENET.sub(r"\1", key): value for key, value in content.items() if not key.startswith(_AUXILIARY)}
+    state = {_name_today(key): value for key, value in content.items() if not key.startswith(_AUXILIARY)}
     counts = (key for key in own if key.endswith(".num_batches_tracked"))  # files before torch 0.4.1 have none
     missing = {key for key in counts if key.replace("num_batches_tracked", "running_mean") in state} - set(state)
     return state | {key: torch.tensor(0) for key in missing}
@@ -170,10 +187,10 @@ def _outline(name: str, options: Mapping[str, Any]) -> nn.Module:
     """The network on the meta device, in evaluation mode."""
     try:
         with torch.device("meta"):
-            return torchvision.models.get_model(name, weights=None, **options).eval()
+            return _network(name, options).eval()
     except NotImplementedError:  # a RegNet computes its widths with tensors
         with torch.random.fork_rng(devices=[]):
-            return torchvision.models.get_model(name, weights=None, **options).eval().to("meta")
+            return _network(name, options).eval().to("meta")
 
 
 def _shapes(net: nn.Module, size: int) -> dict[str, tuple[Size, Size]]:

@@ -1,5 +1,6 @@
 """Names of torchvision against torchvision's own forward pass, family by family; files, sizes, and what is refused."""
 
+import copy
 import re
 
 import pytest
@@ -100,6 +101,11 @@ def test_segmentation_keeps_to_resnets_and_ibn_net_too():
     with torch.no_grad():
         dilated = Backbone(backbone_spec("resnext50_32x4d"), output_stride=8).eval()(pictures(64, 1)).stages["layer4"]
     assert dilated.shape[-2:] == (8, 8)
+    for variant in ("a", "b"):
+        rewritten = Backbone(backbone_spec("resnext50_32x4d")).eval()
+        rewrite_ibn(rewritten.net, variant)
+        with torch.no_grad():
+            assert rewritten(pictures(64, 1)).stages["layer4"].shape == (1, 2048, 2, 2)
     net = backbone_spec("efficientnet_b0").build()
     with pytest.raises(UserError, match="ibn-net: not defined for EfficientNet of torchvision; choose a ResNet, or an"):
         rewrite_ibn(net, "a")
@@ -112,7 +118,7 @@ def test_an_unknown_name_is_told_what_is_close_to_it():
 
 
 def test_old_published_files_are_the_network_of_today(tmp_path):
-    """DenseNets of 2017 have dots within names and no count of batches; googlenet's file has its auxiliary heads."""
+    """DenseNets of 2017 have dots in names and no count of batches, ViTs of 2021 other names; googlenet has more heads."""
     own = build_backbone("densenet121")[0].net.state_dict()
     dotted = re.compile(r"(denselayer\d+\.(?:norm|conv))(?=[12]\.)")
     old = {dotted.sub(r"\1.", key): value for key, value in own.items() if not key.endswith("num_batches_tracked")}
@@ -120,6 +126,13 @@ def test_old_published_files_are_the_network_of_today(tmp_path):
     again = build_backbone("densenet121", tmp_path / "old.pth")[0].net.state_dict()
     assert list(again) == list(own)
     assert all(torch.equal(again[key], own[key]) for key in own)
+
+    vit = backbone_spec("vit_b_32")
+    with torch.device("meta"):
+        names = list(vit.build().state_dict())
+    of_2021 = {re.sub(r"mlp\.([03])\.", lambda at: f"mlp.linear_{1 + int(at[1]) // 3}.", name): 0 for name in names}
+    assert "encoder.layers.encoder_layer_0.mlp.linear_2.bias" in of_2021
+    assert list(vit.adapt(of_2021)) == names
 
     whole = torchvision.models.googlenet(init_weights=False, aux_logits=True).state_dict()
     torch.save(whole, tmp_path / "whole.pth")
@@ -130,6 +143,16 @@ def test_old_published_files_are_the_network_of_today(tmp_path):
     torch.save(whole | {"extra": torch.zeros(1)}, tmp_path / "cut.pth")
     with pytest.raises(UserError, match=r"missing conv1\.conv\.weight; unexpected extra"):
         build_backbone("googlenet", tmp_path / "cut.pth")
+
+
+def test_a_plain_dict_is_enough_for_mnasnet_and_its_copies():
+    """torchvision's class raises where torch's note of the version is missing, as in safetensors and checkpoints."""
+    backbone, other = (Backbone(backbone_spec("mnasnet0_5")) for _ in range(2))
+    state = dict(backbone.state_dict())
+    copy.deepcopy(other).load_state_dict(state)
+    assert not torch.equal(other.net.layers[0].weight, backbone.net.layers[0].weight)
+    other.load_state_dict(state)
+    assert torch.equal(other.net.layers[0].weight, backbone.net.layers[0].weight)
 
 
 def test_published_weights_come_from_torchvision_or_one_line(monkeypatch, tmp_path):
