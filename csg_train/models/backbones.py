@@ -165,7 +165,7 @@ BACKBONES: dict[str, BackboneSpec] = {
 
 
 def backbone_spec(name: str) -> BackboneSpec:
-    """What is known of a backbone: a line of `BACKBONES`, or what timm says of ``timm/NAME`` and torchvision of its own.
+    """What is known of a backbone: a line of `BACKBONES`, or what timm or torchvision says of one of its names.
 
     Raises:
         UserError: There is no such backbone.

@@ -118,7 +118,7 @@ def test_an_unknown_name_is_told_what_is_close_to_it():
 
 
 def test_old_published_files_are_the_network_of_today(tmp_path):
-    """DenseNets of 2017 have dots in names and no count of batches, ViTs of 2021 other names; googlenet has more heads."""
+    """Old DenseNets have dots in names and no count of batches, old ViTs other names, googlenet more heads."""
     own = build_backbone("densenet121")[0].net.state_dict()
     dotted = re.compile(r"(denselayer\d+\.(?:norm|conv))(?=[12]\.)")
     old = {dotted.sub(r"\1.", key): value for key, value in own.items() if not key.endswith("num_batches_tracked")}
