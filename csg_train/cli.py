@@ -3,10 +3,13 @@
 import click
 
 from csg_train import __version__
+from csg_train.commands.average import average
 from csg_train.commands.data import data
+from csg_train.commands.export import export
 from csg_train.commands.importing import import_command
 from csg_train.commands.methods import methods
 from csg_train.commands.options import Commands
+from csg_train.commands.predict import predict
 from csg_train.commands.run import run, sweep
 from csg_train.commands.tensorboard import tensorboard
 
@@ -19,5 +22,5 @@ def main() -> None:
     """Train and evaluate synthetic-to-real methods."""
 
 
-for _command in (import_command, tensorboard, run, sweep, methods, data):
+for _command in (import_command, tensorboard, average, run, sweep, methods, data, predict, export):
     main.add_command(_command)

@@ -172,5 +172,5 @@ def gathered(rows_ND: Tensor) -> Tensor:
 
 
 def summed(counts: np.ndarray) -> np.ndarray:
-    """The sum of int64 counts over the processes: exact."""
+    """The sum over the processes, the same in each; of int64 counts it is exact."""
     return counts if process_count() == 1 else _sum(torch.from_numpy(counts.copy())).numpy()

@@ -20,6 +20,7 @@ __all__ = [
     "files_below",
     "foreign_content",
     "home_expanded",
+    "is_safetensors",
     "remove_abandoned",
     "sha256_file",
     "write_json",
@@ -153,7 +154,13 @@ _STARTS = {
     b"\x1f\x8b": "compressed by gzip; unpack it",
     b"\xfd7zxz\x00": "compressed by xz; unpack it",
     b"bzh": "compressed by bzip2; unpack it",
+    b"\x89hdf": "an HDF5 file, as Keras writes them",
 }
+
+
+def is_safetensors(start: bytes) -> bool:
+    """Whether a file that starts so holds safetensors: the length of a JSON header, then the header."""
+    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 1 << 27
 
 
 def foreign_content(path: Path) -> str | None:
@@ -168,8 +175,8 @@ def foreign_content(path: Path) -> str | None:
     if not start:
         return "empty, 0 bytes"
     begun = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 1 << 27:
-        return "a safetensors file that is cut or damaged"
+    if is_safetensors(start):
+        return "a safetensors file"
     if start[4:8] == b"ftyp":
         return "HEIC, AVIF or a film; convert it to PNG"
     return next((what for first, what in _STARTS.items() if begun.startswith(first)), None)

@@ -1,32 +1,80 @@
 """Reading files of tensors that others wrote: tensors and plain values, whole, and nothing that runs."""
 
+import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
-__all__ = ["load_tensors"]
+from csg_train.files import foreign_content, is_safetensors
+
+__all__ = ["load_tensors", "unreadable"]
 
 
 def load_tensors(path: Path) -> Any:
-    """``torch.load`` of tensors and plain values to the CPU; a safetensors file is known by its first bytes.
+    """What ``torch.save`` wrote of tensors and plain values, or the tensors of a safetensors file, to the CPU.
 
-    The archive of a torch file is checked before: torch compares no checksum, so a flipped bit becomes another weight,
-    and it unpacks compressed entries of any size.
+    The archive of a file is checked before: torch compares no checksum, so a flipped bit becomes another weight, and it
+    unpacks compressed entries of any size.
 
     Raises:
         FileNotFoundError: No such file.
-        Exception: Of many types, where the file is cut, damaged or foreign, or holds more than plain values.
+        Exception: Of many types, where the file is cut, damaged or foreign, or holds more than plain values;
+            `unreadable` says which.
     """
     with path.open("rb") as stream:
-        start = stream.read(9)
-    if start[8:] == b"{":
-        return safetensors.torch.load_file(path)
+        start = stream.read(16)
+    if is_safetensors(start):
+        return load_file(path)
     if start.startswith(b"PK\x03\x04"):  # else of torch before 1.6, without checksums
         _check(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of foreign pickles and TorchScript, before it refuses them
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def unreadable(path: Path, error: Exception) -> str:
+    """What a file is that `load_tensors` refused with ``error``, and the way out.
+
+    Nothing of torch's own text is passed on where it advises to switch the safety off.
+    """
+    text = str(error)
+    if path.is_dir():
+        return "a folder; give a file"
+    if isinstance(error, SafetensorError):
+        return f"a safetensors file that is cut or damaged ({text}); fetch it again"
+    if found := re.search(r"GLOBAL (\S+)", text):
+        return (
+            f"refused: beside tensors and plain values it holds a pickled object ({found[1]}), which runs code as it "
+            "is opened; nothing of it was run; save its state dict alone where you trust it"
+        )
+    if foreign := foreign_content(path):
+        return foreign
+    if program := _program(path):
+        return f"{program}, which is code; save the state dict of its model instead"
+    if "weights_only" in text:
+        return "not a torch file, and no safetensors; check which file it is"
+    return f"not a complete torch file ({_first_line(text)}); fetch it again"
+
+
+def _program(path: Path) -> str | None:
+    """What kind of program an archive holds; None where it is none, or too damaged to say."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name.partition("/")[2] for name in archive.namelist()]
+    except (OSError, zipfile.BadZipFile):
+        return None
+    if "constants.pkl" in names:
+        return "a TorchScript archive"
+    return "a program of torch.export" if "archive_format" in names else None
+
+
+def _first_line(text: str) -> str:
+    return text.split("\n", 1)[0].split(". ", 1)[0][:120]
 
 
 def _check(path: Path) -> None:

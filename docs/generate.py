@@ -21,6 +21,7 @@ from csg_analysis.cli import main as analyze
 from csg_analysis.report.cli import main as report
 from csg_train.cli import main as train
 from csg_train.methods.base import Method
+from csg_train.methods.options import OPTIONS
 from csg_train.methods.table import METHODS
 from csg_train.recipes.packaged import RECIPES
 from csg_train.recipes.reading import load_recipe
@@ -32,6 +33,17 @@ ROOMS = tuple(
     for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
     if found.ispkg and not found.name.endswith(".commands")
 )
+COMBINING = """Fields of a recipe, together where they go together: `csg` with `method.asg_weight`, `train.probe`,
+`average` and `data.augment`, for instance. The report makes a row of every combination.
+
+WiSE-FT needs a start with a trained head: the snapshot that `train.probe` leaves, or a run of the oracle with the same
+seed. Its average lies in a folder of its own, which `csg-analyze` measures and the report reads as a run:
+
+```sh
+csg-train run my.yaml --set train.probe=200 --out runs/lp-ft
+csg-train average runs/lp-ft/along/000200/ckpt.pt runs/lp-ft/ckpt.pt --alpha 0.5 --out runs/wise
+csg-analyze accuracy runs/wise/average.pt
+```"""
 PACKAGES = tuple(sorted(("csg_analysis", "csg_train", *ROOMS)))
 
 
@@ -65,8 +77,17 @@ def on_page_content(html: str, **_: Any) -> str:
 
 def methods_page() -> str:
     """The table of all methods."""
-    rows = [f"| [{m.info.title}]({name}.md) | `{name}` | {m.info.summary} |" for name, m in METHODS.items()]
-    return "\n".join(["# Methods", "", "| Method | `method.name` | What it does |", "|---|---|---|", *rows, ""])
+    rows = [
+        f"| [{m.info.title}]({name}.md) | `{name}` | {m.info.summary} | {m.info.cost} |" for name, m in METHODS.items()
+    ]
+    parts = ["# Methods", "", "| Method | `method.name` | What it does | Cost |", "|---|---|---|---|", *rows, ""]
+    parts += ["Cost is what comes beside a forward and a backward pass of one network on one view.", ""]
+    parts += ["## What any method may be combined with", "", COMBINING, ""]
+    for option in OPTIONS:
+        parts += [f"### {option.title}", "", f"`{option.field}`. {option.summary}", ""]
+        parts += [f"``` {{ .text .wrap }}\n{option.equation}\n```", ""]
+        parts += [f"Source: {option.source}. Deviation: {option.deviation}. Cost: {option.cost}.", ""]
+    return "\n".join(parts)
 
 
 def method_page(method: type[Method]) -> str:
@@ -81,6 +102,7 @@ def method_page(method: type[Method]) -> str:
         info.summary,
         f"``` {{ .text .wrap }}\n{info.equation}\n```",
         f"Source: {info.source}. The published table trained it with `augment: {method.paper_augment}`.",
+        f"Deviation: {info.deviation}. Cost: {info.cost}.",
         "## Fields",
         f"`method: {{name: {info.name}}}` in a recipe, or `--set method.name={info.name}`.",
         _fields_table(method.Config),
@@ -108,8 +130,10 @@ def _fields_table(config: type[Any]) -> str:
 
 def _type(schema: dict[str, Any]) -> str:
     """``number >= 0``, or the words that are allowed."""
-    if "enum" in schema:
-        return ", ".join(f"`{word}`" for word in schema["enum"])
+    if "anyOf" in schema:
+        return " or ".join(_type(one) for one in schema["anyOf"])
+    if words := schema.get("enum", [schema["const"]] if "const" in schema else []):
+        return ", ".join(f"`{word}`" for word in words)
     if schema["type"] == "array":
         return f"list of {_type(schema['items'])}"
     signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}

@@ -42,6 +42,8 @@ def program(name: str, *arguments: str, **env: str) -> set[str]:
         ("csg-train", "run", "--nope"),
         ("csg-train", "data", "fetch", "nope"),
         ("csg-train", "import", "--kind", "nope"),
+        ("csg-train", "predict", "--help"),
+        ("csg-train", "export", "ckpt.pt", "--to", "x", "--format", "nope"),
         ("csg-analyze", "energy", "--nope"),
         ("csg-analyze", "gradcam", "--help"),
         ("csg-report", "build", "--nope"),

@@ -89,7 +89,9 @@ class Subject:
         """Method and seed, as tables say it; and the step, where nobody chose it and it is not the last."""
         done = self.checkpoint.step
         before_the_end = self.checkpoint.selection == "last" and done < self.recipe.train.steps
-        return f"{self.recipe.method['name']} s{self.recipe.seed}" + (f" step {done}" if before_the_end else "")
+        step = f" step {done}" if before_the_end else ""
+        rule = self.checkpoint.averaged.get("rule")
+        return f"{self.recipe.method['name']} s{self.recipe.seed}" + (f" {rule}" if rule else step)
 
 
 @dataclass(frozen=True)

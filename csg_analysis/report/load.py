@@ -108,7 +108,7 @@ class Run:
 
     @property
     def checkpoint(self) -> str:
-        """Name of the checkpoint file that was measured: a rule's choice is in ``best.pt``."""
+        """Name of the checkpoint file that was measured."""
         return checkpoint_file(self.info)
 
     @property
@@ -119,13 +119,20 @@ class Run:
         return steps if isinstance(steps, int) else None
 
     @property
+    def settings(self) -> dict[str, object]:
+        """What sets two runs of one method apart: its configuration, and what it is combined with."""
+        return {**self.info.method_config, **self.info.options}
+
+    @property
     def config(self) -> str:
-        """The method's configuration as one line of JSON."""
-        return json.dumps(self.info.method_config, sort_keys=True, ensure_ascii=False)
+        """The settings as one line of JSON."""
+        return json.dumps(self.settings, sort_keys=True, ensure_ascii=False)
 
 
 def checkpoint_file(info: RunInfo) -> str:
-    """Name of the checkpoint file that holds a rule's step."""
+    """Name of the checkpoint file that holds a rule's step, or an average."""
+    if info.averaged:
+        return "average.pt"
     return "best.pt" if info.selection in SELECTED_ON else "ckpt.pt"
 
 

@@ -11,7 +11,7 @@ from csg_analysis.report.stats import Difference, Spread, paired_difference, spr
 from csg_analysis.report.wording import Wording, wording_of
 from csg_train.methods.declared import declaration
 from csg_train.methods.table import PLACES
-from csg_train.runs.records import DataInfo
+from csg_train.runs.records import DataInfo, RunInfo
 
 __all__ = [
     "BASELINE",
@@ -112,8 +112,8 @@ class Row:
 
     @cached_property
     def config(self) -> dict[str, object]:
-        """The method's configuration."""
-        return self.runs[0].info.method_config
+        """The method's configuration, and what it is combined with."""
+        return self.runs[0].settings
 
 
 def wording(rows: Sequence[Row]) -> Wording:
@@ -126,8 +126,9 @@ def make_rows(runs: Sequence[Run], comparison: Comparison) -> list[Row]:
     found: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
         found.setdefault((comparison.group[run.name], run.info.method, run.config), []).append(run)
-    keys = sorted(found, key=lambda key: (key[0], _place(key[1]), key[1], key[2]))
-    labels = _labels({key: found[key][0].info.method_config for key in keys})
+    infos = {key: own[0].info for key, own in found.items()}
+    keys = sorted(found, key=lambda key: (key[0], _place(key[1]), key[1], len(infos[key].options), key[2]))
+    labels = _labels({key: infos[key] for key in keys})
     return [
         Row(
             label=labels[key],
@@ -146,20 +147,23 @@ def _place(method: str) -> int:
     return names.index(method) if method in PLACES else len(names)
 
 
-def _labels(configs: Mapping[tuple[str, str, str], dict[str, object]]) -> dict[tuple[str, str, str], str]:
+def _labels(infos: Mapping[tuple[str, str, str], RunInfo]) -> dict[tuple[str, str, str], str]:
+    """The method, with what sets its rows apart, and with what it is combined with where not every row is."""
     labels = {}
-    for key, config in configs.items():
-        group, method, _ = key
-        others = [other for (_, name, _), other in configs.items() if name == method]
-        fields = sorted({name for other in others for name in other})
-        varying = [name for name in fields if any(other.get(name) != config.get(name) for other in others)]
-        parts = [f"{name}={json.dumps(config.get(name), ensure_ascii=False)}" for name in varying]
-        labels[key] = " ".join([method, *parts, *([f"[{group}]"] if group else [])])
+    for key, info in infos.items():
+        same = [other.method_config for other in infos.values() if other.method == info.method]
+        parts = [*_varying(info.method_config, same), *_varying(info.options, [one.options for one in infos.values()])]
+        labels[key] = " ".join([info.method, *parts, *([f"[{key[0]}]"] if key[0] else [])])
     return labels
 
 
+def _varying(own: Mapping[str, object], all_rows: Sequence[Mapping[str, object]]) -> list[str]:
+    names = [name for name in sorted(own) if any(other.get(name) != own[name] for other in all_rows)]
+    return [f"{name}={json.dumps(own[name], ensure_ascii=False)}" for name in names]
+
+
 def reference(rows: Sequence[Row], method: str, group: str) -> Row | None:
-    """The one row of a reference method in a group; None when it was not run."""
+    """The row of a reference method in a group, the one combined with least; None when it was not run."""
     return next((row for row in rows if row.method == method and row.group == group), None)
 
 

@@ -17,9 +17,12 @@ __all__ = ["import_command"]
 @click.option("--kind", required=True, type=click.Choice(list(LAYOUTS)), help="Who released the file.")
 @click.option("--recipe", "recipe_name", metavar="NAME", help="Names the network. [default: the kind's own]")
 @set_option
+@click.option("--field", metavar="NAME", help="Field of FILE that is meant, where it holds several state dicts.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to write.")
-def import_command(file: Path, kind: str, recipe_name: str | None, overrides: tuple[str, ...], out: Path) -> None:
+def import_command(
+    file: Path, kind: str, recipe_name: str | None, overrides: tuple[str, ...], field: str | None, out: Path
+) -> None:
     """Make of released weights in FILE a checkpoint to measure (csg, asg) or a --weights file (the others)."""
     recipe = recipes.load_recipe(recipe_name or LAYOUTS[kind].recipe, overrides)
-    for line in runs.import_file(file, kind, recipe, out):
+    for line in runs.import_file(file, kind, recipe, out, field=field):
         console.print(line, highlight=False, markup=False)

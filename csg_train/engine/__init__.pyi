@@ -1,3 +1,4 @@
+from .averages import average_runs as average_runs
 from .caffe_sgd import CaffeSGD as CaffeSGD
 from .loop import learning_rate_factor as learning_rate_factor
 from .loop import train as train

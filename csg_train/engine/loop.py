@@ -16,22 +16,27 @@ from torch import Tensor, nn
 from csg_train.console import console
 from csg_train.data.cache import picture_source
 from csg_train.data.loaders.batch import Batch
-from csg_train.data.loaders.loader import training_batches
-from csg_train.data.loaders.segmentation_loader import segmentation_batches, whole_pictures
+from csg_train.data.loaders.segmentation_loader import whole_pictures
 from csg_train.data.readers.masks import MaskedSet
 from csg_train.devices import usable_device
 from csg_train.distributed import agreed, average, highest, is_first, joined, process_count
+from csg_train.engine.averages import averaged_state, build_average, hold
+from csg_train.engine.batches import batches_of
 from csg_train.engine.finite import require_finite_row, require_finite_weights
 from csg_train.engine.interrupts import Interrupts
 from csg_train.engine.optimizer import build_optimizer
 from csg_train.engine.precision import compile_backbone, in_bfloat16
-from csg_train.engine.selection import chosen_file, is_due, selection_images, selection_score
+from csg_train.engine.selection import chosen_file, is_due, measure_name, selection_images, selection_score
 from csg_train.engine.signs import SIGNS, signs_of
 from csg_train.engine.waiting import Waits, worker_count
 from csg_train.errors import UserError
+from csg_train.evaluate.either import held_out_loss
 from csg_train.files import write_text, writing
+from csg_train.methods import lp_ft
 from csg_train.methods.base import Method, Setup
+from csg_train.methods.frozen import freeze
 from csg_train.methods.pixels import task_loss
+from csg_train.methods.swad import SWAD
 from csg_train.methods.teacher import Taught
 from csg_train.recipes.faults import differences
 from csg_train.recipes.network import start_network
@@ -45,7 +50,7 @@ from csg_train.runs.deaths import Watch
 from csg_train.runs.snapshots import ALONG, snapshot_folder, snapshot_steps
 from csg_train.runs.training_log import TrainingLog, last_row
 from csg_train.seeds import seed_for
-from csg_train.splits import SELECTED_ON, SPLITS, Rule
+from csg_train.splits import SPLITS, Rule
 
 __all__ = ["learning_rate_factor", "train"]
 
@@ -55,7 +60,7 @@ _Given = TypeVar("_Given")
 _FREE = ("train.workers",)  # changes no result: a run whose loader processes died may go on without them
 _BROKEN = 128  # in place of a signal's number, and above each
 _OUTPUTS = (
-    *("ckpt.pt", "best.pt", "log.jsonl", "recipe.yaml"),
+    *("ckpt.pt", "best.pt", "average.pt", "log.jsonl", "recipe.yaml"),
     *("accuracy-*", "segmentation-*", "confusion-*", "energy-*"),
     *("attention.*", "attention-*", "similarity-*", "sphere-*", "unlabelled-*"),
 )
@@ -64,10 +69,12 @@ _OUTPUTS = (
 def learning_rate_factor(step: int, train: Train) -> float:
     """Factor on the base learning rate at a step counted from 0: quadratic warm-up times polynomial decay.
 
-    ``min(0.01 + 0.99 (t / warmup)^2, 1) * (1 - min(t / steps, decay_until))^power``
+    ``min(0.01 + 0.99 (t / warmup)^2, 1) * (1 - min(t / steps, decay_until))^power``; with ``train.probe``, for each of
+    the two stages by itself.
     """
+    step, steps = lp_ft.stage(step, train.steps, train.probe)
     warm = min(0.01 + 0.99 * (step / train.warmup) ** 2, 1.0) if train.warmup else 1.0
-    return float(warm * (1 - min(step / train.steps, train.decay_until)) ** train.power)
+    return float(warm * (1 - min(step / steps, train.decay_until)) ** train.power)
 
 
 def train(
@@ -87,8 +94,8 @@ def train(
 
     Args:
         recipe: The resolved recipe.
-        out: The run's folder: ``recipe.yaml``, ``log.jsonl``, ``ckpt.pt``, ``best.pt`` where a rule selects, and
-            ``along/STEP/ckpt.pt`` where ``train.snapshots`` asks for it.
+        out: The run's folder: ``recipe.yaml``, ``log.jsonl``, ``ckpt.pt``, ``best.pt`` where a rule selects,
+            ``average.pt`` with ``average``, and ``along/STEP/ckpt.pt`` with ``train.snapshots`` or ``train.probe``.
         device: Where to compute; ``auto`` is the GPU where there is one.
         resume: Continue from ``ckpt.pt`` if it is there; the result equals an uninterrupted run bit for bit.
         overwrite: Start again, whatever the folder holds.
@@ -96,7 +103,7 @@ def train(
         report: Called with the step and its logged values every ``train.log_every`` steps.
 
     Returns:
-        Path of the checkpoint that the recipe's selection rule chooses: the last step's, or ``best.pt``.
+        Path of the checkpoint that the recipe chooses: the last step's, ``best.pt`` or ``average.pt``.
 
     Raises:
         UserError: Bad data or folder, another run in the folder, a loss that is not finite, or a lost process.
@@ -127,7 +134,7 @@ def _make_ready(out: Path, *, resume: bool, overwrite: bool) -> None:
                 stale.unlink()
             if (out / ALONG).exists():
                 shutil.rmtree(out / ALONG)
-    elif any((out / name).exists() for name in ("log.jsonl", "ckpt.pt")) and not resume:
+    elif any((out / name).exists() for name in ("log.jsonl", "ckpt.pt", "average.pt")) and not resume:
         raise UserError(f"{out}: holds a run; continue it with --resume, or replace it with --overwrite")
 
 
@@ -171,11 +178,16 @@ class _Run:
             self.data["selection_identity"] = self.selected_on.identity
         self.best_score: float | None = None
         self.snapshots = snapshot_steps(recipe.train.steps, recipe.train.snapshots)
+        if recipe.train.probe:
+            self.snapshots.add(recipe.train.probe)
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.frozen = freeze(self.network.backbone, recipe.train.frozen)
         setup = Setup(seed=recipe.seed, source=self._source_pass, steps=recipe.train.steps, weights=self.weights)
         self.method.prepare(self.network, setup)
         self.method.to(device)
         self.optimizer = build_optimizer(self.network, self.method, recipe.train)
+        self.trained = [weight for weight in self.network.parameters() if weight.requires_grad]
+        self.average = build_average(recipe, self.trained)
         backbones = [self.network.backbone, *([self.method.teacher] if isinstance(self.method, Taught) else [])]
         self.networks = [*backbones, self.network.head]
         if recipe.train.compile:
@@ -184,6 +196,7 @@ class _Run:
         if process_count() > 1:
             self._require_shareable()
         self.step = 0
+        self._into_average()
         self.saved: int | None = None
         self.watch = Watch(steps=recipe.train.steps, warmup=recipe.train.warmup, classes=self.images.classes)
         self.unlogged: list[dict[str, Tensor | float]] = []
@@ -195,6 +208,8 @@ class _Run:
         chosen = chosen_file(self.recipe, self.out)
         owed = bool(highest(self._owes_a_measure(log_bytes)))
         if self.step == steps and not owed:
+            if self.average is not None and is_first() and not chosen.exists():
+                self._save_average(chosen)
             return chosen
         console.print(picture_source(self.images), highlight=False, markup=False)
         with self._log(log_bytes) as log, Interrupts() as interrupts:
@@ -232,6 +247,8 @@ class _Run:
             report(self.step, self._flush(log))
         if saving:
             self._save(log, chosen)
+        if self.average is not None and self.step == train.steps and stop != _BROKEN:
+            self._save_average(chosen_file(self.recipe, self.out))
 
     def _save(self, log: TrainingLog, chosen: Path | None) -> None:
         """Write the checkpoint, and the log that it counts on."""
@@ -257,18 +274,14 @@ class _Run:
         """Whether the saved step is one that the rule measures, and its pictures were broken then."""
         if not (is_first() and self.step and self.selected_on is not None and is_due(self.step, self.recipe)):
             return False
-        return self._measure_name not in last_row(self.out / "log.jsonl", log_bytes)
-
-    @property
-    def _measure_name(self) -> str:
-        return f"accuracy_{SELECTED_ON[self.recipe.evaluate.select]}"
+        return measure_name(self.recipe) not in last_row(self.out / "log.jsonl", log_bytes)
 
     def _require_shareable(self) -> None:
         """Refuse what several processes would compute differently from one."""
         size, count = self.recipe.train.batch_size, process_count()
         if size % count:
             raise UserError(f"train.batch_size: {size} pictures do not divide among {count} processes; change either")
-        self.network.set_training(batch_norm=self.recipe.model.batch_norm)
+        hold(self.network, self.recipe, self.frozen)
         if any(module.training and isinstance(module, _OVER_THE_BATCH) for module in self.network.modules()):
             field = "segmentation.head: deeplab-v3" if self.recipe.segmentation else "model.batch_norm: train"
             raise UserError(
@@ -286,9 +299,18 @@ class _Run:
         factor = learning_rate_factor(self.step, self.recipe.train)
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
-        self.network.set_training(batch_norm=self.recipe.model.batch_norm)
+        hold(self.network, self.recipe, self.frozen)
+        probing, backbone = self.step < self.recipe.train.probe, self.network.backbone
+        if probing:
+            backbone.eval()
+        elif self.step == self.recipe.train.probe:
+            self.optimizer.state.clear()  # LP-FT's second stage: a new optimiser
         lowered = self.recipe.train.precision == "bfloat16"
-        with in_bfloat16(self.networks, self.device) if lowered else contextlib.nullcontext():
+        with contextlib.ExitStack() as stack:
+            if lowered:
+                stack.enter_context(in_bfloat16(self.networks, self.device))
+            if probing:
+                stack.enter_context(lp_ft.without_gradient(backbone))
             output = self.network(batch.views[0])
             terms = {"ce": task_loss(output.logits, batch.labels)}
             terms |= self.method.loss(self.network, batch, output)
@@ -299,18 +321,32 @@ class _Run:
         weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         average([*(weight.grad for weight in weights if weight.grad is not None), *values.values()])
         self.method.before_step(self.network, self.optimizer)
+        if probing:
+            lp_ft.drop_gradients(backbone)
         self.optimizer.step()
         self.method.after_step(self.network)
         self.step += 1
+        self._into_average()
         self.unlogged.append({"lr_factor": factor, **values, **signs_of(output)})
 
+    def _into_average(self) -> None:
+        """Take the weights into the average, which begins behind LP-FT's probe."""
+        if self.average is None or self.step < self.recipe.train.probe:
+            return
+        take = self.average.restart if self.step == self.recipe.train.probe else self.average.after_step
+        take(self.trained, self.step)
+
     def _is_best(self) -> bool:
-        """Measure for the selection rule where it is due; whether no step before was as accurate."""
+        """Measure where it is due; whether a selection rule chooses this step: no step before was as accurate."""
         if self.selected_on is None or not is_due(self.step, self.recipe):
             return False
-        score = selection_score(self.network, self.selected_on, self.recipe)
+        measure = selection_score if self.average is None else held_out_loss
+        score = measure(self.network.eval(), self.selected_on, self.recipe)
         if self.unlogged:
-            self.unlogged[-1][self._measure_name] = score
+            self.unlogged[-1][measure_name(self.recipe)] = score
+        if isinstance(self.average, SWAD):
+            self.average.after_loss(self.trained, self.step, score)
+            return False
         best = self.best_score is None or score > self.best_score
         self.best_score = score if best else self.best_score
         return best
@@ -331,22 +367,11 @@ class _Run:
         return values
 
     def _batches(self) -> Iterator[Batch]:
-        data, train, segmentation = self.recipe.data, self.recipe.train, self.recipe.segmentation
-        common: dict[str, Any] = {
-            "views": self.method.views,
-            "batch_size": train.batch_size,
-            "seed": self.recipe.seed,
-            "start": self.step,
-            "stop": train.steps,
-            "workers": worker_count(train.workers, self.device),
-        }
-        if isinstance(self.images, MaskedSet):
-            assert segmentation is not None
-            crops = {"size": data.size, "scale": segmentation.scale, "styles": self.styles}
-            return segmentation_batches(self.images, options=crops, **common)
-        augment = self.method.paper_augment if data.augment == "paper" else data.augment
-        options = {"size": data.size, "fit": data.fit, "augment": augment, "background": data.background}
-        return training_batches(self.images, sampling=data.sampling, options=options, **common)
+        train = self.recipe.train
+        workers = worker_count(train.workers, self.device)
+        return batches_of(
+            self.recipe, self.images, self.method, self.styles, start=self.step, stop=train.steps, workers=workers
+        )
 
     def _source_pass(self) -> Iterator[Batch]:
         if isinstance(self.images, MaskedSet):  # no larger than a crop, whatever the evaluation shows
@@ -372,13 +397,24 @@ class _Run:
             versions=_versions(),
             selection=selection,
             best_score=self.best_score,
+            average={} if self.average is None else self.average.state_dict(),
         )
 
+    def _network_alone(self) -> Checkpoint:
+        """What is measured, and nothing to continue from."""
+        own = self._checkpoint(0, "last")
+        return replace(own, method={}, optimizer={}, rng=[], best_score=None, average={})
+
+    def _save_average(self, path: Path) -> None:
+        """Write the checkpoint of the averaged weights; the run's own stay as they are."""
+        assert self.average is not None
+        state, averaged = averaged_state(self.network, self.average, self.recipe, self.frozen, self.images, self.method)
+        save_checkpoint(path, replace(self._network_alone(), model=state, averaged=averaged))
+
     def _save_snapshot(self) -> None:
-        """Where this step is one of ``train.snapshots``, keep what is measured, and nothing to continue from."""
+        """Keep the network where this step is one of ``train.snapshots``, or the last of LP-FT's probe."""
         if self.step in self.snapshots:
-            own = replace(self._checkpoint(0, "last"), method={}, optimizer={}, rng=[], best_score=None)
-            save_checkpoint(snapshot_folder(self.out, self.step) / "ckpt.pt", own)
+            save_checkpoint(snapshot_folder(self.out, self.step) / "ckpt.pt", self._network_alone())
 
     def restore(self, path: Path) -> int:
         """Continue from a checkpoint and give its log's length; anything that does not fit is an error."""
@@ -409,8 +445,7 @@ class _Run:
             )
         if saved.best_score is not None and not (best := chosen_file(self.recipe, self.out)).exists():
             raise UserError(f"{best}: missing, and {path.name} counts on it; restore it, or use --overwrite")
-        load_state(self.network, saved.model, path)
-        load_state(self.method, saved.method, path)
+        self._load(saved)
         self.step, self.best_score, self.saved = saved.step, saved.best_score, saved.step
         # a finished run needs none, whatever version wrote it
         if saved.step < self.recipe.train.steps or self._owes_a_measure(saved.log_bytes):
@@ -422,6 +457,12 @@ class _Run:
         if self.device.type == "cuda":
             torch.cuda.set_rng_state_all(saved.rng[1 : 1 + torch.cuda.device_count()])
         return saved.log_bytes
+
+    def _load(self, saved: Checkpoint) -> None:
+        load_state(self.network, saved.model, saved.path)
+        load_state(self.method, saved.method, saved.path)
+        if self.average is not None:
+            load_state(self.average, saved.average, saved.path)
 
 
 def _attempt(act: Callable[[], _Given]) -> tuple[_Given | None, Exception | None]:

@@ -23,6 +23,8 @@ __all__ = [
     "bootstrap_mean_per_class",
     "confusion_matrix",
     "confusion_of",
+    "logits_of_views",
+    "mean_scores",
     "predict",
 ]
 
@@ -33,6 +35,17 @@ class Predictions:
 
     predicted: Tensor
     labels: Tensor
+
+
+def logits_of_views(network: TaskNetwork, images_NCHW: Tensor, *, flip: bool) -> Tensor:
+    """Logits ``(V, N, C)`` of the pictures and, with ``flip``, of their mirror images: V is 1 or 2."""
+    views = (images_NCHW, images_NCHW.flip(-1)) if flip else (images_NCHW,)
+    return torch.stack([network(view).logits for view in views])
+
+
+def mean_scores(logits_VNC: Tensor) -> Tensor:
+    """What is compared between classes, ``(N, C)``: the mean of the views' sigmoids (the released code)."""
+    return logits_VNC.sigmoid().mean(dim=0)
 
 
 @torch.no_grad()
@@ -47,10 +60,7 @@ def predict(network: TaskNetwork, batches: Iterable[Batch], *, flip: bool) -> Pr
     device = next(network.parameters()).device
     predicted, labels = [], []
     for batch in batches:
-        images = batch.views[0].to(device)
-        scores = network(images).logits.sigmoid()
-        if flip:
-            scores = (scores + network(images.flip(-1)).logits.sigmoid()) / 2
+        scores = mean_scores(logits_of_views(network, batch.views[0].to(device), flip=flip))
         predicted.append(scores.argmax(dim=1).cpu())
         labels.append(batch.labels)
     return Predictions(torch.cat(predicted), torch.cat(labels))

@@ -1,9 +1,11 @@
 """The figure of merit of either task: mean-per-class accuracy of pictures, mean IoU of masks."""
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 
 from csg_train.data.readers.images import ImageSet
-from csg_train.data.readers.masks import MaskedSet
+from csg_train.data.readers.masks import IGNORE, MaskedSet
 from csg_train.data.readers.sets import AnySet
 from csg_train.distributed import process_count, process_index, summed
 from csg_train.evaluate.accuracy import accuracy_record, confusion_of
@@ -12,10 +14,11 @@ from csg_train.evaluate.segmentation import count_masks, segmentation_record
 from csg_train.evaluate.unlabelled import unlabelled_record
 from csg_train.models.network import TaskNetwork
 from csg_train.recipes.sections import Recipe
+from csg_train.recipes.shown import shown_batches
 from csg_train.runs.checkpoint import Checkpoint
 from csg_train.runs.records import AccuracyRecord, SegmentationRecord, UnlabelledRecord
 
-__all__ = ["measure", "score"]
+__all__ = ["held_out_loss", "measure", "score"]
 
 
 def measure(
@@ -44,6 +47,26 @@ def score(network: TaskNetwork, images: AnySet, recipe: Recipe) -> float:
         counts = confusion_of(network, own, recipe)
     counts = summed(counts)
     return mean_iou(counts) if masked else mean_per_class(counts)
+
+
+@torch.no_grad()
+def held_out_loss(network: TaskNetwork, images: AnySet, recipe: Recipe) -> float:
+    """Mean cross-entropy in nats, over pictures or over the pixels that are not ignored; in evaluation mode.
+
+    Pictures are shown once, as for measuring, without their mirror image; smaller logits are enlarged to the masks. Of
+    several processes each adds up its own pictures.
+    """
+    masked, device = isinstance(images, MaskedSet), next(network.parameters()).device
+    own = _own_part(images, 1 if masked else recipe.train.batch_size)
+    total, count = 0.0, 0
+    for batch in () if own is None else shown_batches(own, recipe):
+        logits, labels = network(batch.views[0].to(device)).logits, batch.labels.to(device)
+        if logits.shape[2:] != labels.shape[1:]:
+            logits = F.interpolate(logits, size=labels.shape[1:], mode="bilinear", align_corners=True)
+        total += float(F.cross_entropy(logits, labels, ignore_index=IGNORE if masked else -100, reduction="sum"))
+        count += int((labels != IGNORE).sum()) if masked else len(labels)
+    total, pictures = summed(np.array([total, count])).tolist()
+    return float(total / pictures)
 
 
 def _own_part(images: AnySet, batch: int) -> AnySet | None:

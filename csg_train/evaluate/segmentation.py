@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -28,6 +29,7 @@ __all__ = [
     "count_masks",
     "count_pixels",
     "network_masks",
+    "predicted_mask",
     "predicted_masks",
     "segmentation_record",
 ]
@@ -95,7 +97,6 @@ def bootstrap_mean_iou(counts: PixelCounts, *, seed: int, resamples: int = 2000,
     return Interval(low=float(low), high=float(high), level=level, kind=kind)
 
 
-@torch.no_grad()
 def predicted_masks(
     logits: Callable[[Tensor], Tensor], images: MaskedSet, *, longest_side: int | None, device: torch.device
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -114,11 +115,21 @@ def predicted_masks(
     """
     for index in range(len(images)):
         picture, mask_HW = picture_and_mask(images, index)
-        view_3HW = segmentation_evaluation_view(picture, longest_side=longest_side)
-        scores_1CHW = logits(view_3HW[None].to(device))
-        if scores_1CHW.shape[2:] != mask_HW.shape:
-            scores_1CHW = F.interpolate(scores_1CHW, size=mask_HW.shape, mode="bilinear", align_corners=True)
-        yield scores_1CHW[0].argmax(dim=0).to(torch.uint8).cpu().numpy(), mask_HW
+        yield predicted_mask(logits, picture, longest_side=longest_side, device=device), mask_HW
+
+
+@torch.no_grad()
+def predicted_mask(
+    logits: Callable[[Tensor], Tensor], picture: Image.Image, *, longest_side: int | None, device: torch.device
+) -> np.ndarray:
+    """Class of every pixel of one ``RGB`` picture, ``(H, W)`` uint8 of its own size; arguments as `predicted_masks`."""
+    view_3HW = segmentation_evaluation_view(picture, longest_side=longest_side)
+    scores_1CHW = logits(view_3HW[None].to(device))
+    size = (picture.height, picture.width)
+    if scores_1CHW.shape[2:] != size:
+        scores_1CHW = F.interpolate(scores_1CHW, size=size, mode="bilinear", align_corners=True)
+    mask_HW: np.ndarray = scores_1CHW[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+    return mask_HW
 
 
 def network_masks(network: TaskNetwork, images: MaskedSet, recipe: Recipe) -> Iterator[tuple[np.ndarray, np.ndarray]]:

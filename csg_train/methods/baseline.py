@@ -37,6 +37,7 @@ class Oracle(Method):
         summary="Trains only the task head on frozen ImageNet features: what no forgetting at all gives.",
         equation="L = CE(y, head(phi_ImageNet(x))),  phi fixed",
         source="CSG Table 1, row 1",
+        cost="less: no backward pass through the backbone",
     )
     Config = NoConfig
 

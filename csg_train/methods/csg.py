@@ -69,6 +69,8 @@ class CSG(Taught):
         summary="Pulls each image's features to a frozen ImageNet teacher's and pushes different images apart.",
         equation="L = CE + lambda * sum_l -log( exp(z.z+/tau) / (exp(z.z+/tau) + sum_K exp(z.z-/tau)) )",
         source="Chen et al., ICLR 2021, Eqs 3 and 5, A-pool",
+        deviation="the queue wraps around for any batch; an all-zero map pools to zero; any pooling with any head",
+        cost="a second view, and forward passes of student and teacher on it, without gradient",
     )
     Config = CSGConfig
     config: CSGConfig

@@ -50,7 +50,9 @@ class DomainRandomization(Method):
         title="Domain randomization (pyramid consistency)",
         summary="Restyles each picture after several real ones and holds the features of all styles together.",
         equation="L = sum_k CE(y, f(x_k)) + lambda * mean_p mean_k |a_p(v(x_k)) - mean_j a_p(v(x_j))|",
-        source="Yue et al., ICCV 2019; styles by amplitude or colour moments instead of CycleGAN",
+        source="Yue et al., ICCV 2019",
+        deviation="styles by amplitude or colour moments instead of CycleGAN",
+        cost="a forward and a backward pass for every further style (count)",
     )
     Config = DomainRandomizationConfig
     config: DomainRandomizationConfig

@@ -33,7 +33,9 @@ class FeatureL2(Taught):
         title="Feature l2 distance",
         summary="Keeps the student's feature maps near the frozen ImageNet network's on the same synthetic picture.",
         equation="L = CE + lambda * sum_l mean_chw (v_l(x) - v~_l(x))^2",
-        source="Chen et al., ROAD, CVPR 2018, on synthetic instead of real pictures, as ASG and CSG compare",
+        source="Chen et al., ROAD, CVPR 2018",
+        deviation="on synthetic instead of real pictures, as ASG and CSG compare",
+        cost="a forward pass of the teacher, without gradient",
     )
     Config = FeatureL2Config
     config: FeatureL2Config

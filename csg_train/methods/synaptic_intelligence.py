@@ -47,7 +47,9 @@ class SynapticIntelligence(Anchored):
         title="Synaptic Intelligence",
         summary="Pulls each backbone weight towards its ImageNet value by how much its path lowered the loss.",
         equation="L = CE + c * sum_k relu(omega_k / ((w_k - w*_k)^2 + xi)) (w_k - w*_k)^2,  omega_k -= g_k dw_k",
-        source="Zenke et al., ICML 2017, Eqs 3-5; omega online on the synthetic task (a deviation)",
+        source="Zenke et al., ICML 2017, Eqs 3-5",
+        deviation="omega online on the synthetic task; an exact proximal step after the optimiser's (update)",
+        cost="four copies of the weights",
     )
     Config = SynapticIntelligenceConfig
     config: SynapticIntelligenceConfig

@@ -18,6 +18,8 @@ PLACES = {
     "ewc": "ewc:EWC",
     "si": "synaptic_intelligence:SynapticIntelligence",
     "feature-l2": "feature_l2:FeatureL2",
+    "miro": "miro:MIRO",
+    "gcisg": "gcisg:GCISG",
     "asg": "asg:ASG",
     "csg": "csg:CSG",
 }

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -37,8 +36,7 @@ class BackboneSpec:
         layout: How modules lay out what they give.
         explained: Stage name -> module path, where the own classifier does not depend on the stage's own map, and
             this earlier output is the last that it does depend on.
-        adapt: Makes of what a file holds the state dict that the network takes, where published files are older than
-            the network; gives all else as it was.
+        adapt: Makes of a published file's state dict, which may be older, the one that the network takes today.
     """
 
     build: Callable[..., nn.Module]
@@ -55,7 +53,7 @@ class BackboneSpec:
     signed: bool = False
     layout: MapLayout = field(default_factory=MapLayout)
     explained: Mapping[str, str] = field(default_factory=dict)
-    adapt: Callable[[Any], Any] = lambda content: content
+    adapt: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = lambda state: state
 
     @property
     def classifiers(self) -> tuple[str, ...]:

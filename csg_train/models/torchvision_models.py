@@ -173,11 +173,9 @@ def _name_today(key: str) -> str:
     return key
 
 
-def _as_today(content: Any, *, own: tuple[str, ...]) -> Any:
-    """A published file's state dict as the network of today names it, which has no auxiliary heads; else unchanged."""
-    if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
-        return content
-    state = {_name_today(key): value for key, value in content.items() if not key.startswith(_AUXILIARY)}
+def _as_today(content: Mapping[str, Tensor], *, own: tuple[str, ...]) -> StateDict:
+    """A published file's state dict as the network of today names it, which has no auxiliary heads."""
+    state = {_name_today(str(key)): value for key, value in content.items() if not str(key).startswith(_AUXILIARY)}
     counts = (key for key in own if key.endswith(".num_batches_tracked"))  # files before torch 0.4.1 have none
     missing = {key for key in counts if key.replace("num_batches_tracked", "running_mean") in state} - set(state)
     return state | {key: torch.tensor(0) for key in missing}

@@ -7,12 +7,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from csg_train.errors import UserError
-from csg_train.files import foreign_content, sha256_file
+from csg_train.files import sha256_file
 from csg_train.models.backbones import Backbone, backbone_spec
 from csg_train.models.timm_models import PREFIX
-from csg_train.models.wrapping import wrapped
+from csg_train.models.wrapping import unprefixed, unwrapped
 from csg_train.names import absent
-from csg_train.tensors import load_tensors
+from csg_train.tensors import load_tensors, unreadable
 
 __all__ = ["build_backbone", "import_kind", "load_weights"]
 
@@ -36,19 +36,16 @@ def build_backbone(name: str, weights: str | Path = "none") -> tuple[Backbone, s
     if weights in ("imagenet", "none"):
         return backbone.eval(), load_weights(backbone, name, weights)
     content, digest = _read(Path(weights))
-    state = backbone.spec.adapt(content)
+    state = _state_of(content, backbone, str(weights), name)
     _fit_classifier(backbone, state)
     _load_strict(backbone.net, state, str(weights), name)
     return backbone.eval(), digest
 
 
-def _fit_classifier(backbone: Backbone, state: Any) -> None:
+def _fit_classifier(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
     """Give the network's own classifier as many outputs as the file's has."""
     for path in backbone.spec.classifiers:
-        own, theirs = (
-            backbone.net.get_submodule(path),
-            state.get(f"{path}.weight") if isinstance(state, Mapping) else None,
-        )
+        own, theirs = backbone.net.get_submodule(path), state.get(f"{path}.weight")
         if isinstance(own, nn.Linear) and isinstance(theirs, Tensor) and theirs.shape[1:] == own.weight.shape[1:]:
             fitting = nn.Linear(own.in_features, len(theirs), bias=own.bias is not None).requires_grad_(False)
             backbone.net.set_submodule(path, fitting)
@@ -72,10 +69,11 @@ def load_weights(backbone: Backbone, name: str, weights: str | Path) -> str:
     if weights == "none":
         return "none"
     if weights == "imagenet":
-        state, digest = backbone.spec.imagenet()
+        content, digest = backbone.spec.imagenet()
     else:
-        state, digest = _read(Path(weights))
-    _load_strict(backbone.net, backbone.spec.adapt(state), str(weights), name)
+        content, digest = _read(Path(weights))
+    state = _state_of(content, backbone, str(weights), name)
+    _load_strict(backbone.net, state, str(weights), name)
     return digest
 
 
@@ -88,9 +86,7 @@ def _read(path: Path) -> tuple[Any, str]:
     except PermissionError as error:
         raise UserError(f"{path}: {error.strerror}; make it readable") from error
     except Exception as error:  # torch raises many types for foreign or cut files
-        found = "a folder; give a file" if path.is_dir() else foreign_content(path)
-        found = found or f"not a state-dict file that loads with weights_only=True ({error})"
-        raise UserError(f"{path}: {found}") from error
+        raise UserError(f"{path}: {unreadable(path, error)}") from error
 
 
 def import_kind(name: str) -> str:
@@ -98,18 +94,30 @@ def import_kind(name: str) -> str:
     return "timm" if name.startswith(("tf_", PREFIX)) else "torchvision"
 
 
-def _load_strict(net: nn.Module, state: Any, origin: str, name: str) -> None:
-    own = net.state_dict()
-    if isinstance(state, Mapping) and str(state.get("format")).startswith("csg-train/"):
+def _state_of(content: Any, backbone: Backbone, origin: str, name: str) -> Mapping[str, Tensor]:
+    """The state dict in what a file holds, under the names that the network may have."""
+    own = backbone.net.state_dict()
+    if isinstance(content, Mapping) and str(content.get("format")).startswith("csg-train/"):
         raise UserError(f"{origin}: a checkpoint of csg-train, not starting weights; continue it with --resume")
-    if wrapping := wrapped(state, own):
-        raise UserError(
-            f"{origin}: {wrapping}; unwrap it: csg-train import {origin} --kind {import_kind(name)} "
-            f"--set model.backbone={name} --out NEW.pt, then --weights NEW.pt"
-        )
+    imported = f"csg-train import {origin} --kind {import_kind(name)} --set model.backbone={name} --out NEW.pt"
+    choice = f"choose one: {imported} --field NAME, then --weights NEW.pt"
+    state, _ = unwrapped(content, field=None, origin=origin, choice=choice)
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         fields = f" ({', '.join(map(str, list(state)[:5]))})" if isinstance(state, Mapping) else ""
         raise UserError(f"{origin}: holds a {type(state).__name__}{fields}, not a state dict of tensors")
+    state = backbone.spec.adapt(unprefixed(state, own))
+    if any(str(key).startswith("encoder_q.") for key in state):
+        raise UserError(
+            f"{origin}: a checkpoint of CSG's released code, trained already; csg-train import {origin} --kind csg "
+            "--out NEW.pt makes it one to measure"
+        )
+    if (lacking := set(own) - set(state)) and all(key.endswith(".num_batches_tracked") for key in lacking):
+        raise UserError(f"{origin}: of an old torch, without {min(lacking)}; fill it in: {imported}")
+    return state
+
+
+def _load_strict(net: nn.Module, state: Mapping[str, Tensor], origin: str, name: str) -> None:
+    own = net.state_dict()
     faults = [f"missing {key}" for key in own if key not in state]
     faults += [f"unexpected {key}" for key in state if key not in own]
     faults += [

@@ -13,6 +13,7 @@ from csg_train.names import absent
 from csg_train.recipes.domains import HoldoutDomain, LabelledDomain, MaskedDomain, PicturesDomain
 from csg_train.recipes.earlier import as_trained, is_of_a_run
 from csg_train.recipes.faults import in_words, shown
+from csg_train.recipes.options import AVERAGES
 from csg_train.recipes.packaged import RECIPES, packaged_recipes
 from csg_train.recipes.sections import Recipe
 from csg_train.splits import SPLITS
@@ -20,7 +21,7 @@ from csg_train.yaml_files import parse_yaml_value, read_yaml
 
 __all__ = ["load_recipe", "parse_recipe", "to_yaml"]
 
-_DOMAINS: dict[str, type[BaseModel]] = {
+_KINDS: dict[str, type[BaseModel]] = AVERAGES | {
     name: kind
     for kind in (*get_args(LabelledDomain | MaskedDomain), HoldoutDomain, PicturesDomain)
     for name in get_args(kind.model_fields["dataset"].annotation)
@@ -106,11 +107,13 @@ def _apply(value: dict[str, Any], override: str) -> None:
 def _explain(error: ValidationError, given: dict[str, Any]) -> str:
     """One line for the first fault: where, what, and what would be allowed."""
     first = error.errors(include_url=False)[0]
+    if not first["loc"]:  # two fields that do not go together, named in the message
+        return str(first["msg"]).removeprefix("Value error, ")
     loc = first["loc"][:-2] if (key := first["loc"][-1:] == ("[key]",)) else first["loc"]
-    where = ".".join(str(part) for part in loc if part not in _DOMAINS) + (": a name" if key else "")
+    where = ".".join(str(part) for part in loc if part not in _KINDS) + (": a name" if key else "")
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{where}: unknown key; allowed: {', '.join(_fields_at(first['loc'][:-1], given)) or 'none'}"
-    return f"{where}: {in_words(first)}".removeprefix(": ")
+    return f"{where}: {in_words(first)}"
 
 
 def _fields_at(loc: tuple[int | str, ...], given: dict[str, Any]) -> list[str]:
@@ -118,8 +121,8 @@ def _fields_at(loc: tuple[int | str, ...], given: dict[str, Any]) -> list[str]:
         return list(METHODS[given["method"]["name"]].Config.__dataclass_fields__)
     node: Any = Recipe
     for part in loc:
-        if part in _DOMAINS:
-            node = _DOMAINS[str(part)]
+        if part in _KINDS:
+            node = _KINDS[str(part)]
         elif part in SPLITS:
             continue
         else:

@@ -13,6 +13,7 @@ from csg_train.data.readers.sets import AnySet
 from csg_train.distributed import process_count
 from csg_train.errors import UserError
 from csg_train.methods.base import Method, Setup
+from csg_train.methods.frozen import freeze
 from csg_train.models.network import TaskNetwork
 from csg_train.recipes.network import build_network, start_network
 from csg_train.recipes.pictures import load_split
@@ -83,6 +84,7 @@ def require_trainable(recipe: Recipe, *, classes: int) -> None:
     with torch.device("meta"):
         network = build_network(recipe, classes=classes)
         method.rewrite(network.backbone)
+        freeze(network.backbone, recipe.train.frozen)
         _prepare(method, network, recipe)
         network.set_training(batch_norm=recipe.model.batch_norm)
         pictures = min(2, max(1, recipe.train.batch_size // process_count()))  # more change nothing

@@ -17,8 +17,9 @@ from csg_train.errors import UserError
 from csg_train.methods.base import Method
 from csg_train.methods.table import METHODS
 from csg_train.models.backbones import BACKBONES, own_size
-from csg_train.recipes.domains import Domain, MaskedDomain, PicturesDomain, Section, Target, Validation, own_path
+from csg_train.recipes.domains import Domain, MaskedDomain, PicturesDomain, Target, Validation, own_path
 from csg_train.recipes.faults import shown
+from csg_train.recipes.options import EMA, SWAD, Pasta, Settings, no_yes
 from csg_train.splits import SPLITS, Rule
 
 __all__ = [
@@ -31,23 +32,7 @@ __all__ = [
 ]
 
 
-def _no_yes(value: Any, where: str = "") -> None:
-    """``true`` is no number, though pydantic takes it for 1."""
-    if isinstance(value, bool):
-        said = "true" if value else "false"
-        raise ValueError(f"{where}{said} has no meaning here; what YAML reads so is put in quotes")
-
-
-class _Settings(Section):
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_yes_for_one(cls, value: Any, info: ValidationInfo) -> Any:
-        if cls.model_fields[str(info.field_name)].annotation is not bool:
-            _no_yes(value)
-        return value
-
-
-class Data(_Settings):
+class Data(Settings):
     """Domains and how a picture becomes the model's input."""
 
     source: Domain
@@ -69,9 +54,12 @@ class Data(_Settings):
     """What lies under transparent source pictures in training: white, or random smooth colours."""
     sampling: Literal["uniform", "balanced"] = "uniform"
     """``uniform`` draws every source picture equally often, ``balanced`` every class."""
-    augment: Literal["none", "randaugment", "paper"] = "randaugment"
-    """Training augmentation, equal for all methods; ``randaugment`` is the paper's (n=1, m=6 of 30). ``paper`` pairs as
-    the published table does: ``randaugment`` for CSG, ``none`` for the others, which confounds the comparison."""
+    augment: Literal["none", "randaugment", "pasta", "pasta+randaugment", "augmix", "paper"] = "randaugment"
+    """Training augmentation, equal for all methods; ``randaugment`` is the paper's (n=1, m=6 of 30). Of these ``pasta``
+    alone acts on the crops of a segmentation. ``paper`` pairs as the published table does: ``randaugment`` for CSG,
+    ``none`` for the others, which confounds the comparison."""
+    pasta: Pasta | None = None
+    """Strength of PASTA, where ``augment`` names it."""
 
 
 def _weights(value: Any) -> Any:
@@ -80,7 +68,7 @@ def _weights(value: Any) -> Any:
     return value if value in ("imagenet", "none") else own_path(value)
 
 
-class Model(_Settings):
+class Model(Settings):
     """Network and its starting weights."""
 
     backbone: str = "resnet101"
@@ -101,7 +89,7 @@ class Model(_Settings):
         return value
 
 
-class Train(_Settings):
+class Train(Settings):
     """Optimiser and schedule: SGD, warm-up and polynomial decay per step."""
 
     steps: Annotated[int, Field(ge=1)]
@@ -110,6 +98,11 @@ class Train(_Settings):
     lr_head: Annotated[float, Field(gt=0)] = 1e-4
     """Learning rate of the task head and of a method's own heads."""
     lr_backbone: Annotated[float, Field(ge=0)] = 1e-5
+    probe: Annotated[int, Field(ge=0)] = 0
+    """LP-FT: so many of the first steps train the heads alone, on the backbone as it starts. The rest train all, with a
+    new optimiser and a schedule of their own. The network between them is kept in ``along/STEP``."""
+    frozen: tuple[str, ...] = ()
+    """Stages of the backbone that are not trained, by name (``[layer1, layer2]``); the first includes the stem."""
     sgd: Literal["torch", "caffe"] = "torch"
     """Momentum buffer: ``torch`` applies the rate to the whole of it, ``caffe`` (the official code) to each gradient
     as it enters. Both are equal at a constant rate."""
@@ -135,7 +128,7 @@ class Train(_Settings):
     csg-analyze measures them and the report draws the course. They hold the network alone and change no number."""
 
 
-class Evaluate(_Settings):
+class Evaluate(Settings):
     """How predictions are made, and on which step."""
 
     flip: bool = True
@@ -147,11 +140,11 @@ class Evaluate(_Settings):
     """Steps between the measurements of the two other rules; the last step is always measured."""
 
 
-class Segmentation(_Settings):
+class Segmentation(Settings):
     """A class for every pixel: DeepLab's head, crops for training, whole pictures for the evaluation.
 
-    ``data.size`` is the side of the training crop; ``fit``, ``background``, ``augment`` and ``evaluate.flip`` do not
-    apply.
+    ``data.size`` is the side of the training crop; ``fit``, ``background``, ``augment`` but for ``pasta``, and
+    ``evaluate.flip`` do not apply.
     """
 
     head: Literal["deeplab-v2", "deeplab-v3"] = "deeplab-v3"
@@ -166,7 +159,7 @@ class Segmentation(_Settings):
     """Cap on the longer side of a picture that is measured; none as published."""
 
 
-class Recipe(_Settings):
+class Recipe(Settings):
     """Everything that determines a run."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -176,6 +169,8 @@ class Recipe(_Settings):
     method: dict[str, Any]
     """``name`` and the fields of that method's configuration (``csg-train methods``)."""
     train: Train
+    average: Annotated[EMA | SWAD, Field(discriminator="rule")] | None = None
+    """Average of the trained weights, written as ``average.pt`` after the last step and measured in its place."""
     evaluate: Evaluate = Evaluate()
     segmentation: Segmentation | None = None
     """Makes the recipe one of segmentation; none for classification."""
@@ -217,9 +212,38 @@ class Recipe(_Settings):
         if not isinstance(name, str) or name not in METHODS:
             raise ValueError(f"unknown method {shown(name)}; allowed: {', '.join(METHODS)}")
         for field, given in fields.items():  # no method has one that is true or false
-            _no_yes(given, f"{field}: ")
+            no_yes(given, f"{field}: ")
         adapter = TypeAdapter(METHODS[name].Config)
         return {"name": name, **adapter.dump_python(adapter.validate_python(fields), mode="json")}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pasta_of_the_task(cls, value: Any) -> Any:
+        match value:
+            case {"data": {"augment": "pasta" | "pasta+randaugment"} as data}:
+                given = data.get("pasta") or {}
+                published = {} if value.get("segmentation") is None else {"alpha": 3.0, "beta": 0.25, "k": 2.0}
+                return value | {"data": data | {"pasta": published | given if isinstance(given, dict) else given}}
+        return value
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> "Recipe":
+        if self.data.pasta is not None and not self.data.augment.startswith("pasta"):
+            raise ValueError(f"data.pasta: without use, since data.augment is {self.data.augment}; set that to pasta")
+        if self.segmentation is not None and self.data.augment in ("pasta+randaugment", "augmix"):
+            raise ValueError(f"data.augment: {self.data.augment} moves pixels away from their masks; use pasta or none")
+        if self.train.probe >= self.train.steps:
+            raise ValueError(f"train.probe: {self.train.probe} of {self.train.steps} steps leave none to train all")
+        if self.train.probe and self.method["name"] == "oracle":
+            raise ValueError("train.probe: method oracle trains the head alone in any case; set it to 0")
+        if self.average is not None and self.evaluate.select != "last":
+            raise ValueError("average: takes the place of a chosen step; set evaluate.select to last")
+        if isinstance(self.average, SWAD) and self.data.validation is None:
+            raise ValueError(
+                "average: swad measures its loss on data.validation, which this recipe lacks; add held-out synthetic "
+                "pictures, of a classification for instance {dataset: holdout, fraction: 0.1}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_task(self) -> "Recipe":

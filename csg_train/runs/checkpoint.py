@@ -4,7 +4,7 @@ import contextlib
 import copy
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -14,15 +14,16 @@ from torch import Tensor, optim
 
 from csg_train.devices import usable_device
 from csg_train.errors import UserError
-from csg_train.files import atomic_write, foreign_content, sha256_file
+from csg_train.files import atomic_write, is_safetensors, sha256_file
 from csg_train.models.network import TaskNetwork
 from csg_train.names import absent
 from csg_train.recipes.earlier import as_trained
 from csg_train.recipes.network import build_network
 from csg_train.recipes.reading import parse_recipe
 from csg_train.recipes.sections import Recipe
+from csg_train.runs.portable import portable_bytes, portable_content
 from csg_train.splits import Rule
-from csg_train.tensors import load_tensors
+from csg_train.tensors import load_tensors, unreadable
 
 __all__ = [
     "FORMAT",
@@ -33,6 +34,7 @@ __all__ = [
     "load_state",
     "rule_title",
     "save_checkpoint",
+    "save_portable",
 ]
 
 FORMAT = "csg-train/1"
@@ -56,6 +58,9 @@ class Checkpoint:
         log_bytes: Length of ``log.jsonl`` when this was written.
         versions: Of Python packages, for the record.
         selection: Rule that chose this step; ``last`` in ``ckpt.pt`` and in snapshots, which nobody chose.
+        average: State dict of the average that the run keeps of its weights; empty without one.
+        averaged: Of a checkpoint whose weights are an average, where they come from: the ``rule``, its settings, and
+            the steps or (``of``) the checkpoints that are in it. Empty for weights as training left them.
         best_score: Highest accuracy, of 0 to 1, that the recipe's rule measured up to this step: in ``best.pt`` the one
             it was chosen by. None before the first measurement and with the rule ``last``.
         sha256: Of the file; empty before it is written.
@@ -75,6 +80,8 @@ class Checkpoint:
     versions: dict[str, str]
     selection: Rule = "last"
     best_score: float | None = None
+    average: dict[str, Tensor] = field(default_factory=dict)
+    averaged: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
     path: Path = Path()
 
@@ -96,7 +103,7 @@ class Checkpoint:
 
 
 _FILE_FIELDS = tuple(name for name in Checkpoint.__dataclass_fields__ if name not in ("sha256", "path"))
-_LATER_FIELDS = ("selection", "best_score")
+_LATER_FIELDS = ("selection", "best_score", "average", "averaged")
 """Files of the first version lack these and take the defaults."""
 _TYPES: dict[str, TypeAdapter[Any]] = {
     name: TypeAdapter(kind, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
@@ -111,8 +118,16 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     atomic_write(path, lambda stream: torch.save(content, stream))
 
 
+def save_portable(path: Path, checkpoint: Checkpoint) -> None:
+    """Write atomically what `load_checkpoint` reads again of a checkpoint, less what only training needs."""
+    tensors = ("model", "method", "optimizer", "rng", "average")
+    plain = [name for name in _FILE_FIELDS if name not in (*tensors, "log_bytes")]
+    fields = {"format": FORMAT} | {name: getattr(checkpoint, name) for name in plain}
+    atomic_write(path, lambda stream: stream.write(portable_bytes(fields, checkpoint.model)))
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint of ours.
+    """Read a checkpoint of ours: a ``.pt`` file, or a safetensors file of ``csg-train export``.
 
     Raises:
         UserError: The file is missing, cut, damaged, foreign, or of another format version.
@@ -122,15 +137,16 @@ def load_checkpoint(path: Path) -> Checkpoint:
         fix = f"give the checkpoint in it, {inside}" if inside.is_file() else "give a checkpoint of csg-train run"
         raise UserError(f"{path}: a folder; {fix}")
     try:
-        content = load_tensors(path)
+        with path.open("rb") as stream:
+            portable = is_safetensors(stream.read(16))
+        content = portable_content(path) if portable else load_tensors(path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such checkpoint{absent(path)}; train one with csg-train run") from error
     except PermissionError as error:
         raise UserError(f"{path}: {error.strerror}; make it readable") from error
     except Exception as error:  # torch raises many types for cut and foreign files
-        reason = foreign_content(path) or str(error).split("\n", 1)[0][:120]
         raise UserError(
-            f"{path}: not a complete checkpoint of csg-train ({reason}); train again or restore it"
+            f"{path}: not a complete checkpoint of csg-train ({unreadable(path, error)}); train again or restore it"
         ) from error
     found = content.get("format") if isinstance(content, dict) else type(content).__name__
     if not isinstance(content, dict) or not isinstance(found, str) or found != FORMAT:
@@ -205,6 +221,8 @@ def load_optimizer(optimizer: optim.Optimizer, state: dict[str, Any], origin: Pa
 def rule_title(checkpoint: Checkpoint) -> str:
     """Which step a checkpoint is and who chose it, for the title of a table."""
     planned = checkpoint.recipe["train"]["steps"]
+    if checkpoint.averaged:
+        return _average_title(checkpoint.averaged)
     if checkpoint.selection == "oracle":
         return f"the step CHOSEN ON THE TARGET by oracle ({checkpoint.step})"
     if checkpoint.selection == "source-val":
@@ -214,11 +232,19 @@ def rule_title(checkpoint: Checkpoint) -> str:
     return f"the last step ({checkpoint.step})"
 
 
+def _average_title(averaged: dict[str, Any]) -> str:
+    rule = averaged["rule"]
+    if "of" not in averaged:
+        return f"the average of steps {averaged['first_step']} to {averaged['last_step']} ({rule})"
+    alpha = f", alpha {averaged['alpha']:g}" if rule == "wise-ft" else ""
+    return f"the average of {len(averaged['of'])} checkpoints ({rule}{alpha})"
+
+
 def load_network(path: Path | str, *, device: torch.device | str = "auto") -> TaskNetwork:
     """The trained network of a checkpoint file, in evaluation mode.
 
     Args:
-        path: Of a ``.pt`` file of ours; it is loaded with ``weights_only=True``.
+        path: Of a ``.pt`` file of ours, loaded with ``weights_only=True``, or of an exported ``.safetensors``.
         device: Where to; ``auto`` is the GPU where there is one.
 
     Returns:

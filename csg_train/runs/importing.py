@@ -1,14 +1,14 @@
-"""Released weights become files of ours: ImageNet state dicts, and the official VisDA-17 checkpoints of CSG and ASG.
+"""Released weights become files of ours: ImageNet state dicts, and the official checkpoints of CSG and ASG.
 
 A file is read with ``weights_only=True`` and nothing else. Every tensor of it is used, or left out under a name with a
 reason; every tensor of the network comes from it, or is filled with zeros under a name. Anything else is an error.
 
 The official files lie on a drive without version or hash and were not at hand: their layout is written down from the
-released code. Their epoch was chosen on the target domain, which the checkpoint made of them says (``selection``).
+released code: VisDA-17's of both, and CSG's from GTA5 to Cityscapes (ASG's segmentation is another network, FCN-8s of
+VGG-16). Their epoch was chosen on the target domain, which the checkpoint made of them says (``selection``).
 """
 
 import importlib.metadata
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,26 +20,52 @@ import torch
 import torchvision
 from torch import Tensor
 
+from csg_train.data.readers.driving import CLASSES
 from csg_train.data.readers.lists import VISDA_CLASSES, VISDA_COUNTS
 from csg_train.errors import UserError
-from csg_train.files import atomic_write, foreign_content, sha256_file
+from csg_train.files import atomic_write, sha256_file
 from csg_train.models.backbones import backbone_spec
 from csg_train.models.ibn import rewrite_ibn
-from csg_train.models.network import Network
 from csg_train.models.timm_models import PREFIX
-from csg_train.models.wrapping import FIELDS, unprefixed
+from csg_train.models.wrapping import unprefixed, unwrapped
 from csg_train.names import absent
+from csg_train.recipes.network import build_network
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import FORMAT, Checkpoint, save_checkpoint
-from csg_train.runs.layouts import LAYOUTS, Layout
-from csg_train.tensors import load_tensors
+from csg_train.runs.layouts import CSG_SEGMENTATION, LAYOUTS, Layout
+from csg_train.tensors import load_tensors, unreadable
 
 __all__ = ["Mapped", "import_file", "map_state"]
 
 StateDict = dict[str, Tensor]
-_STEPS_PER_EPOCH = sum(VISDA_COUNTS["train"]) // 32
-"""Of the official training: batches of 32 without an epoch's rest, 4,762."""
+_BEST = ("best_prec1", "best_mIoU")
 _SHOWN = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Training:
+    """What the official training of a task saw.
+
+    Attributes:
+        classes: In index order.
+        data: Its source, by name.
+        count: Of the source's pictures.
+        steps_per_epoch: Optimiser steps.
+    """
+
+    classes: tuple[str, ...]
+    data: str
+    count: int
+    steps_per_epoch: int
+
+
+_VISDA = _Training(
+    classes=VISDA_CLASSES,
+    data="visda17:train",
+    count=sum(VISDA_COUNTS["train"]),
+    steps_per_epoch=sum(VISDA_COUNTS["train"]) // 32,  # without an epoch's rest: 4,762
+)
+_GTA5 = _Training(classes=CLASSES, data="gta5:train", count=12403, steps_per_epoch=2000)  # drawn with replacement
 
 
 @dataclass(frozen=True)
@@ -126,7 +152,7 @@ def _filled_lines(names: list[str]) -> list[str]:
     return lines
 
 
-def import_file(file: Path, kind: str, recipe: Recipe, out: Path) -> list[str]:
+def import_file(file: Path, kind: str, recipe: Recipe, out: Path, *, field: str | None = None) -> list[str]:
     """Read released weights and write them as a checkpoint (``csg``, ``asg``) or a state-dict file (the others).
 
     Args:
@@ -134,6 +160,7 @@ def import_file(file: Path, kind: str, recipe: Recipe, out: Path) -> list[str]:
         kind: Key of `LAYOUTS`.
         recipe: Names backbone and head; a checkpoint carries it on.
         out: The file to write; it must not exist.
+        field: The field of the file that is meant, where it has several state dicts.
 
     Returns:
         Lines that say what was mapped, filled and left out.
@@ -145,12 +172,14 @@ def import_file(file: Path, kind: str, recipe: Recipe, out: Path) -> list[str]:
         raise UserError(f"{out}: exists; remove it or choose another --out")
     _check_recipe(kind, recipe)
     content, digest = _read(file)
-    state, rest = _unwrap(content, file)
-    network = _network(kind, recipe)
+    state, rest = _unwrap(content, file, field)
+    layout = _layout(kind, recipe, state, file)
+    training = _VISDA if recipe.segmentation is None else _GTA5
+    network = _network(kind, recipe, len(training.classes))
     origin = f"{file}: not {kind} weights of {recipe.model.backbone}"
-    mapped = map_state(state, network.state_dict(), LAYOUTS[kind], origin=origin)
+    mapped = map_state(state, network.state_dict(), layout, origin=origin)
     lines = [f"{file}: SHA-256 {digest}", *mapped.lines]
-    if fields := [name for name in rest if name not in ("epoch", "best_prec1")]:
+    if fields := [name for name in rest if name not in ("epoch", *_BEST)]:
         lines.append(f"left out: {', '.join(map(str, fields))} (fields beside the state dict)")
     if kind not in ("csg", "asg"):
         atomic_write(out, lambda stream: torch.save(mapped.state, stream))
@@ -158,10 +187,11 @@ def import_file(file: Path, kind: str, recipe: Recipe, out: Path) -> list[str]:
     epoch = rest.get("epoch")
     if type(epoch) is not int or epoch < 0:
         raise UserError(f"{file}: epoch is {epoch!r}, not a count; give the official file as it was released")
-    checkpoint = _checkpoint(mapped.state, kind, recipe, digest, epoch)
+    checkpoint = _checkpoint(mapped.state, kind, recipe, digest, epoch, training)
     save_checkpoint(out, checkpoint)
-    if (best := _number(rest.get("best_prec1"))) is not None:
-        lines.append(f"best_prec1: {best:.2f} (stored in the file, not measured here)")
+    for name in _BEST:
+        if (best := _number(rest.get(name))) is not None:
+            lines.append(f"{name}: {best:.2f} (stored in the file, not measured here)")
     return [*lines, f"{out}: checkpoint of epoch {epoch}, step {checkpoint.step}; the epoch was chosen on the target"]
 
 
@@ -170,10 +200,24 @@ def _check_recipe(kind: str, recipe: Recipe) -> None:
     if kind in ("csg", "asg", "ibn-net"):
         if method != kind:
             raise UserError(f"--recipe {recipe.name}: its method is {method}, not {kind}; use {LAYOUTS[kind].recipe}")
+        if kind == "asg" and recipe.segmentation is not None:
+            raise UserError(f"--recipe {recipe.name}: the released segmentation of asg is of VGG-16, which is not here")
         return
     known = torchvision.models.list_models() if kind == "torchvision" else timm.list_models()
     if name.removeprefix(PREFIX) not in known:
         raise UserError(f"--kind {kind}: has no {name}; choose another kind or --set model.backbone=NAME")
+
+
+def _layout(kind: str, recipe: Recipe, state: Mapping[str, Any], file: Path) -> Layout:
+    if kind != "csg":
+        return LAYOUTS[kind]
+    masks = any(".conv2d_list." in key for key in state)
+    if masks == (recipe.segmentation is not None):
+        return CSG_SEGMENTATION if masks else LAYOUTS[kind]
+    deep = any(".layer3.22." in key for key in state)
+    fit = LAYOUTS["csg"].recipe if not masks else f"gta5-resnet{101 if deep else 50}-csg"
+    task = "segmentation" if masks else "classification"
+    raise UserError(f"{file}: a {task} file, which --recipe {recipe.name} is not of; use --recipe {fit}")
 
 
 def _read(path: Path) -> tuple[Any, str]:
@@ -182,46 +226,37 @@ def _read(path: Path) -> tuple[Any, str]:
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file{absent(path)}; check the path") from error
     except Exception as error:  # torch raises many types for foreign and cut files
-        if blocked := re.search(r"GLOBAL (\S+)", str(error)):
-            raise UserError(
-                f"{path}: refused, it holds more than tensors and plain values ({blocked[1]}); "
-                "nothing of it was run; save its state dict alone where you trust it"
-            ) from error
-        reason = foreign_content(path) or str(error).split("\n", 1)[0][:120]
-        raise UserError(f"{path}: not a complete torch file ({reason}); fetch it again") from error
+        raise UserError(f"{path}: {unreadable(path, error)}") from error
 
 
-def _unwrap(content: Any, path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
+def _unwrap(content: Any, path: Path, field: str | None = None) -> tuple[Mapping[str, Any], dict[str, Any]]:
     """The state dict, and the fields beside it."""
-    rest: dict[str, Any] = {}
     if isinstance(content, Mapping) and content.get("format") == FORMAT:
         raise UserError(f"{path}: a checkpoint of csg-train, not a released file; it is measured as it is")
-    fields = [name for name in FIELDS if isinstance(content, Mapping) and isinstance(content.get(name), Mapping)]
-    if fields:
-        rest = {name: value for name, value in content.items() if name != fields[0]}
-        content = content[fields[0]]
-    if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
-        raise UserError(f"{path}: holds a {type(content).__name__}, not a state dict; check the file")
-    return content, rest
+    state, rest = unwrapped(content, field=field, origin=str(path), choice="choose one with --field NAME")
+    if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
+        raise UserError(f"{path}: holds a {type(state).__name__}, not a state dict; check the file")
+    return state, rest
 
 
-def _network(kind: str, recipe: Recipe) -> torch.nn.Module:
-    model = recipe.model
+def _network(kind: str, recipe: Recipe, classes: int) -> torch.nn.Module:
     if kind in ("csg", "asg"):
-        return Network(model.backbone, classes=len(VISDA_CLASSES), hidden=model.hidden, seed=recipe.seed)
-    net = backbone_spec(model.backbone).build()
+        return build_network(recipe, classes=classes)
+    net = backbone_spec(recipe.model.backbone).build()
     if kind == "ibn-net":
         rewrite_ibn(net, recipe.method["variant"])
     return net
 
 
-def _checkpoint(state: StateDict, kind: str, recipe: Recipe, digest: str, epoch: int) -> Checkpoint:
+def _checkpoint(
+    state: StateDict, kind: str, recipe: Recipe, digest: str, epoch: int, training: _Training
+) -> Checkpoint:
     """A checkpoint that can be measured; it has no optimiser state, so training cannot continue from it."""
     return Checkpoint(
         recipe=recipe.as_dict(),
-        step=epoch * _STEPS_PER_EPOCH,
-        classes=list(VISDA_CLASSES),
-        data={"name": "visda17:train", "identity": "not recorded", "count": sum(VISDA_COUNTS["train"])},
+        step=epoch * training.steps_per_epoch,
+        classes=list(training.classes),
+        data={"name": training.data, "identity": "not recorded", "count": training.count},
         weights=digest,
         model=state,
         method={},

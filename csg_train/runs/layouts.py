@@ -1,9 +1,9 @@
 """How the tensors of released files are called, a layout for each kind of file."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-__all__ = ["LAYOUTS", "Layout"]
+__all__ = ["CSG_SEGMENTATION", "LAYOUTS", "Layout"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,3 +42,10 @@ LAYOUTS: dict[str, Layout] = {
     "timm": Layout(recipe="emoji-photos"),
     "ibn-net": Layout(recipe="gta5-resnet50-ibn-net"),
 }
+
+CSG_SEGMENTATION = replace(
+    LAYOUTS["csg"],
+    recipe="gta5-resnet50-csg",
+    parts={"backbone": ("backbone.net.", "encoder_q."), "task head": ("head.", "encoder_q.fc_new.conv2d_list.0.")},
+)
+"""Of kind ``csg``, where the recipe is one of segmentation: DeepLab v3's head in a list of one."""

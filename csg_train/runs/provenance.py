@@ -1,6 +1,7 @@
 """What every record says of its checkpoint and of its pictures."""
 
 from csg_train.data.readers.sets import AnySet
+from csg_train.recipes.options import options_of
 from csg_train.recipes.sections import Recipe
 from csg_train.recipes.shown import Showing
 from csg_train.runs.checkpoint import Checkpoint
@@ -25,7 +26,18 @@ def run_info(checkpoint: Checkpoint) -> RunInfo:
         selection=checkpoint.selection,
         checkpoint_sha256=checkpoint.sha256,
         versions=checkpoint.versions,
+        options=_options(checkpoint),
+        averaged=checkpoint.averaged,
     )
+
+
+def _options(checkpoint: Checkpoint) -> dict[str, object]:
+    """Those of its recipe; weights that were averaged after training have a rule of their own."""
+    options, averaged = options_of(checkpoint.recipe), checkpoint.averaged
+    if "of" in averaged:
+        options |= {"average": averaged["rule"]}
+        options |= {"alpha": averaged["alpha"]} if "alpha" in averaged else {"runs": len(averaged["of"])}
+    return options
 
 
 def data_info(images: AnySet, *, split: str, recipe: Recipe | Showing) -> DataInfo:

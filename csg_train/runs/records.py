@@ -66,6 +66,10 @@ class RunInfo(_Plain):
     held-out synthetic pictures) or ``oracle`` (the most accurate on the target itself)."""
     checkpoint_sha256: str
     versions: dict[str, str]
+    options: dict[str, object] = {}
+    """What the method was combined with (`csg_train.recipes.options.options_of`); empty for the method alone."""
+    averaged: dict[str, object] = {}
+    """Of averaged weights, the rule and the steps or checkpoints that are in them (`Checkpoint.averaged`)."""
 
 
 class OutsideInfo(_Plain):

@@ -15,7 +15,9 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as v2
 
 from csg_train.data.readers.masks import IGNORE
+from csg_train.data.views.pasta import Pasta
 from csg_train.data.views.restyle import Styles
+from csg_train.data.views.transforms import perturbed
 from csg_train.seeds import random_for
 
 __all__ = ["colour_jitter", "random_crop", "segmentation_evaluation_view", "segmentation_views"]
@@ -107,6 +109,7 @@ def segmentation_views(
     views: Sequence[str],
     rng: random.Random,
     styles: Styles | None = None,
+    settings: Pasta | None = None,
 ) -> tuple[list[Tensor], Tensor]:
     """The training views of one picture: the same crop in every look, and its mask.
 
@@ -119,13 +122,15 @@ def segmentation_views(
             at the end (``styled2``) makes a further, independent view of the kind.
         rng: Of this sample.
         styles: Whose look ``styled`` takes.
+        settings: Of PASTA, which perturbs the crop for each look by itself, before all else; None for none.
 
     Returns:
         A ``(3, size, size)`` uint8 tensor for each view, and ``(size, size)`` int64 training ids, `IGNORE` included.
     """
     crop, labels_HW = random_crop(image, mask_HW, size=size, scale=scale, rng=rng)
     key = rng.getrandbits(63)
-    looks = [_look(crop, view, random_for(key, view), styles) for view in views]
+    crops = [crop if settings is None else perturbed(crop, settings, random_for(key, view, "pasta")) for view in views]
+    looks = [_look(own, view, random_for(key, view), styles) for own, view in zip(crops, views, strict=True)]
     return looks, torch.from_numpy(labels_HW.astype(np.int64))
 
 

@@ -13,8 +13,10 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from torch import Tensor
 
 from csg_train.data.readers.images import over_white
+from csg_train.data.views.augmix import augmix
+from csg_train.data.views.pasta import Pasta, pasta
 
-__all__ = ["evaluation_view", "randaugment", "training_view"]
+__all__ = ["evaluation_view", "perturbed", "randaugment", "training_view"]
 
 _WHITE = (255, 255, 255)
 _MAGNITUDE, _LEVELS = 6, 30  # the paper's RandAugment(n=1, m=6 of 30)
@@ -90,10 +92,31 @@ def _tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1)
 
 
+def perturbed(image: Image.Image, settings: Pasta, rng: random.Random) -> Image.Image:
+    """`pasta` of an ``RGB`` picture."""
+    return Image.fromarray(pasta(np.array(image), settings, np.random.default_rng(rng.getrandbits(63))))
+
+
 def training_view(
-    image: Image.Image, *, size: int, fit: str, augment: str, background: str, rng: random.Random
+    image: Image.Image,
+    *,
+    size: int,
+    fit: str,
+    augment: str,
+    background: str,
+    rng: random.Random,
+    settings: Pasta | None = None,
 ) -> Tensor:
     """One training view of an ``RGB`` or ``RGBA`` picture: background, augmentation, square.
+
+    Args:
+        image: The decoded picture.
+        size: Side of the view.
+        fit: ``crop`` or ``pad``.
+        augment: ``none``, ``randaugment``, ``pasta``, ``pasta+randaugment`` (in this order) or ``augmix``.
+        background: ``plain`` or ``varied``.
+        rng: Of this sample and view.
+        settings: Of PASTA.
 
     Returns:
         ``(3, size, size)`` uint8.
@@ -103,9 +126,14 @@ def training_view(
         under.paste(image, mask=image.getchannel("A"))
         image = under
     image = over_white(image)
-    if augment == "randaugment":
-        return _tensor(_square(randaugment(image, rng), size, fit, rng))
-    return _tensor(_square(image, size, fit, None))
+    if augment.startswith("pasta"):
+        assert settings is not None
+        image = perturbed(image, settings, rng)
+    if augment.endswith("randaugment"):
+        image = randaugment(image, rng)
+    elif augment == "augmix":
+        image = augmix(image, rng)
+    return _tensor(_square(image, size, fit, None if augment == "none" else rng))
 
 
 def evaluation_view(image: Image.Image, *, size: int, fit: str) -> Tensor:

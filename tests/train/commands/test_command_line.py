@@ -27,6 +27,7 @@ from csg_train.console import print_json
 from csg_train.engine.loop import train as train_run
 from csg_train.errors import UserError
 from csg_train.evaluate.either import measure
+from csg_train.methods.options import OPTIONS
 from csg_train.methods.table import METHODS
 from csg_train.recipes.reading import parse_recipe
 from csg_train.runs.tensorboard import convert, find_logs
@@ -109,7 +110,9 @@ def test_json_of_a_sweep_is_the_records_that_it_made(recipe_file, tmp_path):
 
 def test_json_of_methods_has_every_field_with_its_default():
     rows = {row["name"]: row for row in json.loads(invoke("methods", "--json").stdout)}
-    assert list(rows) == list(METHODS)
+    assert list(rows) == [*METHODS, *(option.name for option in OPTIONS)]
+    assert rows["swad"]["field"] == "average: {rule: swad}, with data.validation"
+    assert all(row["cost"] and row["deviation"] for row in rows.values())
     assert rows["csg"]["equation"] == METHODS["csg"].info.equation
     assert rows["csg"]["fields"]["temperature"]["default"] == 0.07
     assert rows["csg"]["fields"]["layers"]["default"] == ["layer3", "layer4"]

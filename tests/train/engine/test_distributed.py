@@ -65,23 +65,31 @@ def losses(folder: Path) -> list[dict[str, float]]:
 
 @pytest.mark.parametrize(
     ("task", "method"),
-    [("classification", "csg"), ("classification", "weight-l2"), ("segmentation", "csg-dense")],
+    [
+        ("classification", "csg"),
+        ("classification", "weight-l2"),
+        ("classification", "gcisg"),
+        ("classification", "lp-ft+si+swad+frozen"),
+        ("segmentation", "csg-dense"),
+    ],
 )
 def test_two_processes_train_what_one_trains(task, method, recipe_dict, masked_recipe_dict, tmp_path):
     """Masks ignore some pixels, so the processes count different numbers of them."""
     base = recipe_dict if task == "classification" else masked_recipe_dict
     recipe = recipe_of(base, method, batch_size=4, steps=4, snapshots=2)
     train_two(recipe.as_dict(), tmp_path)
-    alone = load_checkpoint(run(recipe, tmp_path / "one"))
-    both = load_checkpoint(tmp_path / "two" / "ckpt.pt")
+    run(recipe, tmp_path / "one")
     assert len(losses(tmp_path / "two")) == 4
     for one, two in zip(losses(tmp_path / "one"), losses(tmp_path / "two"), strict=True):
         assert two == pytest.approx(one, rel=1e-6, abs=1e-6)
-    for part in ("model", "method"):  # of csg: 7 (50) keys that 4 pictures (16 patches) a step go around
-        ours, theirs = getattr(alone, part), getattr(both, part)
-        assert ours.keys() == theirs.keys()
-        for key, value in ours.items():
-            torch.testing.assert_close(theirs[key], value, rtol=1e-5, atol=1e-5, msg=key)
+    for name in ("ckpt.pt", *(["average.pt"] if recipe.average else [])):
+        alone, both = (load_checkpoint(tmp_path / folder / name) for folder in ("one", "two"))
+        assert both.averaged == alone.averaged
+        for part in ("model", "method", "average"):  # of csg: 7 (50) keys that 4 pictures (16 patches) a step go around
+            ours, theirs = getattr(alone, part), getattr(both, part)
+            assert ours.keys() == theirs.keys()
+            for key, value in ours.items():
+                torch.testing.assert_close(theirs[key], value, rtol=1e-5, atol=1e-5, msg=key)
     for step in (0, 2, 4):
         kept = [load_checkpoint(snapshot_folder(tmp_path / name, step) / "ckpt.pt").model for name in ("one", "two")]
         torch.testing.assert_close(*kept, rtol=1e-5, atol=1e-5)

@@ -1,4 +1,4 @@
-"""What holds for every method: resume equals an uninterrupted run, and frozen parts stay as they are."""
+"""What holds for every method and option: resume equals an uninterrupted run, and frozen parts stay as they are."""
 
 import json
 from pathlib import Path
@@ -11,16 +11,22 @@ from csg_train.methods.table import METHODS
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import load_checkpoint
 from tests.nested import equal
-from tests.train.methods.cases import METHOD_CASES, STYLES, TASK_CASES
+from tests.train.methods.cases import HELD_OUT, METHOD_CASES, STYLES, TASK_CASES, WITH
 
 CPU = torch.device("cpu")
 
 
 def recipe_of(recipe_dict: dict, method: str, **train: object) -> Recipe:
     fields = {"name": method} | METHOD_CASES[method]
+    options = fields.pop(WITH, {})
     if fields.get("styles") == STYLES:
         fields["styles"] = f"{recipe_dict['data']['source']['root']}/images"
-    return Recipe.model_validate(recipe_dict | {"method": fields, "train": recipe_dict["train"] | train})
+    combined = {name: recipe_dict.get(name, {}) | own for name, own in options.items()}
+    value = recipe_dict | combined | {"method": fields}
+    if value["data"].get("validation") == HELD_OUT:
+        masks = dict(value["data"]["source"])
+        value["data"]["validation"] = masks if "segmentation" in value else {"dataset": "holdout", "fraction": 0.4}
+    return Recipe.model_validate(value | {"train": value["train"] | train})
 
 
 @pytest.fixture
@@ -59,8 +65,11 @@ def test_resume_equals_uninterrupted(method, stop_at, task_dict, tmp_path, monke
     parts = load_checkpoint(run(recipe_of(task_dict, method), tmp_path / "parts", resume=True))
 
     assert parts.step == whole.step == 5
-    for name in ("model", "method", "optimizer", "rng", "log_bytes"):
-        assert equal(getattr(parts, name), getattr(whole, name)), name
+    assert parts.path.name == ("ckpt.pt" if parts.resolved_recipe().average is None else "average.pt")
+    saved = [(whole, parts), [load_checkpoint(tmp_path / folder / "ckpt.pt") for folder in ("whole", "parts")]]
+    for one, other in saved:
+        for name in ("model", "method", "optimizer", "rng", "log_bytes", "average", "averaged"):
+            assert equal(getattr(one, name), getattr(other, name)), name
     logs = [(tmp_path / name / "log.jsonl").read_text() for name in ("whole", "parts")]
     assert logs[0] == logs[1]
     assert [json.loads(line)["step"] for line in logs[0].splitlines()] == [1, 2, 3, 4, 5]
@@ -77,8 +86,10 @@ def test_frozen_parts_do_not_move(task, method, task_dict, tmp_path):
     assert any(name.startswith("head.") for name in moved)
     assert not [name for name in moved if "running_" in name or ".fc." in name or "num_batches" in name]
     assert bool([name for name in moved if name.startswith("backbone.")]) == (method != "oracle")
+    stages = [*recipe.train.frozen, *(["net.bn1", "net.conv1"] if "layer1" in recipe.train.frozen else [])]
+    assert not [name for name in moved if any(stage in name for stage in stages)]
     if method != "oracle":  # scale and shift train, of a segmentation they do not
-        assert ("backbone.net.bn1.weight" in moved) == (task == "classification")
+        assert ("backbone.net.layer4.1.bn2.weight" in moved) == (task == "classification")
 
 
 def test_trained_batch_norm_moves(recipe_dict, tmp_path):

@@ -15,6 +15,7 @@ from csg_train.data.readers.lists import VISDA_CLASSES
 from csg_train.engine.loop import train
 from csg_train.errors import UserError
 from csg_train.models.backbones import BACKBONES, Backbone
+from csg_train.models.deeplab import SegmentationNetwork
 from csg_train.models.network import Network
 from csg_train.models.weights import load_weights
 from csg_train.recipes.reading import load_recipe
@@ -135,6 +136,52 @@ def test_what_a_csg_checkpoint_says_of_itself(tmp_path):
     assert not checkpoint.model["backbone.net.fc.weight"].any()
 
 
+def official_segmentation(made: SegmentationNetwork) -> dict:
+    """Names of the released DeepLab code: the head in a list of one; the teacher has a head too."""
+    state = {}
+    for side in ("encoder_q", "encoder_k"):
+        state |= {f"{side}.{name}": value for name, value in made.backbone.net.state_dict().items()}
+        state |= {f"{side}.fc_new.conv2d_list.0.{name}": value for name, value in made.head.state_dict().items()}
+        state |= {f"{side}.fc.weight": torch.zeros(128, 512), f"{side}.fc.bias": torch.zeros(128)}
+        state |= {f"{side}.fc_csg.stage4.{layer}.bias": torch.zeros(4) for layer in (0, 2)}
+    state |= {"queue4": torch.zeros(128, QUEUE), "queue_ptr4": torch.zeros(1, dtype=torch.int64)}
+    return {"epoch": 3, "state_dict": state, "best_mIoU": 35.27}
+
+
+def test_an_official_segmentation_becomes_a_checkpoint_of_the_same_logits(tmp_path, images):
+    made = SegmentationNetwork("resnet18", classes=19, head="deeplab-v3", seed=3).eval()
+    file, out = tmp_path / "official.pth", tmp_path / "ckpt.pt"
+    torch.save(official_segmentation(made), file)
+    lines = import_file(file, "csg", load_recipe("gta5-resnet50-csg", RESNET18[:1]), out)
+    assert "task head: 44 tensors from encoder_q.fc_new.conv2d_list.0.*" in lines
+    assert "best_mIoU: 35.27 (stored in the file, not measured here)" in lines
+    checkpoint = load_checkpoint(out)
+    assert (checkpoint.step, checkpoint.data["name"], checkpoint.data["count"]) == (3 * 2000, "gta5:train", 12403)
+    assert (checkpoint.classes[0], checkpoint.classes[-1], checkpoint.selection) == ("road", "bicycle", "oracle")
+    ours = checkpoint.build_network(torch.device("cpu"))
+    with torch.no_grad():
+        assert torch.equal(ours(images).logits, made.to(memory_format=torch.channels_last)(images).logits)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "recipe", "part"),
+    [
+        ("masks", "csg", "visda17-resnet101-csg", "a segmentation file, .*; use --recipe gta5-resnet50-csg"),
+        ("deep masks", "csg", "gta5-resnet50-baseline", "its method is baseline, not csg"),
+        ("deep masks", "csg", "visda17-resnet101-csg", "use --recipe gta5-resnet101-csg"),
+        ("pictures", "csg", "gta5-resnet50-csg", "a classification file, .*; use --recipe visda17-resnet101-csg"),
+        ("pictures", "asg", "gta5-resnet50-asg", "VGG-16"),
+    ],
+)
+def test_a_file_of_the_other_task_names_its_recipe(content, kind, recipe, part, tmp_path):
+    names = {"masks": ["fc_new.conv2d_list.0.4.bias"], "pictures": ["fc_new.2.bias"]}[content.rpartition(" ")[2]]
+    names += ["layer3.22.bn1.bias"] if "deep" in content else []
+    torch.save({"epoch": 1, "state_dict": {f"encoder_q.{name}": torch.zeros(1) for name in names}}, tmp_path / "o.pth")
+    with pytest.raises(UserError, match=part):
+        import_file(tmp_path / "o.pth", kind, load_recipe(recipe), tmp_path / "ckpt.pt")
+    assert not (tmp_path / "ckpt.pt").exists()
+
+
 def test_heads_and_queues_may_be_absent_and_other_fields_are_named(tmp_path):
     content = official_csg(network())
     content["state_dict"] = {
@@ -224,7 +271,7 @@ def test_a_cut_file_is_refused(kept, tmp_path):
     torch.save(official_asg(network()), file)
     whole = file.read_bytes()
     file.write_bytes(whole[: kept if isinstance(kept, int) else int(kept * len(whole))])
-    with pytest.raises(UserError, match=r"official\.pth: not a complete torch file"):
+    with pytest.raises(UserError, match=r"official\.pth: (not a complete torch file|empty, 0 bytes)"):
         import_file(file, "asg", load_recipe("visda17-resnet101-asg", RESNET18), tmp_path / "ckpt.pt")
     assert not (tmp_path / "ckpt.pt").exists()
 

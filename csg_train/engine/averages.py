@@ -1,0 +1,184 @@
+"""Averages of weights: the one that a run keeps, and those of finished runs (``csg-train average``)."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from csg_train.data.loaders.batch import Batch
+from csg_train.data.readers.sets import AnySet
+from csg_train.engine.batches import batches_of
+from csg_train.errors import UserError
+from csg_train.files import write_text
+from csg_train.methods.averaging import EMA, Average, mixed
+from csg_train.methods.base import Method
+from csg_train.methods.frozen import freeze
+from csg_train.methods.swad import SWAD
+from csg_train.models.network import TaskNetwork
+from csg_train.recipes import options
+from csg_train.recipes.faults import differences
+from csg_train.recipes.pictures import load_split
+from csg_train.recipes.reading import to_yaml
+from csg_train.recipes.sections import Recipe
+from csg_train.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from csg_train.runs.provenance import run_info
+
+__all__ = [
+    "average_runs",
+    "averaged_state",
+    "build_average",
+    "hold",
+]
+
+_BATCHES = 500
+"""At most so many measure the statistics of an average, as in SWAD's released code."""
+
+
+def build_average(recipe: Recipe, weights: Sequence[Tensor]) -> Average | None:
+    """The average that the recipe asks for, of these weights; None where it asks for none."""
+    match recipe.average:
+        case options.EMA(decay=decay):
+            return EMA(weights, decay=decay)
+        case options.SWAD() as swad:
+            rule = (swad.n_converge, swad.n_tolerance, swad.tolerance_ratio)
+            return SWAD(weights, evaluations=recipe.train.steps // swad.every + 1, rule=rule)
+    return None
+
+
+def hold(network: TaskNetwork, recipe: Recipe, frozen: Sequence[nn.Module]) -> None:
+    """Set a network for a training step: of frozen stages, and as the recipe says, statistics stay."""
+    network.set_training(batch_norm=recipe.model.batch_norm)
+    for module in frozen:
+        module.eval()
+
+
+def trained_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """The layers whose statistics training moves, of a network as it is set for a step."""
+    kind = nn.modules.batchnorm._BatchNorm
+    return [module for module in network.modules() if isinstance(module, kind) and module.training]
+
+
+@torch.no_grad()
+def measure_statistics(network: TaskNetwork, batches: Iterable[Batch]) -> int:
+    """Measure the statistics of `trained_norms` again, as plain means over batches; how many there were.
+
+    Like `torch.optim.swa_utils.update_bn`, which knows no layers that stay as they are.
+    """
+    norms, count = trained_norms(network), 0
+    kept = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    for batch in batches if norms else ():
+        network(batch.views[0].to(next(network.parameters()).device))
+        count += 1
+    for norm, momentum in zip(norms, kept, strict=True):
+        norm.momentum = momentum
+    return count
+
+
+def statistics_batches(recipe: Recipe, images: AnySet, method: Method) -> Iterator[Batch]:
+    """The first training batches, as many as a pass over the pictures has, `_BATCHES` at most."""
+    stop = min(-(-len(images) // recipe.train.batch_size), _BATCHES)
+    return batches_of(recipe, images, method, method.styles(), start=0, stop=stop, workers=0)
+
+
+def averaged_state(
+    network: TaskNetwork, average: Average, recipe: Recipe, frozen: Sequence[nn.Module], images: AnySet, method: Method
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """A network's state with the averaged weights in it, and what is in them; the network stays as it is."""
+    assert recipe.average is not None
+    weights, averaged = average.result()
+    averaged |= recipe.average.model_dump(mode="json")
+    own = {name: value.clone() for name, value in network.state_dict().items()}
+    trained = (name for name, weight in network.named_parameters() if weight.requires_grad)
+    network.load_state_dict(own | dict(zip(trained, weights, strict=True)))
+    hold(network, recipe, frozen)
+    if count := measure_statistics(network, statistics_batches(recipe, images, method)):
+        averaged["statistics_batches"] = count
+    made = {name: value.clone() for name, value in network.state_dict().items()}
+    network.load_state_dict(own)
+    return made, averaged
+
+
+def average_runs(
+    paths: Sequence[Path], out: Path, *, alpha: float | None = None, device: torch.device
+) -> tuple[Checkpoint, list[str]]:
+    """Average the weights of checkpoints, and write ``OUT/average.pt`` with its recipe, that of the last checkpoint.
+
+    Args:
+        paths: Of two checkpoints or more, of one network and one start.
+        out: A new folder.
+        alpha: WiSE-FT: ``(1 - alpha) first + alpha second``; None for the uniform mean.
+        device: Where statistics of BatchNorm are measured, if training moved them.
+
+    Returns:
+        What was written, and lines on what may spoil the mean.
+
+    Raises:
+        UserError: A file is no checkpoint of ours, they do not fit together, or the folder holds something.
+    """
+    if len(paths) < 2 or (alpha is not None and len(paths) != 2):
+        asked = "a start and an end" if alpha is not None else "two checkpoints or more"
+        raise UserError(f"{len(paths)} checkpoints given; {asked} are averaged")
+    if alpha is not None and not 0 <= alpha <= 1:
+        raise UserError(f"--alpha {alpha:g}: from 0, the start, to 1, the end")
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError(f"{out}: is not empty; choose a new folder for --out")
+    parts = [replace(load_checkpoint(path), method={}, optimizer={}, rng=[], average={}) for path in paths]
+    for part in parts[:-1]:
+        _require_alike(part, parts[-1])
+    shares = [1 / len(parts)] * len(parts) if alpha is None else [1 - alpha, alpha]
+    last, recipe = parts[-1], parts[-1].resolved_recipe()
+    network = last.build_network(device)
+    state = mixed([part.model for part in parts], shares, {name for name, _ in network.named_parameters()})
+    averaged: dict[str, Any] = {"rule": "soup"} if alpha is None else {"rule": "wise-ft", "alpha": alpha}
+    if all(shares):
+        network.load_state_dict(state)
+        hold(network, recipe, freeze(network.backbone, recipe.train.frozen))
+        if trained_norms(network):
+            images, method = load_split(recipe.data, "source", last.classes), recipe.build_method()
+            averaged["statistics_batches"] = measure_statistics(network, statistics_batches(recipe, images, method))
+            state = {name: value.cpu() for name, value in network.state_dict().items()}
+    averaged["of"] = [_said(part, share) for part, share in zip(parts, shares, strict=True)]
+    made = replace(last, model=state, averaged=averaged, selection="last", best_score=None, log_bytes=0)
+    save_checkpoint(out / "average.pt", made)
+    write_text(out / "recipe.yaml", to_yaml(recipe))
+    return made, list(_doubts(parts))
+
+
+def _said(part: Checkpoint, share: float) -> dict[str, Any]:
+    info = run_info(part)
+    names = ("recipe", "method", "seed", "step", "selection", "options", "averaged")
+    return {"sha256": part.sha256, "share": share} | {name: getattr(info, name) for name in names}
+
+
+def _require_alike(one: Checkpoint, other: Checkpoint) -> None:
+    """Refuse checkpoints of two networks, or of two starts: the mean of their weights would be no network."""
+    mine, theirs = (
+        {
+            "starting weights": part.weights,
+            "classes": part.classes,
+            "source pictures": part.data["identity"],
+            "model": {name: part.recipe["model"].get(name) for name in ("backbone", "hidden", "batch_norm")},
+            "segmentation": part.recipe.get("segmentation"),
+            "weights": {name: str(tuple(value.shape)) for name, value in part.model.items()},
+        }
+        for part in (one, other)
+    )
+    if changed := differences(mine, theirs):
+        raise UserError(f"{one.path}: differs from {other.path} in {changed[0]}; average runs of one network and start")
+
+
+def _doubts(parts: Sequence[Checkpoint]) -> Iterator[str]:
+    if len(seeds := {part.recipe["seed"] for part in parts}) > 1:
+        yield (
+            f"the heads began from different draws (seeds {', '.join(map(str, sorted(seeds)))}): their mean is no head "
+            "that was trained; give runs of one seed"
+        )
+    for part in parts:
+        if part.step == 0:
+            yield f"{part.path}: its head is as it was drawn; WiSE-FT begins with a trained one (train.probe, oracle)"

@@ -1,0 +1,63 @@
+"""The classifier of two layers that the paper puts on a backbone: no constructor of a library has it."""
+
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from csg_train.errors import UserError
+from csg_train.exports.subject import Subject
+
+__all__ = ["HEAD", "INSTEAD", "MODEL", "head_code", "loaded_head", "save_parts", "strictly"]
+
+MODEL, HEAD = "model.safetensors", "head.safetensors"
+INSTEAD = "use safetensors, onnx or torch-export"
+
+
+def _widths(subject: Subject) -> tuple[int, int, int]:
+    first, _, last = subject.network.head.children()
+    assert isinstance(first, nn.Linear)
+    assert isinstance(last, nn.Linear)
+    return first.in_features, first.out_features, last.out_features
+
+
+def head_code(subject: Subject) -> str:
+    """Python that makes the head."""
+    width, hidden, classes = _widths(subject)
+    return f"nn.Sequential(nn.Linear({width}, {hidden}), nn.ReLU(), nn.Linear({hidden}, {classes}))"
+
+
+def loaded_head(subject: Subject, folder: Path) -> nn.Sequential:
+    """The head, read from its file."""
+    width, hidden, classes = _widths(subject)
+    made = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, classes))
+    made.load_state_dict(load_file(folder / HEAD))
+    return made
+
+
+def save_parts(folder: Path, model: dict[str, Tensor], head: nn.Module | None) -> None:
+    """Write `MODEL` and, where it is a file of its own, `HEAD`."""
+    save_file({name: value.contiguous() for name, value in model.items()}, folder / MODEL, {"format": "pt"})
+    if head is not None:
+        save_file({name: value.contiguous() for name, value in head.state_dict().items()}, folder / HEAD)
+
+
+def strictly(
+    state: dict[str, Tensor], library: nn.Module, *, left_out: tuple[str, ...], what: str
+) -> dict[str, Tensor]:
+    """The tensors that a library's network takes, every one of them, by its names.
+
+    Args:
+        state: Of the checkpoint, under the library's names.
+        library: As its constructor makes it.
+        left_out: How names may begin that ``library`` does not have.
+        what: Names format and network in the error.
+
+    Raises:
+        UserError: A tensor is missing, of another shape, or has no place.
+    """
+    own = library.state_dict()
+    fits = own.keys() <= state.keys() and all(own[name].shape == state[name].shape for name in own)
+    if not fits or not all(name.startswith(left_out) for name in state.keys() - own.keys()):
+        raise UserError(f"{what} (a method may have rewritten it); {INSTEAD}")
+    return {name: state[name] for name in own}

@@ -1,0 +1,5 @@
+"""The formats by name; apart, for the command line asks for no more."""
+
+__all__ = ["FORMATS"]
+
+FORMATS = ("safetensors", "timm", "torchvision", "onnx", "torch-export")

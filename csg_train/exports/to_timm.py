@@ -1,0 +1,68 @@
+"""For timm: the backbone without classifier, which ``timm.create_model`` loads strictly, and the head beside it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import timm
+from torch import Tensor
+from torchvision.transforms.v2.functional import normalize
+
+from csg_train.errors import UserError
+from csg_train.exports.head import HEAD, INSTEAD, head_code, loaded_head, save_parts, strictly
+from csg_train.exports.subject import Subject
+
+__all__ = ["load", "usage", "write"]
+
+
+def write(subject: Subject, folder: Path, _pictures: list[Tensor]) -> dict[str, Any]:
+    """Write the files; returns what ``config.json`` says otherwise.
+
+    Raises:
+        UserError: timm has no such network.
+    """
+    name, data = subject.architecture, subject.recipe.data
+    if subject.masked or name not in timm.list_models():
+        raise UserError(f"--format timm: it has no {'segmentations' if subject.masked else name}; {INSTEAD}")
+    library: Any = timm.create_model(name, num_classes=0)
+    own = library.pretrained_cfg
+    classifiers = [own["classifier"]] if isinstance(own["classifier"], str) else own["classifier"] or []
+    left_out = tuple(f"{place}." for place in classifiers)
+    what = f"--format timm: the network is not its {name}"
+    state = strictly(subject.network.backbone.net.state_dict(), library, left_out=left_out, what=what)
+    save_parts(folder, state, subject.network.head)
+    config = {key: own[key] for key in ("first_conv", "classifier")}
+    config |= {"mean": subject.mean, "std": subject.std, "input_size": [3, data.size, data.size], "num_classes": 0}
+    config |= {"interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "center" if data.fit == "crop" else "border"}
+    return {"num_classes": 0, "num_features": library.num_features, "pretrained_cfg": config}
+
+
+def load(subject: Subject, folder: Path) -> Callable[[Tensor], Tensor]:
+    """From pictures to logits, as `usage` says."""
+    net: Any = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    head = loaded_head(subject, folder)
+    own = net.pretrained_cfg
+
+    def logits(images: Tensor) -> Tensor:
+        made: Tensor = head(net.forward_features(normalize(images, own["mean"], own["std"])).mean((2, 3)))
+        return made
+
+    return logits
+
+
+def usage(subject: Subject) -> list[str]:
+    """Lines of Python that define ``logits``, run in the folder."""
+    return [
+        "import timm, torch",
+        "from safetensors.torch import load_file",
+        "from torch import nn",
+        "",
+        'net = timm.create_model("local-dir:.", pretrained=True).eval()  # the backbone alone',
+        f"head = {head_code(subject)}",
+        f'head.load_state_dict(load_file("{HEAD}"))',
+        f"mean, std = torch.tensor({subject.mean}), torch.tensor({subject.std})",
+        "",
+        "def logits(images):  # (N, 3, H, W), RGB in [0, 1]",
+        "    normalised = (images - mean[:, None, None]) / std[:, None, None]",
+        "    return head(net.forward_features(normalised).mean((2, 3)))",
+    ]

@@ -1,0 +1,72 @@
+"""Masks of pictures, one at a time: indexed PNG files in the classes' colours, and the share of each class."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from csg_train.data.check.colours import class_colours
+from csg_train.data.readers.images import over_white
+from csg_train.errors import UserError
+from csg_train.evaluate.segmentation import predicted_mask
+from csg_train.models.network import TaskNetwork
+from csg_train.predictions.found import Found
+from csg_train.predictions.table import Outcome
+from csg_train.recipes.sections import Recipe
+
+__all__ = ["mask_names", "predicted_classes_of_pixels"]
+
+
+def mask_names(found: Found) -> list[str]:
+    """Of every picture's mask: its own name with the ending ``.png``, below the same folders.
+
+    Raises:
+        UserError: Two pictures would have the same mask.
+    """
+    first: dict[str, int] = {}
+    for index, name in enumerate(found.names):
+        mask = str(Path(name).with_suffix(".png"))
+        if (other := first.setdefault(mask, index)) != index:
+            both = f"{found.images.files[other]} and {found.images.files[index]}"
+            raise UserError(f"{both} would have the same mask, {mask}; predict them into two folders")
+    return list(first)
+
+
+def predicted_classes_of_pixels(
+    network: TaskNetwork, found: Found, recipe: Recipe, *, folder: Path, shown: str
+) -> Iterator[Outcome]:
+    """Write the mask of every picture, of the picture's size, in which a pixel is the index of its class.
+
+    Args:
+        network: In evaluation mode.
+        found: The pictures.
+        recipe: Says how they are shown.
+        folder: For the masks.
+        shown: How the table names that folder.
+
+    Yields:
+        For each picture its ``mask`` and ``share_CLASS`` of every class, or what is wrong with it.
+    """
+    assert recipe.segmentation is not None
+    classes, device = found.images.classes, next(network.parameters()).device
+    palette = [channel for colour in class_colours(classes) for channel in colour]
+    for index, name in enumerate(mask_names(found)):
+        try:
+            picture = over_white(found.images.read(index))
+        except UserError as error:
+            yield error
+            continue
+        mask_HW = predicted_mask(
+            lambda pictures: network(pictures).logits,
+            picture,
+            longest_side=recipe.segmentation.longest_side,
+            device=device,
+        )
+        indexed = Image.fromarray(mask_HW)
+        indexed.putpalette(palette)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        indexed.save(folder / name)
+        shares = np.bincount(mask_HW.reshape(-1), minlength=len(classes)) / mask_HW.size
+        named = zip(classes, shares.tolist(), strict=True)
+        yield {"mask": f"{shown}/{name}"} | {f"share_{one}": round(share, 6) for one, share in named}

@@ -1,0 +1,28 @@
+"""Methods combined with an option: a row of their own, compared with the method alone."""
+
+from csg_analysis.report.load import load_runs
+from csg_analysis.report.rows import BASELINE, reference, score, to_baseline
+from tests.analysis.report.cases import built_text, refused, rows_of, write_run
+
+SWAD = {"average": "swad"}
+MEAN = {"rule": "swad", "first_step": 3, "last_step": 9, "count": 7}
+
+
+def test_a_combination_is_a_row_compared_with_the_plain_baseline(tmp_path):
+    for seed in range(3):
+        write_run(tmp_path / "plain", "baseline", seed, right=50 + seed)
+        write_run(tmp_path / "swad", "baseline", seed, right=60 + seed, options=SWAD, averaged=MEAN)
+        write_run(tmp_path / "probe", "csg", seed, right=55 + 2 * seed, options={"probe": 200} | SWAD, averaged=MEAN)
+    rows = rows_of(tmp_path)
+    assert [row.label for row in rows] == ["baseline", 'baseline average="swad"', 'csg average="swad" probe=200']
+    assert reference(rows, BASELINE, "") is rows[0]
+    assert to_baseline(rows[0], rows, score()) is None
+    assert round(to_baseline(rows[1], rows, score()).mean, 9) == 0.1
+    assert {run.checkpoint for run in load_runs([tmp_path])} == {"ckpt.pt", "average.pt"}
+    assert 'baseline average="swad"' in built_text(tmp_path, tmp_path / "report")
+
+
+def test_the_same_combination_twice_is_refused(tmp_path):
+    for name in ("one", "two"):
+        write_run(tmp_path / name, "baseline", options=SWAD, averaged=MEAN)
+    assert "the same run as" in refused(tmp_path, "--out", tmp_path / "report")

@@ -1,0 +1,229 @@
+"""Averages through the commands: of a run, of finished runs, their provenance, and what is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from csg_train.data.readers.images import decode
+from csg_train.data.views.transforms import evaluation_view
+from csg_train.engine import loop as engine
+from csg_train.engine.averages import average_runs
+from csg_train.errors import UserError
+from csg_train.recipes.pictures import load_split
+from csg_train.recipes.reading import parse_recipe
+from csg_train.recipes.sections import Recipe
+from csg_train.runs.checkpoint import load_checkpoint
+from csg_train.runs.records import read_record
+from csg_train.runs.snapshots import snapshot_folder
+from tests.commands import assert_user_error, command
+from tests.nested import equal
+from tests.train.methods.test_methods import CPU, run
+
+SWAD = {"rule": "swad", "every": 2, "n_converge": 2, "n_tolerance": 2, "tolerance_ratio": 0.05}
+
+
+@pytest.fixture
+def averaging(recipe_dict):
+    """Seven steps, every one kept, half of the source held out."""
+    recipe_dict["data"]["validation"] = {"dataset": "holdout", "fraction": 0.5}
+    recipe_dict["train"] |= {"steps": 7, "lr_head": 0.1, "lr_backbone": 0.01, "snapshots": 7}
+    return recipe_dict
+
+
+def steps_of(out: Path, name: str) -> dict[int, torch.Tensor]:
+    return {step: load_checkpoint(snapshot_folder(out, step) / "ckpt.pt").model[name] for step in range(8)}
+
+
+def test_a_moving_average_through_a_run(averaging, tmp_path):
+    """By hand from the weights of every step; the run itself is that without an average."""
+    out = tmp_path / "run"
+    made = load_checkpoint(run(Recipe.model_validate(averaging | {"average": {"rule": "ema", "decay": 0.5}}), out))
+    assert made.path == out / "average.pt"
+    for name in ("head.0.weight", "backbone.net.layer4.1.conv2.weight", "backbone.net.bn1.bias"):
+        steps = steps_of(out, name)
+        expected = steps[0]
+        for step in range(1, 8):
+            expected = 0.5 * expected + 0.5 * steps[step]
+        torch.testing.assert_close(made.model[name], expected)
+    plain = load_checkpoint(run(Recipe.model_validate(averaging), tmp_path / "plain"))
+    last = load_checkpoint(out / "ckpt.pt")
+    for part in ("model", "method", "optimizer", "rng"):
+        assert equal(getattr(last, part), getattr(plain, part)), part
+    for name in ("backbone.net.bn1.running_mean", "backbone.net.fc.weight"):
+        assert torch.equal(made.model[name], last.model[name])
+    assert made.averaged == {"rule": "ema", "decay": 0.5, "first_step": 0, "last_step": 7, "count": 8}
+    assert (made.step, made.selection, made.optimizer, made.average) == (7, "last", {}, {})
+
+
+def held_out_losses(recipe: Recipe, out: Path) -> list[float]:
+    """Of the steps that SWAD measures, picture by picture with NumPy."""
+    last = load_checkpoint(out / "ckpt.pt")
+    images = load_split(recipe.data, "validation", last.classes)
+    network, losses = last.build_network(CPU), []
+    for step in (2, 4, 6, 7):
+        network.load_state_dict(load_checkpoint(snapshot_folder(out, step) / "ckpt.pt").model)
+        found = []
+        for index in range(len(images)):
+            view = evaluation_view(decode(images.path(index)), size=recipe.data.size, fit="crop")
+            with torch.no_grad():
+                logits = network(view[None]).logits[0].double().numpy()
+            found.append(np.log(np.exp(logits).sum()) - logits[images.labels[index]])
+        losses.append(float(np.mean(found)))
+    return losses
+
+
+def test_swad_through_a_run(averaging, tmp_path, monkeypatch):
+    """The logged losses are those of the steps' weights; the window is theirs, and its mean that of the steps in it."""
+    out, recipe = tmp_path / "run", Recipe.model_validate(averaging | {"average": SWAD})
+    made = load_checkpoint(run(recipe, out))
+    logged = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    found = [row["loss_validation"] for row in logged if "loss_validation" in row]
+    assert found == pytest.approx(held_out_losses(recipe, out), rel=1e-5)
+    assert [row["step"] for row in logged if "loss_validation" in row] == [2, 4, 6, 7]
+    scripted = iter([2.0, 1.0, 1.05, 9.0])
+    monkeypatch.setattr(engine, "held_out_loss", lambda network, images, recipe: next(scripted))
+    made = load_checkpoint(run(recipe, tmp_path / "scripted"))
+    said = {name: made.averaged[name] for name in ("first_step", "last_step", "count", "converged", "n_converge")}
+    assert said == {"first_step": 4, "last_step": 6, "count": 3, "converged": True, "n_converge": 2}
+    name = "backbone.net.layer3.0.conv1.weight"
+    steps = steps_of(tmp_path / "scripted", name)
+    torch.testing.assert_close(made.model[name], (steps[4] + steps[5] + steps[6]) / 3)
+
+
+def test_a_lost_average_is_written_again_and_a_lost_picture_is_owed(averaging, tmp_path, trees):
+    """The loss of the last step could not be measured: the resumed run measures it, and only then averages."""
+    out = tmp_path / "run"
+    shutil.copytree(trees / "target", tmp_path / "held")
+    averaging["data"]["validation"] = {"dataset": "folder", "root": str(tmp_path / "held")}
+    recipe = Recipe.model_validate(averaging | {"average": SWAD | {"every": 7}})
+    picture = tmp_path / "held" / "bus" / "1.png"
+    kept = picture.read_bytes()
+    original = engine._Run._train_step
+
+    def spoil(self, batch):
+        original(self, batch)
+        if self.step == 7:
+            picture.write_bytes(b"")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(engine._Run, "_train_step", spoil)
+        with pytest.raises(UserError, match=r"1\.png"):
+            run(recipe, out)
+    assert not (out / "average.pt").exists()
+    picture.write_bytes(kept)
+    made = load_checkpoint(run(recipe, out, resume=True))
+    whole = load_checkpoint(run(recipe, tmp_path / "whole"))
+    assert equal(made.model, whole.model)
+    assert made.averaged == whole.averaged
+    made.path.unlink()
+    assert equal(load_checkpoint(run(recipe, out, resume=True)).model, whole.model)
+
+
+def test_statistics_that_training_moves_are_measured_again(averaging, tmp_path):
+    """Means of the batches' means over the first three batches; by hand for the first layer."""
+    averaging["model"]["batch_norm"] = "train"
+    averaging["train"]["frozen"] = ["layer4"]
+    recipe = Recipe.model_validate(averaging | {"average": {"rule": "ema", "decay": 0.5}})
+    out = tmp_path / "run"
+    made = load_checkpoint(run(recipe, out))
+    assert made.averaged["statistics_batches"] == 2  # six pictures, five a step
+    network = made.build_network(CPU)
+    one = engine._Run(recipe, tmp_path / "again", CPU)
+    means = []
+    for _, batch in zip(range(2), one._batches(), strict=False):
+        with torch.no_grad():
+            first = network.backbone.net.conv1(network.backbone.normalise(batch.views[0]))
+        means.append(first.mean(dim=(0, 2, 3)))
+    torch.testing.assert_close(made.model["backbone.net.bn1.running_mean"], torch.stack(means).mean(dim=0))
+    last = load_checkpoint(out / "ckpt.pt").model
+    for name in ("backbone.net.layer4.0.bn1.running_mean", "backbone.net.layer4.1.bn2.weight"):
+        assert torch.equal(made.model[name], last[name])
+    one = average_runs([snapshot_folder(out, step) / "ckpt.pt" for step in (3, 5)], tmp_path / "soup", device=CPU)[0]
+    assert one.averaged["statistics_batches"] == 2
+
+
+def test_finished_runs_through_the_command(recipe_dict, recipe_file, tmp_path):
+    """A probe and the run from it: both ends exact, the middle; records of csg-analyze with the provenance."""
+    recipe_dict["train"] |= {"probe": 3}
+    recipe_file.write_text(yaml.safe_dump(recipe_dict))
+    assert command("csg-train", "run", recipe_file, "--out", "run", "--quiet", cwd=tmp_path).returncode == 0
+    ends = [Path("run/along/000003/ckpt.pt"), Path("run/ckpt.pt")]
+    start, end = (load_checkpoint(tmp_path / path) for path in ends)
+    for alpha, one in ((0.0, start), (1.0, end)):
+        made = average_runs([tmp_path / path for path in ends], tmp_path / f"wise-{alpha}", alpha=alpha, device=CPU)[0]
+        assert equal(load_checkpoint(tmp_path / f"wise-{alpha}" / "average.pt").model, one.model)
+    done = command("csg-train", "average", *ends, "--alpha", "0.5", "--out", "wise", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "average of 2 checkpoints (wise-ft, alpha 0.5)" in done.stdout
+    made = load_checkpoint(tmp_path / "wise" / "average.pt")
+    name = "backbone.net.layer4.0.conv1.weight"
+    assert torch.equal(made.model[name], ((start.model[name].double() + end.model[name]) / 2).float())
+    done = command("csg-analyze", "energy", "wise/average.pt", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "wise-ft" in done.stdout
+    record = read_record(tmp_path / "wise" / "energy-target.json").run
+    assert record.checkpoint_sha256 == made.sha256
+    assert record.options == {"probe": 3, "average": "wise-ft", "alpha": 0.5}
+    assert [(of["sha256"], of["step"], of["share"]) for of in record.averaged["of"]] == [
+        (start.sha256, 3, 0.5),
+        (end.sha256, 5, 0.5),
+    ]
+    assert read_record(tmp_path / "run" / "accuracy-target.json").run.options == {"probe": 3}
+    again = command("csg-train", "average", *ends, "--out", "wise", cwd=tmp_path)
+    assert_user_error(again, "wise: is not empty; choose a new folder")
+    assert_user_error(command("csg-train", "run", recipe_file, "--out", "wise", cwd=tmp_path), "holds a run")
+
+
+def test_a_soup_and_what_no_average_is_made_of(recipe_dict, tmp_path):
+    paths = []
+    for name, changes in {
+        "a": {},
+        "b": {"method": {"name": "feature-l2"}},
+        "c": {"seed": 1},
+        "wide": {"model": recipe_dict["model"] | {"hidden": 9}},
+        "none": {"model": recipe_dict["model"] | {"weights": "none"}},
+    }.items():
+        paths.append(run(parse_recipe(recipe_dict | changes, origin=name), tmp_path / name))
+    a, b, c, wide, none = paths
+    made, doubts = average_runs([a, b, a], tmp_path / "soup", device=CPU)
+    one, two = load_checkpoint(a).model, load_checkpoint(b).model
+    name = "head.2.weight"
+    expected = ((2 * one[name].double() + two[name].double()) / 3).float()
+    torch.testing.assert_close(made.model[name], expected, rtol=1e-7, atol=0)
+    assert doubts == []
+    assert [of["method"] for of in made.averaged["of"]] == ["baseline", "feature-l2", "baseline"]
+    assert "different draws (seeds 0, 1)" in average_runs([a, c], tmp_path / "seeds", device=CPU)[1][0]
+    for given, alpha, message in (
+        ([a], None, "1 checkpoints given; two checkpoints or more"),
+        ([a, b, c], 0.5, "a start and an end"),
+        ([a, b], float("nan"), "--alpha nan: from 0"),
+        ([a, wide], None, r"differs from .*wide.* in model\.hidden \(8 there, 9 here\)"),
+        ([a, none], None, "differs from .*none.* in starting weights"),
+        ([a, tmp_path / "gone.pt"], None, "no such checkpoint"),
+    ):
+        with pytest.raises(UserError, match=message):
+            average_runs(given, tmp_path / "no", alpha=alpha, device=CPU)
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"average": {"rule": "swa"}}, "x: average: .*'ema', 'swad'"),
+        ({"average": {"rule": "swad"}}, r"x: average: swad measures its loss on data\.validation"),
+        ({"average": {"rule": "ema", "every": 3}}, r"x: average\.every: unknown key; allowed: rule, decay"),
+        ({"average": {"rule": "ema", "decay": True}}, r"x: average\.decay: true has no meaning"),
+        ({"average": {"rule": "ema"}, "evaluate": {"select": "oracle"}}, r"x: average: .*evaluate\.select to last"),
+        ({"method": {"name": "oracle"}, "train": {"steps": 5, "probe": 2}}, r"x: train\.probe: method oracle"),
+        ({"train": {"steps": 5, "probe": 5}}, r"x: train\.probe: 5 of 5 steps leave none"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(changes, message, recipe_dict):
+    with pytest.raises(UserError, match=message) as caught:
+        parse_recipe(recipe_dict | changes, origin="x")
+    assert "'source'" not in str(caught.value)  # of the whole recipe nothing is shown

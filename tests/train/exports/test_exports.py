@@ -1,0 +1,354 @@
+"""``csg-train export``: run by the very lines of its model card, each format gives the checkpoint's logits."""
+
+import importlib
+import importlib.util
+import json
+import re
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import torchvision
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from csg_train.commands.export import export
+from csg_train.data.views.transforms import evaluation_view
+from csg_train.demos.table import demo_domain
+from csg_train.errors import UserError
+from csg_train.evaluate.accuracy import accuracy_record
+from csg_train.exports.card import _origin
+from csg_train.exports.compare import compare
+from csg_train.exports.export import export_checkpoint
+from csg_train.exports.names import FORMATS
+from csg_train.recipes.pictures import load_split
+from csg_train.runs.checkpoint import Checkpoint, load_checkpoint
+from csg_train.runs.records import write_record
+from tests.commands import assert_user_error, command
+from tests.conftest import CLASSES
+from tests.train.untrained import write_untrained
+
+CPU = torch.device("cpu")
+ORDER = ("truck", "bus", "car")
+"""Not the order of the alphabet."""
+
+
+def exported(checkpoint: Checkpoint, folder: Path, name: str, **options: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Export, and run the model card's own Python in the folder: the function that it calls ``logits``."""
+    export_checkpoint(checkpoint, folder, name, recipe=checkpoint.resolved_recipe(), **options)
+    return carded(folder)
+
+
+def carded(folder: Path) -> Callable[[torch.Tensor], torch.Tensor]:
+    code = re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    names: dict = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        exec(code[1], names)  # noqa: S102 - the lines that are tested
+    return names["logits"]
+
+
+def assert_equal_logits(found: torch.Tensor, checkpoint: Checkpoint, images: torch.Tensor) -> None:
+    """1e-5 of the largest logit, and the same classes."""
+    with torch.no_grad():
+        expected = checkpoint.build_network(CPU)(images).logits
+    assert float((found - expected).abs().max()) <= 1e-5 * float(expected.abs().max())
+    assert torch.equal(found.argmax(dim=1), expected.argmax(dim=1))
+    assert len(expected.argmax(dim=1).unique()) > 1
+
+
+def pictures(side: int = 32, columns: int | None = None) -> torch.Tensor:
+    images = torch.rand(6, 3, side, columns or side, generator=torch.Generator().manual_seed(0)) / 2
+    for index in range(6):
+        images[index, index % 3] += 0.4
+    return images
+
+
+@pytest.fixture
+def resnet(recipe_dict, tmp_path) -> Checkpoint:
+    """ResNet-18, which both libraries have under the same names."""
+    recipe_dict["model"] = {"backbone": "resnet18", "weights": "none", "hidden": 8}
+    return load_checkpoint(write_untrained(tmp_path / "run" / "ckpt.pt", recipe_dict, ORDER))
+
+
+@pytest.fixture
+def narrow(recipe_dict, tmp_path) -> Checkpoint:
+    return load_checkpoint(write_untrained(tmp_path / "run" / "ckpt.pt", recipe_dict, ORDER))
+
+
+@pytest.fixture
+def masked(masked_recipe_dict, tmp_path) -> Checkpoint:
+    return load_checkpoint(write_untrained(tmp_path / "run" / "ckpt.pt", masked_recipe_dict, ORDER))
+
+
+def test_timm_loads_its_file_strictly_and_the_card_gives_the_logits(resnet, tmp_path):
+    logits = exported(resnet, tmp_path / "out", "timm")
+    with torch.no_grad():
+        assert_equal_logits(logits(pictures()), resnet, pictures())
+    own = timm.create_model("resnet18", num_classes=0)
+    own.load_state_dict(load_file(tmp_path / "out" / "model.safetensors"), strict=True)
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert (config["architecture"], config["num_classes"], config["num_features"]) == ("resnet18", 0, 512)
+    assert config["label_names"] == list(ORDER)
+    made = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True)
+    shown = timm.data.resolve_model_data_config(made)
+    assert (list(shown["input_size"]), shown["crop_pct"], shown["crop_mode"]) == ([3, 32, 32], 1.0, "center")
+    assert shown["mean"] == pytest.approx((0.485, 0.456, 0.406))
+    assert shown["std"] == pytest.approx((0.229, 0.224, 0.225))
+
+
+def test_torchvision_loads_its_file_strictly_and_the_card_gives_the_logits(resnet, tmp_path):
+    result = command("csg-train", "export", resnet.path, "--to", "out", "--format", "torchvision", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"out/model\.safetensors: 46,\d{3},\d{3} bytes", result.stdout)
+    assert re.search(
+        r"compared .* on 9 pictures of target: logits differ by \d\.\de-?\d+ at most, .* 9 of 9", result.stdout
+    )
+    with torch.no_grad():
+        assert_equal_logits(carded(tmp_path / "out")(pictures()), resnet, pictures())
+    torchvision.models.resnet18().load_state_dict(load_file(tmp_path / "out" / "model.safetensors"), strict=True)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "it was left out there and is a file of its own, `head.safetensors`" in card
+    assert "logits differ by" in card
+
+
+def test_a_segmentation_is_torchvisions_deeplab(masked_recipe_dict, tmp_path):
+    masked_recipe_dict["model"] = {"backbone": "resnet50", "weights": "none"}
+    masked_recipe_dict["segmentation"] = {"head": "deeplab-v3", "output_stride": 8}
+    path = write_untrained(tmp_path / "ckpt.pt", masked_recipe_dict, ORDER)
+    checkpoint = load_checkpoint(path)
+    logits = exported(checkpoint, tmp_path / "out", "torchvision")
+    with torch.no_grad():
+        found, expected = logits(pictures(33, 40)), checkpoint.build_network(CPU)(pictures(33, 40)).logits
+    assert float((found - expected).abs().max()) <= 1e-4 * float(expected.abs().max())  # 50 layers of random weights
+    own = torchvision.models.segmentation.deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=3)
+    own.load_state_dict(load_file(tmp_path / "out" / "model.safetensors"), strict=True)
+
+
+def test_safetensors_are_a_checkpoint_again_without_what_only_training_needs(narrow, trees, tmp_path):
+    logits = exported(narrow, tmp_path / "out", "safetensors")
+    with torch.no_grad():
+        assert_equal_logits(logits(pictures()), narrow, pictures())
+    path = tmp_path / "out" / "model.safetensors"
+    with safe_open(path, "pt") as file:
+        assert set(file.keys()) == set(narrow.model)
+    again = load_checkpoint(path)
+    assert (again.recipe, again.classes, again.step, again.data) == (
+        narrow.recipe,
+        list(ORDER),
+        narrow.step,
+        narrow.data,
+    )
+    assert (again.method, again.optimizer, again.rng) == ({}, {}, [])
+    tables = []
+    for checkpoint in (narrow.path, path):
+        result = command("csg-train", "predict", checkpoint, trees / "target", "--out", "t.csv", cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        tables.append((tmp_path / "t.csv").read_text())
+    assert tables[0] == tables[1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "part"),
+    [
+        (b'\\"step\\": 5', b'\\"step\\": -', "not a complete checkpoint"),
+        (b'\\"step\\": 5', b'\\"stop\\": 5', "without step"),
+        (b"csg-train/1", b"csg-train/9", "format 'csg-train/9'"),
+        (b'"csg-train":', b'"csg-tram?":', "format None"),
+    ],
+)
+def test_a_damaged_safetensors_checkpoint_is_refused(old, new, part, narrow, tmp_path):
+    exported(narrow, tmp_path / "out", "safetensors")
+    path = tmp_path / "out" / "model.safetensors"
+    content = path.read_bytes()
+    assert content.count(old) == 1
+    path.write_bytes(content.replace(old, new))
+    with pytest.raises(UserError, match=re.escape(str(path))) as caught:
+        load_checkpoint(path)
+    assert part in caught.value.message
+
+
+def test_torch_export_takes_any_number_of_pictures_and_names_the_classes(narrow, tmp_path):
+    logits = exported(narrow, tmp_path / "out", "torch-export")
+    for number in (1, 2, 6):
+        with torch.no_grad():
+            found = logits(pictures()[:number])
+        if number == 6:
+            assert_equal_logits(found, narrow, pictures())
+    files = {"config.json": ""}
+    torch.export.load(tmp_path / "out" / "model.pt2", extra_files=files)
+    config = json.loads(files["config.json"])
+    assert (config["label_names"], config["input_HW"]) == (list(ORDER), [32, 32])
+
+
+@pytest.mark.demo_data
+def test_onnx_gives_the_demo_networks_logits_on_the_demos_photos(recipe_dict, tmp_path):
+    """The demo's backbone with its ImageNet weights: padding that rests on the size, and statistics that are not 0."""
+    photos = demo_domain("renders-photos", "photos", None)
+    domain = {"dataset": "renders-photos", "domains": ["photos"]}
+    recipe_dict["data"] = {"source": domain, "target": dict(domain), "size": 96, "fit": "pad"}
+    recipe_dict["model"] = {"backbone": "tf_efficientnet_lite0", "weights": "imagenet", "hidden": 8}
+    checkpoint = load_checkpoint(write_untrained(tmp_path / "ckpt.pt", recipe_dict, photos.classes))
+    run = exported(checkpoint, tmp_path / "out", "onnx")
+    views = [evaluation_view(photos.picture(index), size=96, fit="pad") for index in range(0, len(photos), 12)]
+    images = torch.stack(views).float() / 255
+    assert_equal_logits(torch.from_numpy(run(images.numpy())), checkpoint, images)
+    for number in (1, 2, 5):
+        assert run(images[:number].numpy()).shape == (number, len(photos.classes))
+
+    import onnx
+
+    model = onnx.load(tmp_path / "out" / "model.onnx")
+    sides = [side.dim_param or side.dim_value for side in model.graph.input[0].type.tensor_type.shape.dim]
+    assert sides == ["batch", 3, 96, 96]
+    assert json.loads({one.key: one.value for one in model.metadata_props}["names"]) == list(photos.classes)
+
+
+def test_onnx_of_a_segmentation_takes_pictures_of_any_size(masked, tmp_path):
+    logits = exported(masked, tmp_path / "out", "onnx")
+    for images in (pictures(36, 40), pictures(65, 50)[:1].repeat(5, 1, 1, 1), pictures(48)):
+        found = torch.from_numpy(logits(images.numpy()))
+        with torch.no_grad():
+            expected = masked.build_network(CPU)(images).logits
+        assert float((found - expected).abs().max()) <= 1e-5 * float(expected.abs().max())
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["input_HW"] == [None, None]
+
+
+def test_a_segmentation_whose_padding_rests_on_the_size_is_traced_at_the_pictures(masked_recipe_dict, tmp_path):
+    masked_recipe_dict["model"] = {"backbone": "tf_efficientnet_lite0", "weights": "none"}
+    checkpoint = load_checkpoint(write_untrained(tmp_path / "ckpt.pt", masked_recipe_dict, ORDER))
+    logits = exported(checkpoint, tmp_path / "out", "torch-export")
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["input_HW"] == [36, 40]
+    with torch.no_grad():
+        assert_equal_logits(logits(pictures(36, 40)), checkpoint, pictures(36, 40))
+
+
+def test_an_export_that_gives_other_logits_is_not_kept(narrow, tmp_path, monkeypatch):
+    wrong = importlib.import_module("csg_train.exports.to_safetensors")
+    network = narrow.build_network(CPU)
+    monkeypatch.setattr(wrong, "load", lambda *_: lambda images: network(images.flip(1)).logits)
+    with pytest.raises(UserError, match=r"not the network of the checkpoint .* differ by"):
+        exported(narrow, tmp_path / "out", "safetensors")
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+
+
+def test_the_comparison_by_hand():
+    """Logits of (0, 2) and (3, 1): a difference of 2e-4 is above 1e-4 of 3, one of 2e-4 at 4 is not."""
+    ours = torch.tensor([[0.0, 2.0], [4.0, 1.0]])
+    theirs = ours + torch.tensor([[0.0, 0.0], [0.0, 2e-4]])
+    images = [torch.tensor(index, dtype=torch.uint8).expand(3, 1, 1) for index in (0, 1)]
+
+    def of(table: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+        return lambda batch: table[(batch[:, 0, 0, 0] * 255).round().long()]
+
+    found = compare(of(ours), of(theirs), images, source="two", what="--format x")
+    assert (found.pictures, found.same, found.predictions, found.logit) == (2, 2, 2, 4)
+    assert found.largest == pytest.approx(2e-4, rel=1e-3)
+    assert found.relative == pytest.approx(5e-5, rel=1e-3)
+    with pytest.raises(UserError, match="--format x: not the network"):
+        compare(of(ours), of(theirs + 1), images, source="two", what="--format x")
+    with pytest.raises(UserError, match="not finite"):
+        compare(of(ours), of(theirs * float("nan")), images, source="two", what="--format x")
+
+
+def test_the_card_has_the_numbers_of_this_checkpoint_alone(narrow, tmp_path):
+    recipe = narrow.resolved_recipe()
+    images = load_split(recipe.data, "target", ORDER)
+    record = accuracy_record(narrow, narrow.build_network(CPU), images, split="target", recipe=recipe)
+    write_record(narrow.path.parent / "accuracy-target.json", record)
+    other = record.run.model_copy(update={"checkpoint_sha256": "0" * 64})
+    write_record(narrow.path.parent / "accuracy-source.json", record.model_copy(update={"run": other}))
+    exported(narrow, tmp_path / "out", "safetensors")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert card.count("- accuracy, unweighted mean") == 1
+    assert (
+        f"on target: target, 9 pictures, identity `{images.identity[:16]}`: {100 * record.mean_per_class:.1f} %" in card
+    )
+    for part in (
+        narrow.sha256,
+        "a class for a picture, 3: truck, bus, car",
+        "source, 12 pictures",
+        "random",
+        "the average of steps 1 to 4 (ema)",
+    ):
+        assert part in card
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (("--format", "torchvision"), ("--format torchvision", "no narrow", "safetensors")),
+        (("--format", "timm"), ("--format timm", "no narrow", "onnx")),
+        (("--format", "safetensors", "--set", "data.target.root=gone"), ("gone", "--images FOLDER")),
+        (("--format", "safetensors", "--images", "gone"), ("gone: no such file or folder",)),
+        (("--format", "safetensors", "--to", "run"), ("run: not an empty folder", "--to")),
+    ],
+)
+def test_mistakes(words, parts, narrow, tmp_path):
+    result = command("csg-train", "export", narrow.path, "--to", "out", *words, cwd=tmp_path)
+    assert_user_error(result, *parts)
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+
+
+def test_what_a_library_has_not_is_said(masked, tmp_path):
+    for name, part in (("timm", "no segmentations"), ("torchvision", "no deeplabv3_narrow")):
+        with pytest.raises(UserError, match=f"--format {name}: it has {part}"):
+            exported(masked, tmp_path / "out", name)
+
+
+def test_other_networks_of_torchvision(recipe_dict, tmp_path):
+    """Those that pool into a classifier named fc take the head in its place, the others say that they cannot."""
+    checkpoints = {}
+    for name in ("regnet_y_400mf", "squeezenet1_1", "mobilenet_v3_small"):
+        recipe = recipe_dict | {"model": {"backbone": name, "weights": "none", "hidden": 8}}
+        checkpoints[name] = load_checkpoint(write_untrained(tmp_path / f"{name}.pt", recipe, ORDER))
+    fits = checkpoints.pop("regnet_y_400mf")
+    logits = exported(fits, tmp_path / "fits", "torchvision")
+    with torch.no_grad():
+        torch.testing.assert_close(logits(pictures()), fits.build_network(CPU)(pictures()).logits, rtol=1e-4, atol=1e-3)
+    for name, checkpoint in checkpoints.items():
+        with pytest.raises(UserError, match=f"--format torchvision: its {name} has no classifier fc"):
+            exported(checkpoint, tmp_path / "out", "torchvision")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("resnet18", "torchvision's IMAGENET1K_V1 of resnet18; torchvision is BSD-3-Clause"),
+        ("vit_h_14", r"torchvision's IMAGENET1K_SWAG_E2E_V1 of vit_h_14; under https://.*SWAG.*LICENSE"),
+    ],
+)
+def test_the_card_names_torchvisions_weights_and_their_terms(name, words):
+    model = types.SimpleNamespace(backbone=name)
+    checkpoint = types.SimpleNamespace(recipe={"model": {"weights": "imagenet"}}, weights="ab", versions={})
+    subject = types.SimpleNamespace(checkpoint=checkpoint, recipe=types.SimpleNamespace(model=model), architecture=name)
+    assert re.match(words, _origin(subject))
+
+
+def test_a_network_that_a_method_rewrote_is_no_librarys(recipe_dict, tmp_path):
+    recipe_dict |= {"model": {"backbone": "resnet18", "weights": "none", "hidden": 8}, "method": {"name": "ibn-net"}}
+    checkpoint = load_checkpoint(write_untrained(tmp_path / "ckpt.pt", recipe_dict, ORDER))
+    for name in ("timm", "torchvision"):
+        with pytest.raises(UserError, match=r"the network is not its resnet18 .*rewritten"):
+            exported(checkpoint, tmp_path / "out", name)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(narrow, tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if "onnx" in name else find(name, *more))
+    with pytest.raises(UserError, match=r"onnx, onnxruntime, onnxscript not installed; run: pip install .*\[export\]"):
+        exported(narrow, tmp_path / "out", "onnx")
+
+
+def test_every_format_is_a_module_and_a_choice():
+    choices = next(option for option in export.params if option.name == "format_name").type.choices
+    assert tuple(choices) == FORMATS
+    for name in FORMATS:
+        module = importlib.import_module(f"csg_train.exports.to_{name.replace('-', '_')}")
+        assert set(module.__all__) >= {"load", "usage", "write"}
+    assert sorted(ORDER) == list(CLASSES) != list(ORDER)

@@ -1,0 +1,77 @@
+"""What a file is that holds no tensors is said in words of ours; none of torch's reach the user."""
+
+import argparse
+import pickle
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from csg_train.errors import UserError
+from csg_train.models.backbones import Backbone
+from csg_train.models.weights import load_weights
+from csg_train.runs.checkpoint import load_checkpoint
+from csg_train.runs.importing import _read
+from tests.survival import tiny
+
+
+def write(content: object) -> object:
+    return lambda path: torch.save(content, path)
+
+
+def scripted(path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
+
+
+def exported(path: Path) -> None:
+    torch.export.save(torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),)), path)
+
+
+def arrays(path: Path) -> None:
+    with path.open("wb") as stream:
+        np.savez(stream, a=np.zeros(2))
+
+
+def cut_safetensors(path: Path) -> None:
+    save_file({"a": torch.zeros(100)}, path)
+    path.write_bytes(path.read_bytes()[:200])
+
+
+FILES = {
+    "a whole model": (write(torch.nn.Linear(2, 2)), "pickled object (torch.nn.modules.linear.Linear)"),
+    "options of a script": (write({"args": argparse.Namespace(lr=1)}), "pickled object (argparse.Namespace)"),
+    "a number of numpy": (write({"best": np.float64(1)}), "pickled object (numpy."),
+    "a pickle": (lambda path: path.write_bytes(pickle.dumps({"a": 1}, protocol=4)), "not a torch file"),
+    "TorchScript": (scripted, "a TorchScript archive"),
+    "torch.export": (exported, "a program of torch.export"),
+    "an archive of numpy": (arrays, "not a complete torch file"),
+    "HDF5": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)), "an HDF5 file"),
+    "a pointer": (lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n"), "a git-lfs pointer"),
+    "a page": (lambda path: path.write_bytes(b"<!DOCTYPE html><html>Sign in</html>"), "a web page"),
+    "text": (lambda path: path.write_bytes(b"hello world, this is a text"), "not a complete torch file"),
+    "cut safetensors": (cut_safetensors, "a safetensors file that is cut or damaged"),
+}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_each_is_named_without_advice_to_switch_the_safety_off(file, tmp_path):
+    path = tmp_path / "file.pth"
+    make, part = FILES[file]
+    make(path)
+    for read in (
+        lambda: load_weights(Backbone(tiny.SPEC), "tiny", path),
+        lambda: _read(path),
+        lambda: load_checkpoint(path),
+    ):
+        with pytest.raises(UserError) as caught:  # and a warning would be an error
+            read()
+        message = caught.value.format_message()
+        assert message.startswith(f"{path}: ")
+        assert part in message
+        for advice in ("weights_only", "safe_globals", "trusted source", "options", "issue"):
+            assert advice not in message
