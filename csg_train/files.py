@@ -10,7 +10,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 from csg_train.errors import UserError
 
@@ -102,11 +102,15 @@ def sha256_file(path: Path) -> str:
 def files_below(root: Path, *patterns: str) -> list[Path]:
     """Every file at or below a folder whose name fits one of the patterns, in no order; no linked folder is followed.
 
+    What is not there, or is no folder, has none.
+
     Raises:
         UserError: A folder cannot be read.
     """
 
-    def refuse(error: OSError) -> NoReturn:
+    def refuse(error: OSError) -> None:
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            return
         raise UserError(
             f"{error.filename}: cannot read the folder ({error.strerror}); make it readable or remove it"
         ) from error

@@ -6,7 +6,8 @@ python -m tests.narrow run RECIPE ...  # csg-train in a process that knows the b
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from csg_train.models.backbones import BACKBONES, BackboneSpec, _dilate
+from csg_train.models.backbones import BACKBONES, BackboneSpec
+from csg_train.models.torchvision_models import dilate
 
 __all__ = ["Narrow"]
 
@@ -21,7 +22,7 @@ class Narrow(ResNet):
 
 
 BACKBONES["narrow"] = BackboneSpec(
-    build=lambda output_stride=32: _dilate(Narrow(), output_stride),
+    build=lambda output_stride=32: dilate(Narrow(), output_stride),
     imagenet=lambda: (Narrow().state_dict(), "none"),
     stages={f"layer{number}": (f"layer{number}", 4 << number) for number in (1, 2, 3, 4)},
     classifier="fc",

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import timm
+import torchvision
 
 from csg_train.exports.compare import Comparison
 from csg_train.exports.head import HEAD
@@ -118,10 +119,11 @@ def _origin(subject: Subject) -> str:
         licence = published.license if published else None
         terms = f"which timm says are under {licence}" if licence else "whose licence timm does not state"
         return f"{name}'s published ones, {terms}; SHA-256 `{digest}`"
-    return (
-        f"torchvision's IMAGENET1K_V1 of {name}; torchvision is BSD-3-Clause, and leaves the terms of the weights to "
-        f"ImageNet's; SHA-256 `{digest}`"
-    )
+    first = next(iter(torchvision.models.get_model_weights(name)))
+    terms = "torchvision is BSD-3-Clause, and leaves the terms of the weights to ImageNet's"
+    if licence := first.meta.get("license"):
+        terms = f"under {licence}"
+    return f"torchvision's {first.name} of {name}; {terms}; SHA-256 `{digest}`"
 
 
 def _notes(subject: Subject, format_name: str) -> list[str]:

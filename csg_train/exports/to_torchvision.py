@@ -48,6 +48,8 @@ def write(subject: Subject, folder: Path, _pictures: list[Tensor]) -> dict[str, 
         state = {f"backbone.{key}": value for key, value in state.items()}
         state |= {f"classifier.{key}": value for key, value in network.head.state_dict().items()}
     state = strictly(state, library, left_out=("backbone.fc.",), what=what)
+    if not subject.masked and network.backbone.spec.classifiers != ("fc",):
+        raise UserError(f"--format torchvision: its {name} has no classifier fc, whose place the head takes; {INSTEAD}")
     save_parts(folder, state, None if subject.masked else network.head)
     return {"architecture": name}
 

@@ -3,31 +3,25 @@
 A stage is a named feature map. ``layer3`` and ``layer4`` are the paper's (torchvision's ResNet outputs, after ReLU). An
 EfficientNet block ends in a linear bottleneck, whose output may be negative, so the stages of the EfficientNets in the
 table are the nearest activated maps of the same resolution: the last expansion at stride 16, and ``conv_head`` after
-its ReLU6. Maps of the table are therefore non-negative; those of ``timm/NAME`` need not be (`timm_models`).
-
-For segmentation a backbone can keep its resolution: beyond ``output_stride`` every stride is traded for dilation. The
-weights are the same, and the dilated map, taken at every second (fourth, ...) position, is the strided one. torchvision
-does so for Bottleneck networks and refuses resnet18 and resnet34; `_dilate` gives the same for the former and holds for
-both, because each convolution is dilated by the strides removed before it, also inside a block.
+its ReLU6. Maps of the table are therefore non-negative; those of ``timm/NAME`` and of torchvision's
+other networks need not be (`timm_models`, `torchvision_models`).
 """
 
+import difflib
 import functools
-import urllib.error
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from csg_train.errors import UserError
-from csg_train.files import sha256_file
 from csg_train.models.lite import lite_imagenet
-from csg_train.models.spec import IMAGENET_CLASSES, BackboneSpec, StateDict
+from csg_train.models.spec import IMAGENET_CLASSES, BackboneSpec
 from csg_train.models.timm_models import PREFIX, timm_size, timm_spec
+from csg_train.models.torchvision_models import resnet_spec, torchvision_names, torchvision_size, torchvision_spec
 
 __all__ = ["BACKBONES", "Backbone", "Features", "backbone_spec", "own_size"]
 
@@ -95,9 +89,11 @@ class Backbone(nn.Module):
 
     def require_size(self, rows: int, columns: int) -> None:
         """Refuse pictures of a size that the network does not take."""
-        own, multiple = self.spec.size, self.spec.multiple
+        own, multiple, smallest = self.spec.size, self.spec.multiple, self.spec.smallest
         if multiple is None and (rows, columns) != (own, own):
             raise UserError(f"data.size: this backbone takes {own} x {own} pixels alone, not {rows} x {columns}")
+        if min(rows, columns) < smallest:
+            raise UserError(f"data.size: this backbone takes {smallest} pixels or more, not {rows} x {columns}")
         if multiple is not None and (rows % multiple or columns % multiple):
             near = max(1, round(rows / multiple)) * multiple
             raise UserError(
@@ -144,50 +140,6 @@ class Backbone(nn.Module):
         return Features(ordered | other, logits if self.classes else logits[:, :0])
 
 
-def _dilate(net: nn.Module, output_stride: int) -> nn.Module:
-    """Trade the strides of a torchvision ResNet beyond ``output_stride`` for dilation, in place."""
-    dilation = 1
-    for stride, layer in ((16, "layer3"), (32, "layer4")):
-        for conv in net.get_submodule(layer).modules() if stride > output_stride else ():
-            if not isinstance(conv, nn.Conv2d):
-                continue
-            removed, conv.stride = conv.stride[0], (1, 1)
-            if conv.kernel_size == (3, 3):  # the others are 1x1, the shortcut among them
-                conv.dilation = conv.padding = (dilation, dilation)
-                dilation *= removed
-    return net
-
-
-def _torchvision(name: str, width: int) -> BackboneSpec:
-    """A torchvision ResNet; ``width`` is the channel count of layer4."""
-
-    def imagenet() -> tuple[StateDict, str]:
-        weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
-        if torch.hub.get_dir().startswith("~"):  # else a folder of that name would be made here
-            raise UserError(
-                f"ImageNet weights of {name}: no home folder to keep them in (HOME is not set); set HOME or "
-                "TORCH_HOME, or give a file with --weights FILE"
-            )
-        try:
-            state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-        except (urllib.error.URLError, OSError) as error:
-            raise UserError(
-                f"ImageNet weights of {name}: torchvision cannot download them ({error}); "
-                f"give a file with --weights FILE ({weights.url.rsplit('/', 1)[-1]})"
-            ) from error
-        cached = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
-        return dict(state), sha256_file(cached)
-
-    return BackboneSpec(
-        build=lambda output_stride=32: _dilate(torchvision.models.get_model(name, weights=None), output_stride),
-        imagenet=imagenet,
-        stages={f"layer{i}": (f"layer{i}", width >> (4 - i)) for i in (1, 2, 3, 4)},
-        classifier="fc",
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
-    )
-
-
 def _lite(name: str, *, width: int, size: int = 224) -> BackboneSpec:
     """An EfficientNet-Lite of timm; ``width`` is the channel count of the last expansion at stride 16."""
     return BackboneSpec(
@@ -202,10 +154,10 @@ def _lite(name: str, *, width: int, size: int = 224) -> BackboneSpec:
 
 
 BACKBONES: dict[str, BackboneSpec] = {
-    "resnet18": _torchvision("resnet18", 512),
-    "resnet34": _torchvision("resnet34", 512),
-    "resnet50": _torchvision("resnet50", 2048),
-    "resnet101": _torchvision("resnet101", 2048),
+    "resnet18": resnet_spec("resnet18", 512),
+    "resnet34": resnet_spec("resnet34", 512),
+    "resnet50": resnet_spec("resnet50", 2048),
+    "resnet101": resnet_spec("resnet101", 2048),
     "tf_efficientnet_lite0": _lite("tf_efficientnet_lite0", width=672),
     "tf_efficientnet_lite1": _lite("tf_efficientnet_lite1", width=672, size=240),
     "tf_efficientnet_lite2": _lite("tf_efficientnet_lite2", width=720, size=260),
@@ -213,7 +165,7 @@ BACKBONES: dict[str, BackboneSpec] = {
 
 
 def backbone_spec(name: str) -> BackboneSpec:
-    """What is known of a backbone: a line of `BACKBONES`, or what timm says of ``timm/NAME``.
+    """What is known of a backbone: a line of `BACKBONES`, or what timm or torchvision says of one of its names.
 
     Raises:
         UserError: There is no such backbone.
@@ -222,13 +174,20 @@ def backbone_spec(name: str) -> BackboneSpec:
         return BACKBONES[name]
     if name.startswith(PREFIX):
         return timm_spec(name)
-    raise UserError(f"unknown backbone {name!r}; allowed: {', '.join(BACKBONES)}, {PREFIX}NAME")
+    if name in torchvision_names():
+        return torchvision_spec(name)
+    close = difflib.get_close_matches(name, torchvision_names(), n=3)
+    hint = f"; close to it: {', '.join(close)}" if close else ""
+    allowed = f"{', '.join(BACKBONES)}, {PREFIX}NAME, or the name of a classifier in torchvision"
+    raise UserError(f"unknown backbone {name!r}; allowed: {allowed}{hint}")
 
 
 def own_size(name: str) -> int:
-    """Side in pixels of the pictures that a backbone was made for; of a backbone of timm's it is not built for it.
+    """Side in pixels of the pictures that a backbone was made for; none is built for it.
 
     Raises:
         UserError: There is no such backbone.
     """
-    return timm_size(name) if name.startswith(PREFIX) else backbone_spec(name).size
+    if name.startswith(PREFIX):
+        return timm_size(name)
+    return torchvision_size(name) if name in torchvision_names() else backbone_spec(name).size

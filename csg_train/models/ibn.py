@@ -98,7 +98,8 @@ def rewrite_ibn(net: nn.Module, variant: Literal["a", "b"]) -> None:
         )
     else:
         raise UserError(
-            f"method ibn-net: not defined for {type(net).__name__}; choose a ResNet or EfficientNet as model.backbone"
+            f"method ibn-net: not defined for {type(net).__name__} of {type(net).__module__.partition('.')[0]}; "
+            "choose a ResNet, or an EfficientNet of timm, as model.backbone"
         )
 
 

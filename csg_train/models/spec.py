@@ -1,4 +1,4 @@
-"""What is said of a backbone before it is built: a line of the table, or what timm says of one of its models."""
+"""What is said of a backbone before it is built: a line of the table, or what timm or torchvision says of its model."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -31,10 +31,12 @@ class BackboneSpec:
         std: Likewise.
         size: Side in pixels of the square pictures that the network was made for.
         multiple: A picture's sides have to be multiples of it; None: they have to be ``size``.
+        smallest: A picture's sides have to be no shorter.
         signed: Maps may hold negative values.
         layout: How modules lay out what they give.
         explained: Stage name -> module path, where the own classifier does not depend on the stage's own map, and
             this earlier output is the last that it does depend on.
+        adapt: Makes of a published file's state dict, which may be older, the one that the network takes today.
     """
 
     build: Callable[..., nn.Module]
@@ -47,9 +49,11 @@ class BackboneSpec:
     aliases: Mapping[str, str] = field(default_factory=dict)
     size: int = 224
     multiple: int | None = 1
+    smallest: int = 1
     signed: bool = False
     layout: MapLayout = field(default_factory=MapLayout)
     explained: Mapping[str, str] = field(default_factory=dict)
+    adapt: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = lambda state: state
 
     @property
     def classifiers(self) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ def build_backbone(name: str, weights: str | Path = "none") -> tuple[Backbone, s
     A file may hold a classifier of other classes than the published one: the classifier is then made of its size.
 
     Args:
-        name: Of `BACKBONES`, or ``timm/NAME``.
+        name: Of `BACKBONES`, ``timm/NAME``, or a classifier's in torchvision.
         weights: ``imagenet``, ``none`` (random) or the path of a state-dict file (``.pt``, ``.pth``, ``.safetensors``).
 
     Returns:
@@ -36,7 +36,7 @@ def build_backbone(name: str, weights: str | Path = "none") -> tuple[Backbone, s
     if weights in ("imagenet", "none"):
         return backbone.eval(), load_weights(backbone, name, weights)
     content, digest = _read(Path(weights))
-    state = _state_of(content, backbone.net, str(weights), name)
+    state = _state_of(content, backbone, str(weights), name)
     _fit_classifier(backbone, state)
     _load_strict(backbone.net, state, str(weights), name)
     return backbone.eval(), digest
@@ -72,7 +72,7 @@ def load_weights(backbone: Backbone, name: str, weights: str | Path) -> str:
         content, digest = backbone.spec.imagenet()
     else:
         content, digest = _read(Path(weights))
-    state = _state_of(content, backbone.net, str(weights), name)
+    state = _state_of(content, backbone, str(weights), name)
     _load_strict(backbone.net, state, str(weights), name)
     return digest
 
@@ -94,9 +94,9 @@ def import_kind(name: str) -> str:
     return "timm" if name.startswith(("tf_", PREFIX)) else "torchvision"
 
 
-def _state_of(content: Any, net: nn.Module, origin: str, name: str) -> Mapping[str, Tensor]:
+def _state_of(content: Any, backbone: Backbone, origin: str, name: str) -> Mapping[str, Tensor]:
     """The state dict in what a file holds, under the names that the network may have."""
-    own = net.state_dict()
+    own = backbone.net.state_dict()
     if isinstance(content, Mapping) and str(content.get("format")).startswith("csg-train/"):
         raise UserError(f"{origin}: a checkpoint of csg-train, not starting weights; continue it with --resume")
     imported = f"csg-train import {origin} --kind {import_kind(name)} --set model.backbone={name} --out NEW.pt"
@@ -105,7 +105,7 @@ def _state_of(content: Any, net: nn.Module, origin: str, name: str) -> Mapping[s
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         fields = f" ({', '.join(map(str, list(state)[:5]))})" if isinstance(state, Mapping) else ""
         raise UserError(f"{origin}: holds a {type(state).__name__}{fields}, not a state dict of tensors")
-    state = unprefixed(state, own)
+    state = backbone.spec.adapt(unprefixed(state, own))
     if any(str(key).startswith("encoder_q.") for key in state):
         raise UserError(
             f"{origin}: a checkpoint of CSG's released code, trained already; csg-train import {origin} --kind csg "

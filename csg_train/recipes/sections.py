@@ -16,8 +16,7 @@ from pydantic import (
 from csg_train.errors import UserError
 from csg_train.methods.base import Method
 from csg_train.methods.table import METHODS
-from csg_train.models.backbones import own_size
-from csg_train.models.timm_models import PREFIX
+from csg_train.models.backbones import BACKBONES, own_size
 from csg_train.recipes.domains import Domain, MaskedDomain, PicturesDomain, Target, Validation, own_path
 from csg_train.recipes.faults import shown
 from csg_train.recipes.options import EMA, SWAD, Pasta, Settings, no_yes
@@ -45,7 +44,7 @@ class Data(Settings):
     """Real pictures: measured, never trained on, and selected on by ``evaluate.select: oracle`` alone. Those without
     labels are ``{dataset: pictures, root: FOLDER}``."""
     size: Annotated[int, Field(ge=16, le=1024)] = 224
-    """Side of the square input in pixels; of ``model.backbone: timm/NAME``, where none is given, the model's own."""
+    """Side of the square input in pixels; of a ``model.backbone`` off the table, where none is given, its own."""
     shorter_side: Annotated[int, Field(ge=16, le=4096)] | None = None
     """Pictures with a longer one are reduced to it as they are read, in every split, before all else; large renders are
     then augmented faster, and ``csg-train data cache`` keeps the reduced ones."""
@@ -186,9 +185,9 @@ class Recipe(Settings):
     @model_validator(mode="before")
     @classmethod
     def _size_of_the_backbone(cls, value: Any) -> Any:
-        """A backbone of timm's was made for pictures of its own size, which a recipe without one takes."""
+        """A backbone off the table was made for pictures of its own size, which a recipe without one takes."""
         match value:
-            case {"data": {**data}, "model": {"backbone": str(name)}} if name.startswith(PREFIX) and "size" not in data:
+            case {"data": {**data}, "model": {"backbone": str(name)}} if name not in BACKBONES and "size" not in data:
                 with contextlib.suppress(UserError):  # said of model.backbone
                     return value | {"data": data | {"size": own_size(name)}}
         return value

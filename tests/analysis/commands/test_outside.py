@@ -141,6 +141,20 @@ def test_a_transformer_from_a_safetensors_file(vit, pictures, here):
     refused(same, str(vit), "not weights of resnet18")
 
 
+def test_a_name_of_torchvision_off_the_table(pictures, here):
+    import torchvision
+
+    net = torchvision.models.get_model("shufflenet_v2_x0_5", weights=None).eval()
+    torch.save(net.state_dict(), "mine.pth")
+    model = ("--model", "shufflenet_v2_x0_5:mine.pth", "--images", pictures)
+    (record,) = json.loads(ran("energy", *model, "--json").stdout)
+    assert (record["run"]["model"], record["data"]["size"], record["dim"]) == ("shufflenet_v2_x0_5", 224, 1024)
+    ran("gradcam", *model, "--layer", "stage3")
+    assert read_record(here / "outside" / "shufflenet_v2_x0_5-mine" / "attention.json").layer == "stage3"
+    refused(analyze("energy", *model, "--layer", "conv5"), "--layer", "conv5", "stage1, stage2, stage3, stage4, layer1")
+    refused(analyze("energy", "--model", "convnext_tny", "--images", pictures), "close to it: convnext_tiny")
+
+
 def test_mistakes_are_one_line_and_leave_nothing(models, pictures, trained, vit, here):
     model = models[:2]
     for words, *parts in (

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import json
 import re
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from csg_train.data.views.transforms import evaluation_view
 from csg_train.demos.table import demo_domain
 from csg_train.errors import UserError
 from csg_train.evaluate.accuracy import accuracy_record
+from csg_train.exports.card import _origin
 from csg_train.exports.compare import compare
 from csg_train.exports.export import export_checkpoint
 from csg_train.exports.names import FORMATS
@@ -295,6 +297,36 @@ def test_what_a_library_has_not_is_said(masked, tmp_path):
     for name, part in (("timm", "no segmentations"), ("torchvision", "no deeplabv3_narrow")):
         with pytest.raises(UserError, match=f"--format {name}: it has {part}"):
             exported(masked, tmp_path / "out", name)
+
+
+def test_other_networks_of_torchvision(recipe_dict, tmp_path):
+    """Those that pool into a classifier named fc take the head in its place, the others say that they cannot."""
+    checkpoints = {}
+    for name in ("regnet_y_400mf", "squeezenet1_1", "mobilenet_v3_small"):
+        recipe = recipe_dict | {"model": {"backbone": name, "weights": "none", "hidden": 8}}
+        checkpoints[name] = load_checkpoint(write_untrained(tmp_path / f"{name}.pt", recipe, ORDER))
+    fits = checkpoints.pop("regnet_y_400mf")
+    logits = exported(fits, tmp_path / "fits", "torchvision")
+    with torch.no_grad():
+        torch.testing.assert_close(logits(pictures()), fits.build_network(CPU)(pictures()).logits, rtol=1e-4, atol=1e-3)
+    for name, checkpoint in checkpoints.items():
+        with pytest.raises(UserError, match=f"--format torchvision: its {name} has no classifier fc"):
+            exported(checkpoint, tmp_path / "out", "torchvision")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("resnet18", "torchvision's IMAGENET1K_V1 of resnet18; torchvision is BSD-3-Clause"),
+        ("vit_h_14", r"torchvision's IMAGENET1K_SWAG_E2E_V1 of vit_h_14; under https://.*SWAG.*LICENSE"),
+    ],
+)
+def test_the_card_names_torchvisions_weights_and_their_terms(name, words):
+    model = types.SimpleNamespace(backbone=name)
+    checkpoint = types.SimpleNamespace(recipe={"model": {"weights": "imagenet"}}, weights="ab", versions={})
+    subject = types.SimpleNamespace(checkpoint=checkpoint, recipe=types.SimpleNamespace(model=model), architecture=name)
+    assert re.match(words, _origin(subject))
 
 
 def test_a_network_that_a_method_rewrote_is_no_librarys(recipe_dict, tmp_path):

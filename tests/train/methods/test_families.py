@@ -94,6 +94,21 @@ def test_segmentation_keeps_the_resolution_or_is_refused(family, masked_recipe_d
     assert output.stages["stage4"].shape[-2:] == output.stages["stage3"].shape[-2:] == (4, 5)
 
 
+def test_a_name_of_torchvision_trains_and_is_no_network_for_segmentation(recipe_dict, masked_recipe_dict, tmp_path):
+    model = {"model": {"backbone": "shufflenet_v2_x0_5", "weights": "none", "hidden": 8}}
+    csg = recipe_of(recipe_dict | model, "csg", steps=2)
+    require_trainable(csg, classes=3)
+    network = load_checkpoint(run(csg, tmp_path)).build_network(CPU)
+    assert network.backbone.widths["layer4"] == 1024
+    assert {"stability_layer3", "stability_layer4"} < set(read_log(tmp_path / "log.jsonl")[0][1])
+    for recipe, words in (
+        (recipe_of(masked_recipe_dict | model, "csg-dense", steps=1), "cannot trade its strides for dilation"),
+        (recipe_of(recipe_dict | model, "ibn-net", steps=1), "not defined for ShuffleNetV2 of torchvision"),
+    ):
+        with pytest.raises(UserError, match=words):
+            require_trainable(recipe, classes=3)
+
+
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own tracing; it hides it from users
 def test_tokens_become_maps_in_compiled_and_bfloat16_networks(recipe_dict, family_weights, tmp_path, monkeypatch):
     """Stages are read by hooks, behind whatever was compiled."""
