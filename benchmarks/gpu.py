@@ -212,7 +212,7 @@ def steps(bench: Bench, folder: Path) -> None:
     _classified(folder / "classified", bench)
     domain = {"dataset": "folder", "root": str(folder / "classified")}
     precisions = ["float32", "bfloat16"] if bench.device.type == "cpu" else ["float32", "tf32", "bfloat16"]
-    number = 2 if bench.quick else 20
+    number = 2 if bench.quick else 12
     seconds: dict[tuple[str, str], float] = {}
     for precision in precisions:
         for method in ("baseline", "csg"):

@@ -27,8 +27,8 @@ fi
 failed=0
 TESTED="tests/cuda tests/train/test_devices.py tests/train/engine/test_precision.py tests/train/methods/test_proximal.py"
 workers=$($PYTHON -c "import xdist; print('-n 8')" 2> /dev/null || echo "-p no:xdist")
-timeout "${TESTS:-240}" $PYTHON -m pytest $workers --durations=10 $TESTED 2>&1 | tee "$OUT/tests.log" | tail -40 || failed=1
-OMP_NUM_THREADS=8 timeout "${TIMINGS:-300}" $PYTHON -m benchmarks.gpu --out "$OUT/gpu.json" ${PARTS:-} ${GPU_OPTIONS:-} 2>&1 | tee "$OUT/timings.log" || failed=1
+timeout "${TESTS:-230}" $PYTHON -m pytest $workers --durations=10 $TESTED 2>&1 | tee "$OUT/tests.log" | tail -40 || failed=1
+OMP_NUM_THREADS=8 timeout "${TIMINGS:-330}" $PYTHON -m benchmarks.gpu --out "$OUT/gpu.json" ${PARTS:-} ${GPU_OPTIONS:-} 2>&1 | tee "$OUT/timings.log" || failed=1
 if [ "${SUITE:-}" ]; then
   timeout "${SUITE_LIMIT:-500}" $PYTHON -m pytest $workers --dist loadfile -m "not cuda" --continue-on-collection-errors 2>&1 \
     | tee "$OUT/suite.log" | tail -60 || failed=1
