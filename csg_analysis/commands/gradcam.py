@@ -93,10 +93,11 @@ def gradcam(
                 console.print(f"{index:04d}.png {subject.label}: flat map of {picture.target}, {maps.flat[index]}")
     for index, row in enumerate(columns):
         drawing.side_by_side(out / f"{index:04d}.png", row)
-    what = "checkpoints" if checkpoints else "models"
+    count = len(checkpoints or models)
+    what = ("checkpoint" if checkpoints else "model") + "s" * (count != 1)
     names = [f"{index:04d}.png\t{images.files[index]}" for index in range(len(columns))]
     write_text(out / "index.tsv", "\n".join(names) + "\n")
-    console.print(f"{len(columns)} pictures under {len(checkpoints or models)} {what}: {out}", highlight=False)
+    console.print(f"{len(columns)} pictures under {count} {what}: {out}", highlight=False)
 
 
 def _pictures(subject: Subject | Outside, where: str, per_class: int) -> pictures.AnySet:
