@@ -1,5 +1,6 @@
 """Pictures under maps, and pictures beside one another."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from matplotlib.patches import Patch
 from csg_train.files import atomic_write
 
 __all__ = ["overlay", "side_by_side"]
+
+_CAPTION = 28
+"""Characters to a line of a caption, which is as wide as its picture."""
 
 
 def overlay(image_HWC: np.ndarray, map_HW: np.ndarray) -> np.ndarray:
@@ -43,10 +47,14 @@ def side_by_side(
     rows, across = columns[0][1].shape[:2]
     abreast = max(1, round(1.4 * len(columns)))
     lines = -(-len(legend) // abreast)
-    size = (2.2 * len(columns), 2.2 * rows / across + 0.4 + 0.2 * lines)
+    captions = [textwrap.fill(caption, _CAPTION) for caption, _ in columns]
+    more = max(caption.count("\n") for caption in captions)
+    size = (2.2 * len(columns), 2.2 * rows / across + 0.4 + 0.2 * lines + 0.15 * more)
     figure = Figure(figsize=size, dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (caption, picture) in zip(figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True):
+    for axes, caption, (_, picture) in zip(
+        figure.subplots(1, len(columns), squeeze=False)[0], captions, columns, strict=True
+    ):
         axes.imshow(picture)
         axes.set_title(caption, fontsize=9)
         axes.set_axis_off()
