@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from torch import Tensor
 from torchvision.transforms.v2.functional import normalize
 
@@ -30,11 +31,28 @@ def write(subject: Subject, folder: Path, _pictures: list[Tensor]) -> dict[str, 
     left_out = tuple(f"{place}." for place in classifiers)
     what = f"--format timm: the network is not its {name}"
     state = strictly(subject.network.backbone.net.state_dict(), library, left_out=left_out, what=what)
+    _require_the_heads_map(subject, library)
     save_parts(folder, state, subject.network.head)
     config = {key: own[key] for key in ("first_conv", "classifier")}
     config |= {"mean": subject.mean, "std": subject.std, "input_size": [3, data.size, data.size], "num_classes": 0}
     config |= {"interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "center" if data.fit == "crop" else "border"}
     return {"num_classes": 0, "num_features": library.num_features, "pretrained_cfg": config}
+
+
+@torch.no_grad()
+def _require_the_heads_map(subject: Subject, library: Any) -> None:
+    """The head takes the last stage; timm may norm it, go on from it, give tokens, or take pictures of one size."""
+    picture_1CHW = torch.zeros(1, 3, subject.recipe.data.size, subject.recipe.data.size)
+    stage = list(subject.network.backbone(picture_1CHW).stages.values())[-1]
+    try:
+        given = f"a map {tuple(library.eval().forward_features(picture_1CHW).shape[1:])}"
+    except (AssertionError, RuntimeError) as error:  # of another size than it was made for
+        given = str(error).split("\n", 1)[0]
+    if given != f"a map {tuple(stage.shape[1:])}":
+        raise UserError(
+            f"--format timm: the head takes a map {tuple(stage.shape[1:])}, and {subject.architecture}'s "
+            f"forward_features gives {given}; {INSTEAD}"
+        )
 
 
 def load(subject: Subject, folder: Path) -> Callable[[Tensor], Tensor]:

@@ -49,7 +49,9 @@ class MapLayout:
         if isinstance(output, Tensor) and output.ndim == 3:
             for prefix in dict.fromkeys((self.prefix, 0)):
                 if (grid := _grid(output.shape[1] - prefix, image_HW)) is not None:
-                    return output[:, prefix:].transpose(1, 2).reshape(len(output), -1, *grid)
+                    return (
+                        output[:, prefix:].transpose(1, 2).reshape(output.shape[0], -1, *grid)
+                    )  # len() would fix a graph
         given = f"{tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
         raise UserError(
             f"layer: it gives {given} for pictures of {image_HW[0]} x {image_HW[1]}, which is no map of positions; "

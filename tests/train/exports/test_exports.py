@@ -55,6 +55,7 @@ def assert_equal_logits(found: torch.Tensor, checkpoint: Checkpoint, images: tor
     """1e-5 of the largest logit, and the same classes."""
     with torch.no_grad():
         expected = checkpoint.build_network(CPU)(images).logits
+    found = found.detach()
     assert float((found - expected).abs().max()) <= 1e-5 * float(expected.abs().max())
     assert torch.equal(found.argmax(dim=1), expected.argmax(dim=1))
     assert len(expected.argmax(dim=1).unique()) > 1
@@ -312,6 +313,29 @@ def test_other_networks_of_torchvision(recipe_dict, tmp_path):
     for name, checkpoint in checkpoints.items():
         with pytest.raises(UserError, match=f"--format torchvision: its {name} has no classifier fc"):
             exported(checkpoint, tmp_path / "out", "torchvision")
+    assert not (tmp_path / "out").exists()
+
+
+def timm_checkpoint(name: str, size: int, recipe_dict: dict, folder: Path) -> Checkpoint:
+    recipe = recipe_dict | {"model": {"backbone": f"timm/{name}", "weights": "none", "hidden": 8}}
+    recipe["data"] = recipe_dict["data"] | {"size": size}
+    return load_checkpoint(write_untrained(folder / f"{name}.pt", recipe, ORDER))
+
+
+def test_a_network_of_tokens_takes_any_number_of_pictures(recipe_dict, tmp_path):
+    checkpoint = timm_checkpoint("test_vit", 96, recipe_dict, tmp_path)
+    logits = exported(checkpoint, tmp_path / "out", "torch-export")
+    assert_equal_logits(logits(pictures(96)), checkpoint, pictures(96))
+
+
+def test_timm_networks_of_other_maps_than_the_head_takes_are_refused(recipe_dict, tmp_path):
+    """A residual network's last stage is what its ``forward_features`` gives; the two others go on from it."""
+    fits = timm_checkpoint("test_resnet", 64, recipe_dict, tmp_path)
+    assert_equal_logits(exported(fits, tmp_path / "fits", "timm")(pictures(64)), fits, pictures(64))
+    for name, size in (("test_efficientnet", 64), ("test_vit", 96)):
+        checkpoint = timm_checkpoint(name, size, recipe_dict, tmp_path)
+        with pytest.raises(UserError, match=f"timm: the head takes a map .*{name}'s forward_features gives .*use safe"):
+            exported(checkpoint, tmp_path / "out", "timm")
     assert not (tmp_path / "out").exists()
 
 
