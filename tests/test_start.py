@@ -54,6 +54,12 @@ def test_an_answer_about_the_program_imports_nothing_heavy(words):
     assert program(*words) & HEAVY == set()
 
 
+@pytest.mark.parametrize("name", ENTRIES)
+def test_help_describes_no_records(name):
+    """An annotation of a command had asked for a record's class, and so for pydantic: twice the processor time."""
+    assert program(name, "--help") & {"pydantic", "numpy"} == set()
+
+
 @pytest.mark.parametrize(
     "line", ["csg-train run v", "csg-train run digits --set m", "csg-train run --d", "csg-analyze e", "csg-report b"]
 )

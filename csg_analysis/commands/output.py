@@ -1,5 +1,7 @@
 """How commands write tables."""
 
+from __future__ import annotations
+
 import csv
 import io
 from collections.abc import Mapping, Sequence
