@@ -3,13 +3,11 @@
 import contextlib
 import importlib.metadata
 import platform
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-import filelock
 import torch
 from torch import Tensor, nn
 
@@ -23,23 +21,24 @@ from csg_train.distributed import agreed, average, highest, is_first, joined, pr
 from csg_train.engine.averages import averaged_state, build_average, hold
 from csg_train.engine.batches import batches_of
 from csg_train.engine.finite import require_finite_row, require_finite_weights
+from csg_train.engine.folder import locked, make_ready
 from csg_train.engine.interrupts import Interrupts
 from csg_train.engine.optimizer import build_optimizer
 from csg_train.engine.precision import InBfloat16, compile_backbone, require_arithmetic, training_arithmetic
-from csg_train.engine.profiling import PROFILE, recorded, require_steps
+from csg_train.engine.profiling import recorded, require_steps
+from csg_train.engine.resuming import require_same_run
 from csg_train.engine.selection import chosen_file, is_due, measure_name, selection_images, selection_score
 from csg_train.engine.signs import SIGNS, signs_of
 from csg_train.engine.waiting import Waits, worker_count
 from csg_train.errors import UserError
 from csg_train.evaluate.either import held_out_loss
-from csg_train.files import write_text, writing
+from csg_train.files import write_text
 from csg_train.methods import lp_ft
 from csg_train.methods.base import Method, Setup
 from csg_train.methods.frozen import freeze
 from csg_train.methods.pixels import task_loss
 from csg_train.methods.swad import SWAD
 from csg_train.methods.teacher import Taught
-from csg_train.recipes.faults import differences
 from csg_train.recipes.network import start_network
 from csg_train.recipes.pictures import load_split
 from csg_train.recipes.reading import to_yaml
@@ -48,7 +47,7 @@ from csg_train.recipes.sections import Recipe, Train
 from csg_train.recipes.shown import shown_batches
 from csg_train.runs.checkpoint import Checkpoint, load_checkpoint, load_optimizer, load_state, save_checkpoint
 from csg_train.runs.deaths import Watch
-from csg_train.runs.snapshots import ALONG, snapshot_folder, snapshot_steps
+from csg_train.runs.snapshots import snapshot_folder, snapshot_steps
 from csg_train.runs.training_log import TrainingLog, last_row
 from csg_train.seeds import seed_for
 from csg_train.splits import SPLITS, Rule
@@ -58,13 +57,7 @@ __all__ = ["learning_rate_factor", "train"]
 _OVER_THE_BATCH = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 Report = Callable[[int, dict[str, float]], None]
 _Given = TypeVar("_Given")
-_FREE = ("train.workers",)  # changes no result: a run whose loader processes died may go on without them
 _BROKEN = 128  # in place of a signal's number, and above each
-_OUTPUTS = (
-    *("ckpt.pt", "best.pt", "average.pt", "log.jsonl", "recipe.yaml", PROFILE),
-    *("accuracy-*", "segmentation-*", "confusion-*", "energy-*"),
-    *("attention.*", "attention-*", "similarity-*", "sphere-*", "unlabelled-*"),
-)
 
 
 def learning_rate_factor(step: int, train: Train) -> float:
@@ -118,9 +111,9 @@ def train(
         with agreed():  # first of all, so that a run that cannot start leaves no folder
             require_arithmetic(recipe.train, own)
             require_ready(recipe, splits)
-        with _locked(out):
+        with locked(out):
             with agreed():
-                _make_ready(out, resume=resume, overwrite=overwrite)
+                make_ready(out, resume=resume, overwrite=overwrite)
             with agreed():
                 run = _Run(recipe, out, own)
                 log_bytes = run.restore(out / "ckpt.pt") if resume and (out / "ckpt.pt").exists() else 0
@@ -129,40 +122,6 @@ def train(
     if not first:
         raise SystemExit(0)
     return chosen
-
-
-def _make_ready(out: Path, *, resume: bool, overwrite: bool) -> None:
-    if not is_first():
-        console.quiet = True
-    elif overwrite:  # records of the old checkpoint must not stand beside the new one
-        with writing(out):
-            for stale in (path for pattern in _OUTPUTS for path in out.glob(pattern)):
-                stale.unlink()
-            if (out / ALONG).exists():
-                shutil.rmtree(out / ALONG)
-    elif any((out / name).exists() for name in ("log.jsonl", "ckpt.pt", "average.pt")) and not resume:
-        raise UserError(f"{out}: holds a run; continue it with --resume, or replace it with --overwrite")
-
-
-@contextlib.contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    if not is_first():
-        yield
-        return
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(out / ".lock", blocking=False)
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise UserError(
-            f"{out}: another csg-train is writing this folder; wait for it or choose another --out"
-        ) from error
-    except OSError as error:
-        raise UserError(f"{out}: cannot write ({error.strerror or error}); choose another --out") from error
-    try:  # of its own: what fails while the run goes on is no fault of the folder
-        yield
-    finally:
-        lock.release()
 
 
 class _Run:
@@ -425,30 +384,7 @@ class _Run:
     def restore(self, path: Path) -> int:
         """Continue from a checkpoint and give its log's length; anything that does not fit is an error."""
         saved = load_checkpoint(path)
-        if not saved.optimizer:
-            raise UserError(
-                f"{path}: imported or a snapshot, without the optimiser's state; choose another --out to train"
-            )
-        then, now = (
-            {**recipe.as_dict(), "train": recipe.as_dict()["train"] | dict.fromkeys(_FREE)}
-            for recipe in (saved.resolved_recipe(), self.recipe)
-        )
-        if changed := differences(then, now):
-            raise UserError(
-                f"{path}: its recipe differs from this run's in {'; '.join(changed[:3])}; use the same recipe, or "
-                "--overwrite"
-            )
-        then = {"classes": saved.classes, "weights": saved.weights}
-        now = {"classes": list(self.images.classes), "weights": self.weights}
-        for name, value in now.items():
-            if then[name] != value:
-                both = differences(then[name], value, name)[0]
-                raise UserError(f"{path}: it differs from this run in {both}; use the same recipe, or --overwrite")
-        if changed := differences(saved.data, self.data):
-            raise UserError(
-                f"{path}: the source or selection pictures changed since, by names, labels or file sizes: "
-                f"{'; '.join(changed[:3])}; restore them, or use --overwrite"
-            )
+        require_same_run(saved, self.recipe, classes=self.images.classes, weights=self.weights, data=self.data)
         if saved.best_score is not None and not (best := chosen_file(self.recipe, self.out)).exists():
             raise UserError(f"{best}: missing, and {path.name} counts on it; restore it, or use --overwrite")
         self._load(saved)

@@ -1,0 +1,67 @@
+"""The folder of a run: taken for one process, and what a new run may not find in it."""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+
+from csg_train.console import console
+from csg_train.distributed import is_first
+from csg_train.engine.profiling import PROFILE
+from csg_train.errors import UserError
+from csg_train.files import writing
+from csg_train.runs.snapshots import ALONG
+
+__all__ = ["locked", "make_ready"]
+
+_OUTPUTS = (
+    *("ckpt.pt", "best.pt", "average.pt", "log.jsonl", "recipe.yaml", PROFILE),
+    *("accuracy-*", "segmentation-*", "confusion-*", "energy-*"),
+    *("attention.*", "attention-*", "similarity-*", "sphere-*", "unlabelled-*"),
+)
+
+
+def make_ready(out: Path, *, resume: bool, overwrite: bool) -> None:
+    """Take the folder for a run: empty, a run to continue, or what it holds taken away.
+
+    Raises:
+        UserError: It holds a run and neither was asked for, or cannot be written.
+    """
+    if not is_first():
+        console.quiet = True
+    elif overwrite:  # records of the old checkpoint must not stand beside the new one
+        with writing(out):
+            for stale in (path for pattern in _OUTPUTS for path in out.glob(pattern)):
+                stale.unlink()
+            if (out / ALONG).exists():
+                shutil.rmtree(out / ALONG)
+    elif any((out / name).exists() for name in ("log.jsonl", "ckpt.pt", "average.pt")) and not resume:
+        raise UserError(f"{out}: holds a run; continue it with --resume, or replace it with --overwrite")
+
+
+@contextlib.contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Make the folder, and keep every other process out of it within the block; the first process alone does so.
+
+    Raises:
+        UserError: Another one is writing it, or it cannot be made.
+    """
+    if not is_first():
+        yield
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(out / ".lock", blocking=False)
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise UserError(
+            f"{out}: another csg-train is writing this folder; wait for it or choose another --out"
+        ) from error
+    except OSError as error:
+        raise UserError(f"{out}: cannot write ({error.strerror or error}); choose another --out") from error
+    try:  # of its own: what fails while the run goes on is no fault of the folder
+        yield
+    finally:
+        lock.release()
