@@ -30,7 +30,7 @@ from csg_analysis.energy.estimates import (
     simplex_energy,
     uniform_energy,
 )
-from csg_analysis.energy.pair_terms import TermSums, powers, squared_distances
+from csg_analysis.energy.pair_terms import pair_terms, squared_distances
 from csg_analysis.energy.pairs import pair_sums
 from csg_analysis.energy.scratch import row_array, spans
 from csg_analysis.energy.unit_rows import UnitRows
@@ -195,12 +195,11 @@ def sampled_energy(
             first_P = torch.arange(start, stop, device=rows.device)
             second_P = (first_P + distance) % used
             squared_P = squared_distances(rows, order_N[first_P], order_N[second_P])
-            sums = TermSums(orders, (stop - start, stop - start), rows.device)
-            sums.add_pairs(squared_P, first_P - start, first_P - start)
-            row_TN[:, start:stop] += sums.rows
-            row_TN.index_add_(1, second_P, sums.columns)
-            kept_P = squared_P[squared_P > 0]
-            squares += torch.stack([powers(kept_P, order).square().sum() for order in orders])
+            terms_TP = pair_terms(squared_P, orders)
+            row_TN[:, start:stop] += terms_TP
+            row_TN.index_add_(1, second_P, terms_TP)
+            squares += terms_TP[:-1].square().sum(1)
+    row_TN = row_TN.cpu()
     visited, same = used * len(ahead), round(float(row_TN[-1].sum()) / 2)
     _check_rule(coincident, visited, same)
     kept = max(visited - same, 1)

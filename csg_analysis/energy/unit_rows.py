@@ -20,7 +20,7 @@ __all__ = ["COPY_DISTANCE", "Layout", "UnitRows", "arrange", "offsets"]
 
 COPY_DISTANCE = 2.5e-13  # rows this near to one leader are within 5e-13 of each other: coincident by any path
 _CHUNK_NUMBERS = 2**18  # 2 MB of float64: two of them live in the caches
-_CUDA_CHUNK_NUMBERS = 2**22  # there the number of launches counts
+_CUDA_CHUNK_NUMBERS = 2**24  # there the number of launches counts
 _SAMPLE_NUMBERS = 2**21
 _SAMPLE_STRIP = 64  # rows
 _MAX_CENTRES = 64
@@ -182,7 +182,7 @@ def _gaps(centres_KD: Tensor) -> Tensor:
 def _near(sample_SD: Tensor, offset_SK: Tensor, cluster_S: Tensor, share: float) -> Tensor:
     """1 for pairs of a sample nearer than this share of their mean squared residual, else 0: float32, shape (S, S)."""
     near_SS = torch.empty(len(sample_SD), len(sample_SD), device=sample_SD.device)
-    for at in spans(len(sample_SD), _SAMPLE_STRIP):
+    for at in spans(len(sample_SD), _SAMPLE_STRIP if sample_SD.device.type == "cpu" else len(sample_SD)):
         sum_BS = offset_SK[at][:, cluster_S] + offset_SK[:, cluster_S[at]].T
         near_SS[at] = torch.addmm(sum_BS, sample_SD[at], sample_SD.T, alpha=-2) <= share / 2 * sum_BS
     return near_SS.fill_diagonal_(0)
