@@ -7,7 +7,6 @@ that lose digits. They are recomputed: a few from the float64 difference of thei
 Shape suffixes: D features, K centres, B rows of a block, C its columns, P listed pairs.
 """
 
-import contextlib
 import itertools
 import threading
 from collections import deque
@@ -23,9 +22,9 @@ from csg_analysis.energy.positions import FLOOR, MANY, NEAR_DOUBLE, NEAR_SINGLE,
 from csg_analysis.energy.scratch import block_buffer
 from csg_analysis.energy.unit_rows import offsets
 
-__all__ = ["PANEL_BYTES", "Blocks", "one_core_each"]
+__all__ = ["PANEL_BYTES", "Blocks"]
 
-PANEL_BYTES, _STRIP_BYTES, _MAX_WORKERS = 48 * 2**20, 2**20, 16
+PANEL_BYTES, _STRIP_BYTES = 48 * 2**20, 2**20
 _PRODUCT_BYTES, _EXACT_BYTES, _COLUMN_BYTES = 8 * 2**20, 16 * 2**20, 8 * 2**20  # two of all workers' and a piece's
 _ALIGN = 64  # numbers: products into rows of odd length run at two thirds of the speed
 _AHEAD = 2  # pieces of columns that are read while others are worked on
@@ -102,7 +101,8 @@ class Blocks:
     each has of a piece, but never fewer columns.
     """
 
-    def __init__(self, positions: Positions, block: int | None, workers: int) -> None:
+    def __init__(self, positions: Positions, block: int | None) -> None:
+        workers = positions.rows.threads
         self.positions, self.workers = positions, workers
         self.rows, self.layout, self.dtype = positions.rows, positions.layout, positions.dtype
         size, d = self.dtype.itemsize, self.rows.d
@@ -229,17 +229,3 @@ class Blocks:
             torch.addmm(block.left_B[low:high, None], rows_BD, columns_CD.T, alpha=-2, out=out_BC)
         exact_BC = block.apart(exact_BC.add_(block.top_C), at.start)
         return exact_BC, block.near(exact_BC, at, NEAR_DOUBLE / NEAR_SINGLE)
-
-
-@contextlib.contextmanager
-def one_core_each() -> Iterator[int]:
-    """Operations of one core, so that ours are the only threads: yields how many there may be.
-
-    The setting belongs to the process; it is put back at the end.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield min(threads, _MAX_WORKERS)
-    finally:
-        torch.set_num_threads(threads)

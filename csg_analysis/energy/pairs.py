@@ -9,8 +9,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from csg_analysis.energy.blocks import Blocks, one_core_each
+from csg_analysis.energy.blocks import Blocks
 from csg_analysis.energy.positions import Positions
+from csg_analysis.energy.threads import one_core_each
 from csg_analysis.energy.tiles import Tiles
 from csg_analysis.energy.unit_rows import UnitRows
 from csg_train.devices import full_float32
@@ -67,13 +68,9 @@ def pair_sums(
         if not (dist.is_available() and dist.is_initialized()):
             raise UserError("distributed=True needs torch.distributed.init_process_group; start it with torchrun")
         rank, world = dist.get_rank(), dist.get_world_size()
-    with torch.no_grad(), torch.autocast(rows.device.type, enabled=False), full_float32():
+    with torch.no_grad(), torch.autocast(rows.device.type, enabled=False), full_float32(), one_core_each():
         positions = Positions(rows, s, labels_N)
-        if rows.device.type == _TILED:
-            Tiles(positions, block).run(rank, world)
-        else:
-            with one_core_each() as workers:
-                Blocks(positions, block, workers).run(rank, world)
+        (Tiles if rows.device.type == _TILED else Blocks)(positions, block).run(rank, world)
     if distributed:
         dist.all_reduce(positions.sums_TN)
         dist.all_reduce(positions.within_T)

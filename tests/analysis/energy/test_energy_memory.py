@@ -17,7 +17,7 @@ from tests.analysis.energy.cases import clusters
 @pytest.mark.parametrize(("d", "count"), [(8, 40), (64, 40), (8, 1)])
 def test_panel_counts_the_offsets_to_every_centre(d, count):
     """At d = 8 a row's offsets are five times its residuals; a million rows would take 0.4 GB if they did not count."""
-    blocks = Blocks(Positions(UnitRows(clusters(3000, d, 1e-5, count)), (0.0,)), None, 1)
+    blocks = Blocks(Positions(UnitRows(clusters(3000, d, 1e-5, count)), (0.0,)), None)
     side = blocks.load(next(blocks.pieces()))
     row_bytes = side.residual.element_size() * d + side.offset.element_size() * side.offset.shape[1]
     assert side.offset.shape[1] > count // 2

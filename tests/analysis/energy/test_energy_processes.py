@@ -36,7 +36,7 @@ BESIDE_PAIRS = """
     with watched() as peak:
         unit = UnitRows(rows)
         positions = Positions(unit, (0.0, 1.0, 2.0), _class_numbers(labels, unit))
-        Blocks(positions, None, 2)  # all but .run
+        Blocks(positions, None)  # all but .run
         jackknife_error(positions.sums_TN[0], unit.n - 1, positions.sums_TN[-1])
         count = sampled_energy(rows, pairs=unit.n, seed=0).n
     print(count, *peak)
