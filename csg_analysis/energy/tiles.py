@@ -114,7 +114,7 @@ class Tiles:
         for (row, column, sums, near_BC), count in zip(self.waiting, counts, strict=True):
             if self.positions.dtype == torch.float32 and count * MANY > near_BC.numel():
                 exact = [self.load(side.start, side.stop, torch.float64) for side in (row, column)]
-                sums, near_BC = self.tile(*exact)  # noqa: PLW2901
+                sums, near_BC = self.tile(*exact)
             self.positions.merge(sums, row.start, column.start)
             if count:
                 start_2 = torch.tensor([row.start, column.start], device=near_BC.device)
