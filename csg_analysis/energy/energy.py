@@ -115,13 +115,14 @@ def hyperspherical_energy(
     Args:
         features_ND: NumPy array, memory map or tensor, shape (N, D), N >= 2, floating point of any width. It is read
             in chunks and never changed. On the CPU memory beside it stays below 256 MB whatever N: what is kept for
-            each of more than 130,000 rows lies in temporary files, some 100 bytes a row.
+            each of more than 130,000 rows lies in temporary files, some 100 bytes a row. On a GPU it is some 2 GB, and
+            those bytes of each row.
         s: One order or several, each finite and >= 0.
         coincident: Rule for pairs at one point, see `Energy`.
         labels: One class for each row; adds the means within and between classes.
         device: Where to compute, CPU or CUDA; by default where the features are.
         distributed: Share the blocks among the processes of the default `torch.distributed` group.
-        block_rows: Rows of a block; by default what keeps the memory below 256 MB.
+        block_rows: Rows of a block; by default what keeps the memory below 256 MB, on a GPU 2048 at most.
 
     Raises:
         UserError: Wrong shapes or values; a row that is zero, NaN or infinite; all pairs coincide under "exclude".

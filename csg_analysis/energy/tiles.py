@@ -1,10 +1,10 @@
 """All pairs on a GPU: large tiles of the upper triangle, one after another, without a look at any of them.
 
-A tile has the squared distances of some rows and some columns, o_i(l) + o_j(k) - 2 r_i . r_j of residuals r and offsets
-o (see `csg_analysis.energy.unit_rows`), from two products: of offsets and clusters, and of residuals. Pairs that are too
-near for the product are replaced by distance 1, and where they were is kept. The host asks for their number once in
-some tiles; a tile with many is computed again in float64, the others' pairs from the float64 difference of their rows,
-a million at a time.
+A tile has the squared distances of some rows and some columns, o_i(l) + o_j(k) - 2 r_i . r_j of residuals r and
+offsets o (see `csg_analysis.energy.unit_rows`), from two products: of offsets and clusters, and of residuals. Pairs too
+near for the product are put at distance 1, and where they were is kept. The host asks for their number once in some
+tiles; a tile with many is computed again in float64, the others' pairs from the float64 difference of their rows, a
+million at a time.
 
 Shape suffixes: D features, K centres, T terms (orders and the count), B rows of a tile, C its columns, P listed pairs.
 """

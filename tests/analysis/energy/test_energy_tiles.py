@@ -40,18 +40,18 @@ def test_the_host_waits_once_in_some_tiles(monkeypatch):
 
 
 def test_a_tile_with_many_near_pairs_is_computed_again_in_float64(monkeypatch):
-    """A tight cluster too small for the sample of rows to lead: other tiles stay in float32."""
-    rows = clusters(3000, 80, 1.0, 1)
-    tight = np.arange(0, 60)
-    rows[tight] = rows[0] + 1e-4 * rows[100 + tight]
+    """A tight cluster of which the sample of 1024 rows has none to lead it: other tiles stay in float32."""
+    rows = clusters(1500, 80, 1.0, 1)
+    tight = np.setdiff1d(np.arange(1500), np.arange(1024) * 1500 // 1024)[:40]
+    rows[tight] = rows[0] + 1e-4 * rows[200 + tight]
     computed, tile = [], Tiles.tile
     monkeypatch.setattr(
         Tiles, "tile", lambda self, row, column: (computed.append(row.residual.dtype), tile(self, row, column))[1]
     )
-    labels = np.arange(3000) // 750
+    labels = np.arange(1500) // 375
     energy = hyperspherical_energy(rows, labels=labels, block_rows=200)
     assert computed.count(torch.float64) == 1
-    assert computed.count(torch.float32) == 15 * 16 // 2
+    assert computed.count(torch.float32) == 8 * 9 // 2
     for s, estimate in energy.paper.items():
         assert estimate.value == pytest.approx(brute_force(rows, s), rel=1e-6, abs=2e-9)
         assert estimate.within == pytest.approx(brute_force(rows, s, labels, within=True), rel=1e-6, abs=2e-9)
