@@ -30,7 +30,7 @@ from benchmarks.clouds import clusters
 from benchmarks.tables import table
 from benchmarks.test_throughput import _jpeg
 from csg_analysis.attention.gradcam import grad_cam
-from csg_analysis.energy.energy import hyperspherical_energy
+from csg_analysis.energy.energy import hyperspherical_energy, sampled_energy
 from csg_analysis.features.pooled import extract
 from csg_train.devices import arithmetic, full_float32
 from csg_train.engine.loop import _Run
@@ -110,6 +110,12 @@ def energies(bench: Bench) -> None:
             ours = bench.time(lambda rows=rows_ND: hyperspherical_energy(rows, s=(0, 1, 2)), times=3)
             title = f"energies, N = {n}, d = {d}, {name}"
             bench.add(title, ours, "bare float32 product", product, naive=naive, over_naive=ours / naive)
+            for block in () if bench.quick else (1024, 4096, 8192):  # beside the default, 2048 at most
+                wide = bench.time(lambda rows=rows_ND, b=block: hyperspherical_energy(rows, block_rows=b), times=3)
+                bench.add(f"{title}, tiles of {block} rows", wide, "bare float32 product", product)
+            pairs = 10 * n
+            sampled = bench.time(lambda rows=rows_ND, m=pairs: sampled_energy(rows, pairs=m, seed=0), times=3)
+            bench.add(f"{title}, {pairs} sampled pairs", sampled, "all pairs", ours)
             del rows_ND
 
 

@@ -30,7 +30,7 @@ from csg_analysis.energy.estimates import (
     simplex_energy,
     uniform_energy,
 )
-from csg_analysis.energy.pair_terms import TermSums, powers, squared_distances
+from csg_analysis.energy.pair_terms import pair_terms, squared_distances
 from csg_analysis.energy.pairs import pair_sums
 from csg_analysis.energy.scratch import row_array, spans
 from csg_analysis.energy.unit_rows import UnitRows
@@ -115,13 +115,14 @@ def hyperspherical_energy(
     Args:
         features_ND: NumPy array, memory map or tensor, shape (N, D), N >= 2, floating point of any width. It is read
             in chunks and never changed. On the CPU memory beside it stays below 256 MB whatever N: what is kept for
-            each of more than 130,000 rows lies in temporary files, some 100 bytes a row.
+            each of more than 130,000 rows lies in temporary files, some 100 bytes a row. On a GPU it is some 2 GB, and
+            those bytes of each row.
         s: One order or several, each finite and >= 0.
         coincident: Rule for pairs at one point, see `Energy`.
         labels: One class for each row; adds the means within and between classes.
         device: Where to compute, CPU or CUDA; by default where the features are.
         distributed: Share the blocks among the processes of the default `torch.distributed` group.
-        block_rows: Rows of a block; by default what keeps the memory below 256 MB.
+        block_rows: Rows of a block; by default what keeps the memory below 256 MB, on a GPU 2048 at most.
 
     Raises:
         UserError: Wrong shapes or values; a row that is zero, NaN or infinite; all pairs coincide under "exclude".
@@ -195,12 +196,11 @@ def sampled_energy(
             first_P = torch.arange(start, stop, device=rows.device)
             second_P = (first_P + distance) % used
             squared_P = squared_distances(rows, order_N[first_P], order_N[second_P])
-            sums = TermSums(orders, (stop - start, stop - start), rows.device)
-            sums.add_pairs(squared_P, first_P - start, first_P - start)
-            row_TN[:, start:stop] += sums.rows
-            row_TN.index_add_(1, second_P, sums.columns)
-            kept_P = squared_P[squared_P > 0]
-            squares += torch.stack([powers(kept_P, order).square().sum() for order in orders])
+            terms_TP = pair_terms(squared_P, orders)
+            row_TN[:, start:stop] += terms_TP
+            row_TN.index_add_(1, second_P, terms_TP)
+            squares += terms_TP[:-1].square().sum(1)
+    row_TN = row_TN.cpu()
     visited, same = used * len(ahead), round(float(row_TN[-1].sum()) / 2)
     _check_rule(coincident, visited, same)
     kept = max(visited - same, 1)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from csg_analysis.energy.scratch import row_array, spans, stable_order
+from csg_analysis.energy.threads import in_order, one_core_each, thread_count
 from csg_train.errors import UserError
 from csg_train.seeds import generator_for
 
@@ -20,7 +21,7 @@ __all__ = ["COPY_DISTANCE", "Layout", "UnitRows", "arrange", "offsets"]
 
 COPY_DISTANCE = 2.5e-13  # rows this near to one leader are within 5e-13 of each other: coincident by any path
 _CHUNK_NUMBERS = 2**18  # 2 MB of float64: two of them live in the caches
-_CUDA_CHUNK_NUMBERS = 2**22  # there the number of launches counts
+_CUDA_CHUNK_NUMBERS = 2**24  # there the number of launches counts
 _SAMPLE_NUMBERS = 2**21
 _SAMPLE_STRIP = 64  # rows
 _MAX_CENTRES = 64
@@ -67,21 +68,27 @@ class UnitRows:
         self.norm_N = row_array((self.n,), torch.float64, self.device)
         self.mean_D = torch.zeros(self.d, dtype=torch.float64, device=self.device)
         self.projection_N = row_array((self.n,), torch.float64, self.device)
-        for start, stop in self.chunks(0, self.n):
-            unit_BD = self._read(slice(start, stop))
-            peak_B = unit_BD.abs().amax(1)
-            self._check(peak_B, start)
-            unit_BD /= peak_B[:, None]
-            norm_B = torch.linalg.vector_norm(unit_BD, dim=1)
-            unit_BD /= norm_B[:, None]
-            norm_B *= peak_B
-            if not bool(norm_B.isfinite().all()):
-                row = start + int((~norm_B.isfinite()).nonzero()[0, 0])
-                raise UserError(f"feature row {row} is too long for float64; divide the features by a constant")
-            self.norm_N[start:stop] = norm_B
-            self.mean_D += unit_BD.sum(0)
-            self.projection_N[start:stop] = unit_BD @ direction
+        self.threads = thread_count(self.device)
+        with one_core_each():
+            for sum_D in in_order(lambda chunk: self._measure(*chunk, direction), self.chunks(0, self.n), self.threads):
+                self.mean_D += sum_D
         self.mean_D /= self.n
+
+    def _measure(self, start: int, stop: int, direction: Tensor) -> Tensor:
+        """Check some rows and keep what is kept of each; the sum of their unit vectors, shape (D,)."""
+        unit_BD = self._read(slice(start, stop))
+        peak_B = unit_BD.abs().amax(1)
+        self._check(peak_B, start)
+        unit_BD /= peak_B[:, None]
+        norm_B = torch.linalg.vector_norm(unit_BD, dim=1)
+        unit_BD /= norm_B[:, None]
+        norm_B *= peak_B
+        if not bool(norm_B.isfinite().all()):
+            row = start + int((~norm_B.isfinite()).nonzero()[0, 0])
+            raise UserError(f"feature row {row} is too long for float64; divide the features by a constant")
+        self.norm_N[start:stop] = norm_B
+        self.projection_N[start:stop] = unit_BD @ direction
+        return unit_BD.sum(0)
 
     @staticmethod
     def _check(peak_B: Tensor, start: int) -> None:
@@ -179,19 +186,24 @@ def _gaps(centres_KD: Tensor) -> Tensor:
     return torch.stack([(centres_KD - centre_D).square_().sum(-1) for centre_D in centres_KD])
 
 
-def _near(sample_SD: Tensor, offset_SK: Tensor, cluster_S: Tensor, share: float) -> Tensor:
+def _near(sample_SD: Tensor, offset_SK: Tensor, cluster_S: Tensor, share: float, threads: int) -> Tensor:
     """1 for pairs of a sample nearer than this share of their mean squared residual, else 0: float32, shape (S, S)."""
     near_SS = torch.empty(len(sample_SD), len(sample_SD), device=sample_SD.device)
-    for at in spans(len(sample_SD), _SAMPLE_STRIP):
+
+    def fill(at: slice) -> None:
         sum_BS = offset_SK[at][:, cluster_S] + offset_SK[:, cluster_S[at]].T
         near_SS[at] = torch.addmm(sum_BS, sample_SD[at], sample_SD.T, alpha=-2) <= share / 2 * sum_BS
+
+    strip = _SAMPLE_STRIP if sample_SD.device.type == "cpu" else len(sample_SD)
+    for _ in in_order(fill, spans(len(sample_SD), strip), threads):
+        pass
     return near_SS.fill_diagonal_(0)
 
 
-def _clusters(sample_SD: Tensor, share: float) -> tuple[list[Tensor], list[float]]:
+def _clusters(sample_SD: Tensor, share: float, threads: int) -> tuple[list[Tensor], list[float]]:
     """Centres and radii of the tight clusters of a centred sample: greedily, the row with most near rows leads."""
     one_S = torch.zeros(len(sample_SD), dtype=torch.int64, device=sample_SD.device)
-    near_SS = _near(sample_SD, sample_SD.square().sum(1, keepdim=True), one_S, share)
+    near_SS = _near(sample_SD, sample_SD.square().sum(1, keepdim=True), one_S, share, threads)
     centres: list[Tensor] = []
     radii: list[float] = []
     if float(near_SS.sum()) * 2**12 < near_SS.numel():
@@ -236,18 +248,23 @@ def arrange(rows: UnitRows, labels_N: Tensor | None, near_single: float, near_do
     size = min(rows.n, 1024, max(64, _SAMPLE_NUMBERS // rows.d))
     picked = torch.arange(size, device=rows.device) * rows.n // size
     sample_SD = rows.take(picked).sub_(rows.mean_D)
-    found, radii = _clusters(sample_SD, near_double if small else near_single)
+    found, radii = _clusters(sample_SD, near_double if small else near_single, rows.threads)
     local_KD = torch.stack([torch.zeros_like(rows.mean_D), *found])
     reach_K = torch.tensor([torch.inf, *(4 * radius for radius in radii)], dtype=torch.float64, device=rows.device)
     centres_KD, gaps_KK = local_KD + rows.mean_D, _gaps(local_KD)
     cluster_S = _nearest(sample_SD, local_KD, reach_K)
     sample_SD -= local_KD[cluster_S]
     offset_SK = offsets(sample_SD, cluster_S, local_KD, gaps_KK)
-    left = float(_near(sample_SD, offset_SK, cluster_S, near_single).sum()) / size**2
+    left = float(_near(sample_SD, offset_SK, cluster_S, near_single, rows.threads).sum()) / size**2
     cluster_N = row_array((rows.n,), torch.int64, rows.device)
+
+    def assign(chunk: tuple[int, int]) -> None:
+        at = slice(*chunk)
+        cluster_N[at] = _nearest(rows.take(at).sub_(rows.mean_D), local_KD, reach_K)
+
     if found:
-        for start, stop in rows.chunks(0, rows.n):
-            cluster_N[start:stop] = _nearest(rows.take(slice(start, stop)) - rows.mean_D, local_KD, reach_K)
+        for _ in in_order(assign, rows.chunks(0, rows.n), rows.threads):
+            pass
     order_N = None
     if found or labels_N is not None:
         key_N = row_array((rows.n,), torch.float64, rows.device)

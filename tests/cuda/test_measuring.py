@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 
 from csg_analysis.attention.gradcam import grad_cam
 from csg_analysis.energy.energy import hyperspherical_energy, sampled_energy
@@ -15,23 +16,25 @@ from csg_train.evaluate.accuracy import confusion_of
 from csg_train.evaluate.segmentation import count_masks
 from csg_train.models.network import Network
 from tests.analysis.energy.cases import brute_force, clusters, values
-from tests.cuda.card import CARD
+from tests.cuda.card import CARD, ON_CARD
 from tests.train.methods.test_methods import CPU, recipe_of
 
 pytestmark = pytest.mark.cuda
 
 
 @pytest.fixture(autouse=True)
-def rough():
-    """What a process may have set before it measures."""
+def rough(monkeypatch):
+    """What a process may have set before it measures; a CPU in the card's place computes energies as the card does."""
+    monkeypatch.setattr("csg_analysis.energy.pairs._TILED", CARD.type)
     with arithmetic(tf32=True, benchmark=True):
         yield
 
 
+@pytest.mark.parametrize("count", [1, 12])
 @pytest.mark.parametrize("spread", [1.0, 1e-1, 1e-3, 1e-5])
-def test_energies_are_those_of_float64_as_features_collapse(spread):
-    """Distances as small as the spread, where a float32 product has lost every digit."""
-    rows = clusters(1500, 128, spread, 12)
+def test_energies_are_those_of_float64_as_features_collapse(spread, count):
+    """Distances as small as the spread, where a float32 product has lost every digit; more rows than a tile has."""
+    rows = clusters(2300, 128, spread, count)
     expected = [brute_force(rows, s) for s in (0, 1, 2)]
     for features in (torch.from_numpy(rows).to(CARD), rows):
         ours = values(hyperspherical_energy(features, s=(0, 1, 2), device=CARD))
@@ -46,6 +49,33 @@ def test_energies_of_copies_and_of_a_sample_are_those_of_a_cpu():
     assert values(ours) == pytest.approx(values(theirs), rel=1e-6)
     drawn = [sampled_energy(rows, s=(0, 1), pairs=5000, seed=0, device=device) for device in (CARD, CPU)]
     assert values(drawn[0]) == pytest.approx(values(drawn[1]), rel=1e-6)
+
+
+def test_energies_with_labels_shared_by_a_group_are_those_of_a_cpu(tmp_path):
+    rows = clusters(1500, 128, 1e-2, 5)
+    labels = np.arange(1500) % 7
+    expected = hyperspherical_energy(rows, labels=labels, device=CPU)
+    backend = "cpu:gloo,cuda:nccl" if ON_CARD else "gloo"
+    dist.init_process_group(backend, init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        shared = hyperspherical_energy(rows, labels=labels, device=CARD, block_rows=200, distributed=True)
+    finally:
+        dist.destroy_process_group()
+    for s, estimate in expected.paper.items():
+        for name in ("value", "standard_error", "within", "between"):
+            assert getattr(shared.paper[s], name) == pytest.approx(getattr(estimate, name), rel=1e-6), name
+
+
+@pytest.mark.skipif(not ON_CARD, reason="CUDA_TESTS_ON: not of a CPU")
+def test_energies_leave_nothing_on_the_card_and_take_what_the_docs_say():
+    """2 GB beside the features, whatever their number (docs/scale.md)."""
+    features = torch.from_numpy(clusters(20_000, 512, 1e-3, 12)).to(CARD)
+    hyperspherical_energy(features[:1100])  # what the libraries keep
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    hyperspherical_energy(features)
+    assert torch.cuda.memory_allocated() == before
+    assert torch.cuda.max_memory_allocated() - before < 2 * 2**30
 
 
 def test_features_are_those_of_float64(recipe_dict, tmp_path):

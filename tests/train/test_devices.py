@@ -9,7 +9,7 @@ import torch
 
 from csg_analysis.attention.gradcam import attend_batches, grad_cam
 from csg_analysis.attention.measure import scored_pictures
-from csg_analysis.energy import pairs
+from csg_analysis.energy import blocks
 from csg_analysis.energy.energy import hyperspherical_energy
 from csg_analysis.features.pooled import pooled_batches
 from csg_train.devices import arithmetic, full_float32
@@ -133,8 +133,8 @@ def test_pixels_without_labels_too(masked_recipe_dict, tmp_path):
 
 
 def test_energies_too(monkeypatch):
-    seen, original = [], pairs._Engine.run
-    monkeypatch.setattr(pairs._Engine, "run", lambda *given: (seen.append(switches()), original(*given))[1])
+    seen, original = [], blocks.Blocks.run
+    monkeypatch.setattr(blocks.Blocks, "run", lambda *given: (seen.append(switches()), original(*given))[1])
     with arithmetic(tf32=True, benchmark=True):
         hyperspherical_energy(np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32))
         assert switches() == ROUGH

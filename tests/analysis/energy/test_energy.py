@@ -22,6 +22,14 @@ TABLE_1 = [  # the paper's E_0, E_1, E_2: baseline, weight l2, SI, feature l2, A
 ]
 
 
+@pytest.fixture(autouse=True, params=["blocks", "tiles"])
+def way(request, monkeypatch):
+    """The processor's pass over pairs and that of a GPU, which runs here as well."""
+    if request.param == "tiles":
+        monkeypatch.setattr("csg_analysis.energy.pairs._TILED", "cpu")
+    return request.param
+
+
 # Closed forms
 
 

@@ -6,7 +6,8 @@ import os
 import pytest
 import torch
 
-from csg_analysis.energy.pairs import _PANEL_BYTES, _Engine
+from csg_analysis.energy.blocks import PANEL_BYTES, Blocks
+from csg_analysis.energy.positions import Positions
 from csg_analysis.energy.scratch import row_array, stable_order
 from csg_analysis.energy.unit_rows import UnitRows
 from csg_train.errors import UserError
@@ -16,11 +17,11 @@ from tests.analysis.energy.cases import clusters
 @pytest.mark.parametrize(("d", "count"), [(8, 40), (64, 40), (8, 1)])
 def test_panel_counts_the_offsets_to_every_centre(d, count):
     """At d = 8 a row's offsets are five times its residuals; a million rows would take 0.4 GB if they did not count."""
-    engine = _Engine(UnitRows(clusters(3000, d, 1e-5, count)), (0.0,), None, None, 1)
-    side = engine.load(next(engine.pieces()))
+    blocks = Blocks(Positions(UnitRows(clusters(3000, d, 1e-5, count)), (0.0,)), None)
+    side = blocks.load(next(blocks.pieces()))
     row_bytes = side.residual.element_size() * d + side.offset.element_size() * side.offset.shape[1]
     assert side.offset.shape[1] > count // 2
-    assert engine.panel * row_bytes <= _PANEL_BYTES < (engine.panel + 1) * row_bytes
+    assert blocks.panel * row_bytes <= PANEL_BYTES < (blocks.panel + 1) * row_bytes
 
 
 def test_stable_order_of_a_long_array_equals_torchs():

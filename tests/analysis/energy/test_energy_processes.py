@@ -19,7 +19,8 @@ BEFORE = """
     from benchmarks.memory import watched
     from csg_analysis.energy.energy import _class_numbers, hyperspherical_energy, sampled_energy
     from csg_analysis.energy.estimates import jackknife_error
-    from csg_analysis.energy.pairs import _Engine
+    from csg_analysis.energy.blocks import Blocks
+    from csg_analysis.energy.positions import Positions
     from csg_analysis.energy.unit_rows import UnitRows
 
     rows = np.load(sys.argv[1], mmap_mode="r")
@@ -34,8 +35,9 @@ BESIDE_PAIRS = """
     labels = np.lib.format.open_memmap(sys.argv[1] + ".labels", "w+", np.int64, (len(rows),))
     with watched() as peak:
         unit = UnitRows(rows)
-        engine = _Engine(unit, (0.0, 1.0, 2.0), _class_numbers(labels, unit), None, 2)  # all but .run
-        jackknife_error(engine.sums_TN[0], unit.n - 1, engine.sums_TN[-1])
+        positions = Positions(unit, (0.0, 1.0, 2.0), _class_numbers(labels, unit))
+        Blocks(positions, None)  # all but .run
+        jackknife_error(positions.sums_TN[0], unit.n - 1, positions.sums_TN[-1])
         count = sampled_energy(rows, pairs=unit.n, seed=0).n
     print(count, *peak)
 """
