@@ -90,7 +90,7 @@ def measure_run(
 
 def choosing_records(candidates: Sequence[Candidate]) -> list[ChoosingRecord]:
     """The record of each, with every measure in the order of the table: those too that take the other runs."""
-    together = [one.record.run.checkpoint_sha256 for one in candidates]
+    together = [sha256 for one in candidates for sha256 in one.record.together]
     return [
         one.record.model_copy(update={"together": together, "measures": _all_measures(one, candidates)})
         for one in candidates

@@ -3,6 +3,8 @@
 Shape suffixes: N real pictures, M held-out synthetic ones, C classes.
 """
 
+import math
+
 import numpy as np
 from scipy.stats import entropy
 
@@ -69,8 +71,8 @@ def nuclear_norm(probabilities_NC: np.ndarray) -> float:
         Above 0, to 1 (certain, and all classes alike).
     """
     count, classes = probabilities_NC.shape
-    singular = np.linalg.svd(probabilities_NC, compute_uv=False)
-    return min(float(singular.sum()) / (count * min(count, classes)) ** 0.5, 1.0)
+    total = float(np.linalg.svd(probabilities_NC, compute_uv=False).sum())
+    return min(total / math.sqrt(count * min(count, classes)), 1.0)
 
 
 def held_out_accuracy(held_right_M: np.ndarray, held_labels_M: np.ndarray) -> float:

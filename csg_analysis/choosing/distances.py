@@ -34,13 +34,15 @@ def frechet_distance(first_ND: np.ndarray, second_MD: np.ndarray) -> float:
     """
     rows = [unit(first_ND), unit(second_MD)]
     means = [own_ND.mean(0) for own_ND in rows]
-    roots = [
-        np.linalg.qr((own_ND - mean_D) / len(own_ND) ** 0.5, mode="r")
-        for own_ND, mean_D in zip(rows, means, strict=True)
-    ]
+    roots = [_root((own_ND - mean_D) / len(own_ND) ** 0.5) for own_ND, mean_D in zip(rows, means, strict=True)]
     apart = float(np.square(means[0] - means[1]).sum())
     shared = float(np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum())
     return max(apart + sum(float(np.square(root).sum()) for root in roots) - 2 * shared, 0.0)
+
+
+def _root(rows_ND: np.ndarray) -> np.ndarray:
+    """R with ``R'R`` that of the rows, and no more rows than columns."""
+    return np.asarray(np.linalg.qr(rows_ND, mode="r"))
 
 
 def squared_mmd(first_ND: np.ndarray, second_MD: np.ndarray) -> float:
@@ -54,15 +56,13 @@ def squared_mmd(first_ND: np.ndarray, second_MD: np.ndarray) -> float:
         second_MD: Likewise.
 
     Returns:
-        -2 to 2; about 0 for two draws from one distribution, below it as often as above.
+        -2 to 2; its mean over draws of both sets from one distribution is 0, so it can be below.
 
     Raises:
         UserError: A set has fewer than two rows, all lie at one point, or a row is zero, NaN or infinite.
     """
     x_ND, y_MD = unit(first_ND), unit(second_MD)
     n, m = len(x_ND), len(y_MD)
-    if min(n, m) < 2:
-        raise UserError("MMD takes two pictures on either side; give more")
     width = 2 * ((n + m) ** 2 - float(np.square(x_ND.sum(0) + y_MD.sum(0)).sum())) / ((n + m) * (n + m - 1))
     if width < 1e-12:
         raise UserError("all features are equal: they collapsed to one point")

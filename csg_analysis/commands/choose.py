@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -60,7 +60,7 @@ def choose(
             if first is None:
                 first = subject, held_out, real
             _require_alike((subject, held_out, real), first)
-            how = {"held_out": held_out, "target": real, "recipe": subject.recipe, "layer": layer}
+            how: dict[str, Any] = {"held_out": held_out, "target": real, "recipe": subject.recipe, "layer": layer}
             found.append(choosing.measure_run(subject.checkpoint, subject.network, **how))
             report(len(found), {})
     records = choosing.choosing_records(found)
