@@ -21,7 +21,7 @@ __all__ = [
 
 def confidence(probabilities_NC: np.ndarray) -> np.ndarray:
     """The largest probability of each picture, ``(N,)``, 1/C to 1."""
-    return np.max(probabilities_NC, axis=1)
+    return np.asarray(probabilities_NC.max(axis=1))
 
 
 def negative_entropy(probabilities_NC: np.ndarray) -> np.ndarray:

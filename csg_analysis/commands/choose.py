@@ -83,8 +83,9 @@ def _names(paths: Sequence[Path]) -> list[str]:
         raise UserError(f"{paths[0]}: nothing to choose from; give two checkpoints or more, as runs/*/ckpt.pt")
     if twice := next((folder for folder in folders if folders.count(folder) > 1), None):
         raise UserError(f"{twice}: two checkpoints would both write its choosing-target.json; give one of them")
-    shared = os.path.commonpath(folders)
-    return [os.path.relpath(folder, shared) for folder in folders]
+    shared = Path(os.path.commonpath(folders))
+    above = shared.parent if shared in folders else shared  # a run beside its own snapshots
+    return [folder.relative_to(above).as_posix() for folder in folders]
 
 
 def _pictures(subject: Subject) -> tuple[pictures.ImageSet, pictures.ImageSet]:
@@ -150,8 +151,14 @@ def _print_table(names: Sequence[str], records: Sequence[runs.ChoosingRecord]) -
                 without.setdefault((name, one.undefined), []).append(label)
     for (name, reason), labels in without.items():
         console.print(f"no {name} of {', '.join(labels)}: {reason}", highlight=False, markup=False)
+    if oracles := [label for label, record in zip(names, records, strict=True) if _chosen_by_labels(record)]:
+        console.print(f"warning: labels of a target chose the step of {', '.join(oracles)} (oracle)", highlight=False)
     console.print("which of these to trust: csg-report build, of runs whose real accuracy is known")
 
 
 def _cell(value: float | None, best: bool) -> str:
     return "undefined" if value is None else f"{'* ' if best else ''}{value:.4f}"
+
+
+def _chosen_by_labels(record: runs.ChoosingRecord) -> bool:
+    return isinstance(record.run, runs.RunInfo) and record.run.selection == "oracle"

@@ -1,5 +1,6 @@
 """``csg-analyze choose`` on runs of a few steps: what it reads, what it writes, what it refuses."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ from csg_analysis.choosing.table import MEASURES
 from csg_train.engine.loop import train
 from csg_train.files import sha256_file
 from csg_train.recipes.reading import parse_recipe
+from csg_train.runs.checkpoint import load_checkpoint, save_checkpoint
 from tests.analysis.conftest import analyze, refused
 from tests.conftest import write_tree
 
@@ -109,6 +111,17 @@ def test_a_copy_of_a_run_agrees_with_it_and_is_chosen_beside_it(three, tmp_path)
     first, second = records(analyze("choose", three[0], copy, "--json"))
     assert values(first) == values(second)
     assert values(first)["seed agreement"] == values(first)["run agreement"] == 1
+
+
+def test_a_run_beside_its_snapshot_and_a_step_that_labels_chose(three, tmp_path):
+    """Names tell the two apart, and the oracle is named."""
+    first, second = tmp_path / "run/ckpt.pt", tmp_path / "run/along/000002/ckpt.pt"
+    second.parent.mkdir(parents=True)
+    shutil.copy(three[0], first)
+    save_checkpoint(second, dataclasses.replace(load_checkpoint(three[1]), selection="oracle"))
+    text = analyze("choose", first, second).stdout
+    assert "held-out accuracy, higher is better: run" in text
+    assert "warning: labels of a target chose the step of run/along/000002 (oracle)" in text
 
 
 def test_without_mirror_images_confidence_is_that_of_the_picture(three):
