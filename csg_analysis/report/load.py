@@ -18,6 +18,7 @@ from csg_train.runs.records import (
     AccuracyRecord,
     AttentionRecord,
     AttentionScores,
+    ChoosingRecord,
     EnergyRecord,
     Record,
     RunInfo,
@@ -37,10 +38,10 @@ __all__ = ["Run", "checkpoint_file", "load_runs", "read_maps"]
 
 _PATTERNS = (
     *("accuracy-*.json", "segmentation-*.json", "energy-*.json", "attention.json"),
-    *("attention-*.json", "similarity-*.json", "sphere-*.json", "unlabelled-*.json"),
+    *("attention-*.json", "similarity-*.json", "sphere-*.json", "unlabelled-*.json", "choosing-*.json"),
 )
 
-_Kind = TypeVar("_Kind", AttentionScores, EnergyRecord, SimilarityRecord, SphereRecord, UnlabelledRecord)
+_Kind = TypeVar("_Kind", bound=Record)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,7 @@ class Run:
         similar: Beside the starting weights, by split.
         sphere: Features on a circle, by split.
         unlabelled: What it predicts where pictures have no labels and accuracy is unknown, by split.
+        choosing: Measures that need no real label, by split.
         curves: Logged terms by name.
         last_step: Last step of the log, None without a log.
         recipe: The resolved recipe as plain values, empty without one.
@@ -76,6 +78,7 @@ class Run:
     similar: Mapping[str, SimilarityRecord] = field(default_factory=dict)
     sphere: Mapping[str, SphereRecord] = field(default_factory=dict)
     unlabelled: Mapping[str, UnlabelledRecord] = field(default_factory=dict)
+    choosing: Mapping[str, ChoosingRecord] = field(default_factory=dict)
     curves: Mapping[str, Curve] = field(default_factory=dict)
     last_step: int | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
@@ -91,7 +94,7 @@ class Run:
     @property
     def measured(self) -> tuple[Record, ...]:
         """Every record of a whole split."""
-        by_split = (self.energy, self.scores, self.attended, self.similar, self.sphere, self.unlabelled)
+        by_split = (self.energy, self.scores, self.attended, self.similar, self.sphere, self.unlabelled, self.choosing)
         return tuple(record for records in by_split for record in records.values())
 
     @property
@@ -206,6 +209,7 @@ def _run(records: Mapping[Path, Record], folder: Path, name: str, **others: Any)
         similar=_by_split(records, SimilarityRecord),
         sphere=_by_split(records, SphereRecord),
         unlabelled=_by_split(records, UnlabelledRecord),
+        choosing=_by_split(records, ChoosingRecord),
         **others,
     )
 

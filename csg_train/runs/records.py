@@ -10,15 +10,18 @@ from csg_train.files import write_json
 from csg_train.splits import Rule
 
 __all__ = [
+    "HELD_OUT",
     "SPHERE_ANGLES",
     "AccuracyRecord",
     "AttentionRecord",
     "AttentionScores",
+    "ChoosingRecord",
     "CurveScores",
     "DataInfo",
     "Dtype",
     "EnergyRecord",
     "Interval",
+    "LabelFree",
     "OutsideInfo",
     "OverlapScores",
     "Record",
@@ -343,6 +346,44 @@ class SphereRecord(_Record):
     """Projection and kernel in words."""
 
 
+HELD_OUT = "held-out accuracy"
+"""The measure that every other one of a `ChoosingRecord` is compared with."""
+
+
+class LabelFree(_Plain):
+    """A number that needs no real label, and what is known of it."""
+
+    value: float | None
+    """None where it is undefined."""
+    undefined: str = ""
+    """Why, where it is."""
+    higher_is_better: bool
+    """The end at which the better network is expected; whether it is found there is what a report asks."""
+    low: float | None
+    high: float | None
+    """Bounds of the value, None without one."""
+    definition: str
+    """Formula and source."""
+
+
+class ChoosingRecord(_Record):
+    """Measures of one checkpoint by which runs can be chosen without a real label; ``data`` are the real pictures."""
+
+    kind: Literal["choosing"] = "choosing"
+    held_out: DataInfo
+    """The synthetic pictures with labels."""
+    layer: str
+    pool: str
+    """How its maps became the features."""
+    dim: int
+    flip: bool
+    """Probabilities, and the sigmoids that predict, are means over the picture and its mirror image."""
+    measures: dict[str, LabelFree]
+    """By name."""
+    together: list[str]
+    """SHA-256 of the checkpoints among which agreement was measured, this one too."""
+
+
 Record = (
     EnergyRecord
     | AccuracyRecord
@@ -352,6 +393,7 @@ Record = (
     | SimilarityRecord
     | SphereRecord
     | UnlabelledRecord
+    | ChoosingRecord
 )
 _ADAPTER: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
 
