@@ -14,7 +14,7 @@ __all__ = ["difference_cell", "difference_data", "difference_note", "name_cell",
 def name_cell(row: Row, rows: Sequence[Row]) -> Cell:
     """The row's heading."""
     note = "" if row.title.casefold() == row.label.casefold() else row.title
-    return Cell(row.label, sort=row.position, note=note, swatch=style_of(row, rows).colour)
+    return Cell(row.label, sort=row.position, note=note, swatch=style_of(row, rows).colour, under=row.kind)
 
 
 def spread_cell(

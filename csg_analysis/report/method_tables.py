@@ -82,7 +82,8 @@ def _method_cells(row: Row, rows: Sequence[Row], *, strong: bool) -> list[Cell]:
 
 
 def _method_data(row: Row, rows: Sequence[Row], words: Wording) -> dict[str, Value]:
-    data: dict[str, Value] = {"method": row.method, "row": row.label, "group": row.group, "runs": len(row.runs)}
+    data: dict[str, Value] = {"method": row.method, "row": row.label, "group": row.group, "kind": row.kind}
+    data["runs"] = len(row.runs)
     kinds = measures(words)
     for name, (measure, scale) in kinds.items():
         data |= spread_data(name, row.spread(measure), scale)

@@ -25,7 +25,7 @@ from csg_analysis.report import (
 )
 from csg_analysis.report import format as fmt
 from csg_analysis.report.beside import Beside
-from csg_analysis.report.chart import Chart
+from csg_analysis.report.chart import FEW, Chart
 from csg_analysis.report.compare import check_comparable, check_same_target, notices
 from csg_analysis.report.comparisons import comparison_table
 from csg_analysis.report.headline import headline
@@ -87,6 +87,11 @@ class Report:
     words: Wording
     checkpoint: str
     beside: Beside | None = None
+
+    @property
+    def many(self) -> bool:
+        """Whether what grows with the methods is folded away."""
+        return len(self.tables["methods"].rows) > FEW
 
     @property
     def contents(self) -> list[tuple[str, str]]:
@@ -219,6 +224,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.globals["FEW"] = FEW
     environment.filters["md"] = _markdown
     environment.filters["capital"] = capital
     return environment
