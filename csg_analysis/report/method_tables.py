@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from csg_analysis.report import format as fmt
 from csg_analysis.report.cells import difference_cell, difference_data, name_cell, spread_cell, spread_data
+from csg_analysis.report.cost_part import step_cell, timed
 from csg_analysis.report.rows import (
     BASELINE,
     Measure,
@@ -53,6 +54,7 @@ def method_table(rows: Sequence[Row]) -> Table:
             Column("E₁"),
             Column("E₂"),
             Column("Overall", words.overall),
+            *([Column("Step", "time, baseline = 1")] if timed(rows) else []),
         ],
         rows=[_method_cells(row, rows, strong=row is top) for row in rows],
         data=[_method_data(row, rows, words) for row in rows],
@@ -78,6 +80,7 @@ def _method_cells(row: Row, rows: Sequence[Row], *, strong: bool) -> list[Cell]:
         spread_cell(row, energy("1"), 3),
         spread_cell(row, energy("2"), 3),
         Cell(UNKNOWN) if unknown else spread_cell(row, overall(), 1, scale=100),
+        *([step_cell(row, rows)] if timed(rows) else []),
     ]
 
 

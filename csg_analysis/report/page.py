@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from csg_analysis.report import (
     attention_part,
+    cost_part,
     course_part,
     curves,
     figures,
@@ -44,7 +45,7 @@ from csg_train.errors import UserError
 __all__ = ["Report", "make_report", "render_markdown", "render_page"]
 
 _PARTS = (
-    *(course_part.course_part, attention_part.attention_part),
+    *(cost_part.cost_part, course_part.course_part, attention_part.attention_part),
     *(similarity_part.similarity_part, sphere_part.sphere_part),
 )
 

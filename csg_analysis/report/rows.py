@@ -5,14 +5,16 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from csg_analysis.report.compare import Comparison
 from csg_analysis.report.kinds import KINDS, kind_of, name_of
 from csg_analysis.report.load import Run
-from csg_analysis.report.stats import Difference, Spread, paired_difference, spread
+from csg_analysis.report.stats import Difference, Spread, paired_difference, picture_variance, spread
 from csg_analysis.report.wording import Wording, wording_of
 from csg_train.methods.declared import declaration
 from csg_train.methods.table import PLACES
-from csg_train.runs.records import DataInfo, RunInfo
+from csg_train.runs.records import AccuracyRecord, DataInfo, RunInfo
 
 __all__ = [
     "BASELINE",
@@ -48,14 +50,21 @@ def energy(order: str, split: str = "target") -> Measure:
     return measure
 
 
-def score(split: str = "target") -> Measure:
+@dataclass(frozen=True)
+class Score:
     """The figure of merit, as a share: mean-per-class accuracy, or mean IoU of a segmentation."""
 
-    def measure(run: Run) -> float | None:
-        record = run.scores.get(split)
+    split: str
+
+    def __call__(self, run: Run) -> float | None:
+        """Of one run."""
+        record = run.scores.get(self.split)
         return None if record is None else record.score
 
-    return measure
+
+def score(split: str = "target") -> Score:
+    """The measure that the whole report is about."""
+    return Score(split)
 
 
 def overall(split: str = "target") -> Measure:
@@ -106,7 +115,31 @@ class Row:
 
     def against(self, other: "Row", measure: Measure, comparisons: int = 1) -> Difference | None:
         """Paired difference to another row, over the pairs of source and seed that both have."""
-        return paired_difference(self.values(measure), other.values(measure), comparisons)
+        pictures = self.picture_variance(other) if isinstance(measure, Score) and measure.split == "target" else None
+        return paired_difference(self.values(measure), other.values(measure), comparisons, pictures)
+
+    def picture_variance(self, other: "Row") -> float | None:
+        """Variance over target pictures of the mean difference in the score, over the pairs that both rows have.
+
+        None where a record of a pair has no single predictions, or the pictures are not the same.
+        """
+        ours, theirs = self._right, other._right
+        pairs = [pair for pair in self.values(score()) if pair in other.values(score())]
+        if not pairs or any(pair not in right for pair in pairs for right in (ours, theirs)):
+            return None
+        if len({identity for pair in pairs for identity, _ in (ours[pair], theirs[pair])}) > 1:
+            return None
+        each = [[a - b for a, b in zip(ours[pair][1], theirs[pair][1], strict=True)] for pair in pairs]
+        return picture_variance([np.mean(own, axis=0) for own in zip(*each, strict=True) if own[0].size])
+
+    @cached_property
+    def _right(self) -> dict[Hashable, tuple[str, list[np.ndarray]]]:
+        """Of each pair whose record has single predictions the pictures' identity and, by class, 1 where right."""
+        return {
+            run.pair: (record.data.identity, [(own == label) * 1.0 for label, own in enumerate(record.predictions)])
+            for run in self.runs
+            if isinstance(record := run.scores.get("target"), AccuracyRecord) and record.predicted
+        }
 
     @property
     def task(self) -> str:
@@ -198,7 +231,7 @@ def to_baseline(row: Row, rows: Sequence[Row], measure: Measure) -> Difference |
 
 
 def best(rows: Sequence[Row], measure: Measure) -> Row | None:
-    """The row whose simultaneous interval against every other row of its group lies above 0; None when no row has it.
+    """The row whose simultaneous interval (`Difference.decisive`) against every other row of its group lies above 0; None when no row has it.
 
     A false best is one that beats the true best, so there are as many comparisons as other rows.
     """

@@ -106,7 +106,8 @@ def accuracy_record(
     checkpoint: Checkpoint, network: TaskNetwork, images: ImageSet, *, split: str, recipe: Recipe
 ) -> AccuracyRecord:
     """Measure one checkpoint on one split, as its recipe says."""
-    confusion = confusion_of(network, images, recipe)
+    predictions = predict(network, shown_batches(images, recipe), flip=recipe.evaluate.flip)
+    confusion = confusion_matrix(predictions, len(images.classes))
     each = per_class_accuracy(confusion)
     return AccuracyRecord(
         run=run_info(checkpoint),
@@ -118,4 +119,8 @@ def accuracy_record(
         mean_per_class=mean_per_class(confusion),
         overall=float(np.trace(confusion) / confusion.sum()),
         interval=bootstrap_mean_per_class(confusion, seed=seed_for(0, "bootstrap")),
+        predicted=[
+            " ".join(map(str, predictions.predicted[predictions.labels == label].tolist()))
+            for label in range(len(images.classes))
+        ],
     )
