@@ -92,7 +92,9 @@ def differences(rows: Sequence[Row]) -> Chart:
         return figure
 
     alt = f"Differences to the baseline over equal source and seed, with 95% intervals, {words.short} and energy"
-    title = "Paired differences to the baseline; thick: 95% interval, thin: simultaneous 95% interval"
+    found = (to_baseline(row, rows, score()) for row in rows)
+    over = ", of the score over pictures too" if any(one and one.crossed for one in found) else ""
+    title = f"Paired differences to the baseline; thick: 95% interval, thin: simultaneous 95% interval{over}"
     return Chart("differences", title, alt, draw)
 
 

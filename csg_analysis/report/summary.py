@@ -149,8 +149,9 @@ def _how(*values: Difference) -> str:
     counts = {value.comparisons for value in values if value.sign != "few"}
     if not counts:
         return ""
-    adjusted = f"simultaneous {LEVEL:.0%} intervals, Bonferroni for {max(counts)} comparisons"
-    return f" (in brackets {adjusted if max(counts) > 1 else f'the {LEVEL:.0%} interval'})"
+    over = " over seeds and pictures" if all(value.crossed for value in values if value.sign != "few") else ""
+    adjusted = f"simultaneous {LEVEL:.0%} intervals{over}, Bonferroni for {max(counts)} comparisons"
+    return f" (in brackets {adjusted if max(counts) > 1 else f'the {LEVEL:.0%} interval{over}'})"
 
 
 def _bracket(text: str) -> str:
