@@ -1,6 +1,7 @@
 """`Chart`, drawn once and rendered as SVG (follows the page's colours) and PNG (white), and what all charts share."""
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -77,9 +78,18 @@ def name_lines(axes: Axes, places: Sequence[float], names: Sequence[str], kinds:
 
 
 def add_legend(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> None:
-    """Below the panels, in as many columns as fit."""
-    columns = max(1, min(len(names), 110 // (6 + max(map(len, names), default=1))))
+    """Below the panels, in as many columns as fit; from the third line on the figure grows for it."""
+    width, height = figure.get_size_inches()
+    columns = next((n for n in range(len(names), 1, -1) if _letters(names, n) <= 13 * width), 1)
+    lines = math.ceil(len(names) / columns)
+    figure.set_size_inches(width, height + 0.17 * max(0, lines - 2))
     figure.legend(handles, [plain_label(name) for name in names], loc="outside lower center", ncols=columns)
+
+
+def _letters(names: Sequence[str], columns: int) -> int:
+    """How wide so many columns are, each as its longest name and its mark."""
+    lines = math.ceil(len(names) / columns)
+    return sum(6 + max(map(len, names[start : start + lines])) for start in range(0, len(names), lines))
 
 
 def plain_label(text: str) -> str:

@@ -160,7 +160,7 @@ def _chart(entries: Sequence[_Timed], rows: Sequence[Row]) -> Chart:
     machines = list(dict.fromkeys(entry.machine for entry in entries))[:_MOST_PANELS]
 
     def draw() -> Figure:
-        figure = new_figure(8.4 if len(machines) > 1 else 6.4, 4.2)
+        figure = new_figure(8.4, 3.9)
         grid = figure.subplots(1, len(machines), sharey=True, squeeze=False)[0]
         handles = {}
         for axes, machine in zip(grid, machines, strict=True):

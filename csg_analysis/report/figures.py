@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from csg_analysis.drawing.style import published_style
 from csg_analysis.drawing.svg import INK, PAPER
@@ -78,7 +79,7 @@ def differences(rows: Sequence[Row]) -> Chart:
     )
 
     def draw() -> Figure:
-        others = [row for row in rows if row.method != BASELINE and reference(rows, BASELINE, row.group)]
+        others = [row for row in rows if (base := reference(rows, BASELINE, row.group)) and base is not row]
         kinds = [row.kind for row in others]
         places, height = line_places(kinds, (0.42, 0.25))
         figure = new_figure(8.4, 1.15 + height)
@@ -88,6 +89,7 @@ def differences(rows: Sequence[Row]) -> Chart:
             for place, row in zip(places, others, strict=True):
                 _one_difference(axes, place, row, rows, measure, scale)
             axes.set_xlabel(title)
+            axes.xaxis.set_major_locator(MaxNLocator(6))
             name_lines(axes, places, [row.label for row in others], kinds, named=axes is grid[0])
         return figure
 

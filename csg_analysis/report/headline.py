@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from csg_analysis.drawing.svg import INK, PAPER
-from csg_analysis.report.chart import Chart, line_places, name_lines, new_figure
+from csg_analysis.report.chart import FEW, Chart, line_places, name_lines, new_figure
 from csg_analysis.report.load import Run
 from csg_analysis.report.rows import FROZEN, Measure, Row, energy, score, wording
 from csg_analysis.report.stats import LEVEL, MIN_PAIRS
@@ -43,7 +43,7 @@ def headline(rows: Sequence[Row]) -> Chart | None:
             if own is _energy_interval:
                 _frozen_lines(axes, rows, places, measure)
             axes.set_xlabel(title)
-            axes.xaxis.set_major_locator(MaxNLocator(4))
+            axes.xaxis.set_major_locator(MaxNLocator(4 if len(rows) <= FEW else 3))
             name_lines(axes, places, [row.label for row in rows], kinds, named=axes is grid[0])
         return figure
 

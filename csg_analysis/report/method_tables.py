@@ -51,10 +51,10 @@ def method_table(rows: Sequence[Row]) -> Table:
             Column("ΔE₀", "to baseline"),
             Column(capital(words.short), words.unit),
             Column(f"Δ {words.short}", "points, to baseline"),
+            *([Column("Step", "time, baseline = 1")] if timed(rows) else []),
             Column("E₁"),
             Column("E₂"),
             Column("Overall", words.overall),
-            *([Column("Step", "time, baseline = 1")] if timed(rows) else []),
         ],
         rows=[_method_cells(row, rows, strong=row is top) for row in rows],
         data=[_method_data(row, rows, words) for row in rows],
@@ -77,10 +77,10 @@ def _method_cells(row: Row, rows: Sequence[Row], *, strong: bool) -> list[Cell]:
         difference_cell(to_baseline(row, rows, energy("0")), 3, 1, good="lower", same=same),
         Cell(UNKNOWN) if unknown else spread_cell(row, score(), 1, scale=100, strong=strong, interval=True),
         difference_cell(to_baseline(row, rows, score()), 1, 100, good="higher", same=same),
+        *([step_cell(row, rows)] if timed(rows) else []),
         spread_cell(row, energy("1"), 3),
         spread_cell(row, energy("2"), 3),
         Cell(UNKNOWN) if unknown else spread_cell(row, overall(), 1, scale=100),
-        *([step_cell(row, rows)] if timed(rows) else []),
     ]
 
 

@@ -32,7 +32,17 @@ from csg_analysis.report.comparisons import comparison_table
 from csg_analysis.report.headline import headline
 from csg_analysis.report.load import Run
 from csg_analysis.report.part import Part
-from csg_analysis.report.rows import Measure, Row, energy, make_rows, on_target, score, wording
+from csg_analysis.report.rows import (
+    BASELINE,
+    Measure,
+    Row,
+    energy,
+    make_rows,
+    on_target,
+    reference,
+    score,
+    wording,
+)
 from csg_analysis.report.scale import scale_rows, scale_table
 from csg_analysis.report.stats import LEVEL, MIN_METHODS, MIN_PAIRS, rank_correlation, rank_correlation_interval
 from csg_analysis.report.summary import Statement, summarize
@@ -177,7 +187,7 @@ def _charts(rows: Sequence[Row]) -> list[Chart]:
     charts = [chart] if (chart := headline(rows)) else []
     if _measured(rows, score(), energy("0")):
         charts.append(figures.scatter(rows))
-    if any(row.method == "baseline" for row in rows) and any(row.method != "baseline" for row in rows):
+    if any((base := reference(rows, BASELINE, row.group)) and base is not row for row in rows):
         charts.append(figures.differences(rows))
     if _measured(rows, score()):
         charts.append(figures.confusion(rows))

@@ -114,7 +114,7 @@ def _help(rows: Sequence[Row], group: str) -> Statement:
     found = [
         (row, difference)
         for row in rows
-        if row.method not in (BASELINE, FROZEN) and (difference := to_baseline(row, rows, score()))
+        if row.method != FROZEN and (difference := to_baseline(row, rows, score()))
     ]
     if not found and (sentence := unknown_score(run for row in rows for run in row.runs)):
         return Statement(question, sentence, UNKNOWN)
