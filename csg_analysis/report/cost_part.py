@@ -87,11 +87,9 @@ def _on(machine: str, rows: Sequence[Row]) -> list[_Timed]:
 def step_cell(row: Row, rows: Sequence[Row]) -> Cell:
     """The step time as a multiple of the baseline's, on the machine of most runs."""
     found = next((one for one in _on(_machines(rows)[0], rows) if one.row is row), None)
-    return Cell(fmt.DASH) if found is None or found.factor is None else Cell(_times(found.factor), sort=found.factor)
-
-
-def _times(factor: float | None) -> str:
-    return fmt.DASH if factor is None else f"{fmt.fixed(factor, 2)} ×"
+    return (
+        Cell(fmt.DASH) if found is None or found.factor is None else Cell(fmt.fixed(found.factor, 2), sort=found.factor)
+    )
 
 
 def cost_part(rows: Sequence[Row]) -> Part | None:
@@ -129,7 +127,7 @@ def _cells(entry: _Timed, rows: Sequence[Row]) -> list[Cell]:
         Cell(entry.machine),
         Cell(str(len(times)), sort=len(times)),
         Cell(fmt.fixed(entry.step_ms, 0 if entry.step_ms >= 100 else 1), sort=entry.step_ms, note=between),
-        Cell(_times(entry.factor), sort=entry.factor),
+        Cell(fmt.fixed(entry.factor, 2), sort=entry.factor),
         Cell(fmt.DASH) if peak is None else Cell(fmt.fixed(peak / _MEBIBYTE, 0), sort=peak),
         spread_cell(entry.row, score(), 1, scale=100, interval=True),
     ]
@@ -147,11 +145,12 @@ def _notes(entries: Sequence[_Timed]) -> list[str]:
     steps = sorted(cost.steps for cost in costs)
     counted = f"{steps[0]} to {steps[-1]}" if steps[0] != steps[-1] else str(steps[0])
     return [
-        f"Step of a run: {' / '.join(sorted({cost.definition for cost in costs}))} ({counted} steps a run). Of a row the "
-        "median over its timed runs, below it the shortest and longest. Other work on the machine makes steps longer.",
+        f"Step of a run: {' / '.join(sorted({cost.definition for cost in costs}))} ({counted} steps a run). Of a row "
+        "the median over its timed runs, below it the shortest and longest. Other work on the machine makes steps "
+        "longer.",
         f"Peak memory: {' / '.join(sorted({cost.memory for cost in costs}))}.",
-        "Baseline = 1: divided by the baseline's step on the same machine; runs of different machines are not compared. "
-        "Scores are of all runs of a row, as in the table of methods.",
+        "Baseline = 1: divided by the baseline's step on the same machine; runs of different machines are not "
+        "compared. Scores are of all runs of a row, as in the table of methods.",
     ]
 
 

@@ -42,7 +42,7 @@ def headline(rows: Sequence[Row]) -> Chart | None:
                 _line(axes, place, row, rows, measure, own, scale)
             if own is _energy_interval:
                 _frozen_lines(axes, rows, places, measure)
-            axes.set_xlabel(title)
+            axes.set_xlabel(title, fontsize=8.5 if len(rows) <= FEW else 7)
             axes.xaxis.set_major_locator(MaxNLocator(4 if len(rows) <= FEW else 3))
             name_lines(axes, places, [row.label for row in rows], kinds, named=axes is grid[0])
         return figure

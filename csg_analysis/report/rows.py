@@ -231,7 +231,7 @@ def to_baseline(row: Row, rows: Sequence[Row], measure: Measure) -> Difference |
 
 
 def best(rows: Sequence[Row], measure: Measure) -> Row | None:
-    """The row whose simultaneous interval (`Difference.decisive`) against every other row of its group lies above 0; None when no row has it.
+    """The row whose `Difference.decisive` against every other row of its group lies above 0; None when no row has it.
 
     A false best is one that beats the true best, so there are as many comparisons as other rows.
     """

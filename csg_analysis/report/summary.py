@@ -112,9 +112,7 @@ def _help(rows: Sequence[Row], group: str) -> Statement:
     question = _of_group("Does it help on real pictures?", group)
     words = wording(rows)
     found = [
-        (row, difference)
-        for row in rows
-        if row.method != FROZEN and (difference := to_baseline(row, rows, score()))
+        (row, difference) for row in rows if row.method != FROZEN and (difference := to_baseline(row, rows, score()))
     ]
     if not found and (sentence := unknown_score(run for row in rows for run in row.runs)):
         return Statement(question, sentence, UNKNOWN)

@@ -47,7 +47,6 @@ from csg_train.recipes.ready import require_ready
 from csg_train.recipes.sections import Recipe, Train
 from csg_train.recipes.shown import shown_batches
 from csg_train.runs.checkpoint import Checkpoint, load_checkpoint, load_optimizer, load_state, save_checkpoint
-from csg_train.runs.cost import write_cost
 from csg_train.runs.deaths import Watch
 from csg_train.runs.snapshots import snapshot_folder, snapshot_steps
 from csg_train.runs.training_log import TrainingLog, last_row
@@ -205,8 +204,7 @@ class _Run:
                 end_step()
                 if stop == _BROKEN or (stop and self.step < steps):
                     self._leave(stop, broken)
-        if is_first() and (cost := clock.cost()) is not None:
-            write_cost(self.out, cost)
+        clock.write(self.out)
         if batches.steps:
             console.print(batches, highlight=False)
         return chosen

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from csg_train.distributed import process_count
+from csg_train.distributed import is_first, process_count
 from csg_train.recipes.sections import Recipe
-from csg_train.runs.cost import Cost
+from csg_train.runs.cost import Cost, write_cost
 
 __all__ = ["StepClock"]
 
@@ -62,6 +62,11 @@ class StepClock:
     def _read(self) -> None:
         (_, before), (step, after) = self.marks.popleft(), self.marks[0]
         self.times.append((step, before.elapsed_time(after) if self.on_gpu else 1000 * (after - before)))
+
+    def write(self, folder: Path) -> None:
+        """The cost, where there is one, into the run's folder; the first process of several does."""
+        if is_first() and (cost := self.cost()) is not None:
+            write_cost(folder, cost)
 
     def cost(self) -> Cost | None:
         """Of the steps so far; None of too few."""

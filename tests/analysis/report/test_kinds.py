@@ -102,7 +102,8 @@ def test_kinds_head_their_rows_in_every_format(tmp_path):
     out = build_report([tmp_path / "runs"], tmp_path / "out", allow_mixed=False).parent
     page = (out / "index.html").read_text()
     methods = page[page.index('id="table-methods"') :].split("</table>")[0]
-    assert re.findall(r'class="group"><th[^>]*>([^<]*)', methods) == ["The paper&#39;s methods", "Rivals", "Combinations"]
+    heads = re.findall(r'class="group"><th[^>]*>([^<]*)', methods)
+    assert heads == ["The paper&#39;s methods", "Rivals", "Combinations"]
     assert r"\multicolumn{9}{l}{\textit{Rivals}} \\" in (out / "tables/methods.tex").read_text()
     assert "| **Rivals** |" in (out / "report.md").read_text()
     assert [row["kind"] for row in table(out, "methods")] == [PAPER, PAPER, RIVAL, COMBINATION]
