@@ -188,8 +188,7 @@ def _load(folder: Path, name: str) -> Run:
         along=along,
         files=tuple(
             (path.relative_to(folder).as_posix(), sha256_file(path))
-            for found in (records, *([{folder / COST: cost}] if cost else []), *snapshots.values())
-            for path in found
+            for path in (*records, *([folder / COST] if cost else []), *(p for own in snapshots.values() for p in own))
         ),
         remarks=_read_remarks(folder.parent / "remarks.txt"),
     )
