@@ -121,8 +121,8 @@ def paired_difference(
     Over training runs alone ``mean +- t s / sqrt n``, with n - 1 degrees of freedom. With the variance v of the mean
     over pictures, ``mean +- t sqrt(s^2 / n + v)``: the two-way model of runs crossed with pictures, both drawn at
     random. It counts twice what an interaction of the two adds, and takes no degree of freedom for the pictures, so it
-    is never narrower than the first. A percentile bootstrap over both has no such tails, and over few runs is too
-    narrow.
+    is never narrower than the first and covers more than its level. A percentile bootstrap over both has a variance
+    of runs that is (n - 1) / n of the right one and no tails of t: too narrow where few runs vary most.
 
     Args:
         ours: A number for each key; a key is what makes two runs a pair.
