@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from csg_train.errors import UserError
@@ -167,6 +168,18 @@ class AccuracyRecord(_Record):
     overall: float
     interval: Interval
     """Of ``mean_per_class``."""
+    predicted: list[str] = []
+    """For each true class the predicted classes of its pictures in file order, as numbers with spaces between; empty
+    in earlier records. Two records of one `DataInfo.identity` have the same pictures in the same places."""
+
+    @property
+    def predictions(self) -> list[np.ndarray]:
+        """Of each true class the predicted class of each picture, int64; nothing in earlier records.
+
+        Raises:
+            ValueError: They are not numbers.
+        """
+        return [np.array([int(number) for number in line.split()], dtype=np.int64) for line in self.predicted]
 
     @property
     def score(self) -> float:
