@@ -37,6 +37,8 @@ def test_recipes_resolve_to_the_published_figures(depth, method):
     assert (train.momentum, train.weight_decay, train.warmup, train.power, train.sgd) == (0.9, 5e-4, 100, 0.9, "caffe")
     assert (recipe.data.size, segmentation.scale, segmentation.output_stride) == (512, (0.75, 1.25), 8)
     assert (segmentation.affine, recipe.model.batch_norm, segmentation.longest_side) == ("frozen", "frozen", None)
+    assert (segmentation.jitter, segmentation.padding) == ("picture", "mean")
+    assert train.decay_until == (0.8 if method == "asg" else 1.0)
     assert recipe.method["name"] == method
     expected = {
         "asg": {"weight": 75.0},
