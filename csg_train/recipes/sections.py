@@ -167,6 +167,9 @@ class Segmentation(Settings):
     (the released code, to half a level of 255)."""
     longest_side: Annotated[int, Field(ge=16)] | None = None
     """Cap on the longer side of a picture that is measured; none as published."""
+    tile: Annotated[int, Field(ge=16)] | None = None
+    """Side in pixels of the tiles in which a picture goes through the backbone when masks are predicted: less memory,
+    more time, the same numbers but for rounding (docs/scale.md). None for all of it at once."""
 
 
 class Recipe(Settings):

@@ -138,8 +138,8 @@ def colour_jitter(image: _Picture, rng: random.Random, strength: float = _JITTER
     The factors are uniform in 1 - s to 1 + s, the hue's shift in -s to s of the colour circle.
 
     Args:
-        image: A uint8 tensor ``(3, H, W)``; or an ``RGB`` picture, which Pillow changes: up to 9 of 255 levels apart, for
-            its hue has 256 steps.
+        image: A uint8 tensor ``(3, H, W)``; or an ``RGB`` picture, which Pillow changes: up to 9 of 255 levels apart,
+            for its hue has 256 steps.
         rng: Drawn from.
         strength: s, at most 0.5.
     """
