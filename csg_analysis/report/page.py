@@ -20,6 +20,7 @@ from csg_analysis.report import (
     paper_order,
     paper_segmentation,
     run_tables,
+    segmentation_part,
     similarity_part,
     sphere_part,
 )
@@ -45,7 +46,7 @@ __all__ = ["Report", "make_report", "render_markdown", "render_page"]
 
 _PARTS = (
     *(course_part.course_part, attention_part.attention_part),
-    *(similarity_part.similarity_part, sphere_part.sphere_part),
+    *(similarity_part.similarity_part, sphere_part.sphere_part, segmentation_part.segmentation_part),
 )
 
 

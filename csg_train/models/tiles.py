@@ -3,8 +3,8 @@
 A position of the map depends on the pixels within the backbone's receptive field. A tile that reaches so much further
 on every side (its margin) gives its own positions as the whole picture does, but for the last digits of their sums;
 there is zero padding only at the picture's border, where the whole picture has it too. Tiles begin at multiples of the
-output stride and end as far from one as the picture does, so that strides and paddings fall on the same pixels. The head takes
-the map as a whole: DeepLab v3 pools over all of it, and its rates reach further than a tile.
+output stride and end as far from one as the picture does, so that strides and paddings fall on the same pixels. The
+head takes the map as a whole: DeepLab v3 pools over all of it, and its rates reach further than a tile.
 
 What a backbone takes from the whole picture (the statistics of InstanceNorm, squeeze and excitation) no margin gives;
 such backbones are refused.
