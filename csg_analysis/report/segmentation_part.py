@@ -6,8 +6,9 @@ from dataclasses import replace
 from csg_analysis.report import format as fmt
 from csg_analysis.report.cells import difference_data, difference_note, spread_cell
 from csg_analysis.report.load import Run
-from csg_analysis.report.part import STATISTICS, Part
+from csg_analysis.report.part import Part
 from csg_analysis.report.rows import BASELINE, Measure, Row, reference, score, to_baseline
+from csg_analysis.report.stats import LEVEL
 from csg_analysis.report.tables import Cell, Column, Table, Value
 from csg_train.runs.records import SegmentationRecord
 
@@ -58,7 +59,8 @@ def _table(rows: Sequence[Row]) -> Table:
             f"IoU in %, below it the gain over {BASELINE} in points, as the paper's Table 5 prints it for the mean: "
             "each method over its own baseline, of the same source and seed. A class that is neither true nor "
             "predicted in a run is in no mean of it.",
-            f"{STATISTICS} Intervals of classes are not adjusted for the number of classes: of 19, one in 20 errs.",
+            f"Mean ± standard deviation over runs; the gain's simultaneous {LEVEL:.0%} interval is adjusted for the number "
+            "of methods (Bonferroni), not for that of classes, and bold where it excludes 0.",
         ],
     )
 
