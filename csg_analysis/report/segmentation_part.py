@@ -59,8 +59,8 @@ def _table(rows: Sequence[Row]) -> Table:
             f"IoU in %, below it the gain over {BASELINE} in points, as the paper's Table 5 prints it for the mean: "
             "each method over its own baseline, of the same source and seed. A class that is neither true nor "
             "predicted in a run is in no mean of it.",
-            f"Mean ± standard deviation over runs; the gain's simultaneous {LEVEL:.0%} interval is adjusted for the number "
-            "of methods (Bonferroni), not for that of classes, and bold where it excludes 0.",
+            f"Mean ± standard deviation over runs; the gain's simultaneous {LEVEL:.0%} interval is adjusted for the "
+            "number of methods (Bonferroni), not for that of classes; bold where it excludes 0.",
         ],
     )
 

@@ -66,7 +66,8 @@ def read_class_map(name_or_path: Path) -> ClassMap:
             f"{path}: no such mapping file{absent(path)}; give a file or one of: {', '.join(packaged_maps())}"
         ) from error
     match value:
-        case {"classes": {**named}, **others} if named and set(others) <= {"ignore"}:
+        case {"classes": {**content}, **others} if content and set(others) <= {"ignore"}:
+            named: dict[Any, Any] = content
             ignored = others.get("ignore")
         case _:
             raise UserError(f"{path}: not a mapping of classes; {_FORM}")
