@@ -10,6 +10,7 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from rich.filesize import decimal
 from torch.utils.data import DataLoader
 
 from csg_train.errors import UserError
@@ -79,4 +80,4 @@ def _shared_memory() -> str:
         space = shutil.disk_usage(_SHARED)
     except OSError:
         return ""
-    return f" ({space.free / 1e6:.3g} of {space.total / 1e6:.3g} MB of {_SHARED} are free)"
+    return f" ({decimal(space.free)} of {decimal(space.total)} of {_SHARED} are free)"

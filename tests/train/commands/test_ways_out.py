@@ -76,7 +76,7 @@ def test_shared_memory_that_is_too_small(recipe_file, tmp_path):
         check=False,
         timeout=300,
     )
-    assert_user_error(result, "could not hand over its batch", "MB of /dev/shm", "train.workers=0")
+    assert_user_error(result, "could not hand over its batch", "of 131.1 kB of /dev/shm are free", "train.workers=0")
 
 
 @pytest.mark.parametrize("stdout", [UNREAD, CLOSED, "/dev/full"])
