@@ -22,6 +22,7 @@ from csg_analysis.report import (
     paper_order,
     paper_segmentation,
     run_tables,
+    segmentation_part,
     similarity_part,
     sphere_part,
 )
@@ -57,7 +58,8 @@ __all__ = ["Report", "make_report", "render_markdown", "render_page"]
 
 _PARTS = (
     *(cost_part.cost_part, course_part.course_part, attention_part.attention_part),
-    *(similarity_part.similarity_part, sphere_part.sphere_part, choosing_part.choosing_part),
+    *(similarity_part.similarity_part, sphere_part.sphere_part, segmentation_part.segmentation_part),
+    choosing_part.choosing_part,
 )
 
 
