@@ -73,7 +73,7 @@ def _published_points(axes: Axes) -> None:
 def differences(rows: Sequence[Row]) -> Chart:
     """Paired differences to the baseline: each pair a dot, the mean with both intervals a bar."""
     words = wording(rows)
-    panels = (
+    panels: tuple[tuple[str, Measure, float], ...] = (
         (f"Δ {words.short} to the baseline, points", score(), 100.0),
         ("ΔE₀ (mhe) to the baseline", energy("0"), 1.0),
     )

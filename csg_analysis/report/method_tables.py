@@ -160,6 +160,7 @@ def split_table(rows: Sequence[Row]) -> Table:
     names = {"source": "Source", "validation": "Validation", "target": "Target"}
     hints = {"source": "trained on", "validation": "held out", "target": "real"}
     words = wording(rows)
+    kinds: list[tuple[str, str, Measure, int, float]]
     kinds = [(words.short_field, split, score(split), 1, 100.0) for split in splits]
     kinds += [("e0_mhe", split, energy("0", split), 3, 1.0) for split in splits]
     columns = [Column("Method", numeric=False)]
