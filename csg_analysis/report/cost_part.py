@@ -181,7 +181,8 @@ def _chart(entries: Sequence[_Timed], rows: Sequence[Row]) -> Chart:
 
 def _point(axes: Axes, entry: _Timed, rows: Sequence[Row]) -> Artist:
     found, style = entry.row.spread(score()), style_of(entry.row, rows)
-    assert found is not None and entry.factor is not None
+    assert found is not None
+    assert entry.factor is not None
     if found.interval is not None:
         axes.plot([entry.factor] * 2, [100 * end for end in found.interval], color=style.colour, linewidth=1.6)
     return axes.scatter(
