@@ -1,13 +1,13 @@
 """Choosing without labels: how well each measure that needs none ordered the runs whose real accuracy is known."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from csg_analysis.report import format as fmt
 from csg_analysis.report.load import Run
-from csg_analysis.report.ordering import RESAMPLES, Ordering, order, resampled
+from csg_analysis.report.ordering import RESAMPLES, Ordering, fewest_groups, order, resampled
 from csg_analysis.report.part import Part
 from csg_analysis.report.rows import Row, wording
 from csg_analysis.report.stats import LEVEL, MIN_METHODS, MIN_PAIRS
@@ -50,6 +50,11 @@ class _Group:
         """How many different pairs of source and seed the bootstrap draws from."""
         return len({run.pair for run in self.runs})
 
+    @property
+    def fewest(self) -> int:
+        """How many it takes to show a difference to held-out accuracy."""
+        return fewest_groups(len(self.facts.keys() - {HELD_OUT}) or 1)
+
 
 def choosing_part(rows: Sequence[Row]) -> Part | None:
     """A table of measures; None without two runs that have a record of ``csg-analyze choose`` and a real score."""
@@ -78,7 +83,10 @@ def _group(name: str, runs: Sequence[Run]) -> _Group:
     for key, values_N in values.items():
         orderings[key] = order(values_N, scores_N, weights_RN, against_N=held_N, comparisons=len(values))
     random = order(np.zeros(len(runs)), scores_N, weights_RN)
-    return _Group(name, tuple(runs), scores_N, facts, orderings, random)
+    group = _Group(name, tuple(runs), scores_N, facts, orderings, random)
+    if group.pairs < group.fewest:
+        orderings |= {key: replace(one, gain_ends=None) for key, one in orderings.items()}
+    return group
 
 
 def _signed(runs: Sequence[Run], name: str, higher: bool) -> np.ndarray:
@@ -98,7 +106,7 @@ def _sentences(group: _Group, words: Wording) -> list[str]:
     )
     compared = {name: one.gain_ends for name, one in group.orderings.items() if one.gain_ends is not None}
     if not compared:
-        few = f"fewer than {MIN_METHODS} runs or {MIN_PAIRS} pairs of source and seed, or equal values throughout"
+        few = f"fewer than {MIN_METHODS} runs or {group.fewest} pairs of source and seed, or equal values throughout"
         return [known, f"Whether a measure orders runs{group.label} better than these cannot be said: {few}."]
     better = [name for name, (low, _) in compared.items() if low > 0]
     worse = [name for name, (_, high) in compared.items() if high < 0]
@@ -194,7 +202,8 @@ def _notes(groups: Sequence[_Group], words: Wording) -> list[str]:
         "their mean.",
         f"Intervals: percentile bootstrap, {RESAMPLES} resamples of the runs, those of one source and seed drawn "
         f"together ({pairs} such pairs here, from {MIN_PAIRS} on). Δ: simultaneous {LEVEL:.0%} over all measures but "
-        "held-out accuracy (Bonferroni); a colour where it excludes 0. They speak of other runs on these pictures, not "
+        f"held-out accuracy (Bonferroni), from {max(group.fewest for group in groups)} pairs on, whose signs alone could "
+        "say as much; a colour where it excludes 0. They speak of other runs on these pictures, not "
         "of other targets; a resample holds fewer different runs, so its regret is smaller as a rule.",
         *(f"{capital(name)}: {fact.definition}." for name, fact in facts.items()),
     ]

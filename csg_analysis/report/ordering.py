@@ -7,6 +7,7 @@ weights ``(R, N)`` say how often; a weighted statistic is that of the resample w
 Shape suffixes: N runs, R resamples.
 """
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from csg_analysis.report.stats import LEVEL, MIN_PAIRS, rank_correlation
 
-__all__ = ["RESAMPLES", "Ordering", "correlations", "order", "regrets", "resampled"]
+__all__ = ["RESAMPLES", "Ordering", "correlations", "fewest_groups", "order", "regrets", "resampled"]
 
 RESAMPLES = 10_000
 
@@ -116,6 +117,15 @@ def resampled(groups: Sequence[Hashable]) -> np.ndarray | None:
     shares = np.full(len(names), 1 / len(names))
     drawn_RG = np.random.default_rng(0).multinomial(len(names), shares, size=RESAMPLES)
     return np.asarray(drawn_RG[:, [names.index(group) for group in groups]], dtype=np.float64)
+
+
+def fewest_groups(comparisons: int) -> int:
+    """The fewest groups from which a difference can be shown: so many equal signs are a chance as rare as the level.
+
+    ``2^(1 - n) <= 0.05 / m`` for m comparisons. A bootstrap of fewer has no resamples rare enough for its level: its
+    interval is too short.
+    """
+    return math.ceil(1 + math.log2(comparisons / (1 - LEVEL)))
 
 
 def correlations(first_N: np.ndarray, second_N: np.ndarray, weights_RN: np.ndarray) -> np.ndarray:

@@ -8,13 +8,13 @@ from scipy.stats import spearmanr
 
 from csg_analysis.report.build import build_report
 from csg_analysis.report.choosing_part import choosing_part
-from csg_analysis.report.ordering import correlations, order, regrets, resampled
+from csg_analysis.report.ordering import correlations, fewest_groups, order, regrets, resampled
 from csg_analysis.report.verify import verify_report
 from csg_train.runs.records import HELD_OUT, ChoosingRecord, LabelFree, write_record
 from tests.analysis.report.cases import refused, rows_of, sha, table, write_run
 from tests.analysis.report.test_parts import facts_of
 
-RIGHT = {"oracle": (40, 42, 41, 43), "baseline": (60, 62, 64, 61), "csg": (70, 74, 72, 73)}
+RIGHT = {"oracle": (40, 42, 41, 43) * 2, "baseline": (60, 62, 64, 61) * 2, "csg": (70, 74, 72, 73) * 2}
 
 
 def write_choosing(folder: Path, values: dict[str, float | None], *, layer: str = "layer4", among: str = "all") -> None:
@@ -98,6 +98,19 @@ def test_runs_of_one_pair_are_drawn_together():
     assert resampled(["a", "b", "a"]) is None
 
 
+def test_a_difference_takes_as_many_pairs_as_a_sign_test_does():
+    """Of one comparison 2 * 0.5^6 < 0.05 < 2 * 0.5^5; of eleven 2 * 0.5^9 < 0.05 / 11 < 2 * 0.5^8."""
+    assert (fewest_groups(1), fewest_groups(11)) == (6, 9)
+
+
+def test_seven_pairs_show_nothing_of_four_measures(tmp_path: Path):
+    for method, rights in RIGHT.items():
+        for seed, right in enumerate(rights[:7]):
+            folder = write_run(tmp_path / "runs", method, seed, right=right, attention=False)
+            write_choosing(folder, values_of(right))
+    assert "cannot be said: fewer than 4 runs or 8 pairs" in sentences(tmp_path / "runs")
+
+
 def test_a_number_that_no_run_has_orders_nothing():
     found = order(np.full(5, np.nan), np.arange(5.0), None)
     assert (found.runs, found.chosen, found.rank, found.regret) == (0, (), None, None)
@@ -108,7 +121,7 @@ def test_the_section_says_what_each_measure_is_worth(runs: Path, out: Path):
     for name in ("same", "low same"):
         assert found[name]["rank_correlation"] == pytest.approx(1)
         assert (found[name]["rank_correlation_low"], found[name]["rank_correlation_high"]) == pytest.approx((1, 1))
-        assert found[name]["chosen"] == "clean-csg-1"
+        assert found[name]["chosen"] == "clean-csg-1 clean-csg-5"
         assert (found[name]["score_percent"], found[name]["regret_points"]) == pytest.approx((74, 0))
     assert found["low other"]["rank_correlation"] == pytest.approx(-1)
     assert (found["low other"]["score_percent"], found["low other"]["regret_points"]) == pytest.approx((40, 34))
@@ -117,16 +130,16 @@ def test_the_section_says_what_each_measure_is_worth(runs: Path, out: Path):
     assert found[HELD_OUT]["rank_correlation"] == pytest.approx(held)
     assert found["same"]["minus_held_out"] == pytest.approx(1 - held)
     assert found["same"]["minus_held_out_low"] > 1
-    assert found[HELD_OUT]["regret_points"] == pytest.approx(74 - 41.5)  # the four oracles are alike
+    assert found[HELD_OUT]["regret_points"] == pytest.approx(74 - 41.5)  # the oracles are alike
     assert found[HELD_OUT]["minus_held_out"] is None
-    assert found["some"]["runs"] == 4
+    assert found["some"]["runs"] == 8
     assert found["a run at random"]["regret_points"] == pytest.approx(74 - rights.mean())
-    assert {row["pairs"] for row in found.values()} == {4}
+    assert {row["pairs"] for row in found.values()} == {8}
 
 
 def test_the_sentences_name_what_beats_held_out_pictures(runs: Path, out: Path):
     page = (out / "report.md").read_text()
-    assert "12 runs have mean-per-class accuracy on the target, 40.0 to 74.0 %" in page
+    assert "24 runs have mean-per-class accuracy on the target, 40.0 to 74.0 %" in page
     assert "the one that held-out synthetic pictures choose 32.5." in page
     assert "Shown to order these runs better than held-out accuracy: low same, same." in page
     assert "formula of same (source)" in page
@@ -152,7 +165,7 @@ def test_nothing_beats_held_out_pictures_where_nothing_does(tmp_path: Path):
 def test_of_few_runs_it_says_that_nothing_can_be_said(tmp_path: Path):
     for method in ("baseline", "csg"):
         write_choosing(write_run(tmp_path / "runs", method, right=60, attention=False), values_of(60))
-    said = "better than these cannot be said: fewer than 4 runs or 3 pairs of source and seed"
+    said = "better than these cannot be said: fewer than 4 runs or 8 pairs of source and seed"
     assert said in sentences(tmp_path / "runs")
 
 
