@@ -150,7 +150,7 @@ def draw_scenes(job: SceneJob) -> list[Row]:
 def _composed(
     stage: SceneStage, sizes: dict[str, list[tuple[str, Size]]], setting: str, rng: random.Random
 ) -> tuple[Plan, np.ndarray]:
-    """Set up scenes until one is well composed, else the one of the most things; its plan, and what each pixel shows."""
+    """Set up scenes until one is well composed, else the one of most things; its plan, and what each pixel shows."""
     best: tuple[int, Plan, np.ndarray] | None = None
     for _ in range(_PLANS):
         plan = draw_plan(setting, sizes, rng)
