@@ -105,6 +105,7 @@ SETTINGS = {
     ),
 }
 _TRIES = 40
+_THIN = 1e-4  # metres: a flat model, too, has sides
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,7 +162,7 @@ class Plan:
 
 def corners(thing: Thing, size: Size) -> np.ndarray:
     """The footprint's corners as (4, 2), in order, columns x and z; ``size`` is width (x), height and depth (z)."""
-    half = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * (size[0] / 2, size[2] / 2)
+    half = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * np.maximum((size[0] / 2, size[2] / 2), _THIN)
     turn = math.radians(thing.yaw)
     x, z = half[:, 0], half[:, 1]
     return np.stack(

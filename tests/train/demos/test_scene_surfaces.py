@@ -75,6 +75,6 @@ def test_shadow_lies_under_what_the_lamp_sees_and_softens_over_its_blur() -> Non
     assert (soft[x_W < -0.21] == 1).all()
     assert (soft[x_W > 0.21] == 0).all()
     assert 0.3 < soft[np.abs(x_W) < 0.02].mean() < 0.7
-    plate = ground + [0, 1.0, 0]
+    plate = ground + np.array([0, 1.0, 0])
     assert (shadow(plate, depth_HW, to_lamp_44, bias=0.01, blur=0.0) == 0).all(), "not on itself"
     assert (shadow(ground * [5, 1, 1], depth_HW, to_lamp_44, bias=0.01, blur=0.0)[0][:30] == 0).all(), "outside"
