@@ -21,7 +21,7 @@ from csg_train.seeds import random_for
 __all__ = ["SceneJob", "draw_scenes", "portions", "well_composed"]
 
 _CAST = 3  # models of each class that a portion loads, at least
-_PLANS = 16
+_PLANS = 8
 _SEEN, _LEAST = 3, 0.004  # so many things are to be seen, each in this part of the picture at least
 _COVERED, _MOST = 0.08, 0.6  # of the picture: all things at least, and one at most
 
