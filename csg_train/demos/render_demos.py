@@ -30,7 +30,7 @@ from typing import Any
 from csg_train.demos.packages import PACKAGES, Package, download, extract, require_clients
 from csg_train.demos.rcc import rcc_files
 from csg_train.demos.render import require_renderer, versions
-from csg_train.demos.render_tree import Job, Row, draw_model, drawn, manifest_text, processes
+from csg_train.demos.render_tree import Job, Row, drawn, manifest_text, processes
 from csg_train.demos.views import Poses
 from csg_train.errors import UserError
 from csg_train.files import write_json, write_text
@@ -250,7 +250,7 @@ def _renders(demo: RenderDemo, folder: Path, models: Path, records: Path, report
     todo = {job: records / f"{job.label}-{job.name}.json" for job in _jobs(demo, folder, models)}
     left = [job for job, record in todo.items() if not record.exists()]
     report(f"drawing {sum(job.views for job in left)} views of {len(left)} models, {processes()} at once")
-    with contextlib.closing(drawn(left, processes(), draw_model)) as results:
+    with contextlib.closing(drawn(left, processes())) as results:
         for number, (job, result) in enumerate(results, start=1):
             if isinstance(result, UserError):
                 raise result

@@ -19,7 +19,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from PIL import Image
 
@@ -120,14 +120,14 @@ _Job = TypeVar("_Job", bound=_Named)
 
 
 def drawn(
-    jobs: Sequence[_Job], workers: int, draw: Callable[[_Job], list[Row]]
+    jobs: Sequence[_Job], workers: int, draw: Callable[[Any], list[Row]] = draw_model
 ) -> Generator[tuple[_Job, list[Row] | UserError], None, None]:
     """Do jobs in processes of their own; each comes back with its rows, or the error, as soon as it ends.
 
     Args:
         jobs: What to draw.
         workers: Processes.
-        draw: Does one job; a function of a module, for it is sent by its name.
+        draw: Does one job; a function of a module, for it is sent by its name. By default a model is drawn.
 
     Raises:
         UserError: A process died, as OpenGL's drivers can make it do.
@@ -245,7 +245,7 @@ def _draw_all(
     """The rows of all models that could be drawn, and the errors of the others."""
     rows: list[Row] = []
     broken: list[str] = []
-    with contextlib.closing(drawn(jobs, workers, draw_model)) as results:
+    with contextlib.closing(drawn(jobs, workers)) as results:
         for number, (job, result) in enumerate(results, start=1):
             if isinstance(result, UserError):
                 if not skip_broken:
