@@ -168,11 +168,11 @@ def _pasted(
         halves = halved(subjects, random_for(0, "render-scenes", "halves", label))
         for domain, half in zip(domains, halves, strict=True):
             things[domain][label] = half
-    for half, domain in enumerate(domains):
+    for side, domain in enumerate(domains):
         report(f"pasting {NUMBERS[domain]} scenes: {domain}")
         for index in range(NUMBERS[domain]):
             rng = random_for(0, "render-scenes", domain, index)
-            under = photo_background(rng.choice(photos), half, rng, result=SIDE)
+            under = photo_background(rng.choice(photos), side, rng, result=SIDE)
             save_scene(folder / domain, index, paste_up(under, things[domain], rng), CLASSES)
     return {domain: {label: len(own) for label, own in by_class.items()} for domain, by_class in things.items()}
 

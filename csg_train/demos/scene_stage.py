@@ -243,12 +243,14 @@ def _towards(light: Light) -> np.ndarray:
 def _upright(data: Any, side: int, channels: int) -> np.ndarray:
     from vtk.util.numpy_support import vtk_to_numpy
 
-    return vtk_to_numpy(data).reshape(side, side, channels)[::-1]
+    values: np.ndarray = vtk_to_numpy(data)
+    return values.reshape(side, side, channels)[::-1]
 
 
 def _reduced(drawn_HW3: np.ndarray) -> np.ndarray:
     side = drawn_HW3.shape[0] // _OVERSAMPLED
-    return drawn_HW3.reshape(side, _OVERSAMPLED, side, _OVERSAMPLED, 3).mean(axis=(1, 3))
+    mean_HW3: np.ndarray = drawn_HW3.reshape(side, _OVERSAMPLED, side, _OVERSAMPLED, 3).mean(axis=(1, 3))
+    return mean_HW3
 
 
 def _exposed(light_HW3: np.ndarray) -> np.ndarray:
@@ -262,4 +264,5 @@ def voted(drawn_HW: np.ndarray, times: int) -> np.ndarray:
     high, wide = (length // times for length in drawn_HW.shape)
     squares = drawn_HW.reshape(high, times, wide, times).transpose(0, 2, 1, 3).reshape(high, wide, -1)
     votes = (squares[..., :, None] == squares[..., None, :]).sum(axis=-1)
-    return (np.where(votes == votes.max(axis=-1, keepdims=True), squares, 0)).max(axis=-1)
+    most: np.ndarray = np.where(votes == votes.max(axis=-1, keepdims=True), squares, 0).max(axis=-1)
+    return most

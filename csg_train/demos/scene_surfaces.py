@@ -26,8 +26,9 @@ def noise(rng: Generator, side: int = _SIDE, *, falloff: float = 1.0, stretch: f
     radius = np.hypot(frequency[:, None], frequency[None, : side // 2 + 1] * stretch)
     radius[0, 0] = np.inf
     spectrum = np.fft.rfft2(rng.standard_normal((side, side))) / radius**falloff
-    field = np.fft.irfft2(spectrum, s=(side, side))
-    return field / field.std()
+    field: np.ndarray = np.fft.irfft2(spectrum, s=(side, side))
+    field /= field.std()
+    return field
 
 
 def _colour(
@@ -37,7 +38,8 @@ def _colour(
 
 
 def _finished(pixels_HW3: np.ndarray) -> np.ndarray:
-    return (np.clip(pixels_HW3, 0.0, 1.0) * 255).round().astype(np.uint8)
+    levels_HW3: np.ndarray = np.rint(np.clip(pixels_HW3, 0.0, 1.0) * 255).astype(np.uint8)
+    return levels_HW3
 
 
 def _shaded(colour_3: np.ndarray, shade_HW: np.ndarray) -> np.ndarray:

@@ -241,7 +241,7 @@ def test_build_makes_four_domains_and_an_interrupted_one_goes_on(
         for index in range(number):
             picture, mask_HW = picture_and_mask(images, index)
             assert picture.size == mask_HW.shape[::-1] == (32, 32)
-    assert [path.name for path in style_folder("render-scenes").iterdir()] == ["ifct-C001.jpeg"]
+    assert [path.name for path in style_folder("render-scenes").rglob("*.*")] == ["ifct-C001.jpeg"]
     rows = list(csv.DictReader((folder / "manifest.csv").read_text().splitlines()))
     assert [row["path"] for row in rows] == sorted(
         file for file in whole if file.partition("/")[0] in SPLITS and "images" in file
