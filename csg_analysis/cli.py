@@ -4,6 +4,7 @@ import click
 
 from csg_analysis.commands.accuracy import accuracy
 from csg_analysis.commands.attention import attention
+from csg_analysis.commands.choose import choose
 from csg_analysis.commands.compare import compare
 from csg_analysis.commands.energy import energy
 from csg_analysis.commands.features import features
@@ -22,5 +23,5 @@ def main() -> None:
     """Measure checkpoints: features, energy, similarity, attention, accuracy. Records are written beside each."""
 
 
-for _command in (energy, accuracy, gradcam, attention, features, compare, sphere, predictions):
+for _command in (energy, accuracy, gradcam, attention, features, compare, choose, sphere, predictions):
     main.add_command(_command)

@@ -19,7 +19,7 @@ from csg_analysis.attention.removal import (
     removal_curves,
 )
 from csg_train.data.readers.images import ImageSet
-from csg_train.data.readers.masks import MaskedSet, decode_mask
+from csg_train.data.readers.masks import MaskedSet
 from csg_train.data.readers.sets import AnySet
 from csg_train.devices import full_float32
 from csg_train.errors import UserError
@@ -123,7 +123,7 @@ def _pixels(
     if isinstance(images, ImageSet):
         mask_HW = object_mask(images.picture(index), size=recipe.data.size, fit=recipe.data.fit)
         return None if mask_HW is None else (map_HW, mask_HW)
-    true_HW = decode_mask(images.mask_path(index), images.ids, sixteen_bit=images.sixteen_bit)
+    true_HW = images.read_mask(index)
     if map_HW.shape != true_HW.shape:
         small_11HW = torch.from_numpy(map_HW)[None, None]
         map_HW = F.interpolate(small_11HW, true_HW.shape, mode="bilinear", align_corners=False)[0, 0].numpy()

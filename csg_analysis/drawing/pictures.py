@@ -36,6 +36,7 @@ def side_by_side(
     path: Path,
     columns: Sequence[tuple[str, np.ndarray]],
     legend: Sequence[tuple[str, tuple[int, int, int]]] = (),
+    under: Sequence[tuple[str, np.ndarray] | None] = (),
 ) -> None:
     """Write captioned pictures beside one another as PNG.
 
@@ -43,22 +44,28 @@ def side_by_side(
         path: To write, atomically.
         columns: Caption and ``(H, W, 3)`` uint8 picture of each column; the first gives the shape.
         legend: Names and colours to explain below, where there are any.
+        under: A second line of as many places, None for an empty one.
     """
+    lines = [columns, under] if under else [columns]
+    count = len(columns)
     rows, across = columns[0][1].shape[:2]
-    abreast = max(1, round(1.4 * len(columns)))
-    lines = -(-len(legend) // abreast)
-    captions = [textwrap.fill(caption, _CAPTION) for caption, _ in columns]
-    more = max(caption.count("\n") for caption in captions)
-    size = (2.2 * len(columns), 2.2 * rows / across + 0.4 + 0.2 * lines + 0.15 * more)
+    abreast = max(1, round(1.4 * count))
+    legend_lines = -(-len(legend) // abreast)
+    more = sum(max(_folded(place[0]).count("\n") for place in line if place) for line in lines)
+    size = (2.2 * count, (2.2 * rows / across + 0.3) * len(lines) + 0.1 + 0.2 * legend_lines + 0.15 * more)
     figure = Figure(figsize=size, dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, caption, (_, picture) in zip(
-        figure.subplots(1, len(columns), squeeze=False)[0], captions, columns, strict=True
-    ):
-        axes.imshow(picture)
-        axes.set_title(caption, fontsize=9)
-        axes.set_axis_off()
+    for line, grid in zip(lines, figure.subplots(len(lines), count, squeeze=False), strict=True):
+        for axes, place in zip(grid, line, strict=True):
+            axes.set_axis_off()
+            if place is not None:
+                axes.imshow(place[1])
+                axes.set_title(_folded(place[0]), fontsize=9)
     if legend:
         handles = [Patch(color="#{:02x}{:02x}{:02x}".format(*colour), label=name) for name, colour in legend]
         figure.legend(handles=handles, loc="outside lower center", ncols=abreast, fontsize=7, frameon=False)
     atomic_write(path, lambda stream: figure.savefig(stream, format="png", metadata={"Software": None}))
+
+
+def _folded(caption: str) -> str:
+    return textwrap.fill(caption, _CAPTION)

@@ -16,7 +16,8 @@ import torch
 __all__ = ["in_order", "one_core_each", "thread_count"]
 
 _MOST = 16
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def thread_count(device: torch.device) -> int:

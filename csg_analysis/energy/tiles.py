@@ -126,7 +126,7 @@ class Tiles:
     def add_near(self) -> None:
         """Put the listed pairs, by their float64 differences, in the place of pairs at distance 1."""
         positions, labels_N = self.positions, self.positions.labels_N
-        for pairs_P2 in torch.cat(self.near_P2).split(_LISTED) if self.near_P2 else ():
+        for pairs_P2 in torch.split(torch.cat(self.near_P2), _LISTED) if self.near_P2 else ():
             first_P, second_P = pairs_P2.unbind(1)
             terms_TP = pair_terms(positions.pair_distances(first_P, second_P), positions.s) - self.filler_T1
             positions.sums_TN.index_add_(1, first_P, terms_TP).index_add_(1, second_P, terms_TP)

@@ -70,7 +70,7 @@ class UnitRows:
         self.projection_N = row_array((self.n,), torch.float64, self.device)
         self.threads = thread_count(self.device)
         with one_core_each():
-            for sum_D in in_order(lambda chunk: self._measure(*chunk, direction), self.chunks(0, self.n), self.threads):
+            for sum_D in in_order(lambda span: self._measure(*span, direction), self.chunks(0, self.n), self.threads):
                 self.mean_D += sum_D
         self.mean_D /= self.n
 

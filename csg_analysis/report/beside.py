@@ -119,7 +119,7 @@ def _table(content: bytes, path: Path) -> Table:
 
 def _cells(row: Mapping[str, Any], field: str) -> list[Cell]:
     return [
-        Cell(str(row["row"])),
+        Cell(str(row["row"]), under=str(row.get("kind", ""))),
         Cell(str(int(row["runs"]))),
         _mean(row, field, 1),
         _difference(row, f"{field}_minus_baseline", 1),

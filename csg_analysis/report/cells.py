@@ -14,7 +14,7 @@ __all__ = ["difference_cell", "difference_data", "difference_note", "name_cell",
 def name_cell(row: Row, rows: Sequence[Row]) -> Cell:
     """The row's heading."""
     note = "" if row.title.casefold() == row.label.casefold() else row.title
-    return Cell(row.label, sort=row.position, note=note, swatch=style_of(row, rows).colour)
+    return Cell(row.label, sort=row.position, note=note, swatch=style_of(row, rows).colour, under=row.kind)
 
 
 def spread_cell(
@@ -63,10 +63,13 @@ def spread_data(name: str, found: Spread | None, scale: float = 1) -> dict[str, 
 
 
 def difference_data(name: str, found: Difference | None, scale: float) -> dict[str, Value]:
-    """Mean, both intervals, number of pairs and of comparisons as flat fields."""
+    """Mean, the intervals there are, number of pairs and of comparisons as flat fields."""
     data: dict[str, Value] = {name: None if found is None else scale * found.mean}
-    own, wide = (None, None) if found is None else (found.interval, found.simultaneous)
-    for field, ends in ((name, own), (f"{name}_simultaneous", wide)):
+    kinds: list[tuple[str, tuple[float, float] | None]] = [(name, None), (f"{name}_simultaneous", None)]
+    if found is not None:
+        kinds = [(name, found.interval), (f"{name}_simultaneous", found.simultaneous)]
+        kinds += [(f"{name}_pictures", found.crossed)] if found.crossed else []
+    for field, ends in kinds:
         low, high = (None, None) if ends is None else (scale * end for end in ends)
         data |= {f"{field}_low": low, f"{field}_high": high}
     return data | {f"{name}_pairs": found.n if found else 0, f"{name}_comparisons": found.comparisons if found else 0}

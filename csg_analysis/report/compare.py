@@ -1,5 +1,6 @@
 """What may stand side by side: the fields in which runs must agree, and what happens where they do not."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -82,6 +83,14 @@ def _measure_settings(run: Run) -> Iterator[tuple[str, str]]:
     for similar in run.similar.values():
         yield "similarity layer and pool", f"{similar.layer}, {similar.pool} pool"
         yield "weights that runs are compared with", similar.start[:12]
+    for choosing in run.choosing.values():
+        yield f"validation pictures measured for {run.info.source}", _shown(choosing.held_out)
+        yield "layer of measures without labels", choosing.layer
+        yield "runs chosen among", f"{len(choosing.together)}, {_digest(choosing.together)}"
+
+
+def _digest(names: Sequence[str]) -> str:
+    return hashlib.sha256("".join(sorted(names)).encode()).hexdigest()[:12]
 
 
 def _steps(run: Run) -> str | None:

@@ -7,10 +7,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from csg_analysis.drawing.style import published_style
 from csg_analysis.drawing.svg import INK, PAPER
-from csg_analysis.report.chart import Chart, add_legend, clean, new_figure, plain_label
+from csg_analysis.report.chart import Chart, add_legend, clean, line_places, name_lines, new_figure, plain_label
 from csg_analysis.report.paper import published
 from csg_analysis.report.rows import BASELINE, Measure, Row, energy, reference, score, to_baseline, wording
 from csg_analysis.report.style import style_of
@@ -72,42 +73,44 @@ def _published_points(axes: Axes) -> None:
 def differences(rows: Sequence[Row]) -> Chart:
     """Paired differences to the baseline: each pair a dot, the mean with both intervals a bar."""
     words = wording(rows)
-    panels = (
+    panels: tuple[tuple[str, Measure, float], ...] = (
         (f"Δ {words.short} to the baseline, points", score(), 100.0),
         ("ΔE₀ (mhe) to the baseline", energy("0"), 1.0),
     )
 
     def draw() -> Figure:
-        others = [row for row in rows if row.method != BASELINE and reference(rows, BASELINE, row.group)]
-        figure = new_figure(8.4, 1.15 + 0.42 * len(others))
-        for axes, (title, measure, scale) in zip(figure.subplots(1, 2, sharey=True), panels, strict=True):
+        others = [row for row in rows if (base := reference(rows, BASELINE, row.group)) and base is not row]
+        kinds = [row.kind for row in others]
+        places, height = line_places(kinds, (0.42, 0.25))
+        figure = new_figure(8.4, 1.15 + height)
+        grid = figure.subplots(1, 2, sharey=True)
+        for axes, (title, measure, scale) in zip(grid, panels, strict=True):
             axes.axvline(0, color=INK, linewidth=0.9, alpha=0.55)
-            for height, row in enumerate(reversed(others)):
-                _one_difference(axes, height, row, rows, measure, scale)
-            axes.set(xlabel=title, ylim=(-0.7, len(others) - 0.3))
-            axes.set_yticks(range(len(others)), [plain_label(row.label) for row in reversed(others)])
-            clean(axes)
-            axes.grid(visible=False, axis="y")
-            axes.tick_params(axis="y", length=0)
-            axes.spines["left"].set_visible(False)
+            for place, row in zip(places, others, strict=True):
+                _one_difference(axes, place, row, rows, measure, scale)
+            axes.set_xlabel(title)
+            axes.xaxis.set_major_locator(MaxNLocator(6))
+            name_lines(axes, places, [row.label for row in others], kinds, named=axes is grid[0])
         return figure
 
     alt = f"Differences to the baseline over equal source and seed, with 95% intervals, {words.short} and energy"
-    title = "Paired differences to the baseline; thick: 95% interval, thin: simultaneous 95% interval"
+    found = (to_baseline(row, rows, score()) for row in rows)
+    over = ", of the score over pictures too" if any(one and one.crossed for one in found) else ""
+    title = f"Paired differences to the baseline; thick: 95% interval, thin: simultaneous 95% interval{over}"
     return Chart("differences", title, alt, draw)
 
 
-def _one_difference(axes: Axes, height: int, row: Row, rows: Sequence[Row], measure: Measure, scale: float) -> None:
+def _one_difference(axes: Axes, place: float, row: Row, rows: Sequence[Row], measure: Measure, scale: float) -> None:
     found = to_baseline(row, rows, measure)
     if found is None:
         return
     colour = style_of(row, rows).colour
     values = [scale * value for value in found.values]
-    axes.scatter(values, np.full(len(values), height - 0.2), s=11, c=colour, alpha=0.6, linewidths=0)
-    if found.interval is not None and found.simultaneous is not None:
-        for ends, width in ((found.simultaneous, 1.1), (found.interval, 3)):
-            axes.plot([scale * end for end in ends], [height, height], color=colour, linewidth=width)
-        axes.plot(scale * found.mean, height, "o", color=colour, markersize=6.5, markeredgecolor=PAPER)
+    axes.scatter(values, np.full(len(values), place + 0.2), s=11, c=colour, alpha=0.6, linewidths=0)
+    if found.interval is not None and found.decisive is not None:
+        for ends, width in ((found.decisive, 1.1), (found.interval, 3)):
+            axes.plot([scale * end for end in ends], [place, place], color=colour, linewidth=width)
+        axes.plot(scale * found.mean, place, "o", color=colour, markersize=6.5, markeredgecolor=PAPER)
 
 
 def _mean_confusion(row: Row) -> tuple[list[str], np.ndarray] | None:

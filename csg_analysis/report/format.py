@@ -29,10 +29,10 @@ def pm(spread: Spread | None, digits: int, *, scale: float = 1) -> str:
 
 
 def interval(value: Difference, digits: int, *, scale: float = 1) -> str:
-    """The simultaneous interval in brackets, or why there is none."""
-    if value.simultaneous is None:
+    """The simultaneous interval in brackets, over pictures too where that is known, or why there is none."""
+    if value.decisive is None:
         return f"too few runs for an interval, n{_FIRM}={_FIRM}{value.n}"
-    return ends(value.simultaneous, digits, scale=scale)
+    return ends(value.decisive, digits, scale=scale)
 
 
 def ends(between: tuple[float, float] | None, digits: int, *, scale: float = 1) -> str:

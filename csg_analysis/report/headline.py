@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from csg_analysis.drawing.svg import INK, PAPER
-from csg_analysis.report.chart import Chart, clean, new_figure, plain_label
+from csg_analysis.report.chart import FEW, Chart, line_places, name_lines, new_figure
 from csg_analysis.report.load import Run
 from csg_analysis.report.rows import FROZEN, Measure, Row, energy, score, wording
 from csg_analysis.report.stats import LEVEL, MIN_PAIRS
@@ -33,20 +33,18 @@ def headline(rows: Sequence[Row]) -> Chart | None:
         return None
 
     def draw() -> Figure:
-        figure = new_figure(4.4, 0.85 + 0.31 * len(rows))
+        kinds = [row.kind for row in rows]
+        places, height = line_places(kinds, (0.31, 0.2))
+        figure = new_figure(4.4, 0.85 + height)
         grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, (title, measure, own, scale) in zip(grid, panels, strict=True):
-            for place, row in enumerate(rows):
+            for place, row in zip(places, rows, strict=True):
                 _line(axes, place, row, rows, measure, own, scale)
             if own is _energy_interval:
-                _frozen_lines(axes, rows, measure)
-            axes.set(xlabel=title, ylim=(len(rows) - 0.4, -0.6))
-            axes.set_yticks(range(len(rows)), [plain_label(row.label) for row in rows])
-            axes.xaxis.set_major_locator(MaxNLocator(4))
-            clean(axes)
-            axes.grid(visible=False, axis="y")
-            axes.tick_params(axis="y", length=0)
-            axes.spines["left"].set_visible(False)
+                _frozen_lines(axes, rows, places, measure)
+            axes.set_xlabel(title, fontsize=8.5 if len(rows) <= FEW else 7)
+            axes.xaxis.set_major_locator(MaxNLocator(4 if len(rows) <= FEW else 3))
+            name_lines(axes, places, [row.label for row in rows], kinds, named=axes is grid[0])
         return figure
 
     return Chart("headline", _title(rows, panels), f"{words.score} and E₀ on the target, a line a method", draw)
@@ -74,7 +72,7 @@ def _energy_interval(run: Run) -> Interval | None:
     return None if record is None else record.interval.get("0")
 
 
-def _line(axes: Axes, place: int, row: Row, rows: Sequence[Row], measure: Measure, own: _Own, scale: float) -> None:
+def _line(axes: Axes, place: float, row: Row, rows: Sequence[Row], measure: Measure, own: _Own, scale: float) -> None:
     found, style = row.spread(measure), style_of(row, rows)
     if found is None:
         return
@@ -93,10 +91,10 @@ def _line(axes: Axes, place: int, row: Row, rows: Sequence[Row], measure: Measur
     )
 
 
-def _frozen_lines(axes: Axes, rows: Sequence[Row], measure: Measure) -> None:
+def _frozen_lines(axes: Axes, rows: Sequence[Row], places: Sequence[float], measure: Measure) -> None:
     """At the value of the frozen network, along the rows of its group."""
     for row in rows:
         if row.method == FROZEN and (found := row.spread(measure)):
-            places = [place for place, other in enumerate(rows) if other.group == row.group]
-            ends = [min(places) - 0.5, max(places) + 0.5]
+            own = [place for place, other in zip(places, rows, strict=True) if other.group == row.group]
+            ends = [min(own) - 0.5, max(own) + 0.5]
             axes.plot([found.mean] * 2, ends, color=INK, linewidth=1, alpha=0.6, dashes=(4, 3), zorder=0.9)

@@ -1,6 +1,6 @@
 """A table as LaTeX for ``booktabs``: what the page shows, escaped; the footnotes as comments above it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from csg_analysis.report.tables import Cell, Column, Table, Value
 
@@ -68,12 +68,20 @@ def to_latex(table: Table) -> str:
         _line([escape(column.label) for column in columns]),
         *([_line([_scriptsize(column.hint) for column in columns])] if any(c.hint for c in columns) else []),
         r"\midrule",
-        *(_line([_cell(cell) for cell in row]) for row in rows),
+        *_body(table, columns, rows),
         r"\bottomrule",
         r"\end{tabular}",
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _body(table: Table, columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> Iterator[str]:
+    groups = table.groups if table.columns else [("", list(rows))]
+    for name, own in groups:
+        if name:
+            yield rf"\multicolumn{{{len(columns)}}}{{l}}{{\textit{{{escape(name)}}}}} \\"
+        yield from (_line([_cell(cell) for cell in row]) for row in own)
 
 
 def _line(cells: Sequence[str]) -> str:

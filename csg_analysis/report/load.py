@@ -14,10 +14,12 @@ from csg_analysis.report.belonging import check_snapshots
 from csg_analysis.report.logged import Curve, read_curves
 from csg_train.errors import UserError
 from csg_train.files import files_below, sha256_file
+from csg_train.runs.cost import COST, Cost, read_cost
 from csg_train.runs.records import (
     AccuracyRecord,
     AttentionRecord,
     AttentionScores,
+    ChoosingRecord,
     EnergyRecord,
     Record,
     RunInfo,
@@ -37,10 +39,10 @@ __all__ = ["Run", "checkpoint_file", "load_runs", "read_maps"]
 
 _PATTERNS = (
     *("accuracy-*.json", "segmentation-*.json", "energy-*.json", "attention.json"),
-    *("attention-*.json", "similarity-*.json", "sphere-*.json", "unlabelled-*.json"),
+    *("attention-*.json", "similarity-*.json", "sphere-*.json", "unlabelled-*.json", "choosing-*.json"),
 )
 
-_Kind = TypeVar("_Kind", AttentionScores, EnergyRecord, SimilarityRecord, SphereRecord, UnlabelledRecord)
+_Kind = TypeVar("_Kind", bound=Record)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +60,13 @@ class Run:
         similar: Beside the starting weights, by split.
         sphere: Features on a circle, by split.
         unlabelled: What it predicts where pictures have no labels and accuracy is unknown, by split.
+        choosing: Measures that need no real label, by split.
         curves: Logged terms by name.
         last_step: Last step of the log, None without a log.
         recipe: The resolved recipe as plain values, empty without one.
+        cost: What its steps took; None of earlier and of very short runs.
         along: Snapshots of the run that were measured, by step, in their order.
-        files: Record files, those of the snapshots too, and the SHA-256 of each.
+        files: Record files, those of the snapshots and of the cost too, and the SHA-256 of each.
         remarks: Lines of ``remarks.txt`` beside the run folders: what the author has to say of all of them.
     """
 
@@ -76,9 +80,11 @@ class Run:
     similar: Mapping[str, SimilarityRecord] = field(default_factory=dict)
     sphere: Mapping[str, SphereRecord] = field(default_factory=dict)
     unlabelled: Mapping[str, UnlabelledRecord] = field(default_factory=dict)
+    choosing: Mapping[str, ChoosingRecord] = field(default_factory=dict)
     curves: Mapping[str, Curve] = field(default_factory=dict)
     last_step: int | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    cost: Cost | None = None
     along: Mapping[int, "Run"] = field(default_factory=dict)
     files: tuple[tuple[str, str], ...] = ()
     remarks: tuple[str, ...] = ()
@@ -91,7 +97,7 @@ class Run:
     @property
     def measured(self) -> tuple[Record, ...]:
         """Every record of a whole split."""
-        by_split = (self.energy, self.scores, self.attended, self.similar, self.sphere, self.unlabelled)
+        by_split = (self.energy, self.scores, self.attended, self.similar, self.sphere, self.unlabelled, self.choosing)
         return tuple(record for records in by_split for record in records.values())
 
     @property
@@ -173,6 +179,7 @@ def _load(folder: Path, name: str) -> Run:
         if found
     }
     curves, last_step = read_curves(folder / "log.jsonl")
+    cost = _read_cost(folder / COST, records)
     return _run(
         records,
         folder,
@@ -180,11 +187,11 @@ def _load(folder: Path, name: str) -> Run:
         curves=curves,
         last_step=last_step,
         recipe=recipe,
+        cost=cost,
         along=along,
         files=tuple(
             (path.relative_to(folder).as_posix(), sha256_file(path))
-            for found in (records, *snapshots.values())
-            for path in found
+            for path in (*records, *([folder / COST] if cost else []), *(p for own in snapshots.values() for p in own))
         ),
         remarks=_read_remarks(folder.parent / "remarks.txt"),
     )
@@ -198,7 +205,7 @@ def _run(records: Mapping[Path, Record], folder: Path, name: str, **others: Any)
     return Run(
         name=name,
         folder=folder,
-        info=_one_checkpoint({path: trained(record, path) for path, record in records.items()}),
+        info=_one_checkpoint(_infos(records)),
         energy=_by_split(records, EnergyRecord),
         scores=_scores(records),
         attention=next((record for record in records.values() if isinstance(record, AttentionRecord)), None),
@@ -206,8 +213,13 @@ def _run(records: Mapping[Path, Record], folder: Path, name: str, **others: Any)
         similar=_by_split(records, SimilarityRecord),
         sphere=_by_split(records, SphereRecord),
         unlabelled=_by_split(records, UnlabelledRecord),
+        choosing=_by_split(records, ChoosingRecord),
         **others,
     )
+
+
+def _infos(records: Mapping[Path, Record]) -> dict[Path, RunInfo]:
+    return {path: trained(record, path) for path, record in records.items()}
 
 
 def _read(path: Path) -> Record:
@@ -237,7 +249,18 @@ def _fitting(record: ScoreRecord, path: Path) -> ScoreRecord:
     count = len(record.classes)
     if [len(line) for line in record.confusion] != [count] * count or len(record.per_class) != count:
         raise UserError(f"{path}: its numbers do not fit its {count} classes; measure again (csg-analyze accuracy)")
+    if isinstance(record, AccuracyRecord) and record.predicted and not _same_counts(record):
+        raise UserError(f"{path}: its single predictions do not fit its counts; measure again (csg-analyze accuracy)")
     return record
+
+
+def _same_counts(record: AccuracyRecord) -> bool:
+    try:
+        return [
+            np.bincount(own, minlength=len(record.classes)).tolist() for own in record.predictions
+        ] == record.confusion
+    except ValueError:
+        return False
 
 
 def _one_checkpoint(infos: Mapping[Path, RunInfo]) -> RunInfo:
@@ -258,6 +281,13 @@ def _check_distinct(runs: Sequence[Run]) -> None:
         other = seen.setdefault(run.info.checkpoint_sha256, run)
         if other is not run:
             raise UserError(f"{run.folder}: the same checkpoint as {other.folder}; give only one of the two")
+
+
+def _read_cost(path: Path, records: Mapping[Path, Record]) -> Cost | None:
+    cost, info = read_cost(path) if path.is_file() else None, _one_checkpoint(_infos(records))
+    if cost and (cost.method, cost.seed) != (info.method, info.seed):
+        raise UserError(f"{path}: of {cost.method}, seed {cost.seed}, not of this run; remove it")
+    return cost
 
 
 def _read_remarks(path: Path) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from csg_analysis.report import format as fmt
 from csg_analysis.report.cells import difference_cell, difference_data, name_cell, spread_cell, spread_data
+from csg_analysis.report.cost_part import step_cell, timed
 from csg_analysis.report.rows import (
     BASELINE,
     Measure,
@@ -50,6 +51,7 @@ def method_table(rows: Sequence[Row]) -> Table:
             Column("ΔE₀", "to baseline"),
             Column(capital(words.short), words.unit),
             Column(f"Δ {words.short}", "points, to baseline"),
+            *([Column("Step", "time, baseline = 1")] if timed(rows) else []),
             Column("E₁"),
             Column("E₂"),
             Column("Overall", words.overall),
@@ -75,6 +77,7 @@ def _method_cells(row: Row, rows: Sequence[Row], *, strong: bool) -> list[Cell]:
         difference_cell(to_baseline(row, rows, energy("0")), 3, 1, good="lower", same=same),
         Cell(UNKNOWN) if unknown else spread_cell(row, score(), 1, scale=100, strong=strong, interval=True),
         difference_cell(to_baseline(row, rows, score()), 1, 100, good="higher", same=same),
+        *([step_cell(row, rows)] if timed(rows) else []),
         spread_cell(row, energy("1"), 3),
         spread_cell(row, energy("2"), 3),
         Cell(UNKNOWN) if unknown else spread_cell(row, overall(), 1, scale=100),
@@ -82,7 +85,8 @@ def _method_cells(row: Row, rows: Sequence[Row], *, strong: bool) -> list[Cell]:
 
 
 def _method_data(row: Row, rows: Sequence[Row], words: Wording) -> dict[str, Value]:
-    data: dict[str, Value] = {"method": row.method, "row": row.label, "group": row.group, "runs": len(row.runs)}
+    data: dict[str, Value] = {"method": row.method, "row": row.label, "group": row.group, "kind": row.kind}
+    data["runs"] = len(row.runs)
     kinds = measures(words)
     for name, (measure, scale) in kinds.items():
         data |= spread_data(name, row.spread(measure), scale)
@@ -156,6 +160,7 @@ def split_table(rows: Sequence[Row]) -> Table:
     names = {"source": "Source", "validation": "Validation", "target": "Target"}
     hints = {"source": "trained on", "validation": "held out", "target": "real"}
     words = wording(rows)
+    kinds: list[tuple[str, str, Measure, int, float]]
     kinds = [(words.short_field, split, score(split), 1, 100.0) for split in splits]
     kinds += [("e0_mhe", split, energy("0", split), 3, 1.0) for split in splits]
     columns = [Column("Method", numeric=False)]

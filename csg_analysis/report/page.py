@@ -11,6 +11,8 @@ from markupsafe import Markup
 
 from csg_analysis.report import (
     attention_part,
+    choosing_part,
+    cost_part,
     course_part,
     curves,
     figures,
@@ -20,18 +22,29 @@ from csg_analysis.report import (
     paper_order,
     paper_segmentation,
     run_tables,
+    segmentation_part,
     similarity_part,
     sphere_part,
 )
 from csg_analysis.report import format as fmt
 from csg_analysis.report.beside import Beside
-from csg_analysis.report.chart import Chart
+from csg_analysis.report.chart import FEW, Chart
 from csg_analysis.report.compare import check_comparable, check_same_target, notices
 from csg_analysis.report.comparisons import comparison_table
 from csg_analysis.report.headline import headline
 from csg_analysis.report.load import Run
 from csg_analysis.report.part import Part
-from csg_analysis.report.rows import Measure, Row, energy, make_rows, on_target, score, wording
+from csg_analysis.report.rows import (
+    BASELINE,
+    Measure,
+    Row,
+    energy,
+    make_rows,
+    on_target,
+    reference,
+    score,
+    wording,
+)
 from csg_analysis.report.scale import scale_rows, scale_table
 from csg_analysis.report.stats import LEVEL, MIN_METHODS, MIN_PAIRS, rank_correlation, rank_correlation_interval
 from csg_analysis.report.summary import Statement, summarize
@@ -44,8 +57,9 @@ from csg_train.errors import UserError
 __all__ = ["Report", "make_report", "render_markdown", "render_page"]
 
 _PARTS = (
-    *(course_part.course_part, attention_part.attention_part),
-    *(similarity_part.similarity_part, sphere_part.sphere_part),
+    *(cost_part.cost_part, course_part.course_part, attention_part.attention_part),
+    *(similarity_part.similarity_part, sphere_part.sphere_part, segmentation_part.segmentation_part),
+    choosing_part.choosing_part,
 )
 
 
@@ -87,6 +101,11 @@ class Report:
     words: Wording
     checkpoint: str
     beside: Beside | None = None
+
+    @property
+    def many(self) -> bool:
+        """Whether what grows with the methods is folded away."""
+        return len(self.tables["methods"].rows) > FEW
 
     @property
     def contents(self) -> list[tuple[str, str]]:
@@ -171,7 +190,7 @@ def _charts(rows: Sequence[Row]) -> list[Chart]:
     charts = [chart] if (chart := headline(rows)) else []
     if _measured(rows, score(), energy("0")):
         charts.append(figures.scatter(rows))
-    if any(row.method == "baseline" for row in rows) and any(row.method != "baseline" for row in rows):
+    if any((base := reference(rows, BASELINE, row.group)) and base is not row for row in rows):
         charts.append(figures.differences(rows))
     if _measured(rows, score()):
         charts.append(figures.confusion(rows))
@@ -219,6 +238,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.globals["FEW"] = FEW
     environment.filters["md"] = _markdown
     environment.filters["capital"] = capital
     return environment

@@ -7,18 +7,20 @@ from dataclasses import dataclass
 
 from csg_analysis.report import format as fmt
 from csg_analysis.report.cells import spread_cell
+from csg_analysis.report.kinds import PAPER
 from csg_analysis.report.rows import Row, energy, score
 from csg_analysis.report.stats import rank_correlation
 from csg_analysis.report.tables import Cell, Column, Table, Value
 from csg_analysis.report.wording import CHOSEN_STEP
 
-__all__ = ["SOURCE", "Published", "our_protocol", "paper_correlation", "paper_table", "published"]
+__all__ = ["NOT_PUBLISHED", "SOURCE", "Published", "our_protocol", "paper_correlation", "paper_table", "published"]
 
 SOURCE = (
     "Chen, Yu, De Mello, Liu, Alvarez, Wang, Anandkumar: Contrastive Syn-to-Real Generalization, ICLR 2021, Table "
     "{number}, read from the image of the table in a public review"
 )
 """Where a published table is from, by its number."""
+NOT_PUBLISHED = "Rivals and combinations have no number in the paper, so they are not in this table."
 _PROTOCOL = (
     "Published protocol: VisDA-17, 3-D renders to COCO crops (validation set), 12 classes, ResNet-101, 224 px, one run "
     "a method, the best epoch chosen on the target."
@@ -71,13 +73,16 @@ def our_protocol(rows: Sequence[Row]) -> str:
 
 
 def paper_table(rows: Sequence[Row]) -> Table:
-    """Published and measured numbers side by side, a line for each row of either; rows of classification."""
+    """Published and measured numbers side by side, a line for each of the paper's methods; rows of classification.
+
+    Whatever is added to a method makes it another, which has no published number and no line here.
+    """
     cells, data = [], []
-    known = published()
+    known, own = published(), [row for row in rows if row.kind == PAPER]
     pairs: list[tuple[Published | None, Row | None]] = []
     for entry in known:
-        pairs += [(entry, row) for row in rows if row.method == entry.method] or [(entry, None)]
-    pairs += [(None, row) for row in rows if row.method not in {entry.method for entry in known}]
+        pairs += [(entry, row) for row in own if row.method == entry.method] or [(entry, None)]
+    pairs += [(None, row) for row in own if row.method not in {entry.method for entry in known}]
     for theirs, ours in pairs:
         cells.append([_name(theirs, ours), *_published_cells(theirs), *_our_cells(ours)])
         data.append(_data(theirs, ours))
@@ -86,6 +91,8 @@ def paper_table(rows: Sequence[Row]) -> Table:
         columns += [Column(f"E{sub}", whose) for sub in "₀₁₂"]
         columns.append(Column("Accuracy", f"%, {whose}"))
     notes = [f"Published: {SOURCE.format(number=1)}.", f"{_PROTOCOL} {our_protocol(rows)}", _CONVENTION]
+    if len(own) < len(rows):
+        notes.append(NOT_PUBLISHED)
     return Table("paper", "The paper's Table 1 (published) beside ours", columns, cells, data, notes)
 
 

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 from csg_analysis.report import format as fmt
+from csg_analysis.report.kinds import PAPER
 from csg_analysis.report.paper import published
 from csg_analysis.report.paper_segmentation import published_gains
 from csg_analysis.report.rows import BASELINE, Measure, Row, energy, reference, score, to_baseline, wording
@@ -27,6 +28,10 @@ def _published(row: Row) -> dict[str, dict[str, float]]:
     return {_ENERGY: {}, _SCORE: {BASELINE: 0.0} | gains}
 
 
+def _own(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row.kind == PAPER]
+
+
 def _kinds(rows: Sequence[Row]) -> list[tuple[str, str, str, Measure, int, float]]:
     """Kind, name, field, measure, digits and scale of what is compared; no energy is published for segmentation."""
     words = wording(rows)
@@ -37,12 +42,12 @@ def _kinds(rows: Sequence[Row]) -> list[tuple[str, str, str, Measure, int, float
 
 
 def order_table(rows: Sequence[Row]) -> Table:
-    """Each method against the baseline: the published difference, ours, and whether the two agree."""
+    """Each of the paper's methods against the baseline: the published difference, ours, and whether the two agree."""
     kinds = _kinds(rows)
     cells, data = [], []
-    for row in rows:
+    for row in _own(rows):
         base, known = reference(rows, BASELINE, row.group), _published(row)
-        if base is None or base is row or row.method not in known[_SCORE]:
+        if base is None or base.kind != PAPER or base is row or row.method not in known[_SCORE]:
             continue
         line, record = [Cell(row.label, sort=row.position)], dict[str, Value](row=row.label)
         for kind, _, field, measure, digits, scale in kinds:
@@ -100,7 +105,7 @@ def order_sentences(rows: Sequence[Row]) -> list[str]:
         found: dict[str, list[str]] = {"agrees": [], "disagrees": [], "": []}
         pairs = [
             (first, second, gap)
-            for first, second in itertools.combinations(rows, 2)
+            for first, second in itertools.combinations(_own(rows), 2)
             if first.group == second.group and (gap := _gap(_published(first)[kind], first.method, second.method))
         ]
         for first, second, gap in pairs:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from csg_analysis.report import format as fmt
 from csg_analysis.report.cells import spread_cell
-from csg_analysis.report.paper import SOURCE, our_protocol
+from csg_analysis.report.kinds import PAPER
+from csg_analysis.report.paper import NOT_PUBLISHED, SOURCE, our_protocol
 from csg_analysis.report.rows import BASELINE, Row, reference, score, to_baseline
 from csg_analysis.report.tables import Cell, Column, Table, Value
 
@@ -56,13 +57,14 @@ def published_gains(backbone: str) -> dict[str, PublishedGain]:
 
 
 def gain_table(rows: Sequence[Row]) -> Table:
-    """Published and measured gains side by side, a line for each method of either; rows of segmentation."""
+    """Published and measured gains side by side, a line for each of the paper's methods (`paper_table`)."""
     known = {backbone: published_gains(backbone) for backbone in _BACKBONES}
     labels = {entry.method: entry.label for entries in known.values() for entry in entries.values()}
     pairs: list[tuple[str, Row | None]] = []
+    own = [row for row in rows if row.kind == PAPER]
     for method in labels:
-        pairs += [(method, row) for row in rows if row.method == method] or [(method, None)]
-    pairs += [(row.method, row) for row in rows if row.method not in labels]
+        pairs += [(method, row) for row in own if row.method == method] or [(method, None)]
+    pairs += [(row.method, row) for row in own if row.method not in labels]
     cells, data = [], []
     for method, row in pairs:
         theirs = {backbone: entries.get(method) for backbone, entries in known.items()}
@@ -74,6 +76,8 @@ def gain_table(rows: Sequence[Row]) -> Table:
     notes = [f"Published: {SOURCE.format(number=5)}.", f"{_PROTOCOL} {our_protocol(rows)}"]
     ours = "the gain the mean of the paired differences with its simultaneous interval"
     notes.append(f"Ours: before is {BASELINE}, {ours}.")
+    if len(own) < len(rows):
+        notes.append(NOT_PUBLISHED)
     title = "Mean IoU: the paper's Table 5 (published) beside ours"
     return Table("paper_segmentation", title, columns, cells, data, notes)
 

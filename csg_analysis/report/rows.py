@@ -5,13 +5,16 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from csg_analysis.report.compare import Comparison
+from csg_analysis.report.kinds import KINDS, kind_of, name_of
 from csg_analysis.report.load import Run
-from csg_analysis.report.stats import Difference, Spread, paired_difference, spread
+from csg_analysis.report.stats import Difference, Spread, paired_difference, picture_variance, spread
 from csg_analysis.report.wording import Wording, wording_of
 from csg_train.methods.declared import declaration
 from csg_train.methods.table import PLACES
-from csg_train.runs.records import DataInfo, RunInfo
+from csg_train.runs.records import AccuracyRecord, DataInfo, RunInfo
 
 __all__ = [
     "BASELINE",
@@ -47,14 +50,21 @@ def energy(order: str, split: str = "target") -> Measure:
     return measure
 
 
-def score(split: str = "target") -> Measure:
+@dataclass(frozen=True)
+class Score:
     """The figure of merit, as a share: mean-per-class accuracy, or mean IoU of a segmentation."""
 
-    def measure(run: Run) -> float | None:
-        record = run.scores.get(split)
+    split: str
+
+    def __call__(self, run: Run) -> float | None:
+        """Of one run."""
+        record = run.scores.get(self.split)
         return None if record is None else record.score
 
-    return measure
+
+def score(split: str = "target") -> Score:
+    """The measure that the whole report is about."""
+    return Score(split)
 
 
 def overall(split: str = "target") -> Measure:
@@ -81,6 +91,7 @@ class Row:
         title: The method's own title.
         method: Name in the registry.
         group: Letter of the group in a mixed report, else empty.
+        kind: One of `KINDS`.
         position: Rank in the table, from 0; fixes colour and marker.
         runs: At least one, sorted by source and seed.
     """
@@ -89,6 +100,7 @@ class Row:
     title: str
     method: str
     group: str
+    kind: str
     position: int
     runs: tuple[Run, ...]
 
@@ -103,7 +115,31 @@ class Row:
 
     def against(self, other: "Row", measure: Measure, comparisons: int = 1) -> Difference | None:
         """Paired difference to another row, over the pairs of source and seed that both have."""
-        return paired_difference(self.values(measure), other.values(measure), comparisons)
+        pictures = self.picture_variance(other) if isinstance(measure, Score) and measure.split == "target" else None
+        return paired_difference(self.values(measure), other.values(measure), comparisons, pictures)
+
+    def picture_variance(self, other: "Row") -> float | None:
+        """Variance over target pictures of the mean difference in the score, over the pairs that both rows have.
+
+        None where a record of a pair has no single predictions, or the pictures are not the same.
+        """
+        ours, theirs = self._right, other._right
+        pairs = [pair for pair in self.values(score()) if pair in other.values(score())]
+        if not pairs or any(pair not in right for pair in pairs for right in (ours, theirs)):
+            return None
+        if len({identity for pair in pairs for identity, _ in (ours[pair], theirs[pair])}) > 1:
+            return None
+        each = [[a - b for a, b in zip(ours[pair][1], theirs[pair][1], strict=True)] for pair in pairs]
+        return picture_variance([np.mean(own, axis=0) for own in zip(*each, strict=True) if own[0].size])
+
+    @cached_property
+    def _right(self) -> dict[Hashable, tuple[str, list[np.ndarray]]]:
+        """Of each pair whose record has single predictions the pictures' identity and, by class, 1 where right."""
+        return {
+            run.pair: (record.data.identity, [(own == label) * 1.0 for label, own in enumerate(record.predictions)])
+            for run in self.runs
+            if isinstance(record := run.scores.get("target"), AccuracyRecord) and record.predicted
+        }
 
     @property
     def task(self) -> str:
@@ -122,12 +158,12 @@ def wording(rows: Sequence[Row]) -> Wording:
 
 
 def make_rows(runs: Sequence[Run], comparison: Comparison) -> list[Row]:
-    """Group runs into rows; the order is the registry's, then by name, never by result."""
+    """Group runs into rows; the order is by kind, then the registry's, then by name, never by result."""
     found: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
         found.setdefault((comparison.group[run.name], run.info.method, run.config), []).append(run)
     infos = {key: own[0].info for key, own in found.items()}
-    keys = sorted(found, key=lambda key: (key[0], _place(key[1]), key[1], len(infos[key].options), key[2]))
+    keys = sorted(found, key=lambda key: (key[0], *_place(infos[key]), key[2]))
     labels = _labels({key: infos[key] for key in keys})
     return [
         Row(
@@ -135,6 +171,7 @@ def make_rows(runs: Sequence[Run], comparison: Comparison) -> list[Row]:
             title=declaration(key[1]).info.title if key[1] in PLACES else key[1],
             method=key[1],
             group=key[0],
+            kind=kind_of(infos[key]),
             position=position,
             runs=tuple(sorted(found[key], key=lambda run: (run.info.source, run.info.seed, run.name))),
         )
@@ -142,24 +179,34 @@ def make_rows(runs: Sequence[Run], comparison: Comparison) -> list[Row]:
     ]
 
 
-def _place(method: str) -> int:
-    names = list(PLACES)
-    return names.index(method) if method in PLACES else len(names)
+def _place(info: RunInfo) -> tuple[int, int, str, int]:
+    names, method = list(PLACES), info.method
+    place = names.index(method) if method in PLACES else len(names)
+    return KINDS.index(kind_of(info)), place, method, len(info.options)
 
 
 def _labels(infos: Mapping[tuple[str, str, str], RunInfo]) -> dict[tuple[str, str, str], str]:
-    """The method, with what sets its rows apart, and with what it is combined with where not every row is."""
+    """The name, with what sets the rows of a method and those of a name apart."""
     labels = {}
     for key, info in infos.items():
-        same = [other.method_config for other in infos.values() if other.method == info.method]
-        parts = [*_varying(info.method_config, same), *_varying(info.options, [one.options for one in infos.values()])]
-        labels[key] = " ".join([info.method, *parts, *([f"[{key[0]}]"] if key[0] else [])])
+        method = [_without_asg(other) for other in infos.values() if other.method == info.method]
+        named = [other for other in infos.values() if name_of(other) == name_of(info)]
+        parts = {
+            **_varying(_without_asg(info), method),
+            **_varying(info.method_config, [other.method_config for other in named]),
+            **_varying(info.options, [other.options for other in named]),
+        }
+        shown = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in parts.items()]
+        labels[key] = " ".join([name_of(info), *shown, *([f"[{key[0]}]"] if key[0] else [])])
     return labels
 
 
-def _varying(own: Mapping[str, object], all_rows: Sequence[Mapping[str, object]]) -> list[str]:
-    names = [name for name in sorted(own) if any(other.get(name) != own[name] for other in all_rows)]
-    return [f"{name}={json.dumps(own[name], ensure_ascii=False)}" for name in names]
+def _without_asg(info: RunInfo) -> dict[str, object]:
+    return {name: value for name, value in info.method_config.items() if name != "asg_weight"}
+
+
+def _varying(own: Mapping[str, object], all_rows: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    return {name: own[name] for name in sorted(own) if any(other.get(name) != own[name] for other in all_rows)}
 
 
 def reference(rows: Sequence[Row], method: str, group: str) -> Row | None:
@@ -184,7 +231,7 @@ def to_baseline(row: Row, rows: Sequence[Row], measure: Measure) -> Difference |
 
 
 def best(rows: Sequence[Row], measure: Measure) -> Row | None:
-    """The row whose simultaneous interval against every other row of its group lies above 0; None when no row has it.
+    """The row whose `Difference.decisive` against every other row of its group lies above 0; None when no row has it.
 
     A false best is one that beats the true best, so there are as many comparisons as other rows.
     """

@@ -19,7 +19,7 @@ def scale_rows(runs: Sequence[Run], *, first: int) -> list[Row]:
     for run in sorted(runs, key=lambda run: (run.info.source, run.info.seed)):
         groups.setdefault((run.for_scale or "", run.info.method, run.config), []).append(run)
     return [
-        Row(f"{text} ({method})", declaration(method).info.title, method, "", position, tuple(own))
+        Row(f"{text} ({method})", declaration(method).info.title, method, "", "", position, tuple(own))
         for position, ((text, method, _), own) in enumerate(sorted(groups.items()), start=first)
     ]
 

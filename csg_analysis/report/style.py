@@ -9,11 +9,12 @@ __all__ = ["style_of"]
 
 
 def style_of(row: Row, rows: Sequence[Row]) -> Style:
-    """Fixed for a known method's first row; by position for further configurations and for other methods."""
+    """Fixed for a known method's first row; by position for all others, of which 25 differ in colour or marker."""
     if row.method in KNOWN and _is_first(row, rows):
         return KNOWN[row.method]
     others = [other for other in rows if other.method not in KNOWN or not _is_first(other, rows)]
-    return OTHERS[others.index(row) % len(OTHERS)]
+    turn, position = divmod(others.index(row), len(OTHERS))
+    return Style(OTHERS[position].colour, OTHERS[(position + turn) % len(OTHERS)].marker)
 
 
 def _is_first(row: Row, rows: Sequence[Row]) -> bool:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from csg_analysis.report import format as fmt
+from csg_analysis.report.chart import FEW
+from csg_analysis.report.kinds import KINDS
 from csg_analysis.report.rows import (
     BASELINE,
     FROZEN,
@@ -63,11 +65,19 @@ def _what(rows: Sequence[Row]) -> Statement:
     targets = sorted({f"{data.count} target pictures ({data.name})" for run in runs for data in on_target(run)})
     measured = f", measured on {' / '.join(targets)}" if targets else ", not yet measured on a target"
     text = (
-        f"{_count(len(runs), 'run')} of {_count(len(rows), 'method')} ({', '.join(row.label for row in rows)}), "
+        f"{_count(len(runs), 'run')} of {_methods(rows)}, "
         f"trained on {_count(len(sources), 'synthetic source')} ({', '.join(sources)}) "
         f"with {_count(len(seeds), 'seed')} ({', '.join(map(str, seeds))}){measured}."
     )
     return Statement("What was run?", text, _count(len(runs), "run"))
+
+
+def _methods(rows: Sequence[Row]) -> str:
+    named = [(kind, own) for kind in KINDS if (own := [row.label for row in rows if row.kind == kind])]
+    if len(named) == 1:
+        return f"{_count(len(rows), 'method')} ({', '.join(named[0][1])})"
+    parts = [f"{kind[:1].lower()}{kind[1:]} ({', '.join(own)})" for kind, own in named]
+    return f"{len(rows)} rows: {'; '.join(parts)}"
 
 
 def _count(number: int, noun: str) -> str:
@@ -102,20 +112,21 @@ def _help(rows: Sequence[Row], group: str) -> Statement:
     question = _of_group("Does it help on real pictures?", group)
     words = wording(rows)
     found = [
-        (row, difference)
-        for row in rows
-        if row.method not in (BASELINE, FROZEN) and (difference := to_baseline(row, rows, score()))
+        (row, difference) for row in rows if row.method != FROZEN and (difference := to_baseline(row, rows, score()))
     ]
     if not found and (sentence := unknown_score(run for row in rows for run in row.runs)):
         return Statement(question, sentence, UNKNOWN)
     if not found:
         need = f"target {words.short} of {BASELINE} and of another method from the same source and seed"
         return Statement(question, f"This cannot be said: {need} are needed.", "not measured")
+    said = found if len(found) <= FEW else [(row, value) for row, value in found if value.sign in ("higher", "lower")]
     parts = [
         f"{row.label} {fmt.difference(value, 1, scale=100)} points {_bracket(fmt.interval(value, 1, scale=100))} over "
         f"{_count(value.n, 'pair')}{_meaning(value.sign)}"
-        for row, value in found
+        for row, value in said
     ]
+    if len(said) < len(found):
+        parts.append(f"for {len(found) - len(said)} {'more' if said else 'rows'} no difference can be shown (chart)")
     how = _how(*(value for _, value in found))
     text = f"{capital(words.score)} on the target against the baseline{how}: {'; '.join(parts)}."
     signs = {value.sign for _, value in found}
@@ -136,8 +147,9 @@ def _how(*values: Difference) -> str:
     counts = {value.comparisons for value in values if value.sign != "few"}
     if not counts:
         return ""
-    adjusted = f"simultaneous {LEVEL:.0%} intervals, Bonferroni for {max(counts)} comparisons"
-    return f" (in brackets {adjusted if max(counts) > 1 else f'the {LEVEL:.0%} interval'})"
+    over = " over seeds and pictures" if all(value.crossed for value in values if value.sign != "few") else ""
+    adjusted = f"simultaneous {LEVEL:.0%} intervals{over}, Bonferroni for {max(counts)} comparisons"
+    return f" (in brackets {adjusted if max(counts) > 1 else f'the {LEVEL:.0%} interval{over}'})"
 
 
 def _bracket(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ class Cell:
         heat: Share in [0, 1] that tints the cell, None for no tint.
         hint: Full text on hovering, for a shortened one.
         swatch: Colour of a dot before the text.
+        under: In the row's heading, the group that the row is of; a table of several groups names each.
     """
 
     text: str
@@ -49,6 +51,7 @@ class Cell:
     heat: float | None = None
     hint: str = ""
     swatch: str = ""
+    under: str = ""
 
     @property
     def level(self) -> int | None:
@@ -75,6 +78,12 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     data: Sequence[Mapping[str, Value]]
     notes: Sequence[str] = field(default=())
+
+    @property
+    def groups(self) -> list[tuple[str, list[Sequence[Cell]]]]:
+        """The rows as shown below each group's name; one group without a name where all rows are of one."""
+        found = [(name, list(rows)) for name, rows in itertools.groupby(self.rows, key=lambda row: row[0].under)]
+        return found if len(found) > 1 else [("", list(self.rows))]
 
 
 def guard(value: Value) -> Value:

@@ -8,7 +8,7 @@ from filelock import FileLock, Timeout
 from PIL import Image
 
 from csg_train.data.readers.images import FORMATS, reduced_size
-from csg_train.data.readers.masks import MaskedSet, decode_mask
+from csg_train.data.readers.masks import MaskedSet
 from csg_train.data.readers.sets import AnySet
 from csg_train.data.readers.store import Store, open_store, write_store
 from csg_train.errors import UserError
@@ -94,7 +94,7 @@ def _built(images: AnySet, report: Callable[[str], None]) -> Store:
 def _decoded(images: AnySet, index: int) -> np.ndarray:
     """``(H, W, C)`` uint8 of a picture, or of a mask, which follow the pictures."""
     if isinstance(images, MaskedSet) and index >= len(images):
-        return decode_mask(images.mask_path(index - len(images)), images.ids, sixteen_bit=images.sixteen_bit)[..., None]
+        return images.read_mask(index - len(images))[..., None]
     return np.array(images.read(index))
 
 

@@ -11,6 +11,7 @@ from csg_train.data.readers.sets import AnySet
 from csg_train.data.views.pasta import Pasta
 from csg_train.data.views.restyle import Styles
 from csg_train.methods.base import Method
+from csg_train.models.backbones import backbone_spec
 from csg_train.recipes.sections import Recipe
 
 __all__ = ["batches_of"]
@@ -42,7 +43,15 @@ def batches_of(
     }
     if isinstance(images, MaskedSet):
         assert segmentation is not None
-        crops = {"size": data.size, "scale": segmentation.scale, "styles": styles, "settings": settings}
+        mean = backbone_spec(recipe.model.backbone).mean
+        crops = {
+            "size": data.size,
+            "scale": segmentation.scale,
+            "styles": styles,
+            "settings": settings,
+            "jitter": segmentation.jitter,
+            "fill": tuple(round(255 * value) for value in mean) if segmentation.padding == "mean" else None,
+        }
         return segmentation_batches(images, options=crops, **common)
     augment = method.paper_augment if data.augment == "paper" else data.augment
     options = {"size": data.size, "fit": data.fit, "augment": augment, "background": data.background}

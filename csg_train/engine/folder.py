@@ -12,12 +12,13 @@ from csg_train.distributed import is_first
 from csg_train.engine.profiling import PROFILE
 from csg_train.errors import UserError
 from csg_train.files import writing
+from csg_train.runs.cost import COST
 from csg_train.runs.snapshots import ALONG
 
 __all__ = ["locked", "make_ready"]
 
 _OUTPUTS = (
-    *("ckpt.pt", "best.pt", "average.pt", "log.jsonl", "recipe.yaml", PROFILE),
+    *("ckpt.pt", "best.pt", "average.pt", "log.jsonl", "recipe.yaml", COST, PROFILE),
     *("accuracy-*", "segmentation-*", "confusion-*", "energy-*"),
     *("attention.*", "attention-*", "similarity-*", "sphere-*", "unlabelled-*"),
 )

@@ -29,6 +29,7 @@ from csg_train.engine.profiling import recorded, require_steps
 from csg_train.engine.resuming import require_same_run
 from csg_train.engine.selection import chosen_file, is_due, measure_name, selection_images, selection_score
 from csg_train.engine.signs import SIGNS, signs_of
+from csg_train.engine.step_clock import StepClock
 from csg_train.engine.waiting import Waits, worker_count
 from csg_train.errors import UserError
 from csg_train.evaluate.either import held_out_loss
@@ -90,7 +91,8 @@ def train(
     Args:
         recipe: The resolved recipe.
         out: The run's folder: ``recipe.yaml``, ``log.jsonl``, ``ckpt.pt``, ``best.pt`` where a rule selects,
-            ``average.pt`` with ``average``, and ``along/STEP/ckpt.pt`` with ``train.snapshots`` or ``train.probe``.
+            ``average.pt`` with ``average``, ``along/STEP/ckpt.pt`` with ``train.snapshots`` or ``train.probe``, and
+            ``cost.json`` of more than a few steps.
         device: Where to compute; ``auto`` is the GPU where there is one.
         resume: Continue from ``ckpt.pt`` if it is there; the result equals an uninterrupted run bit for bit, on a GPU
             where ``train.deterministic`` is set.
@@ -184,12 +186,13 @@ class _Run:
         with self._log(log_bytes) as log, Interrupts() as interrupts, recording as end_step:
             if log is not None and self.step == 0:
                 self._save_snapshot()
-            batches = Waits(self._batches(), self.device)
+            batches, clock = Waits(self._batches(), self.device), StepClock(self.recipe, self.device)
             coming = iter(batches)
             batch = None if owed else next(coming, None)
             while owed or batch is not None:
                 if batch is not None:
                     self._train_step(batch.to(self.device))
+                    clock.mark(self.step)
                 elif log is not None:
                     self.unlogged.append({**log.take_back()})
                 owed = False
@@ -201,6 +204,7 @@ class _Run:
                 end_step()
                 if stop == _BROKEN or (stop and self.step < steps):
                     self._leave(stop, broken)
+        clock.write(self.out)
         if batches.steps:
             console.print(batches, highlight=False)
         return chosen

@@ -22,6 +22,7 @@ from csg_train.seeds import seed_for
 __all__ = [
     "accuracy_record",
     "bootstrap_mean_per_class",
+    "by_true_class",
     "confusion_matrix",
     "confusion_of",
     "logits_of_views",
@@ -75,6 +76,12 @@ def confusion_matrix(predictions: Predictions, classes: int) -> np.ndarray:
     return counts
 
 
+def by_true_class(predictions: Predictions, classes: int) -> list[str]:
+    """What `AccuracyRecord.predicted` keeps: of each true class the predictions in file order."""
+    own = (predictions.predicted[predictions.labels == label] for label in range(classes))
+    return [" ".join(map(str, predicted.tolist())) for predicted in own]
+
+
 def bootstrap_mean_per_class(
     confusion: np.ndarray, *, seed: int, resamples: int = 2000, level: float = 0.95
 ) -> Interval:
@@ -106,7 +113,8 @@ def accuracy_record(
     checkpoint: Checkpoint, network: TaskNetwork, images: ImageSet, *, split: str, recipe: Recipe
 ) -> AccuracyRecord:
     """Measure one checkpoint on one split, as its recipe says."""
-    confusion = confusion_of(network, images, recipe)
+    predictions = predict(network, shown_batches(images, recipe), flip=recipe.evaluate.flip)
+    confusion = confusion_matrix(predictions, len(images.classes))
     each = per_class_accuracy(confusion)
     return AccuracyRecord(
         run=run_info(checkpoint),
@@ -118,4 +126,5 @@ def accuracy_record(
         mean_per_class=mean_per_class(confusion),
         overall=float(np.trace(confusion) / confusion.sum()),
         interval=bootstrap_mean_per_class(confusion, seed=seed_for(0, "bootstrap")),
+        predicted=by_true_class(predictions, len(images.classes)),
     )

@@ -11,7 +11,7 @@ from csg_train.devices import full_float32
 from csg_train.distributed import process_count, process_index, summed
 from csg_train.evaluate.accuracy import accuracy_record, confusion_of
 from csg_train.evaluate.scores import mean_iou, mean_per_class
-from csg_train.evaluate.segmentation import count_masks, segmentation_record
+from csg_train.evaluate.segmentation import count_masks, logits_of, segmentation_record
 from csg_train.evaluate.unlabelled import unlabelled_record
 from csg_train.models.network import TaskNetwork
 from csg_train.recipes.sections import Recipe
@@ -60,9 +60,10 @@ def held_out_loss(network: TaskNetwork, images: AnySet, recipe: Recipe) -> float
     """
     masked, device = isinstance(images, MaskedSet), next(network.parameters()).device
     own = _own_part(images, 1 if masked else recipe.train.batch_size)
+    logits_of_batch = logits_of(network, recipe) if masked else lambda pictures: network(pictures).logits
     total, count = 0.0, 0
     for batch in () if own is None else shown_batches(own, recipe):
-        logits, labels = network(batch.views[0].to(device)).logits, batch.labels.to(device)
+        logits, labels = logits_of_batch(batch.views[0].to(device)), batch.labels.to(device)
         if logits.shape[2:] != labels.shape[1:]:
             logits = F.interpolate(logits, size=labels.shape[1:], mode="bilinear", align_corners=True)
         total += float(F.cross_entropy(logits, labels, ignore_index=IGNORE if masked else -100, reduction="sum"))

@@ -16,7 +16,9 @@ from csg_train.data.readers.masks import IGNORE, MaskedSet, picture_and_mask
 from csg_train.data.views.segmentation_views import segmentation_evaluation_view
 from csg_train.devices import full_float32
 from csg_train.evaluate.scores import iou, iou_per_class, mean_iou, mean_of_present, right_true_predicted
+from csg_train.models.deeplab import SegmentationNetwork
 from csg_train.models.network import TaskNetwork
+from csg_train.models.tiles import Tiles
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import Checkpoint
 from csg_train.runs.provenance import data_info, run_info
@@ -29,6 +31,7 @@ __all__ = [
     "confusion_of_pixels",
     "count_masks",
     "count_pixels",
+    "logits_of",
     "network_masks",
     "predicted_mask",
     "predicted_masks",
@@ -134,11 +137,25 @@ def predicted_mask(
     return mask_HW
 
 
+def logits_of(network: TaskNetwork, recipe: Recipe) -> Callable[[Tensor], Tensor]:
+    """From whole pictures ``(N, 3, h, w)`` uint8 to their logits, in tiles where the recipe says so.
+
+    Raises:
+        UserError: The network cannot work in tiles.
+    """
+    assert recipe.segmentation is not None
+    if recipe.segmentation.tile is None:
+        return lambda pictures: network(pictures).logits
+    assert isinstance(network, SegmentationNetwork)
+    tiles = Tiles(network.backbone, recipe.segmentation.tile)
+    return lambda pictures: network.classify(tiles(pictures), pictures)
+
+
 def network_masks(network: TaskNetwork, images: MaskedSet, recipe: Recipe) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """`predicted_masks` of a network in evaluation mode, pictures shown as the recipe says."""
     assert recipe.segmentation is not None
     return predicted_masks(
-        lambda pictures: network(pictures).logits,
+        logits_of(network, recipe),
         images,
         longest_side=recipe.segmentation.longest_side,
         device=next(network.parameters()).device,

@@ -9,6 +9,7 @@ from torch import Tensor
 from csg_train.data.readers.images import ImageSet
 from csg_train.devices import full_float32
 from csg_train.evaluate.accuracy import predict
+from csg_train.evaluate.segmentation import logits_of
 from csg_train.models.network import TaskNetwork
 from csg_train.recipes.sections import Recipe
 from csg_train.recipes.shown import shown_batches
@@ -38,8 +39,8 @@ def _predicted(network: TaskNetwork, images: ImageSet, recipe: Recipe) -> Iterat
     if recipe.segmentation is None:
         yield predict(network, batches, flip=recipe.evaluate.flip).predicted
         return
-    device = next(network.parameters()).device
+    logits, device = logits_of(network, recipe), next(network.parameters()).device
     for batch in batches:
         with torch.no_grad(), full_float32():
-            predicted = network(batch.views[0].to(device)).logits.argmax(dim=1)
+            predicted = logits(batch.views[0].to(device)).argmax(dim=1)
         yield predicted

@@ -50,8 +50,9 @@ class CSGConfig:
     """Patches to a side of each map, contrasted one by one (Eq 6, for segmentation); 1 contrasts whole pictures."""
     queue_size: Annotated[int, Field(ge=1)] = 65536
     """Keys kept for each layer; more than about half an epoch puts an image's own old keys among its negatives."""
-    head: Literal["mlp", "none"] = "mlp"
-    """Projection h: Linear, ReLU, Linear to ``dim``; ``none`` compares the pooled features themselves."""
+    head: Literal["mlp", "fixed", "none"] = "mlp"
+    """Projection h: Linear, ReLU, Linear to ``dim``; ``none`` compares the pooled features themselves. ``fixed`` leaves
+    the projection at its random start, as the released code for segmentation does, whose optimiser lacks it."""
     dim: Annotated[int, Field(ge=1)] = 128
     """Width of the projection."""
     asg_weight: Annotated[float, Field(ge=0)] = 0.0

@@ -31,7 +31,7 @@ class Contrast(nn.Module):
         pool: ``attention`` (A-pool) or ``average``.
         patches: To a side of each map (Eq 6).
         queue_size: Keys kept for each layer.
-        head: ``mlp`` (Linear, ReLU, Linear), or ``none``.
+        head: ``mlp`` (Linear, ReLU, Linear), ``fixed`` (the same, not trained), or ``none``.
         dim: Width of the projection.
         momentum: Of the heads' moving average.
         seed: Of the heads' start and of the first, random keys.
@@ -45,7 +45,7 @@ class Contrast(nn.Module):
         pool: Literal["attention", "average"],
         patches: int,
         queue_size: int,
-        head: Literal["mlp", "none"],
+        head: Literal["mlp", "fixed", "none"],
         dim: int,
         momentum: float,
         seed: int,
@@ -54,13 +54,13 @@ class Contrast(nn.Module):
         self.temperature, self.pool, self.patches, self.momentum = temperature, pool, patches, momentum
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for(seed, "csg-heads"))
-            heads = {name: _mlp(width, dim) if head == "mlp" else nn.Identity() for name, width in widths.items()}
-        self.heads = nn.ModuleDict(heads)
+            heads = {name: nn.Identity() if head == "none" else _mlp(width, dim) for name, width in widths.items()}
+        self.heads = nn.ModuleDict(heads).requires_grad_(head == "mlp")
         self.teacher_heads = copy.deepcopy(self.heads).requires_grad_(False)
         self.queues = nn.ModuleDict()
         for name, width in widths.items():
             generator = generator_for(seed, "csg-queue", name)
-            self.queues[name] = Queue(queue_size, dim if head == "mlp" else width, generator)
+            self.queues[name] = Queue(queue_size, width if head == "none" else dim, generator)
         self._new_keys: dict[str, Tensor] = {}
 
     def forward(self, query: _Maps, attended: _Maps, teacher: _Maps) -> dict[str, Tensor]:

@@ -29,7 +29,7 @@ class CSGLoss(nn.Module):
         pool: ``attention`` (A-pool) or ``average``.
         patches: To a side of each map, contrasted one by one (Eq 6, for segmentation).
         queue_size: Keys kept for each layer.
-        head: ``mlp`` (Linear, ReLU, Linear to ``dim``), or ``none``.
+        head: ``mlp`` (Linear, ReLU, Linear to ``dim``), ``fixed`` (the same, not trained), or ``none``.
         dim: Width of the projection.
         momentum: Of the heads' moving average.
         seed: Of the heads' start and of the first, random keys.
@@ -47,7 +47,7 @@ class CSGLoss(nn.Module):
         pool: Literal["attention", "average"] = "attention",
         patches: int = 1,
         queue_size: int = 65536,
-        head: Literal["mlp", "none"] = "mlp",
+        head: Literal["mlp", "fixed", "none"] = "mlp",
         dim: int = 128,
         momentum: float = 0.999,
         seed: int = 0,

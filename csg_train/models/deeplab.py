@@ -90,7 +90,9 @@ class SegmentationNetwork(TaskNetwork):
                 "use 2 or more, or deeplab-v2"
             )
         features = self.backbone(images_NCHW)
-        logits = F.interpolate(
-            self.head(features.stages["layer4"]), size=images_NCHW.shape[-2:], mode="bilinear", align_corners=True
-        )
+        logits = self.classify(features.stages["layer4"], images_NCHW)
         return Output(features.stages, features.imagenet_logits, logits)
+
+    def classify(self, features_NCHW: Tensor, images_NCHW: Tensor) -> Tensor:
+        """Logits ``(N, classes, H, W)`` of pictures whose map of ``layer4`` is given."""
+        return F.interpolate(self.head(features_NCHW), size=images_NCHW.shape[-2:], mode="bilinear", align_corners=True)

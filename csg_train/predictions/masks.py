@@ -9,7 +9,7 @@ from PIL import Image
 from csg_train.data.check.colours import class_colours
 from csg_train.data.readers.images import over_white
 from csg_train.errors import UserError
-from csg_train.evaluate.segmentation import predicted_mask
+from csg_train.evaluate.segmentation import logits_of, predicted_mask
 from csg_train.models.network import TaskNetwork
 from csg_train.predictions.found import Found
 from csg_train.predictions.table import Outcome
@@ -50,6 +50,7 @@ def predicted_classes_of_pixels(
     """
     assert recipe.segmentation is not None
     classes, device = found.images.classes, next(network.parameters()).device
+    logits = logits_of(network, recipe)
     palette = [channel for colour in class_colours(classes) for channel in colour]
     for index, name in enumerate(mask_names(found)):
         try:
@@ -57,12 +58,7 @@ def predicted_classes_of_pixels(
         except UserError as error:
             yield error
             continue
-        mask_HW = predicted_mask(
-            lambda pictures: network(pictures).logits,
-            picture,
-            longest_side=recipe.segmentation.longest_side,
-            device=device,
-        )
+        mask_HW = predicted_mask(logits, picture, longest_side=recipe.segmentation.longest_side, device=device)
         indexed = Image.fromarray(mask_HW)
         indexed.putpalette(palette)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

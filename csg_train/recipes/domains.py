@@ -1,10 +1,11 @@
 """Where the pictures of a recipe's domains come from: a section for each layout; checked by pydantic."""
 
 from collections import Counter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -17,12 +18,17 @@ from pydantic import (
 from csg_train.files import home_expanded
 
 __all__ = [
+    "CityscapesDomain",
     "Domain",
+    "GTA5Domain",
     "HoldoutDomain",
     "LabelledDomain",
+    "MaskedDemoDomain",
     "MaskedDomain",
+    "MaskedFolderDomain",
     "PicturesDomain",
     "Section",
+    "SynthiaDomain",
     "Target",
     "Validation",
     "own_path",
@@ -43,6 +49,16 @@ def own_path(value: Any) -> Any:
 
 
 _Path = Annotated[Path, BeforeValidator(own_path)]
+
+
+def _below(value: str) -> str:
+    path = PurePosixPath(value)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise ValueError(f"{value!r} is no folder below root; write what follows it")
+    return str(path)
+
+
+_Below = Annotated[str, AfterValidator(_below)]
 
 
 class FolderDomain(Section):
@@ -94,7 +110,14 @@ class DemoDomain(Section):
     domains: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-class GTA5Domain(Section):
+class _Mapped(Section):
+    """Masks whose ids or colours a mapping file may sort into classes, in place of the layout's own table."""
+
+    mapping: _Path | None = None
+    """A file ``classes.yaml``, or the name of one that comes with the package; its ids are those in the mask files."""
+
+
+class GTA5Domain(_Mapped):
     """GTA5 in its official layout: ``images``, ``labels`` and, where there is one, ``gta5_SPLIT.txt`` in ``root``."""
 
     dataset: Literal["gta5"]
@@ -102,7 +125,7 @@ class GTA5Domain(Section):
     split: Literal["train", "val", "test", "all"] = "train"
 
 
-class CityscapesDomain(Section):
+class CityscapesDomain(_Mapped):
     """Cityscapes in its official layout: ``leftImg8bit`` and ``gtFine`` in ``root``."""
 
     dataset: Literal["cityscapes"]
@@ -110,19 +133,25 @@ class CityscapesDomain(Section):
     split: Literal["train", "val", "test"] = "val"
 
 
-class SynthiaDomain(Section):
+class SynthiaDomain(_Mapped):
     """SYNTHIA-RAND-CITYSCAPES: ``RGB`` and ``GT/LABELS`` in ``root``; 16 of Cityscapes' 19 classes."""
 
     dataset: Literal["synthia"]
     root: _Path
 
 
-class MaskedFolderDomain(Section):
-    """Pictures of the user with masks: ``images``, ``masks`` and ``classes.txt`` in ``root``."""
+class MaskedFolderDomain(_Mapped):
+    """Pictures of the user with masks: ``images``, ``masks`` and ``classes.txt`` or ``classes.yaml`` in ``root``."""
 
     dataset: Literal["masked-folder"]
     root: _Path
     name: str | None = None
+    images: _Below = "images"
+    """Folder of the pictures below ``root``."""
+    masks: _Below = "masks"
+    """Folder of the masks below ``root``."""
+    ending: str = ""
+    """What a mask's name has behind its picture's, before ``.png``: ``_train_id`` of BDD100K."""
 
 
 class MaskedDemoDomain(Section):

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+from csg_train.data.readers.class_map import ClassMap, mapped, read_class_map
 from csg_train.data.readers.driving import cityscapes, gta5, synthia
 from csg_train.data.readers.images import ImageSet, image_folder
 from csg_train.data.readers.lists import manifest, visda17
@@ -10,7 +11,16 @@ from csg_train.data.readers.masks import MaskedSet, masked_folder
 from csg_train.data.readers.sets import AnySet, hold_out, merge, unlabelled
 from csg_train.demos.table import demo_domain, masked_demo_domain
 from csg_train.errors import UserError
-from csg_train.recipes.domains import LabelledDomain, MaskedDomain, PicturesDomain
+from csg_train.recipes.domains import (
+    CityscapesDomain,
+    GTA5Domain,
+    LabelledDomain,
+    MaskedDemoDomain,
+    MaskedDomain,
+    MaskedFolderDomain,
+    PicturesDomain,
+    SynthiaDomain,
+)
 from csg_train.recipes.sections import Data
 
 __all__ = ["load_domain", "load_masked_domain", "load_split"]
@@ -44,15 +54,45 @@ def load_domain(domain: LabelledDomain, classes: Sequence[str] | None = None) ->
 
 def load_masked_domain(domain: MaskedDomain, classes: Sequence[str] | None = None) -> MaskedSet:
     """List the pictures and masks of one domain of a recipe of segmentation; arguments and errors as `load_domain`."""
+    if isinstance(domain, MaskedDemoDomain):
+        return masked_demo_domain(domain.dataset, domain.domain, classes)
+    mapping = _class_map(domain)
+    images = _masked(domain, classes if mapping is None else None, mapping)
+    return images if mapping is None else mapped(images, mapping, classes)
+
+
+def _class_map(domain: GTA5Domain | CityscapesDomain | SynthiaDomain | MaskedFolderDomain) -> ClassMap | None:
+    """The mapping of a domain, in the recipe or among the user's own files; None where the layout has its table."""
+    if domain.mapping is not None or domain.dataset != "masked-folder":
+        return None if domain.mapping is None else read_class_map(domain.mapping)
+    path, other = (domain.root / name for name in ("classes.yaml", "classes.txt"))
+    if not path.exists():
+        return None
+    if other.exists():
+        raise UserError(f"{path}: beside {other.name}, and only one of them can say what the ids are; remove one")
+    return read_class_map(path)
+
+
+def _masked(
+    domain: GTA5Domain | CityscapesDomain | SynthiaDomain | MaskedFolderDomain,
+    classes: Sequence[str] | None,
+    mapping: ClassMap | None,
+) -> MaskedSet:
     if domain.dataset == "gta5":
         return gta5(domain.root, domain.split, classes=classes)
     if domain.dataset == "cityscapes":
-        return cityscapes(domain.root, domain.split, classes=classes)
+        return cityscapes(domain.root, domain.split, classes=classes, train_ids=mapping is None)
     if domain.dataset == "synthia":
         return synthia(domain.root, classes=classes)
-    if domain.dataset == "masked-folder":
-        return masked_folder(domain.root, name=domain.name, classes=classes)
-    return masked_demo_domain(domain.dataset, domain.domain, classes)
+    return masked_folder(
+        domain.root,
+        name=domain.name,
+        classes=classes,
+        images=domain.images,
+        masks=domain.masks,
+        ending=domain.ending,
+        listed=None if mapping is None else mapping.classes,
+    )
 
 
 def load_split(data: Data, split: str, classes: Sequence[str] | None = None) -> AnySet:

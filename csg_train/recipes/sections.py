@@ -159,8 +159,17 @@ class Segmentation(Settings):
     """Scale and shift of the backbone's BatchNorm."""
     scale: tuple[Annotated[float, Field(gt=0, le=100)], Annotated[float, Field(gt=0, le=100)]] = (0.75, 1.25)
     """Range of the random scale before the crop."""
+    jitter: Literal["crop", "picture"] = "crop"
+    """What is jittered for csg's teacher: the ``crop``, or the whole scaled ``picture`` before the crop, in Pillow's
+    arithmetic (the released code). Contrast turns about the mean of what is jittered; the whole costs more time."""
+    padding: Literal["black", "mean"] = "black"
+    """Around pictures smaller than the crop: ``black`` at the right and below, or the backbone's ``mean`` on all sides
+    (the released code, to half a level of 255)."""
     longest_side: Annotated[int, Field(ge=16)] | None = None
     """Cap on the longer side of a picture that is measured; none as published."""
+    tile: Annotated[int, Field(ge=16)] | None = None
+    """Side in pixels of the tiles in which a picture goes through the backbone when masks are predicted: less memory,
+    more time, the same numbers but for rounding (docs/scale.md). None for all of it at once."""
 
 
 class Recipe(Settings):

@@ -12,6 +12,7 @@ from .records import AccuracyRecord as AccuracyRecord
 from .records import Attended as Attended
 from .records import AttentionRecord as AttentionRecord
 from .records import AttentionScores as AttentionScores
+from .records import ChoosingRecord as ChoosingRecord
 from .records import DataInfo as DataInfo
 from .records import EnergyRecord as EnergyRecord
 from .records import Interval as Interval

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from csg_train.errors import UserError
@@ -10,15 +11,18 @@ from csg_train.files import write_json
 from csg_train.splits import Rule
 
 __all__ = [
+    "HELD_OUT",
     "SPHERE_ANGLES",
     "AccuracyRecord",
     "AttentionRecord",
     "AttentionScores",
+    "ChoosingRecord",
     "CurveScores",
     "DataInfo",
     "Dtype",
     "EnergyRecord",
     "Interval",
+    "LabelFree",
     "OutsideInfo",
     "OverlapScores",
     "Record",
@@ -164,6 +168,18 @@ class AccuracyRecord(_Record):
     overall: float
     interval: Interval
     """Of ``mean_per_class``."""
+    predicted: list[str] = []
+    """For each true class the predicted classes of its pictures in file order, as numbers with spaces between; empty
+    in earlier records. Two records of one `DataInfo.identity` have the same pictures in the same places."""
+
+    @property
+    def predictions(self) -> list[np.ndarray]:
+        """Of each true class the predicted class of each picture, int64; nothing in earlier records.
+
+        Raises:
+            ValueError: They are not numbers.
+        """
+        return [np.array([int(number) for number in line.split()], dtype=np.int64) for line in self.predicted]
 
     @property
     def score(self) -> float:
@@ -343,6 +359,44 @@ class SphereRecord(_Record):
     """Projection and kernel in words."""
 
 
+HELD_OUT = "held-out accuracy"
+"""The measure that every other one of a `ChoosingRecord` is compared with."""
+
+
+class LabelFree(_Plain):
+    """A number that needs no real label, and what is known of it."""
+
+    value: float | None
+    """None where it is undefined."""
+    undefined: str = ""
+    """Why, where it is."""
+    higher_is_better: bool
+    """The end at which the better network is expected; whether it is found there is what a report asks."""
+    low: float | None
+    high: float | None
+    """Bounds of the value, None without one."""
+    definition: str
+    """Formula and source."""
+
+
+class ChoosingRecord(_Record):
+    """Measures of one checkpoint by which runs can be chosen without a real label; ``data`` are the real pictures."""
+
+    kind: Literal["choosing"] = "choosing"
+    held_out: DataInfo
+    """The synthetic pictures with labels."""
+    layer: str
+    pool: str
+    """How its maps became the features."""
+    dim: int
+    flip: bool
+    """Probabilities, and the sigmoids that predict, are means over the picture and its mirror image."""
+    measures: dict[str, LabelFree]
+    """By name."""
+    together: list[str]
+    """SHA-256 of the checkpoints among which agreement was measured, this one too."""
+
+
 Record = (
     EnergyRecord
     | AccuracyRecord
@@ -352,6 +406,7 @@ Record = (
     | SimilarityRecord
     | SphereRecord
     | UnlabelledRecord
+    | ChoosingRecord
 )
 _ADAPTER: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
 

@@ -11,6 +11,8 @@
   for (const table of document.querySelectorAll("table.sortable")) {
     const body = table.tBodies[0];
     const original = [...body.rows];
+    const groups = original.filter((row) => row.className === "group");
+    const own = original.filter((row) => row.className !== "group");
     const heads = [...table.tHead.rows[0].cells];
     heads.forEach((head, column) => {
       const button = document.createElement("button");
@@ -21,12 +23,13 @@
       button.addEventListener("click", () => {
         const next = { none: "ascending", ascending: "descending", descending: "none" }[head.ariaSort ?? "none"];
         heads.forEach((other) => other.removeAttribute("aria-sort"));
+        groups.forEach((row) => { row.hidden = next !== "none"; });
         if (next === "none") return body.append(...original);
         head.ariaSort = next;
         const numeric = "numeric" in head.dataset;
         const missing = (row) => numeric && Number.isNaN(parseFloat(key(row, column)));
         const sign = next === "ascending" ? 1 : -1;
-        const sorted = [...original].sort((a, b) =>
+        const sorted = [...own].sort((a, b) =>
           missing(a) - missing(b) || sign * compare(key(a, column), key(b, column), numeric));
         body.append(...sorted);
       });
@@ -52,6 +55,8 @@
     if (step) show(shown + step);
   });
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+
+  window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => { part.open = true; }));
 
   const links = new Map([...document.querySelectorAll("nav.toc a")].map((link) => [link.hash.slice(1), link]));
   const seen = new IntersectionObserver((entries) => {

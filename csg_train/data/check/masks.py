@@ -9,7 +9,7 @@ import numpy as np
 from csg_train.data.check.pictures import BadFile, Duplicate, identity_line, pixel_hash
 from csg_train.data.readers.images import decode
 from csg_train.data.readers.listing import LeftOut, left_out_line
-from csg_train.data.readers.masks import IGNORE, MaskedSet, Mismatch, decode_mask
+from csg_train.data.readers.masks import IGNORE, MaskedSet, Mismatch
 from csg_train.errors import UserError
 
 __all__ = ["MaskCheck", "check_masks"]
@@ -91,7 +91,7 @@ def check_masks(images: MaskedSet) -> MaskCheck:
         except UserError as error:
             bad.append(BadFile(file, error.format_message()))
         try:
-            mask_HW = decode_mask(images.mask_path(index), images.ids, sixteen_bit=images.sixteen_bit)
+            mask_HW = images.read_mask(index)
             mask_size = (mask_HW.shape[1], mask_HW.shape[0])
             contents[index] = hashlib.sha256(mask_HW.tobytes()).digest()
             counts = np.bincount(mask_HW.ravel(), minlength=256)

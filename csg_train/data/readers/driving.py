@@ -79,7 +79,7 @@ def _folder(path: Path, layout: str) -> Path:
     return path
 
 
-def cityscapes(root: Path, split: str, *, classes: Sequence[str] | None = None) -> MaskedSet:
+def cityscapes(root: Path, split: str, *, classes: Sequence[str] | None = None, train_ids: bool = True) -> MaskedSet:
     """Read ``leftImg8bit/{split}/{city}/*_leftImg8bit.png`` with ``gtFine/{split}/{city}/*_gtFine_labelIds.png``.
 
     Where a split has no ``labelIds``, ``*_gtFine_labelTrainIds.png`` (of Cityscapes' own script) are read.
@@ -88,6 +88,7 @@ def cityscapes(root: Path, split: str, *, classes: Sequence[str] | None = None) 
         root: The folder of both.
         split: ``train``, ``val`` or ``test``.
         classes: Some of the 19 `CLASSES`, for instance `SYNTHIA_CLASSES`; pixels of the others are ignored.
+        train_ids: Whether ``labelTrainIds`` will do, whose ids a mapping file does not know.
 
     Raises:
         UserError: A folder is missing or empty, or a picture has no mask.
@@ -102,9 +103,9 @@ def cityscapes(root: Path, split: str, *, classes: Sequence[str] | None = None) 
     chosen = _chosen(classes, CLASSES, root)
     known = {label.name: label.id for label in LABELS}
     ids, kind = _ids(_CITYSCAPES_RAW, known, chosen), "labelIds"
-    if not any((root / _gt_fine(file, kind)).is_file() for file in files):
-        train_ids = {name: train_id for train_id, name in enumerate(CLASSES)}
-        ids, kind = {**_ids(range(len(CLASSES)), train_ids, chosen), IGNORE: IGNORE}, "labelTrainIds"
+    if train_ids and not any((root / _gt_fine(file, kind)).is_file() for file in files):
+        known = {name: train_id for train_id, name in enumerate(CLASSES)}
+        ids, kind = {**_ids(range(len(CLASSES)), known, chosen), IGNORE: IGNORE}, "labelTrainIds"
     masks = [_gt_fine(file, kind) for file in files]
     _all_there(root, masks)
     left_out = (*found.left_out, *others)

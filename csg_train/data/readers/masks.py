@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
@@ -25,7 +25,7 @@ __all__ = ["IGNORE", "MaskedSet", "Mismatch", "decode_mask", "masked_folder", "m
 IGNORE = 255
 """The training id of pixels that neither train nor count."""
 
-_GREY, _COLOUR, _PALETTE = 0, 2, 3  # colour types of the PNG standard
+_GREY, _COLOUR, _PALETTE, _COLOUR_ALPHA = 0, 2, 3, 6  # colour types of the PNG standard
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -43,6 +43,8 @@ class MaskedSet(PictureFiles):
         licence: Licence of the pictures, or ``"user's own"``.
         sixteen_bit: The masks have 16-bit samples with the class in the first channel (SYNTHIA).
         left_out: Beside the files, where a folder was listed.
+        colours: The masks have colours, and ``ids`` has them as ``0xrrggbb``.
+        class_map: The mapping file that ``ids`` is from; empty where they are the layout's.
     """
 
     by_picture = ("files", "masks")
@@ -55,6 +57,8 @@ class MaskedSet(PictureFiles):
     licence: str = "user's own"
     sixteen_bit: bool = False
     left_out: tuple[LeftOut, ...] = ()
+    colours: bool = False
+    class_map: str = ""
 
     def __post_init__(self) -> None:
         if not self.files:
@@ -71,10 +75,18 @@ class MaskedSet(PictureFiles):
         return self.root / self.masks[index]
 
     def mask(self, index: int) -> np.ndarray:
-        """One mask as `decode_mask` gives it, ``(H, W)`` uint8, out of the store where there is one."""
-        if self.store is None:
-            return decode_mask(self.mask_path(index), self.ids, sixteen_bit=self.sixteen_bit)
-        return self.store.array(len(self) + index)[..., 0]
+        """One mask as `read_mask` gives it, ``(H, W)`` uint8, out of the store where there is one."""
+        return self.read_mask(index) if self.store is None else self.store.array(len(self) + index)[..., 0]
+
+    def read_mask(self, index: int) -> np.ndarray:
+        """One mask file as `decode_mask` gives it."""
+        return decode_mask(
+            self.mask_path(index),
+            self.ids,
+            sixteen_bit=self.sixteen_bit,
+            colours=self.colours,
+            class_map=self.class_map,
+        )
 
     @property
     def stored_files(self) -> tuple[str, ...]:
@@ -84,7 +96,8 @@ class MaskedSet(PictureFiles):
     @property
     def stored_as(self) -> str:
         """The masks hold training ids, so the map that makes them counts."""
-        return f"{super().stored_as}; ids {sorted(self.ids.items())}, sixteen_bit {self.sixteen_bit}"
+        kind = f"sixteen_bit {self.sixteen_bit}{', colours' if self.colours else ''}"
+        return f"{super().stored_as}; ids {sorted(self.ids.items())}, {kind}"
 
     @cached_property
     def identity(self) -> str:
@@ -97,30 +110,46 @@ class MaskedSet(PictureFiles):
         return digest.hexdigest()
 
 
-def decode_mask(path: Path, ids: Mapping[int, int], *, sixteen_bit: bool = False) -> np.ndarray:
-    """Read one PNG mask as training ids: palette indices or 8-bit grey values, never colours.
+def decode_mask(
+    path: Path, ids: Mapping[int, int], *, sixteen_bit: bool = False, colours: bool = False, class_map: str = ""
+) -> np.ndarray:
+    """Read one PNG mask as training ids: palette indices or grey values of 8 or 16 bits, or, where asked for, colours.
 
     Args:
         path: The mask.
         ids: Raw id to training id or `IGNORE`.
         sixteen_bit: Expect 16-bit samples of three channels and read the first (SYNTHIA); left alone, Pillow keeps
             the high byte of each sample, which is 0 everywhere.
+        colours: Expect opaque RGB of 8 bits, and ``0xrrggbb`` in ``ids``.
+        class_map: The file to which an error sends for an id or colour outside ``ids``; by default the mask.
 
     Returns:
         ``(H, W)`` uint8 training ids, `IGNORE` included.
 
     Raises:
-        UserError: Missing, truncated, no PNG, colours or another depth instead of ids, or an id outside ``ids``.
+        UserError: Missing, truncated, no PNG, of another kind or depth, or an id or colour outside ``ids``.
     """
-    raw_HW = _sixteen_bit_ids(path) if sixteen_bit else _eight_bit_ids(path)
-    table = np.full(int(max(raw_HW.max(), *ids)) + 1, -1, dtype=np.int16)
-    table[list(ids)] = list(ids.values())
-    train_HW = table[raw_HW]
+    read = _colours if colours else _sixteen_bit_ids if sixteen_bit else _plain_ids
+    raw_HW = read(path)
+    known_K = np.array(sorted(ids))
+    if colours:
+        place_HW = np.searchsorted(known_K, raw_HW).clip(max=len(known_K) - 1)
+        values_K = np.array([ids[key] for key in known_K.tolist()], dtype=np.int16)
+        train_HW = np.where(known_K[place_HW] == raw_HW, values_K[place_HW], -1)
+    else:
+        table = np.full(int(max(raw_HW.max(), *ids)) + 1, -1, dtype=np.int16)
+        table[list(ids)] = list(ids.values())
+        train_HW = table[raw_HW]
     if (train_HW < 0).any():
         unknown = int(raw_HW[train_HW < 0].min())
         count = int((raw_HW == unknown).sum())
+        what = f"colour #{unknown:06x}" if colours else f"label id {unknown}"
+        if class_map:
+            raise UserError(
+                f"{path}: {what} ({count} pixels) is in no class of {class_map}; add it to a class there, or to ignore"
+            )
         raise UserError(
-            f"{path}: label id {unknown} ({count} pixels) is not one of {_ranges(ids)}; "
+            f"{path}: {what} ({count} pixels) is not one of {_ranges(ids)}; "
             "mend the mask, or use the layout that it belongs to"
         )
     result: np.ndarray = train_HW.astype(np.uint8)
@@ -153,13 +182,28 @@ def _header(path: Path) -> tuple[int, int]:
     return start[24], start[25]
 
 
-def _eight_bit_ids(path: Path) -> np.ndarray:
+def _plain_ids(path: Path) -> np.ndarray:
     depth, kind = _header(path)
     if kind not in (_GREY, _PALETTE):
-        raise UserError(f"{path}: a mask with colours; save the class id of each pixel (grey or palette PNG)")
-    if kind == _GREY and depth != 8:  # Pillow stretches 1, 2 and 4 bits to 0..255, which changes the ids
-        raise UserError(f"{path}: a grey mask of {depth} bits a pixel; save it with 8")
+        raise UserError(
+            f"{path}: a mask with colours; save the class id of each pixel (grey or palette PNG), or say in a mapping "
+            "file which colour is which class (classes.yaml, docs/data.md)"
+        )
+    if kind == _GREY and depth not in (8, 16):  # Pillow stretches 1, 2 and 4 bits to 0..255, which changes the ids
+        raise UserError(f"{path}: a grey mask of {depth} bits a pixel; save it with 8 or 16")
     return _pixels(path, None)
+
+
+def _colours(path: Path) -> np.ndarray:
+    """``(H, W)`` int32, ``0xrrggbb``."""
+    depth, kind = _header(path)
+    if depth != 8 or kind not in (_COLOUR, _COLOUR_ALPHA):
+        raise UserError(f"{path}: not an RGB mask of 8 bits a channel, and its mapping has colours; save it so")
+    pixels_HWC = _pixels(path, None).astype(np.int32)
+    if (pixels_HWC[..., 3:] < 255).any():
+        raise UserError(f"{path}: transparent pixels, whose colour nobody sees; save the mask as RGB without alpha")
+    result: np.ndarray = pixels_HWC[..., 0] << 16 | pixels_HWC[..., 1] << 8 | pixels_HWC[..., 2]
+    return result
 
 
 def _pixels(path: Path, order: str | None) -> np.ndarray:
@@ -248,7 +292,15 @@ def _size(path: Path) -> tuple[int, int]:
 
 
 def masked_folder(
-    root: Path, *, name: str | None = None, classes: Sequence[str] | None = None, licence: str = "user's own"
+    root: Path,
+    *,
+    name: str | None = None,
+    classes: Sequence[str] | None = None,
+    licence: str = "user's own",
+    images: str = "images",
+    masks: str = "masks",
+    ending: str = "",
+    listed: Sequence[str] | None = None,
 ) -> MaskedSet:
     """Read a user's own data: ``images/NAME.jpg``, ``masks/NAME.png`` (at any depth) and ``classes.txt``.
 
@@ -259,32 +311,47 @@ def masked_folder(
         name: Name of the domain in tables; by default the folder's.
         classes: Class names in training order, which the list must have in whatever order; by default the list.
         licence: Licence of the pictures.
+        images: Folder of the pictures below ``root``.
+        masks: Folder of the masks.
+        ending: What a mask's name has behind its picture's, before the suffix (``_train_id``).
+        listed: In place of ``classes.txt``, where a mapping says what the ids are.
 
     Raises:
         UserError: A folder, the class list, a mask or a picture is missing, two pictures share a name, or the classes
             differ.
     """
-    path = root / "classes.txt"
-    listed = tuple(line.strip() for _, line in list_lines(path))
-    if not listed or len(set(listed)) < len(listed) or len(listed) > IGNORE:
-        raise UserError(f"{path}: needs 1 to {IGNORE} different class names, one a line")
-    wanted = listed if classes is None else tuple(classes)
-    require_same_classes(f"{path}: classes", listed, wanted)
-    listings = [listing(root, root / folder) for folder in ("images", "masks")]
-    files, masks = ({file.rpartition(".")[0].partition("/")[2]: file for file in found.files} for found in listings)
+    names = _listed(root / "classes.txt") if listed is None else tuple(listed)
+    wanted = names if classes is None else tuple(classes)
+    require_same_classes(f"{root / 'classes.txt'}: classes", names, wanted)
+    listings = [listing(root, root / folder) for folder in (images, masks)]
+    keyed = [
+        {
+            file.rpartition(".")[0].removeprefix(f"{PurePosixPath(folder)}/").removesuffix(end): file
+            for file in one.files
+        }
+        for one, folder, end in zip(listings, (images, masks), ("", ending), strict=True)
+    ]
+    files, own = keyed
     if len(files) < len(listings[0].files):
-        raise UserError(f"{root / 'images'}: two pictures of the same name but for the suffix; rename one")
-    _paired(root, files, masks)
+        raise UserError(f"{root / images}: two pictures of the same name but for the suffix; rename one")
+    _paired(root, files, own)
     return MaskedSet(
         name=name or root.name,
         root=root,
         files=tuple(files.values()),
-        masks=tuple(masks[key] for key in files),
+        masks=tuple(own[key] for key in files),
         classes=wanted,
-        ids={**{line: wanted.index(label) for line, label in enumerate(listed)}, IGNORE: IGNORE},
+        ids={**{line: wanted.index(label) for line, label in enumerate(names)}, IGNORE: IGNORE},
         licence=licence,
         left_out=tuple(one for found in listings for one in found.left_out),
     )
+
+
+def _listed(path: Path) -> tuple[str, ...]:
+    names = tuple(line.strip() for _, line in list_lines(path))
+    if not names or len(set(names)) < len(names) or len(names) > IGNORE:
+        raise UserError(f"{path}: needs 1 to {IGNORE} different class names, one a line")
+    return names
 
 
 def _paired(root: Path, files: Mapping[str, str], masks: Mapping[str, str]) -> None:

@@ -367,9 +367,9 @@ def test_sphere_needs_no_classes(checkpoints, tmp_path):
 def test_predictions_are_the_largest_logits_in_the_classes_colours(checkpoints, tree, tmp_path, monkeypatch):
     drawn = {}
 
-    def keep(path, columns, legend):
-        drawn[path.name] = (columns, legend)
-        side_by_side(path, columns, legend)
+    def keep(path, columns, legend, under):
+        drawn[path.name] = (columns, legend, under)
+        side_by_side(path, columns, legend, under)
 
     monkeypatch.setattr("csg_analysis.drawing.side_by_side", keep)
     result = analyze("predictions", *checkpoints, "--per-split", 4, "--out", tmp_path / "out")
@@ -384,7 +384,7 @@ def test_predictions_are_the_largest_logits_in_the_classes_colours(checkpoints, 
         picture = view[0].permute(1, 2, 0).double().numpy() * 255
         with torch.no_grad():
             masks = [true_mask(tree, number), *(network(view).logits[0].argmax(0).numpy() for network in networks)]
-        columns, legend = drawn[name]
+        columns, legend, under = drawn[name]
         assert [caption for caption, _ in columns] == ["picture", "true mask", "baseline s0", "baseline s1"]
         np.testing.assert_allclose(columns[0][1], picture, atol=1e-3)
         for (_, pixels), mask in zip(columns[1:], masks, strict=True):
@@ -392,6 +392,12 @@ def test_predictions_are_the_largest_logits_in_the_classes_colours(checkpoints, 
                 mixed = 0.35 * picture + 0.65 * np.array(colours[one])
                 assert np.abs(pixels - mixed)[mask == label].max(initial=0) <= 0.51
             np.testing.assert_allclose(pixels[mask == 255], picture[mask == 255], atol=1e-3)
+        assert under[:2] == [None, None]
+        for (caption, pixels), mask in zip(under[2:], masks[1:], strict=True):
+            known, wrong = masks[0] != 255, (masks[0] != 255) & (mask != masks[0])
+            assert ((pixels == (200, 20, 40)).all(axis=2) == wrong).all()
+            assert (pixels[~known] == 255).all()
+            assert caption == f"{100 * wrong.sum() / known.sum():.1f} % of the pixels differ"
         present = {CLASSES[label] for mask in masks for label in np.unique(mask) if label != 255}
         assert legend == [(one, colours[one]) for one in CLASSES if one in present]
         with Image.open(tmp_path / "out" / name) as image:

@@ -75,7 +75,7 @@ def header(page: Any, name: str, label: str) -> Any:
 
 def shown(page: Any, name: str) -> list[str]:
     """The first line of each row's heading, from top to bottom."""
-    rows = page.locator(f"table[aria-labelledby=table-{name}] tbody th")
+    rows = page.locator(f"table[aria-labelledby=table-{name}] tbody th[scope=row]")
     return [str(text).split("\n")[0] for text in rows.all_inner_texts()]
 
 

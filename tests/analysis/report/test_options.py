@@ -2,6 +2,7 @@
 
 from csg_analysis.report.load import load_runs
 from csg_analysis.report.rows import BASELINE, reference, score, to_baseline
+from csg_analysis.report.summary import summarize
 from tests.analysis.report.cases import built_text, refused, rows_of, write_run
 
 SWAD = {"average": "swad"}
@@ -14,12 +15,15 @@ def test_a_combination_is_a_row_compared_with_the_plain_baseline(tmp_path):
         write_run(tmp_path / "swad", "baseline", seed, right=60 + seed, options=SWAD, averaged=MEAN)
         write_run(tmp_path / "probe", "csg", seed, right=55 + 2 * seed, options={"probe": 200} | SWAD, averaged=MEAN)
     rows = rows_of(tmp_path)
-    assert [row.label for row in rows] == ["baseline", 'baseline average="swad"', 'csg average="swad" probe=200']
+    assert [row.label for row in rows] == ["baseline", "baseline + SWAD", "csg + LP-FT + SWAD"]
     assert reference(rows, BASELINE, "") is rows[0]
     assert to_baseline(rows[0], rows, score()) is None
     assert round(to_baseline(rows[1], rows, score()).mean, 9) == 0.1
+    helped = summarize(rows)[-1].text
+    assert "baseline + SWAD +10.0 points" in helped, "an option alone is a rival, and is compared too"
+    assert "csg + LP-FT + SWAD +" in helped
     assert {run.checkpoint for run in load_runs([tmp_path])} == {"ckpt.pt", "average.pt"}
-    assert 'baseline average="swad"' in built_text(tmp_path, tmp_path / "report")
+    assert "baseline + SWAD" in built_text(tmp_path, tmp_path / "report")
 
 
 def test_the_same_combination_twice_is_refused(tmp_path):

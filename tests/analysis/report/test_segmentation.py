@@ -117,6 +117,28 @@ def test_table_5_stands_beside_ours_and_table_1_does_not(masks: Path, shown: str
     assert rows["ibn-net"]["published_resnet101_after_percent"] is None
 
 
+def test_gains_by_class_are_paired_differences_of_the_records(masks: Path, shown: str) -> None:
+    assert "Gains by class" in shown
+    rows = {(row["class"], row["row"]): row for row in table(masks / "out", "class_gains")}
+    assert list(rows)[:3] == [(None, "baseline"), (None, "ibn-net"), (None, "csg")]
+    csg, base = [np.array([100 * iou(right) for right in RIGHT[method]]) for method in ("csg", "baseline")]
+    alone, wide = (stats.ttest_rel(csg, base).confidence_interval(level) for level in (0.95, 1 - 0.05 / 2))
+    for name in (None, "bird", "fish"):
+        row = rows[name, "csg"]
+        assert row["iou_percent"] == pytest.approx(csg.mean())
+        assert row["gain_points"] == pytest.approx((csg - base).mean())
+        assert (row["gain_points_low"], row["gain_points_high"]) == pytest.approx((alone.low, alone.high))
+        assert row["gain_points_simultaneous_low"] == pytest.approx(wide.low)
+        assert rows[name, "baseline"]["gain_points"] is None
+
+
+def test_without_a_baseline_there_are_no_gains(tmp_path: Path) -> None:
+    for seed in range(2):
+        write_run(tmp_path / "runs", "csg", seed, masks=True)
+    assert "Gains by class" not in built_text(tmp_path / "runs", tmp_path / "out")
+    assert not (tmp_path / "out/tables/class_gains.json").exists()
+
+
 def test_order_is_that_of_the_published_gains(masks: Path) -> None:
     (sentence,) = order_sentences(rows_of(masks / "runs"))
     assert sentence.startswith("Mean IoU: 3 pairs of methods in both tables (simultaneous 95% intervals): ")

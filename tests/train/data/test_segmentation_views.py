@@ -1,5 +1,6 @@
 """Joint crops against scaling the whole picture; looks of one crop; restyling in closed form."""
 
+import colorsys
 import random
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from csg_train.data.views.segmentation_views import (
     segmentation_evaluation_view,
     segmentation_views,
 )
+from csg_train.seeds import random_for
 
 SCALE = (0.75, 1.25)
 
@@ -31,10 +33,17 @@ def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
+def cropped(
+    image: Image.Image, mask_HW: np.ndarray, *, seed: int, size: int, scale: tuple[float, float] = SCALE, **fill: object
+) -> tuple[Image.Image, np.ndarray]:
+    crop = random_crop(image.size, size=size, scale=scale, rng=random.Random(seed), **fill)  # type: ignore[arg-type]
+    return crop.of(image), crop.of_mask(mask_HW)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_crop_equals_scaling_everything_and_cropping(seed: int) -> None:
     image, mask_HW = Image.fromarray(noise(60, 90)), noise(60, 90, 1)[..., 0]
-    picture, labels_HW = random_crop(image, mask_HW, size=40, scale=SCALE, rng=random.Random(seed))
+    picture, labels_HW = cropped(image, mask_HW, size=40, seed=seed)
     rng = random.Random(seed)
     mirrored, factor = rng.random() < 0.5, rng.uniform(*SCALE)
     width, height = round(90 * factor), round(60 * factor)
@@ -56,7 +65,7 @@ def test_crop_equals_scaling_everything_and_cropping(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(8))
 def test_picture_and_mask_stay_together(seed: int) -> None:
     image, mask_HW = coded(72, 96)
-    picture, labels_HW = random_crop(image, mask_HW, size=48, scale=SCALE, rng=random.Random(seed))
+    picture, labels_HW = cropped(image, mask_HW, size=48, seed=seed)
     shade = np.array(picture)[..., 0].astype(int)
     inside = np.ones_like(shade, dtype=bool)  # away from block borders, where bilinear scaling mixes
     for shift in np.ndindex(5, 5):
@@ -68,7 +77,7 @@ def test_picture_and_mask_stay_together(seed: int) -> None:
 
 def test_small_pictures_are_filled_with_black_that_is_ignored() -> None:
     image, mask_HW = Image.new("RGB", (20, 10), (9, 9, 9)), np.full((10, 20), 3, dtype=np.uint8)
-    picture, labels_HW = random_crop(image, mask_HW, size=32, scale=(1.0, 1.0), rng=random.Random(0))
+    picture, labels_HW = cropped(image, mask_HW, size=32, scale=(1.0, 1.0), seed=0)
     pixels = np.array(picture)
     assert (pixels[:10, :20] == 9).all()
     assert (labels_HW[:10, :20] == 3).all()
@@ -76,14 +85,22 @@ def test_small_pictures_are_filled_with_black_that_is_ignored() -> None:
     assert (labels_HW == 255).sum() == 32 * 32 - 200
 
 
+def test_the_mean_fills_up_all_sides_alike() -> None:
+    """As OpenCV's border of ``pad // 2`` before and the rest behind; 21 of 32 columns, 10 of 32 rows."""
+    image, mask_HW = Image.new("RGB", (21, 10), (9, 9, 9)), np.full((10, 21), 3, dtype=np.uint8)
+    picture, labels_HW = cropped(image, mask_HW, size=32, scale=(1.0, 1.0), seed=0, fill=(124, 116, 104))
+    expected, truth_HW = np.full((32, 32, 3), (124, 116, 104)), np.full((32, 32), 255)
+    expected[11:21, 5:26], truth_HW[11:21, 5:26] = 9, 3
+    assert (np.array(picture) == expected).all()
+    assert (labels_HW == truth_HW).all()
+
+
 def test_mirroring_happens_half_of_the_time_and_moves_both() -> None:
     pixels, mask_HW = np.zeros((8, 8, 3), dtype=np.uint8), np.zeros((8, 8), dtype=np.uint8)
     pixels[:, :4], mask_HW[:, :4] = 200, 1
     seen = []
     for seed in range(200):
-        picture, labels_HW = random_crop(
-            Image.fromarray(pixels), mask_HW, size=8, scale=(1.0, 1.0), rng=random.Random(seed)
-        )
+        picture, labels_HW = cropped(Image.fromarray(pixels), mask_HW, size=8, scale=(1.0, 1.0), seed=seed)
         assert ((np.array(picture)[..., 0] == 200) == (labels_HW == 1)).all()
         seen.append(int(labels_HW[0, 0]))
     assert 70 < sum(seen) < 130
@@ -112,7 +129,7 @@ def test_views_show_one_crop_and_do_not_depend_on_each_other(tmp_path: Path) -> 
     assert torch.equal(many[2], student)
     assert torch.equal(many[1], views_of("student", "teacher")[0][1])
     assert not torch.equal(many[1], student)
-    crop, _ = random_crop(*coded(64, 64), size=32, scale=SCALE, rng=random.Random(5))
+    crop, _ = cropped(*coded(64, 64), size=32, seed=5)
     assert torch.equal(student, torch.from_numpy(np.array(crop)).permute(2, 0, 1))
     assert not torch.equal(views_of("student", seed=6)[0][0], student)
 
@@ -141,6 +158,67 @@ def test_jitter_draws_the_ranges_and_every_order_of_torchvisions() -> None:
     image = torch.from_numpy(noise(16, 16)).permute(2, 0, 1)
     assert torch.equal(colour_jitter(image, random.Random(0), strength=0.0), v2.ColorJitter(0, 0, 0, 0)(image))
     assert len({tuple(colour_jitter(image, random.Random(seed)).flatten().tolist()) for seed in range(20)}) == 20
+
+
+def hue_of_pillow(pixels_HW3: np.ndarray, shift: float) -> np.ndarray:
+    """Hue, saturation and value in 0 to 255, the shift in whole steps of the circle's 256, and back; pixel by pixel."""
+    out = np.empty(pixels_HW3.shape)
+    for place in np.ndindex(pixels_HW3.shape[:2]):
+        hue, saturation, value = (int(255 * part + 1e-4) for part in colorsys.rgb_to_hsv(*(pixels_HW3[place] / 255)))
+        turned = (hue + int(shift * 255)) % 256
+        out[place] = [255 * part for part in colorsys.hsv_to_rgb(turned / 255, saturation / 255, value / 255)]
+    return np.rint(out)
+
+
+def as_published(image: Image.Image, size: int, fill: tuple[int, int, int], seed: int) -> np.ndarray:
+    """The released code's key view by its formulas in float64: mirror, scale, jitter all of it, crop, pad centrally."""
+    rng = random.Random(seed)
+    mirrored, factor = rng.random() < 0.5, rng.uniform(*SCALE)
+    width, height = (round(length * factor) for length in image.size)
+    left, top = (rng.randint(0, max(0, length - size)) for length in (width, height))
+    if mirrored:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    pixels = np.array(image.resize((width, height), Image.Resampling.BILINEAR), dtype=np.float64)
+    rng = random_for(rng.getrandbits(63), "teacher")
+    steps = [(name, rng.uniform(0.6, 1.4)) for name in ("brightness", "contrast", "saturation")]
+    steps.append(("hue", rng.uniform(-0.4, 0.4)))
+    rng.shuffle(steps)
+    for name, amount in steps:
+        grey = np.floor(pixels @ [0.299, 0.587, 0.114] + 0.5)[..., None]
+        if name == "hue":
+            pixels = hue_of_pillow(pixels, amount)
+        else:
+            other = {"brightness": 0.0, "contrast": np.floor(grey.mean() + 0.5), "saturation": grey}[name]
+            pixels = np.clip(np.trunc(other + amount * (pixels - other)), 0, 255)
+    crop = pixels[top : top + size, left : left + size]
+    out = np.full((size, size, 3), fill, dtype=np.float64)
+    above, before = (size - crop.shape[0]) // 2, (size - crop.shape[1]) // 2
+    out[above : above + crop.shape[0], before : before + crop.shape[1]] = crop
+    return out
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_teachers_view_as_published(seed: int) -> None:
+    """A level that single precision truncates the other way may move the hue by a step: one of 1,000 numbers."""
+    fill = (124, 116, 104)
+    soft = Image.fromarray(noise(5, 9, seed)).resize((44, 26), Image.Resampling.BICUBIC)
+    views = {
+        jitter: segmentation_views(
+            soft,
+            np.zeros((26, 44), dtype=np.uint8),
+            size=24,
+            scale=SCALE,
+            views=("student", "teacher"),
+            rng=random.Random(seed),
+            jitter=jitter,  # type: ignore[arg-type]
+            fill=fill,
+        )[0]
+        for jitter in ("picture", "crop")
+    }
+    apart = np.abs(views["picture"][1].permute(1, 2, 0).numpy() - as_published(soft, 24, fill, seed))
+    assert (apart > 1).mean() < 0.005
+    assert apart.max() < 10
+    assert torch.equal(views["picture"][0], views["crop"][0]), "the student's crop does not depend on it"
 
 
 def test_evaluation_view_shrinks_only_what_is_too_long() -> None:

@@ -13,10 +13,12 @@ from sklearn.metrics import confusion_matrix, jaccard_score
 from csg_train.data.readers.masks import IGNORE, masked_folder, picture_and_mask
 from csg_train.engine import loop as engine
 from csg_train.errors import UserError
+from csg_train.evaluate.either import measure
 from csg_train.evaluate.segmentation import predicted_masks
 from csg_train.methods.contrastive import attention, attention_pool, info_nce
 from csg_train.methods.pixels import pixel_cross_entropy, task_loss
 from csg_train.recipes.packaged import RECIPES
+from csg_train.recipes.pictures import load_split
 from csg_train.recipes.reading import load_recipe
 from csg_train.recipes.ready import require_trainable
 from csg_train.recipes.sections import Recipe
@@ -37,6 +39,8 @@ def test_recipes_resolve_to_the_published_figures(depth, method):
     assert (train.momentum, train.weight_decay, train.warmup, train.power, train.sgd) == (0.9, 5e-4, 100, 0.9, "caffe")
     assert (recipe.data.size, segmentation.scale, segmentation.output_stride) == (512, (0.75, 1.25), 8)
     assert (segmentation.affine, recipe.model.batch_norm, segmentation.longest_side) == ("frozen", "frozen", None)
+    assert (segmentation.jitter, segmentation.padding) == ("picture", "mean")
+    assert train.decay_until == (0.8 if method == "asg" else 1.0)
     assert recipe.method["name"] == method
     expected = {
         "asg": {"weight": 75.0},
@@ -107,6 +111,19 @@ def test_record_equals_scikit_learns_count_of_the_checkpoints_predictions(masked
     assert record["overall"] == pytest.approx((true == predicted).mean())
     table = next(line for line in result.stdout.splitlines() if "target" in line)
     assert f"{100 * record['mean_iou']:.1f}" in table
+
+
+@pytest.mark.parametrize("head", ["deeplab-v2", "deeplab-v3"])
+def test_measured_in_tiles_it_is_the_same_number(masked_recipe_dict, tmp_path, head):
+    masked_recipe_dict["segmentation"] = {"head": head}
+    saved = load_checkpoint(run(Recipe.model_validate(masked_recipe_dict), tmp_path / "run"))
+    network = saved.build_network(CPU)
+    records = []
+    for overrides in ((), ("segmentation.tile=16",)):
+        recipe = saved.resolved_recipe(overrides)
+        images = load_split(recipe.data, "target", saved.classes)
+        records.append(measure(saved, network, images, split="target", recipe=recipe))
+    assert records[0] == records[1]
 
 
 @pytest.mark.parametrize("patches", [1, 2])

@@ -11,7 +11,7 @@ from sklearn.metrics import confusion_matrix as sklearn_confusion
 from csg_train.data.loaders.loader import balanced_order, step_keys, uniform_order
 from csg_train.data.readers.images import image_folder
 from csg_train.engine.loop import learning_rate_factor
-from csg_train.evaluate.accuracy import Predictions, bootstrap_mean_per_class, confusion_matrix
+from csg_train.evaluate.accuracy import Predictions, bootstrap_mean_per_class, by_true_class, confusion_matrix
 from csg_train.evaluate.scores import mean_per_class
 from csg_train.recipes.sections import Train
 
@@ -22,6 +22,11 @@ def test_confusion_and_mean_per_class_equal_scikit_learn():
     ours = confusion_matrix(Predictions(torch.from_numpy(predicted), torch.from_numpy(labels)), 5)
     np.testing.assert_array_equal(ours, sklearn_confusion(labels, predicted))
     assert mean_per_class(ours) == pytest.approx(balanced_accuracy_score(labels, predicted))
+
+
+def test_single_predictions_stand_below_their_true_class_in_file_order():
+    predictions = Predictions(torch.tensor([1, 0, 2, 1, 11]), torch.tensor([0, 2, 0, 2, 0]))
+    assert by_true_class(predictions, 12) == ["1 2 11", "", "0 1", *[""] * 9]
 
 
 def test_mean_per_class_leaves_out_a_class_without_pictures():

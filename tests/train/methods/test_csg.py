@@ -193,6 +193,28 @@ def test_more_keys_than_the_queue_holds_leave_the_newest():
     assert sorted(queue.keys_KD[:, 0].tolist()) == [16, 17, 99]
 
 
+def test_a_fixed_head_stays_at_its_start_and_passes_gradients_on(recipe_dict, tmp_path):
+    """The released code for segmentation: no optimiser has the projection heads, so their average rests too."""
+    recipe_dict["method"] = {"name": "csg", "queue_size": 8, "head": "fixed", "dim": 4}
+    run = _Run(Recipe.model_validate(recipe_dict), tmp_path, CPU)
+    trained = _Run(
+        Recipe.model_validate(recipe_dict | {"method": recipe_dict["method"] | {"head": "mlp"}}), tmp_path, CPU
+    )
+    start = {name: value.clone() for name, value in trained.method.state_dict().items()}
+    assert all(torch.equal(value, start[name]) for name, value in run.method.state_dict().items())
+    batch = next(run._batches())
+    terms = run.method.loss(run.network, batch, run.network(batch.views[0]))
+    sum(terms.values()).backward()
+    assert run.network.backbone.net.layer3[0].conv1.weight.grad.abs().sum() > 0
+    before = run.network.backbone.net.layer3[0].conv1.weight.clone()
+    run.optimizer.step()
+    run.method.after_step(run.network)
+    for name, value in run.method.state_dict().items():
+        if "heads" in name:
+            assert torch.equal(value, start[name]), name
+    assert not torch.equal(run.network.backbone.net.layer3[0].conv1.weight, before)
+
+
 @pytest.mark.parametrize("pool", ["attention", "average"])
 def test_without_a_head_the_pooled_features_themselves_are_compared(recipe_dict, tmp_path, pool):
     recipe_dict["method"] = {"name": "csg", "queue_size": 8, "head": "none", "pool": pool, "temperature": 1}

@@ -1,0 +1,176 @@
+"""Choosing without labels: rank correlation and regret against scipy and by hand, and the section that shows them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from csg_analysis.report.build import build_report
+from csg_analysis.report.choosing_part import choosing_part
+from csg_analysis.report.ordering import correlations, order, regrets, resampled
+from csg_analysis.report.verify import verify_report
+from csg_train.runs.records import HELD_OUT, ChoosingRecord, LabelFree, write_record
+from tests.analysis.report.cases import refused, rows_of, sha, table, write_run
+from tests.analysis.report.test_parts import facts_of
+
+RIGHT = {"oracle": (40, 42, 41, 43), "baseline": (60, 62, 64, 61), "csg": (70, 74, 72, 73)}
+
+
+def write_choosing(folder: Path, values: dict[str, float | None], *, layer: str = "layer4", among: str = "all") -> None:
+    """``low`` in a name: lower is better."""
+    run, data = facts_of(folder)
+    measures = {
+        name: LabelFree(
+            value=value,
+            undefined="" if value is not None else "no other run to agree with",
+            higher_is_better="low" not in name,
+            low=None,
+            high=None,
+            definition=f"formula of {name} (source)",
+        )
+        for name, value in values.items()
+    }
+    record = ChoosingRecord(
+        run=run,
+        data=data,
+        held_out=data.model_copy(update={"split": "validation", "name": "renders"}),
+        layer=layer,
+        pool="average",
+        dim=512,
+        flip=True,
+        measures=measures,
+        together=[sha(among)],
+    )
+    write_record(folder / "choosing-target.json", record)
+
+
+def values_of(right: int) -> dict[str, float | None]:
+    """Accuracy itself under two signs; held-out accuracy that puts the methods in the other order; one for some."""
+    held = 0.9 if right < 50 else 0.8 if right < 65 else 0.7
+    return {
+        HELD_OUT: held,
+        "same": right / 100,
+        "low same": -right,
+        "low other": right,
+        "some": right if right > 65 else None,
+    }
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("choosing") / "runs"
+    for method, rights in RIGHT.items():
+        for seed, right in enumerate(rights):
+            write_choosing(write_run(root, method, seed, right=right, attention=False), values_of(right))
+    return root
+
+
+@pytest.fixture(scope="module")
+def out(runs: Path) -> Path:
+    return build_report([runs], runs.parent / "out", allow_mixed=False).parent
+
+
+def test_weighted_correlations_are_spearmans_of_the_resample_written_out():
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(0, 6, 9).astype(float), rng.normal(size=9)
+    weights = rng.integers(0, 4, (20, 9)).astype(float)
+    for weight, found in zip(weights, correlations(first, second, weights), strict=True):
+        one, other = (np.repeat(values, weight.astype(int)) for values in (first, second))
+        assert found == pytest.approx(spearmanr(one, other).statistic, abs=1e-12)
+
+
+def test_regret_by_hand():
+    scores, weights = np.array([0.5, 0.9, 0.7, 0.6]), np.ones((1, 4))
+    assert regrets(np.array([1.0, 2, 3, 0]), scores, weights) == pytest.approx([0.2])
+    assert regrets(np.array([3.0, 3, 1, 0]), scores, weights) == pytest.approx([0.2])  # two alike: their mean, 0.7
+    assert regrets(np.array([1.0, np.nan, 0, 0]), scores, weights) == pytest.approx([0.4])
+    assert regrets(np.array([1.0, 2, 3, 0]), scores, np.array([[2.0, 1, 0, 1], [0, 0, 0, 3]])) == pytest.approx([0, 0])
+    assert np.isnan(regrets(np.full(4, np.nan), scores, weights)).all()
+
+
+def test_runs_of_one_pair_are_drawn_together():
+    weights = resampled(["a", "a", "b", "c"])
+    assert weights is not None
+    assert (weights[:, 0] == weights[:, 1]).all()
+    assert (weights[:, 1:].sum(1) == 3).all()
+    assert weights.mean(0) == pytest.approx([1, 1, 1, 1], abs=0.05)
+    assert resampled(["a", "b", "a"]) is None
+
+
+def test_a_number_that_no_run_has_orders_nothing():
+    found = order(np.full(5, np.nan), np.arange(5.0), None)
+    assert (found.runs, found.chosen, found.rank, found.regret) == (0, (), None, None)
+
+
+def test_the_section_says_what_each_measure_is_worth(runs: Path, out: Path):
+    found = {row["measure"]: row for row in table(out, "choosing")}
+    for name in ("same", "low same"):
+        assert found[name]["rank_correlation"] == pytest.approx(1)
+        assert (found[name]["rank_correlation_low"], found[name]["rank_correlation_high"]) == pytest.approx((1, 1))
+        assert found[name]["chosen"] == "clean-csg-1"
+        assert (found[name]["score_percent"], found[name]["regret_points"]) == pytest.approx((74, 0))
+    assert found["low other"]["rank_correlation"] == pytest.approx(-1)
+    assert (found["low other"]["score_percent"], found["low other"]["regret_points"]) == pytest.approx((40, 34))
+    rights = np.array([right for rights in RIGHT.values() for right in rights])
+    held = spearmanr([values_of(right)[HELD_OUT] for right in rights], rights).statistic
+    assert found[HELD_OUT]["rank_correlation"] == pytest.approx(held)
+    assert found["same"]["minus_held_out"] == pytest.approx(1 - held)
+    assert found["same"]["minus_held_out_low"] > 1
+    assert found[HELD_OUT]["regret_points"] == pytest.approx(74 - 41.5)  # the four oracles are alike
+    assert found[HELD_OUT]["minus_held_out"] is None
+    assert found["some"]["runs"] == 4
+    assert found["a run at random"]["regret_points"] == pytest.approx(74 - rights.mean())
+    assert {row["pairs"] for row in found.values()} == {4}
+
+
+def test_the_sentences_name_what_beats_held_out_pictures(runs: Path, out: Path):
+    page = (out / "report.md").read_text()
+    assert "12 runs have mean-per-class accuracy on the target, 40.0 to 74.0 %" in page
+    assert "the one that held-out synthetic pictures choose 32.5." in page
+    assert "Shown to order these runs better than held-out accuracy: low same, same." in page
+    assert "formula of same (source)" in page
+    assert verify_report(out, [runs]).faults == []
+
+
+def sentences(root: Path) -> str:
+    part = choosing_part(rows_of(root))
+    assert part is not None
+    return " ".join(part.sentences)
+
+
+def test_nothing_beats_held_out_pictures_where_nothing_does(tmp_path: Path):
+    for method, rights in RIGHT.items():
+        for seed, right in enumerate(rights):
+            folder = write_run(tmp_path / "runs", method, seed, right=right, attention=False)
+            write_choosing(folder, {HELD_OUT: right, "as good": 2 * right, "low back": right})
+    assert sentences(tmp_path / "runs").endswith(
+        "No measure is shown to order these runs better than held-out accuracy. Shown to order them worse: low back."
+    )
+
+
+def test_of_few_runs_it_says_that_nothing_can_be_said(tmp_path: Path):
+    for method in ("baseline", "csg"):
+        write_choosing(write_run(tmp_path / "runs", method, right=60, attention=False), values_of(60))
+    said = "better than these cannot be said: fewer than 4 runs or 3 pairs of source and seed"
+    assert said in sentences(tmp_path / "runs")
+
+
+def test_no_section_without_records_or_without_real_scores(tmp_path: Path):
+    folders = [write_run(tmp_path / "runs", method, attention=False) for method in ("baseline", "csg")]
+    assert choosing_part(rows_of(tmp_path / "runs")) is None
+    for folder in folders:
+        write_choosing(folder, values_of(60))
+        (folder / "accuracy-target.json").unlink()
+    assert choosing_part(rows_of(tmp_path / "runs")) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [({"layer": "layer3"}, "layer of measures without labels"), ({"among": "few"}, "runs chosen among")],
+)
+def test_runs_measured_otherwise_are_refused(tmp_path: Path, change: dict, named: str):
+    first, second = (write_run(tmp_path / "runs", method, attention=False) for method in ("baseline", "csg"))
+    write_choosing(first, values_of(60))
+    write_choosing(second, values_of(70), **change)
+    assert named in refused(tmp_path / "runs", "--out", tmp_path / "out")
