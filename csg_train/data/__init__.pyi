@@ -6,9 +6,9 @@ from .readers.images import decode as decode
 from .readers.images import image_folder as image_folder
 from .readers.images import over_white as over_white
 from .readers.listing import image_files as image_files
+from .readers.mask_folders import masked_folder as masked_folder
 from .readers.masks import IGNORE as IGNORE
 from .readers.masks import MaskedSet as MaskedSet
-from .readers.masks import masked_folder as masked_folder
 from .readers.masks import picture_and_mask as picture_and_mask
 from .readers.sets import AnySet as AnySet
 from .readers.sets import hold_out as hold_out

@@ -12,7 +12,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from csg_train.data.readers.images import ImageSet, image_folder
-from csg_train.data.readers.masks import MaskedSet, masked_folder
+from csg_train.data.readers.mask_folders import masked_folder
+from csg_train.data.readers.masks import MaskedSet
 from csg_train.demos import digits, emoji_photos, emoji_styles, render_demos, render_scenes, scenes
 from csg_train.demos.packages import PACKAGES
 from csg_train.errors import UserError

@@ -7,7 +7,8 @@ from csg_train.data.readers.class_map import ClassMap, mapped, read_class_map
 from csg_train.data.readers.driving import cityscapes, gta5, synthia
 from csg_train.data.readers.images import ImageSet, image_folder
 from csg_train.data.readers.lists import manifest, visda17
-from csg_train.data.readers.masks import MaskedSet, masked_folder
+from csg_train.data.readers.mask_folders import masked_folder
+from csg_train.data.readers.masks import MaskedSet
 from csg_train.data.readers.sets import AnySet, hold_out, merge, unlabelled
 from csg_train.demos.table import demo_domain, masked_demo_domain
 from csg_train.errors import UserError

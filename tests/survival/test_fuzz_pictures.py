@@ -14,7 +14,8 @@ from PIL import Image
 
 from csg_train.data.check.pictures import pixel_hash
 from csg_train.data.readers.images import decode
-from csg_train.data.readers.masks import MaskedSet, decode_mask, masked_folder, mismatches
+from csg_train.data.readers.mask_folders import masked_folder
+from csg_train.data.readers.masks import MaskedSet, decode_mask, mismatches
 from csg_train.data.views.transforms import evaluation_view, training_view
 from csg_train.errors import UserError
 from tests.survival.mutations import damaged, fuzz, refused_or_fine, words

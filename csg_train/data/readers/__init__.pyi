@@ -8,10 +8,10 @@ from .listing import image_files as image_files
 from .lists import VISDA_CLASSES as VISDA_CLASSES
 from .lists import manifest as manifest
 from .lists import visda17 as visda17
+from .mask_folders import masked_folder as masked_folder
 from .masks import IGNORE as IGNORE
 from .masks import MaskedSet as MaskedSet
 from .masks import decode_mask as decode_mask
-from .masks import masked_folder as masked_folder
 from .masks import picture_and_mask as picture_and_mask
 from .sets import AnySet as AnySet
 from .sets import hold_out as hold_out

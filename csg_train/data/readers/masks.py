@@ -5,22 +5,21 @@ Shapes: H rows, W columns, N pictures, C classes.
 
 import hashlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from csg_train.data.readers.images import FORMATS, PictureFiles, file_size, over_white, require_same_classes
-from csg_train.data.readers.listing import LeftOut, listing
-from csg_train.data.readers.lists import list_lines
+from csg_train.data.readers.images import FORMATS, PictureFiles, file_size, over_white
+from csg_train.data.readers.listing import LeftOut
 from csg_train.errors import UserError
 from csg_train.files import foreign_content
-from csg_train.names import absent, other_form
+from csg_train.names import absent
 
-__all__ = ["IGNORE", "MaskedSet", "Mismatch", "decode_mask", "masked_folder", "mismatches", "picture_and_mask"]
+__all__ = ["IGNORE", "MaskedSet", "Mismatch", "decode_mask", "mismatches", "picture_and_mask"]
 
 IGNORE = 255
 """The training id of pixels that neither train nor count."""
@@ -289,81 +288,3 @@ def _size(path: Path) -> tuple[int, int]:
                 return (image.height, image.width) if turned else image.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UserError(f"{path}: cannot read its size ({error}); replace or restore it") from error
-
-
-def masked_folder(
-    root: Path,
-    *,
-    name: str | None = None,
-    classes: Sequence[str] | None = None,
-    licence: str = "user's own",
-    images: str = "images",
-    masks: str = "masks",
-    ending: str = "",
-    listed: Sequence[str] | None = None,
-) -> MaskedSet:
-    """Read a user's own data: ``images/NAME.jpg``, ``masks/NAME.png`` (at any depth) and ``classes.txt``.
-
-    A mask holds class ids: 0 for the first line of ``classes.txt``, 1 for the second ...; 255 is ignored.
-
-    Args:
-        root: The folder of all three.
-        name: Name of the domain in tables; by default the folder's.
-        classes: Class names in training order, which the list must have in whatever order; by default the list.
-        licence: Licence of the pictures.
-        images: Folder of the pictures below ``root``.
-        masks: Folder of the masks.
-        ending: What a mask's name has behind its picture's, before the suffix (``_train_id``).
-        listed: In place of ``classes.txt``, where a mapping says what the ids are.
-
-    Raises:
-        UserError: A folder, the class list, a mask or a picture is missing, two pictures share a name, or the classes
-            differ.
-    """
-    names = _listed(root / "classes.txt") if listed is None else tuple(listed)
-    wanted = names if classes is None else tuple(classes)
-    require_same_classes(f"{root / 'classes.txt'}: classes", names, wanted)
-    listings = [listing(root, root / folder) for folder in (images, masks)]
-    keyed = [
-        {
-            file.rpartition(".")[0].removeprefix(f"{PurePosixPath(folder)}/").removesuffix(end): file
-            for file in one.files
-        }
-        for one, folder, end in zip(listings, (images, masks), ("", ending), strict=True)
-    ]
-    files, own = keyed
-    if len(files) < len(listings[0].files):
-        raise UserError(f"{root / images}: two pictures of the same name but for the suffix; rename one")
-    _paired(root, files, own)
-    return MaskedSet(
-        name=name or root.name,
-        root=root,
-        files=tuple(files.values()),
-        masks=tuple(own[key] for key in files),
-        classes=wanted,
-        ids={**{line: wanted.index(label) for line, label in enumerate(names)}, IGNORE: IGNORE},
-        licence=licence,
-        left_out=tuple(one for found in listings for one in found.left_out),
-    )
-
-
-def _listed(path: Path) -> tuple[str, ...]:
-    names = tuple(line.strip() for _, line in list_lines(path))
-    if not names or len(set(names)) < len(names) or len(names) > IGNORE:
-        raise UserError(f"{path}: needs 1 to {IGNORE} different class names, one a line")
-    return names
-
-
-def _paired(root: Path, files: Mapping[str, str], masks: Mapping[str, str]) -> None:
-    for one, other, what in ((files, masks, "mask"), (masks, files, "picture")):
-        if alone := sorted(set(one) - set(other)):
-            twin = other_form(alone[0], other)
-            if twin is not None:
-                raise UserError(
-                    f"{root / one[alone[0]]}: its {what} is named in another Unicode form, {twin!a} for "
-                    f"{alone[0]!a}; rename one (convmv -f utf8 -t utf8 --nfc does a whole folder)"
-                )
-            raise UserError(
-                f"{root / one[alone[0]]}: no {what} of the same name ({len(alone)} such files); "
-                "add it or remove the file"
-            )

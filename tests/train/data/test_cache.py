@@ -19,7 +19,8 @@ from csg_train.data import cache
 from csg_train.data.cache import build_cache, decoded_bytes, picture_source
 from csg_train.data.readers.driving import gta5
 from csg_train.data.readers.images import ImageSet, decode, image_folder
-from csg_train.data.readers.masks import MaskedSet, decode_mask, masked_folder, picture_and_mask
+from csg_train.data.readers.mask_folders import masked_folder
+from csg_train.data.readers.masks import MaskedSet, decode_mask, picture_and_mask
 from csg_train.data.readers.store import Store
 from csg_train.errors import UserError
 from csg_train.recipes.pictures import load_split

@@ -10,7 +10,8 @@ from csg_train.data.check.colours import class_colours, mask_sheet, overlay
 from csg_train.data.check.masks import check_masks
 from csg_train.data.check.pictures import identity_line
 from csg_train.data.readers.driving import CLASSES
-from csg_train.data.readers.masks import MaskedSet, masked_folder
+from csg_train.data.readers.mask_folders import masked_folder
+from csg_train.data.readers.masks import MaskedSet
 from csg_train.errors import UserError
 
 

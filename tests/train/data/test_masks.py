@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from csg_train.data.readers.driving import CLASSES, LABELS, SYNTHIA_CLASSES, cityscapes, gta5, synthia
-from csg_train.data.readers.masks import IGNORE, MaskedSet, decode_mask, masked_folder, mismatches, picture_and_mask
+from csg_train.data.readers.mask_folders import masked_folder
+from csg_train.data.readers.masks import IGNORE, MaskedSet, decode_mask, mismatches, picture_and_mask
 from csg_train.errors import UserError
 
 IDS = {0: 0, 1: 1, 7: 2, 255: 255}

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from csg_train.data.loaders.segmentation_loader import segmentation_batches
-from csg_train.data.readers.masks import MaskedSet, masked_folder
+from csg_train.data.readers.mask_folders import masked_folder
+from csg_train.data.readers.masks import MaskedSet
 from csg_train.errors import UserError
 
 NUMBER = 5

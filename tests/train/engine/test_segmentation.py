@@ -10,7 +10,8 @@ import yaml
 from PIL import Image
 from sklearn.metrics import confusion_matrix, jaccard_score
 
-from csg_train.data.readers.masks import IGNORE, masked_folder, picture_and_mask
+from csg_train.data.readers.mask_folders import masked_folder
+from csg_train.data.readers.masks import IGNORE, picture_and_mask
 from csg_train.engine import loop as engine
 from csg_train.errors import UserError
 from csg_train.evaluate.either import measure

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from sklearn.metrics import confusion_matrix, jaccard_score
 
-from csg_train.data.readers.masks import MaskedSet, masked_folder
+from csg_train.data.readers.mask_folders import masked_folder
+from csg_train.data.readers.masks import MaskedSet
 from csg_train.evaluate.scores import iou_per_class, mean_iou
 from csg_train.evaluate.segmentation import (
     PixelCounts,
