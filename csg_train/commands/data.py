@@ -29,7 +29,10 @@ data.add_command(render)
 
 
 @data.command()
-@click.argument("name", type=click.Choice(["renders-photos", "emoji-photos", "digits", "scenes", "renders-caltech101"]))
+@click.argument(
+    "name",
+    type=click.Choice(["renders-photos", "emoji-photos", "digits", "scenes", "render-scenes", "renders-caltech101"]),
+)
 def fetch(name: str) -> None:
     """Fetch and build the demo data NAME through the package clients, once."""
     folder = demos.fetch(name, lambda line: console.print(line, highlight=False, markup=False))

@@ -22,7 +22,18 @@ import numpy as np
 from csg_train.demos.views import ANGLE, POSES, Poses, View, axes, draw_view, fitted, light_place
 from csg_train.errors import UserError
 
-__all__ = ["Stage", "covered", "opengl", "require_renderer", "versions", "well_filled"]
+__all__ = [
+    "Stage",
+    "add_part",
+    "covered",
+    "loaded",
+    "off_screen",
+    "opengl",
+    "require_renderer",
+    "versions",
+    "well_filled",
+    "without_twins",
+]
 
 _OVERSAMPLED = 2
 _TRIES = 24
@@ -57,7 +68,8 @@ def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in _MODULES}
 
 
-def _pyvista() -> Any:
+def off_screen() -> Any:
+    """The module ``pyvista``, imported once OpenGL is told to draw without a screen."""
     if sys.platform == "linux":
         os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
     import pyvista
@@ -65,7 +77,7 @@ def _pyvista() -> Any:
     return pyvista
 
 
-def _loaded(path: Path, up: str, only: Sequence[str]) -> list[Any]:
+def loaded(path: Path, up: str, only: Sequence[str]) -> list[Any]:
     """The meshes of a file in place, with the y axis up, or an error that names the file."""
     import trimesh
 
@@ -90,7 +102,7 @@ def _loaded(path: Path, up: str, only: Sequence[str]) -> list[Any]:
     return parts
 
 
-def _without_twins(parts: Sequence[Any]) -> list[np.ndarray]:
+def without_twins(parts: Sequence[Any]) -> list[np.ndarray]:
     """Triangles ``faces_F3`` of each part, without those that lie exactly on an earlier one, turned or of other paint.
 
     Twins, made as back faces, flicker: which of the two is drawn is left to rounding.
@@ -125,27 +137,29 @@ def _texture(image_HW4: np.ndarray) -> Any:
     """A texture whose transparency is all or nothing: leaves are cut out of it, and nothing has to be sorted."""
     opaque_HW = image_HW4[..., 3] >= 128
     image_HW4[..., 3] = np.where(opaque_HW, 255, 0)
-    texture = _pyvista().Texture(np.ascontiguousarray(image_HW4[..., : 3 if opaque_HW.all() else 4]))
+    texture = off_screen().Texture(np.ascontiguousarray(image_HW4[..., : 3 if opaque_HW.all() else 4]))
     texture.repeat = True
     return texture
 
 
-def _add(plotter: Any, part: Any, faces_F3: np.ndarray) -> None:
+def add_part(plotter: Any, part: Any, faces_F3: np.ndarray) -> Any:
+    """Put a part of a model on a plotter, and return its actor; none where it has no triangles."""
     if not len(faces_F3):
-        return
+        return None
     corners_F4 = np.hstack([np.full((len(faces_F3), 1), 3), faces_F3])
-    mesh = _pyvista().PolyData(np.asarray(part.vertices), corners_F4.ravel())
+    mesh = off_screen().PolyData(np.asarray(part.vertices), corners_F4.ravel())
     look = _look(part, mesh)
     mesh = mesh.compute_normals(cell_normals=False, split_vertices=True, feature_angle=_SHARP, consistent_normals=False)
     actor = plotter.add_mesh(mesh, ambient=0.15, diffuse=0.85, specular=0.1, **look)
     actor.prop.interpolation = "Phong"
     if "texture" in look:
         actor.ForceOpaqueOn()
+    return actor
 
 
 def opengl() -> str:
     """Name and version of the OpenGL that draws here, for instance Mesa's software renderer."""
-    plotter = _pyvista().Plotter(off_screen=True, window_size=(16, 16))
+    plotter = off_screen().Plotter(off_screen=True, window_size=(16, 16))
     plotter.show(auto_close=False)
     lines = dict(line.split(":", 1) for line in plotter.render_window.ReportCapabilities().splitlines() if ":" in line)
     plotter.close()
@@ -167,9 +181,9 @@ class Stage:
         Raises:
             UserError: The file cannot be read, has no surface or no part of such a name.
         """
-        pyvista = _pyvista()
-        parts = _loaded(path, up, only)
-        faces = _without_twins(parts)
+        pyvista = off_screen()
+        parts = loaded(path, up, only)
+        faces = without_twins(parts)
         self._points_P3 = np.concatenate(
             [part.vertices[np.unique(own_F3)] for part, own_F3 in zip(parts, faces, strict=True)]
         )
@@ -177,7 +191,7 @@ class Stage:
         self._plotter = pyvista.Plotter(off_screen=True, window_size=(side, side), lighting="none")
         self._plotter.set_background("black")
         for part, own_F3 in zip(parts, faces, strict=True):
-            _add(self._plotter, part, own_F3)
+            add_part(self._plotter, part, own_F3)
         self._key, self._fill = pyvista.Light(light_type="camera light"), pyvista.Light(light_type="headlight")
         self._plotter.add_light(self._key)
         self._plotter.add_light(self._fill)

@@ -35,7 +35,20 @@ from csg_train.demos.views import Poses
 from csg_train.errors import UserError
 from csg_train.files import write_json, write_text
 
-__all__ = ["CALTECH101", "PHOTOS", "SIDE", "SPLITS", "RenderDemo", "build", "model_name", "photo_place", "table"]
+__all__ = [
+    "CALTECH101",
+    "LIBRARIES",
+    "PHOTOS",
+    "SIDE",
+    "SPLITS",
+    "RenderDemo",
+    "build",
+    "model_name",
+    "photo_place",
+    "table",
+    "unpacked",
+    "unpacked_models",
+]
 
 SPLITS = {"train": 200, "held-out": 60}
 """Views of each class, shared out evenly among its models."""
@@ -94,7 +107,8 @@ CALTECH101 = RenderDemo(
     },
 )
 
-_LIBRARIES = "usr/share/sweethome3d/furniture/"
+LIBRARIES = "usr/share/sweethome3d/furniture/"
+"""Folder of the libraries of models in their package."""
 _STAMPS = "usr/share/tuxpaint/stamps/"
 _RESOURCES = "usr/share/gcompris-qt/rcc/"
 _CREDITS = ("file", "name", "creator", "licence", "package")
@@ -144,11 +158,11 @@ def build(demo: RenderDemo, folder: Path, work: Path, report: Callable[[str], No
     packages = [PACKAGES[name] for name in demo.packages]
     require_clients(packages)
     opengl = require_renderer()
-    files = {package.name: _unpacked(package, _wanted(demo), work, report) for package in packages}
+    files = {package.name: unpacked(package, _wanted(demo), work, report) for package in packages}
     made_by = {"versions": versions(), "opengl": opengl, "packages": [package.record() for package in packages]}
     identity = _identity(demo, made_by)
     counts = {"photos": _photos(demo.photo_rows(), folder / "photos", files, report)} if demo.photos else {}
-    models = _models(demo.model_rows(), files["sweethome3d-furniture"])
+    models = unpacked_models(demo.model_rows(), files["sweethome3d-furniture"])
     rows = _renders(demo, folder, models, work / f"drawn-{identity[:16]}", report)
     for split in SPLITS:
         in_split = Counter(str(row["label"]) for row in rows if str(row["path"]).startswith(f"renders/{split}/"))
@@ -168,10 +182,10 @@ def _identity(demo: RenderDemo, made_by: dict[str, Any]) -> str:
 
 def _wanted(demo: RenderDemo) -> set[str]:
     photos = {photo_place(row["file"])[1] for row in demo.photo_rows()}
-    return photos | {_LIBRARIES + row["library"] for row in demo.model_rows()}
+    return photos | {LIBRARIES + row["library"] for row in demo.model_rows()}
 
 
-def _unpacked(package: Package, wanted: set[str], work: Path, report: Callable[[str], None]) -> Path:
+def unpacked(package: Package, wanted: set[str], work: Path, report: Callable[[str], None]) -> Path:
     """The wanted files of a package, fetched unless they are there completely."""
     place = work / package.name.replace("/", "_")
     if not (place / "done").exists():
@@ -201,11 +215,11 @@ def _photos(
     return dict(sorted(Counter(row["class"] for row in rows).items()))
 
 
-def _models(rows: list[dict[str, str]], files: Path) -> Path:
+def unpacked_models(rows: list[dict[str, str]], files: Path) -> Path:
     """Unpack the models of a table, with their materials and textures, and return the folder they are in."""
     for library in sorted({row["library"] for row in rows}):
         folders = {f"{PurePosixPath(row['model']).parent}/" for row in rows if row["library"] == library}
-        with zipfile.ZipFile(files / _LIBRARIES / library) as archive:
+        with zipfile.ZipFile(files / LIBRARIES / library) as archive:
             names = [name for name in archive.namelist() if name.startswith(tuple(folders))]
             archive.extractall(files / "models" / library, names)
     return files / "models"

@@ -19,6 +19,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 from PIL import Image
 
@@ -105,15 +106,35 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def drawn(jobs: Sequence[Job], workers: int) -> Generator[tuple[Job, list[Row] | UserError], None, None]:
-    """Draw models in processes of their own; each job comes back with its rows, or the error, as soon as it ends.
+class _Named(Protocol):
+    """A job, as an error names it."""
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+
+_Job = TypeVar("_Job", bound=_Named)
+
+
+def drawn(
+    jobs: Sequence[_Job], workers: int, draw: Callable[[Any], list[Row]] = draw_model
+) -> Generator[tuple[_Job, list[Row] | UserError], None, None]:
+    """Do jobs in processes of their own; each comes back with its rows, or the error, as soon as it ends.
+
+    Args:
+        jobs: What to draw.
+        workers: Processes.
+        draw: Does one job; a function of a module, for it is sent by its name. By default a model is drawn.
 
     Raises:
         UserError: A process died, as OpenGL's drivers can make it do.
     """
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_worker) as pool:
-        waiting = {pool.submit(draw_model, job): job for job in jobs}
+        waiting = {pool.submit(draw, job): job for job in jobs}
         try:
             for future in as_completed(waiting):
                 job, error = waiting[future], future.exception()

@@ -29,7 +29,19 @@ from csg_train.data.readers.images import decode
 from csg_train.demos.packages import PACKAGES, download, extract, require_clients
 from csg_train.seeds import random_for
 
-__all__ = ["CLASSES", "SIDE", "build", "cut_out", "drawn_background", "paste_up"]
+__all__ = [
+    "BACKGROUNDS",
+    "CLASSES",
+    "SIDE",
+    "build",
+    "cut_out",
+    "drawn_background",
+    "halved",
+    "paste_up",
+    "photo_background",
+    "save_scene",
+    "trimmed",
+]
 
 CLASSES = ("background", "animal", "fish", "fruit", "vegetable", "flower")
 SIDE = 128
@@ -46,8 +58,11 @@ _FOLDERS = {
     "vegetable": ("vegetable",),
     "flower": ("flower",),
 }
-_BACKGROUNDS = ("Aqua", "Blinds", "Dune", "GreenMeadow", "RainDrops", "Storm", "Wood")
-_BACKGROUND = re.compile(rf"(?:\./)?usr/share/backgrounds/mate/nature/(?:{'|'.join(_BACKGROUNDS)})\.jpg")
+BACKGROUNDS = frozenset(
+    f"usr/share/backgrounds/mate/nature/{name}.jpg"
+    for name in ("Aqua", "Blinds", "Dune", "GreenMeadow", "RainDrops", "Storm", "Wood")
+)
+"""Paths of the photos in ``mate-backgrounds`` that show nothing of a class."""
 _OBJECTS = (1, 4)
 _LONGER_SIDE = (40, 96)
 _TURN = 20.0  # degrees either way
@@ -75,7 +90,7 @@ def build(emoji_photos: Path, folder: Path, work: Path, report: Callable[[str], 
     package = PACKAGES["mate-backgrounds"]
     require_clients([package])
     report(f"{package.client}: {package.name} {package.version}")
-    extract(download(package, work / "archive"), work / "files", lambda path: bool(_BACKGROUND.fullmatch(path)))
+    extract(download(package, work / "archive"), work / "files", lambda path: path.removeprefix("./") in BACKGROUNDS)
     photos = [decode(path).convert("RGB") for path in sorted((work / "files").rglob("*.jpg"))]
     report("cutting out photos")
     real, uncut = _photo_cut_outs(emoji_photos / "photos")
@@ -85,8 +100,8 @@ def build(emoji_photos: Path, folder: Path, work: Path, report: Callable[[str], 
         half = {"target": 0, "real-train": 1}.get(domain)
         for index in range(number):
             rng = random_for(0, "scenes", domain, index)
-            under = drawn_background(rng) if half is None else _photo_background(rng.choice(photos), half, rng)
-            _save(folder / domain, index, paste_up(under, things[domain], rng))
+            under = drawn_background(rng) if half is None else photo_background(rng.choice(photos), half, rng)
+            save_scene(folder / domain, index, paste_up(under, things[domain], rng), CLASSES)
         (folder / domain / "classes.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
     styles = sorted([*uncut, *(emoji_photos / "photos" / "leafy").glob("ifct-*")])
     (folder / "styles" / "images").mkdir(parents=True)
@@ -106,10 +121,11 @@ def build(emoji_photos: Path, folder: Path, work: Path, report: Callable[[str], 
     }
 
 
-def _save(folder: Path, index: int, scene: Pasted) -> None:
+def save_scene(folder: Path, index: int, scene: Pasted, classes: Sequence[str]) -> None:
+    """Write ``images/NNNN.png`` and ``masks/NNNN.png``, the latter with a palette for people."""
     picture, mask_HW = scene
     mask = Image.fromarray(mask_HW)
-    mask.putpalette([value for colour in class_colours(CLASSES) for value in colour])
+    mask.putpalette([value for colour in class_colours(classes) for value in colour])
     for kind, image in (("images", picture), ("masks", mask)):
         (folder / kind).mkdir(parents=True, exist_ok=True)
         image.save(folder / kind / f"{index:04d}.png")
@@ -124,7 +140,7 @@ def _emoji_cut_outs(root: Path) -> dict[str, dict[str, list[Image.Image]]]:
     """By domain and class; every emoji is a cut-out as it is."""
     return {
         domain: {
-            label: [_trimmed(decode(path).convert("RGBA")) for style in styles for path in _files(root / style, label)]
+            label: [trimmed(decode(path).convert("RGBA")) for style in styles for path in _files(root / style, label)]
             for label in _FOLDERS
         }
         for domain, styles in STYLES.items()
@@ -143,15 +159,20 @@ def _photo_cut_outs(root: Path) -> tuple[dict[str, dict[str, list[Image.Image]]]
             if cut is None:
                 uncut.append(path)
                 continue
-            subjects.setdefault(_subject(path.stem), []).append(_trimmed(cut))
-        order = sorted(subjects)
-        random_for(0, "scenes", "halves", label).shuffle(order)
-        halves: tuple[list[Image.Image], ...] = ([], [])
-        for subject in sorted(order, key=lambda subject: -len(subjects[subject])):
-            min(halves, key=len).extend(subjects[subject])
-        for domain, half in zip(found, halves, strict=True):
+            subjects.setdefault(_subject(path.stem), []).append(trimmed(cut))
+        for domain, half in zip(found, halved(subjects, random_for(0, "scenes", "halves", label)), strict=True):
             found[domain][label] = half
     return found, uncut
+
+
+def halved(subjects: Mapping[str, Sequence[Image.Image]], rng: random.Random) -> tuple[list[Image.Image], ...]:
+    """Two lists about as long, of which neither shows a subject of the other."""
+    order = sorted(subjects)
+    rng.shuffle(order)
+    halves: tuple[list[Image.Image], ...] = ([], [])
+    for subject in sorted(order, key=lambda subject: -len(subjects[subject])):
+        min(halves, key=len).extend(subjects[subject])
+    return halves
 
 
 def _subject(stem: str) -> str:
@@ -160,7 +181,8 @@ def _subject(stem: str) -> str:
     return stem if kind == "ifct" else re.split(r"[-_\d]", name)[0]
 
 
-def _trimmed(image: Image.Image) -> Image.Image:
+def trimmed(image: Image.Image) -> Image.Image:
+    """Without the fully transparent rows and columns around a cut-out."""
     return image.crop(image.getchannel("A").getbbox())
 
 
@@ -210,12 +232,12 @@ def drawn_background(rng: random.Random, side: int = SIDE) -> Image.Image:
     return Image.fromarray(np.clip(total + 127.5, 0, 255).astype(np.uint8))
 
 
-def _photo_background(photo: Image.Image, half: int, rng: random.Random) -> Image.Image:
-    """A random square from the left (0) or right (1) half of a photo, half to all of the half's size."""
+def photo_background(photo: Image.Image, half: int, rng: random.Random, *, result: int = SIDE) -> Image.Image:
+    """A random square from the left (0) or right (1) half of a photo, half to all of its size; ``(result, result)``."""
     width = photo.width // 2
     side = round(min(width, photo.height) * rng.uniform(0.5, 1))
     left, top = half * width + rng.randint(0, width - side), rng.randint(0, photo.height - side)
-    return photo.crop((left, top, left + side, top + side)).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    return photo.crop((left, top, left + side, top + side)).resize((result, result), Image.Resampling.LANCZOS)
 
 
 def paste_up(under: Image.Image, things: Mapping[str, Sequence[Image.Image]], rng: random.Random) -> Pasted:
@@ -223,27 +245,28 @@ def paste_up(under: Image.Image, things: Mapping[str, Sequence[Image.Image]], rn
 
     Args:
         under: Background, ``RGB``.
-        things: Cut-outs (``RGBA``) of each class of `CLASSES` but the first.
+        things: Cut-outs (``RGBA``) of each class but the background, in the classes' order.
         rng: Drawn from.
 
     Returns:
         The scene, and ``(H, W)`` uint8 classes: a pixel belongs to the topmost thing that covers at least half of it.
     """
     scene, labels = under.copy(), Image.new("L", under.size)
+    names = list(things)
     for _ in range(rng.randint(*_OBJECTS)):
-        label = rng.choice(CLASSES[1:])
-        thing = _placed(rng.choice(things[label]), rng)
+        label = rng.choice(names)
+        thing = _placed(rng.choice(things[label]), rng, side=under.width)
         left = rng.randint(0, under.width) - thing.width // 2
         top = rng.randint(0, under.height) - thing.height // 2
         alpha = thing.getchannel("A")
         scene.paste(thing, (left, top), alpha)
-        labels.paste(CLASSES.index(label), (left, top), alpha.point([255 * (value >= 128) for value in range(256)]))
+        labels.paste(1 + names.index(label), (left, top), alpha.point([255 * (value >= 128) for value in range(256)]))
     return scene, np.array(labels)
 
 
-def _placed(thing: Image.Image, rng: random.Random) -> Image.Image:
-    """A cut-out mirrored, scaled and turned at random."""
-    scale = rng.uniform(*_LONGER_SIDE) / max(thing.size)
+def _placed(thing: Image.Image, rng: random.Random, *, side: int) -> Image.Image:
+    """A cut-out mirrored, scaled and turned at random, for a scene of that side."""
+    scale = rng.uniform(*_LONGER_SIDE) * side / SIDE / max(thing.size)
     if rng.random() < 0.5:
         thing = ImageOps.mirror(thing)
     size = (max(1, round(thing.width * scale)), max(1, round(thing.height * scale)))

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from csg_train.data.readers.images import ImageSet, image_folder
 from csg_train.data.readers.mask_folders import masked_folder
 from csg_train.data.readers.masks import MaskedSet
-from csg_train.demos import digits, emoji_photos, emoji_styles, render_demos, scenes
+from csg_train.demos import digits, emoji_photos, emoji_styles, render_demos, render_scenes, scenes
 from csg_train.demos.packages import PACKAGES
 from csg_train.errors import UserError
 from csg_train.files import data_root, write_json
@@ -116,6 +116,22 @@ DEMOS = {
         domains=_RENDERS | {"photos": Domain("photos", _licence(*render_demos.PHOTOS.packages[1:]))},
         build=functools.partial(render_demos.build, render_demos.PHOTOS),
         resumes=True,
+    ),
+    "render-scenes": Demo(
+        title="rendered scenes of 3-D models -> pasted photo cut-outs, a class for every pixel",
+        folder="render-scenes-v1",
+        classes=render_scenes.CLASSES,
+        domains={
+            **{domain: Domain(domain, _licence("sweethome3d-furniture")) for domain in render_scenes.SPLITS},
+            **{
+                domain: Domain(domain, _licence("tuxpaint-stamps-default", "mate-backgrounds"))
+                for domain in ("target", "real-train")
+            },
+        },
+        build=render_scenes.build,
+        masked=True,
+        resumes=True,
+        styles="styles",
     ),
     "renders-caltech101": Demo(
         title="renders of 3-D models of seven classes that Caltech-101 has",

@@ -28,7 +28,7 @@ class DomainRandomizationConfig:
     """Whose styles, how many at a time, and how hard they must agree. The paper has no public code."""
 
     styles: str
-    """Folder of real pictures without labels, or ``demo:scenes`` for the demo's textures."""
+    """Folder of real pictures without labels, or ``demo:scenes``, ``demo:render-scenes`` for a demo's textures."""
     transfer: Literal["fourier", "moments"] = "fourier"
     """``fourier`` swaps the amplitude of low frequencies, ``moments`` the mean and deviation of each colour."""
     beta: Annotated[float, Field(ge=0, le=0.5)] = 0.01

