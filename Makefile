@@ -13,7 +13,7 @@ SURVIVAL = OMP_NUM_THREADS=1 $(BIN)/python
 
 # What the tests need beside pip: a browser and OpenGL, which root can install on Debian, and the demos' data.
 SYSTEM = chromium libegl1 libgl1-mesa-dri
-DATA = digits emoji-photos scenes render-scenes renders-photos renders-caltech101
+DATA = digits emoji-photos scenes renders-photos renders-caltech101
 
 .PHONY: demo test system data lint docs crash fuzz defaults lock audit test-lowest test-latest
 demo: $(STAMP)

@@ -202,8 +202,8 @@ def _notes(groups: Sequence[_Group], words: Wording) -> list[str]:
         "their mean.",
         f"Intervals: percentile bootstrap, {RESAMPLES} resamples of the runs, those of one source and seed drawn "
         f"together ({pairs} such pairs here, from {MIN_PAIRS} on). Δ: simultaneous {LEVEL:.0%} over all measures but "
-        f"held-out accuracy (Bonferroni), from {max(group.fewest for group in groups)} pairs on, whose signs alone could "
-        "say as much; a colour where it excludes 0. They speak of other runs on these pictures, not "
+        f"held-out accuracy (Bonferroni), from {max(group.fewest for group in groups)} pairs on, whose signs could say "
+        "as much; a colour where it excludes 0. They speak of other runs on these pictures, not "
         "of other targets; a resample holds fewer different runs, so its regret is smaller as a rule.",
         *(f"{capital(name)}: {fact.definition}." for name, fact in facts.items()),
     ]

@@ -15,14 +15,13 @@ from PIL import Image
 
 from csg_train.data.check.masks import check_masks
 from csg_train.data.readers.masks import picture_and_mask
-from csg_train.demos import render_demos, render_scenes, scene_jobs, scene_stage
+from csg_train.demos import render_demos, render_scenes, scene_stage
 from csg_train.demos.render_demos import model_name, photo_place, table
-from csg_train.demos.render_scenes import BACKGROUNDS, CLASSES, NUMBERS, SPLITS
+from csg_train.demos.render_scenes import BACKGROUNDS, CLASSES, SPLITS
 from csg_train.demos.scene_plan import SETTINGS, Camera, Light, Plan, Thing, draw_plan
 from csg_train.demos.scene_stage import Model, SceneStage
-from csg_train.demos.table import DEMOS, fetch, masked_demo_domain, style_folder
+from csg_train.demos.table import fetch, masked_demo_domain, style_folder
 from csg_train.errors import UserError
-from csg_train.files import data_root
 from tests.train.demos.models import write_box, write_square
 
 SUN = Light(azimuth=90.0, elevation=45.0, key=0.9, fill=0.4, softness=0.5, warmth=0.0)
@@ -346,18 +345,3 @@ def test_table_of_models_is_of_known_models_and_every_class_is_in_both_halves() 
     assert all(0.03 < float(row["size"]) < 22 for row in rows)
     train, held_out = ({row["model"] for row in rows if row["split"] == split} for split in ("train", "held-out"))
     assert not train & held_out
-
-
-@pytest.mark.demo_data
-@pytest.mark.parametrize("domain", NUMBERS)
-def test_real_scenes_show_every_class_and_are_whole(domain: str) -> None:
-    if not (data_root() / DEMOS["render-scenes"].folder / "SOURCE.json").is_file():
-        pytest.skip("csg-train data fetch render-scenes")
-    images = masked_demo_domain("render-scenes", domain)
-    result = check_masks(images)
-    assert (len(images), result.bad, result.mismatches) == (NUMBERS[domain], (), ())
-    assert set(result.counts) == set(CLASSES)
-    if domain in SPLITS:
-        covered = [(picture_and_mask(images, index)[1] > 0).mean() for index in range(len(images))]
-        assert min(covered) > 0
-        assert np.mean(covered) > scene_jobs._COVERED
