@@ -114,16 +114,17 @@ def _named_records(out: Path) -> dict[str, dict[str, str]]:
 
 
 def find_runs(out: Path, names: Sequence[str]) -> list[Path]:
-    """The folders of these runs beside the report: in the folder that holds it, one of its neighbours, or ``runs``.
+    """The folders of these runs, where most are: the folder that holds the report, one of its neighbours, or ``runs``.
 
     Raises:
         UserError: No such place has any of them.
     """
     parent = out.resolve().parent
     neighbours = sorted(path for path in parent.iterdir() if path.is_dir())
-    for place in (parent, *neighbours, Path("runs"), Path()):
-        if found := [place / name for name in names if (place / name).is_dir()]:
-            return found
+    places = (parent, *neighbours, Path("runs"), Path())
+    found = max(([place / name for name in names if (place / name).is_dir()] for place in places), key=len)
+    if found:
+        return found
     missing = ", ".join(names[:1]) or "what it was built from"
     raise UserError(f"{out}: {missing} is not beside the report; give the folders: csg-report verify {out} RUNS")
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from csg_analysis.report.build import build_report, listed_files
+from csg_analysis.report.verify import verify_report
 from csg_train.errors import UserError
 from csg_train.files import sha256_file
 from tests.analysis.report.cases import command, refused, sha, write_run
@@ -170,6 +171,11 @@ def test_runs_that_are_elsewhere_have_to_be_given(own: Path, tmp_path: Path) -> 
     line = refused(tmp_path / "far/away/report", name="verify")
     assert "clean-baseline-0 is not beside the report; give the folders: csg-report verify" in line
     assert command(tmp_path / "far/away/report", moved, name="verify").exit_code == 0
+
+
+def test_a_neighbour_with_one_run_of_the_same_name_is_not_taken(own: Path) -> None:
+    write_run(own / "other", "csg")
+    assert verify_report(own / "report", []).faults == []
 
 
 def test_a_damaged_record_is_one_line_beside_the_faults(own: Path) -> None:
