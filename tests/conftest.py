@@ -1,6 +1,7 @@
 """A tiny data set in the real layout and its recipe; and, at the end, what was not run."""
 
 import os
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 from tests.narrow import Narrow
 
 torch.set_num_threads(1)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, in every program that a test starts too
 
 CLASSES = ("bus", "car", "truck")
 

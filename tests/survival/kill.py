@@ -298,6 +298,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and the children would
     tiny.register()
     Image.init()  # else every child loads the decoders again
     with tempfile.TemporaryDirectory() as folder:
