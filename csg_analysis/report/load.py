@@ -4,7 +4,7 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -179,11 +179,10 @@ def _load(folder: Path, name: str) -> Run:
         if found
     }
     curves, last_step = read_curves(folder / "log.jsonl")
-    cost = _read_cost(folder / COST, records)
-    return _run(
-        records,
-        folder,
-        name,
+    measured = _run(records, folder, name)
+    cost = _read_cost(folder / COST, measured.info)
+    return replace(
+        measured,
         curves=curves,
         last_step=last_step,
         recipe=recipe,
@@ -205,7 +204,7 @@ def _run(records: Mapping[Path, Record], folder: Path, name: str, **others: Any)
     return Run(
         name=name,
         folder=folder,
-        info=_one_checkpoint(_infos(records)),
+        info=_one_checkpoint({path: trained(record, path) for path, record in records.items()}),
         energy=_by_split(records, EnergyRecord),
         scores=_scores(records),
         attention=next((record for record in records.values() if isinstance(record, AttentionRecord)), None),
@@ -216,10 +215,6 @@ def _run(records: Mapping[Path, Record], folder: Path, name: str, **others: Any)
         choosing=_by_split(records, ChoosingRecord),
         **others,
     )
-
-
-def _infos(records: Mapping[Path, Record]) -> dict[Path, RunInfo]:
-    return {path: trained(record, path) for path, record in records.items()}
 
 
 def _read(path: Path) -> Record:
@@ -283,8 +278,8 @@ def _check_distinct(runs: Sequence[Run]) -> None:
             raise UserError(f"{run.folder}: the same checkpoint as {other.folder}; give only one of the two")
 
 
-def _read_cost(path: Path, records: Mapping[Path, Record]) -> Cost | None:
-    cost, info = read_cost(path) if path.is_file() else None, _one_checkpoint(_infos(records))
+def _read_cost(path: Path, info: RunInfo) -> Cost | None:
+    cost = read_cost(path) if path.is_file() else None
     if cost and (cost.method, cost.seed) != (info.method, info.seed):
         raise UserError(f"{path}: of {cost.method}, seed {cost.seed}, not of this run; remove it")
     return cost

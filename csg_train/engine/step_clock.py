@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from csg_train.distributed import is_first, process_count
+from csg_train.engine.waiting import gpu_event
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.cost import Cost, write_cost
 
@@ -48,16 +49,9 @@ class StepClock:
 
     def mark(self, step: int) -> None:
         """After this step."""
-        self.marks.append((step, self._now()))
+        self.marks.append((step, gpu_event() if self.on_gpu else time.perf_counter()))
         while len(self.marks) > 1 and (not self.on_gpu or self.marks[1][1].query()):
             self._read()
-
-    def _now(self) -> Any:
-        if not self.on_gpu:
-            return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        event.record()
-        return event
 
     def _read(self) -> None:
         (_, before), (step, after) = self.marks.popleft(), self.marks[0]

@@ -10,7 +10,7 @@ import torch
 
 from csg_train.data.loaders.batch import Batch
 
-__all__ = ["Waits", "worker_count"]
+__all__ = ["Waits", "gpu_event", "worker_count"]
 
 
 def worker_count(workers: int | str, device: torch.device) -> int:
@@ -23,6 +23,13 @@ def worker_count(workers: int | str, device: torch.device) -> int:
         return workers
     cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return min(cores, 8) if device.type == "cuda" else 0
+
+
+def gpu_event() -> Any:
+    """A mark in what the GPU has been given to do: it passes when the GPU comes there."""
+    event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    event.record()
+    return event
 
 
 class Waits:
@@ -45,23 +52,16 @@ class Waits:
     def __iter__(self) -> Iterator[Batch]:
         self.begun, batches = time.perf_counter(), iter(self.batches)
         while True:
-            asked, event = time.perf_counter(), self._event()
+            asked, event = time.perf_counter(), gpu_event() if self.on_gpu else None
             if (batch := next(batches, None)) is None:
                 return
             if event is None:
                 self.waited += time.perf_counter() - asked
             else:
-                self.marks.append((event, self._event()))
+                self.marks.append((event, gpu_event()))
                 self._read()
             self.steps += 1
             yield batch
-
-    def _event(self) -> Any:
-        if not self.on_gpu:
-            return None
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        event.record()
-        return event
 
     def _read(self) -> None:
         while self.marks and self.marks[0][1].query():

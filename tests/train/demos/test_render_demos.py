@@ -226,12 +226,15 @@ def test_bad_model_of_a_package_is_one_line(downloads: list[str], monkeypatch: p
         fetch("renders-photos", lambda line: None)
 
 
-def test_missing_client_is_named_before_any_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["renders-photos", "render-scenes"])
+def test_missing_client_is_named_before_any_download(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CSG_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     lines: list[str] = []
     with pytest.raises(UserError, match=r"apt-get: not found, but sweethome3d-furniture needs it.*data fetch digits"):
-        fetch("renders-photos", lines.append)
+        fetch(name, lines.append)
     assert lines == []
 
 

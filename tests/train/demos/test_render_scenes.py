@@ -323,15 +323,6 @@ def test_bad_model_is_one_line(downloads: list[str], monkeypatch: pytest.MonkeyP
         fetch("render-scenes", lambda line: None)
 
 
-def test_missing_client_is_named_before_any_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CSG_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("PATH", str(tmp_path))
-    lines: list[str] = []
-    with pytest.raises(UserError, match=r"apt-get: not found, but sweethome3d-furniture needs it"):
-        fetch("render-scenes", lines.append)
-    assert lines == []
-
-
 def test_table_of_models_is_of_known_models_and_every_class_is_in_both_halves() -> None:
     rows = render_scenes._model_rows()
     assert len({model_name(row) for row in rows}) == len(rows) == len(table("scene_models.csv"))

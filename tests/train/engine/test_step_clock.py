@@ -1,7 +1,6 @@
 """What a step costs, by a clock that the test moves, on a CPU and by the events of a GPU; and what a run leaves."""
 
 import json
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -21,49 +20,26 @@ def recipe(probe=0):
     return SimpleNamespace(train=SimpleNamespace(probe=probe), method={"name": "csg"}, seed=3)
 
 
-class Clock:
-    """Stands for the wall clock, and for a GPU that is ``behind`` the host by some seconds."""
-
-    now, behind = 0.0, 0.0
-
-    def run(self, meter, seconds, first=1):
-        for step, duration in enumerate(seconds, start=first):
-            self.now += duration
-            meter.mark(step)
+def run(clock, meter, seconds, first=1):
+    for step, duration in enumerate(seconds, start=first):
+        clock.now += duration
+        meter.mark(step)
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    clock = Clock()
-
-    class Event:
-        def __init__(self, *, enable_timing):
-            assert enable_timing
-
-        def record(self):
-            self.passes = clock.now + clock.behind
-
-        def query(self):
-            return clock.now >= self.passes
-
-        def elapsed_time(self, later):
-            return 1000 * (later.passes - self.passes)
-
-    monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
+def card(clock, monkeypatch):
     for name, value in {
-        "Event": Event,
-        "synchronize": lambda _device: None,
+        "synchronize": lambda _device: clock.catch_up(),
         "reset_peak_memory_stats": lambda _device: None,
         "max_memory_allocated": lambda _device: 7 * 2**20,
         "get_device_name": lambda _device: "Card",
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
-    return clock
 
 
 def test_the_median_leaves_the_first_steps_and_one_that_saved_out(clock):
     meter = StepClock(recipe(), CPU)
-    clock.run(meter, [9, 9, 9, 9, 9, 9, *[0.25] * 10, 60.0, 0.25])
+    run(clock, meter, [9, 9, 9, 9, 9, 9, *[0.25] * 10, 60.0, 0.25])
     cost = meter.cost()
     assert (cost.steps, cost.step_ms, cost.method, cost.seed) == (12, 250, "csg", 3)
     assert cost.device
@@ -72,20 +48,21 @@ def test_the_median_leaves_the_first_steps_and_one_that_saved_out(clock):
 
 def test_too_few_steps_have_no_cost(clock):
     meter = StepClock(recipe(), CPU)
-    clock.run(meter, [1.0] * 15)
+    run(clock, meter, [1.0] * 15)
     assert meter.cost() is None
-    clock.run(meter, [1.0], first=16)
+    run(clock, meter, [1.0], first=16)
     assert meter.cost().steps == 10
 
 
 def test_the_stages_of_lp_ft_are_weighted_by_their_steps(clock):
     """6 marks go first; then 4 steps of 0.1 s to the probe's end and 12 of 0.5 s: (4 x 100 + 12 x 500) / 16."""
     meter = StepClock(recipe(probe=10), CPU)
-    clock.run(meter, [*[0.1] * 10, *[0.5] * 12])
+    run(clock, meter, [*[0.1] * 10, *[0.5] * 12])
     assert meter.cost().step_ms == pytest.approx(400)
     assert "weighted" in meter.cost().definition
 
 
+@pytest.mark.usefixtures("card")
 def test_a_gpu_is_timed_by_its_own_events(clock):
     """The host is done at once; the GPU comes 2 s later with every step."""
     meter = StepClock(recipe(), CUDA)
@@ -102,7 +79,7 @@ def test_where_the_mark_cannot_be_set_back_no_memory_is_named(clock, monkeypatch
     """It would be the most of an earlier run of a sweep."""
     monkeypatch.setattr(step_clock, "_forget_peak", lambda: False)
     meter = StepClock(recipe(), CPU)
-    clock.run(meter, [1.0] * 20)
+    run(clock, meter, [1.0] * 20)
     assert meter.cost().peak_bytes is None
 
 

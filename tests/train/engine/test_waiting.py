@@ -1,9 +1,7 @@
 """The waiting time by a clock that the test moves, on a CPU and by the events of a GPU; the number of workers."""
 
 import os
-import time
 
-import pytest
 import torch
 
 from csg_train.engine.waiting import Waits, worker_count
@@ -11,43 +9,16 @@ from csg_train.engine.waiting import Waits, worker_count
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
-class Clock:
-    """Stands for the wall clock, and for a GPU that is ``behind`` the host by some seconds."""
-
-    now, behind = 0.0, 0.0
-
-    def batches(self, seconds):
-        for duration in seconds:
-            self.now += duration
-            self.behind = max(0.0, self.behind - duration)
-            yield object()
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    clock = Clock()
-
-    class Event:
-        def __init__(self, *, enable_timing):
-            assert enable_timing
-
-        def record(self):
-            self.passes = clock.now + clock.behind
-
-        def query(self):
-            return clock.now >= self.passes
-
-        def elapsed_time(self, later):
-            assert later.query()
-            return 1000 * (later.passes - self.passes)
-
-    monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
-    monkeypatch.setattr(torch.cuda, "Event", Event)
-    return clock
+def batches(clock, seconds):
+    """Each takes so long to come, while the GPU goes on."""
+    for duration in seconds:
+        clock.now += duration
+        clock.behind = max(0.0, clock.behind - duration)
+        yield object()
 
 
 def test_a_cpu_waits_as_long_as_its_batches_take(clock):
-    waits = Waits(clock.batches([1.0, 2.0, 0.0]), CPU)
+    waits = Waits(batches(clock, [1.0, 2.0, 0.0]), CPU)
     for _ in waits:
         clock.now += 3.0  # a step
     assert waits.waited == 3.0
@@ -56,13 +27,13 @@ def test_a_cpu_waits_as_long_as_its_batches_take(clock):
 
 def test_a_gpu_waits_only_when_it_has_caught_up(clock):
     """Steps of 3 s are given to the GPU in no time: batches of 1 s come before it is done, one of 5 s does not."""
-    waits = Waits(clock.batches([1.0, 1.0, 5.0, 1.0]), CUDA)
+    waits = Waits(batches(clock, [1.0, 1.0, 5.0, 1.0]), CUDA)
     for _ in waits:
         clock.behind += 3.0
-    clock.now, clock.behind = clock.now + clock.behind, 0.0
+    clock.catch_up()
     waits._read()
     assert waits.waited == 1.0  # before the first step; 2 + 3 s of work cover the batch of 5 s
-    waits = Waits(clock.batches([1.0, 5.0]), CUDA)
+    waits = Waits(batches(clock, [1.0, 5.0]), CUDA)
     for _ in waits:
         clock.behind += 3.0
     clock.now += 3.0
