@@ -24,7 +24,7 @@ from csg_analysis.energy.unit_rows import offsets
 
 __all__ = ["PANEL_BYTES", "Blocks"]
 
-PANEL_BYTES, _STRIP_BYTES = 48 * 2**20, 2**20
+PANEL_BYTES, _STRIP_BYTES = 32 * 2**20, 2**20
 _PRODUCT_BYTES, _EXACT_BYTES, _COLUMN_BYTES = 8 * 2**20, 16 * 2**20, 8 * 2**20  # two of all workers' and a piece's
 _ALIGN = 64  # numbers: products into rows of odd length run at two thirds of the speed
 _AHEAD = 2  # pieces of columns that are read while others are worked on
@@ -188,7 +188,7 @@ class Blocks:
         height, width = len(side.residual), len(column.residual)
         sums = TermSums(self.positions.s, (height, width), self.rows.device, diagonal=block.diagonal)
         padded = -(-width // _ALIGN) * _ALIGN
-        product_BC = torch.empty(height, padded, dtype=self.dtype, device=self.rows.device)[:, :width]
+        product_BC = block_buffer((height, padded), self.dtype, self.rows.device)[:, :width]
         torch.addmm(product_BC, side.residual, column.residual.T, beta=0, alpha=-2, out=product_BC)
         left_B, top_C = block.left_B.to(self.dtype), block.top_C.to(self.dtype)
         for low in range(0, height, self.strip):

@@ -22,7 +22,7 @@ __all__ = ["COPY_DISTANCE", "Layout", "UnitRows", "arrange", "offsets"]
 COPY_DISTANCE = 2.5e-13  # rows this near to one leader are within 5e-13 of each other: coincident by any path
 _CHUNK_NUMBERS = 2**18  # 2 MB of float64: two of them live in the caches
 _CUDA_CHUNK_NUMBERS = 2**24  # there the number of launches counts
-_SAMPLE_NUMBERS = 2**21
+_SAMPLE_NUMBERS = 2**20
 _SAMPLE_STRIP = 64  # rows
 _MAX_CENTRES = 64
 
