@@ -172,8 +172,8 @@ def attend_batches(
         more = f" and {len(allowed) - 50} more" if len(allowed) > 50 else ""
         raise UserError(f"--explain {explain}: allowed: {', '.join(allowed[:50])}{more}")
     device = next(network.parameters()).device
-    for batch in shown_batches(images, recipe):
-        pictures = batch.views[0].to(device).float() / 255
+    for batch in shown_batches(images, recipe, device):
+        pictures = batch.views[0].to(device, non_blocking=True).float() / 255
         with torch.no_grad(), full_float32():
             guesses = _logits(network(pictures)).argmax(dim=1)
         regions_NHW, missing = None, ""

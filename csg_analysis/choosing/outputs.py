@@ -51,8 +51,8 @@ def network_outputs(network: TaskNetwork, images: ImageSet, recipe: Recipe, *, l
     network.backbone.require_stages([layer], "--layer")
     device = next(network.parameters()).device
     found: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
-    for batch in shown_batches(images, recipe):
-        views = batch.views[0].to(device)
+    for batch in shown_batches(images, recipe, device):
+        views = batch.views[0].to(device, non_blocking=True)
         output = network(views)
         mirrored = [network(views.flip(-1)).logits] if recipe.evaluate.flip else []
         logits_VNC = torch.stack([output.logits, *mirrored])

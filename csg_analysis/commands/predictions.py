@@ -55,7 +55,8 @@ def predictions(
         advice="show them in two folders",
     )
     for subject, images in subjects:
-        predicted = [mask_HW for mask_HW, _ in evaluate.network_masks(subject.network, images, subject.recipe)]
+        masks = evaluate.network_masks(subject.network, images, subject.recipe)
+        predicted = [mask_HW.cpu().numpy() for mask_HW, _ in masks]
         columns.append((subject.label, predicted))
     for index in range(len(images)):
         _write(out / f"{index:04d}.png", images, index, [(label, masks[index]) for label, masks in columns])

@@ -74,9 +74,9 @@ def pooled_batches(
     """
     backbone.require_stages(layers, "--layer")
     device = next(backbone.parameters()).device
-    for batch in shown_batches(images, recipe):
+    for batch in shown_batches(images, recipe, device):
         with torch.no_grad(), full_float32():
-            stages = backbone(batch.views[0].to(device)).stages
+            stages = backbone(batch.views[0].to(device, non_blocking=True)).stages
             rows = {layer: _pooled(stages[layer], pool).cpu().numpy() for layer in layers}
             if pool == "attention" and stability is not None:
                 for layer in layers:

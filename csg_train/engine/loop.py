@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from csg_train.console import console
 from csg_train.data.cache import picture_source
 from csg_train.data.loaders.batch import Batch
-from csg_train.data.loaders.segmentation_loader import whole_pictures
 from csg_train.data.readers.masks import MaskedSet
 from csg_train.devices import usable_device
 from csg_train.distributed import agreed, average, highest, is_first, joined, process_count
@@ -29,8 +28,9 @@ from csg_train.engine.profiling import recorded, require_steps
 from csg_train.engine.resuming import require_same_run
 from csg_train.engine.selection import chosen_file, is_due, measure_name, selection_images, selection_score
 from csg_train.engine.signs import SIGNS, signs_of
+from csg_train.engine.sizing import sized_batches
 from csg_train.engine.step_clock import StepClock
-from csg_train.engine.waiting import Waits, worker_count
+from csg_train.engine.waiting import Waits
 from csg_train.errors import UserError
 from csg_train.evaluate.either import held_out_loss
 from csg_train.files import write_text
@@ -45,7 +45,7 @@ from csg_train.recipes.pictures import load_split
 from csg_train.recipes.reading import to_yaml
 from csg_train.recipes.ready import require_ready
 from csg_train.recipes.sections import Recipe, Train
-from csg_train.recipes.shown import shown_batches
+from csg_train.recipes.shown import Showing, shown_batches
 from csg_train.runs.checkpoint import Checkpoint, load_checkpoint, load_optimizer, load_state, save_checkpoint
 from csg_train.runs.deaths import Watch
 from csg_train.runs.snapshots import snapshot_folder, snapshot_steps
@@ -337,17 +337,18 @@ class _Run:
 
     def _batches(self) -> Iterator[Batch]:
         train = self.recipe.train
-        workers = worker_count(train.workers, self.device)
-        return batches_of(
-            self.recipe, self.images, self.method, self.styles, start=self.step, stop=train.steps, workers=workers
-        )
+
+        def make(start: int, stop: int, workers: int) -> Iterator[Batch]:
+            pictures = self.recipe, self.images, self.method, self.styles
+            return batches_of(*pictures, start=start, stop=stop, workers=workers)
+
+        return sized_batches(make, start=self.step, stop=train.steps, workers=train.workers, device=self.device)
 
     def _source_pass(self) -> Iterator[Batch]:
+        shown = Showing.of(self.recipe)
         if isinstance(self.images, MaskedSet):  # no larger than a crop, whatever the evaluation shows
-            batches = whole_pictures(self.images, longest_side=self.recipe.data.size)
-        else:
-            batches = shown_batches(self.images, self.recipe)
-        for batch in batches:
+            shown = replace(shown, size=self.recipe.data.size)
+        for batch in shown_batches(self.images, shown, self.device):
             yield batch.to(self.device)
 
     def _checkpoint(self, log_bytes: int, selection: Rule) -> Checkpoint:

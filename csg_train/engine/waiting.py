@@ -1,6 +1,5 @@
 """How long the device waits for its batches: the share of a run that more workers or a cache can save."""
 
-import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -10,19 +9,7 @@ import torch
 
 from csg_train.data.loaders.batch import Batch
 
-__all__ = ["Waits", "gpu_event", "worker_count"]
-
-
-def worker_count(workers: int | str, device: torch.device) -> int:
-    """Loader processes of this process: as asked, or for ``auto`` sized to the machine.
-
-    ``auto`` is 0 on a CPU, whose cores compute; with a GPU the cores that this process may use, shared with the other
-    processes that torchrun started on this machine, 8 at most.
-    """
-    if isinstance(workers, int):
-        return workers
-    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return min(cores, 8) if device.type == "cuda" else 0
+__all__ = ["Waits", "gpu_event"]
 
 
 def gpu_event() -> Any:

@@ -63,10 +63,10 @@ def predict(network: TaskNetwork, batches: Iterable[Batch], *, flip: bool) -> Pr
     device = next(network.parameters()).device
     predicted, labels = [], []
     for batch in batches:
-        scores = mean_scores(logits_of_views(network, batch.views[0].to(device), flip=flip))
-        predicted.append(scores.argmax(dim=1).cpu())
+        pictures = batch.views[0].to(device, non_blocking=True)
+        predicted.append(mean_scores(logits_of_views(network, pictures, flip=flip)).argmax(dim=1))
         labels.append(batch.labels)
-    return Predictions(torch.cat(predicted), torch.cat(labels))
+    return Predictions(torch.cat(predicted).cpu(), torch.cat(labels))
 
 
 def confusion_matrix(predictions: Predictions, classes: int) -> np.ndarray:
@@ -102,18 +102,21 @@ def bootstrap_mean_per_class(
     return Interval(low=float(low), high=float(high), level=level, kind=kind)
 
 
+def _predictions(network: TaskNetwork, images: ImageSet, recipe: Recipe) -> Predictions:
+    batches = shown_batches(images, recipe, next(network.parameters()).device)
+    return predict(network, batches, flip=recipe.evaluate.flip)
+
+
 def confusion_of(network: TaskNetwork, images: ImageSet, recipe: Recipe) -> np.ndarray:
     """Confusion counts ``(C, C)`` of a network in evaluation mode, pictures and flip as the recipe says."""
-    return confusion_matrix(
-        predict(network, shown_batches(images, recipe), flip=recipe.evaluate.flip), len(images.classes)
-    )
+    return confusion_matrix(_predictions(network, images, recipe), len(images.classes))
 
 
 def accuracy_record(
     checkpoint: Checkpoint, network: TaskNetwork, images: ImageSet, *, split: str, recipe: Recipe
 ) -> AccuracyRecord:
     """Measure one checkpoint on one split, as its recipe says."""
-    predictions = predict(network, shown_batches(images, recipe), flip=recipe.evaluate.flip)
+    predictions = _predictions(network, images, recipe)
     confusion = confusion_matrix(predictions, len(images.classes))
     each = per_class_accuracy(confusion)
     return AccuracyRecord(

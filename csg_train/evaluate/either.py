@@ -62,8 +62,9 @@ def held_out_loss(network: TaskNetwork, images: AnySet, recipe: Recipe) -> float
     own = _own_part(images, 1 if masked else recipe.train.batch_size)
     logits_of_batch = logits_of(network, recipe) if masked else lambda pictures: network(pictures).logits
     total, count = 0.0, 0
-    for batch in () if own is None else shown_batches(own, recipe):
-        logits, labels = logits_of_batch(batch.views[0].to(device)), batch.labels.to(device)
+    for batch in () if own is None else shown_batches(own, recipe, device):
+        there = batch.to(device)
+        logits, labels = logits_of_batch(there.views[0]), there.labels
         if logits.shape[2:] != labels.shape[1:]:
             logits = F.interpolate(logits, size=labels.shape[1:], mode="bilinear", align_corners=True)
         total += float(F.cross_entropy(logits, labels, ignore_index=IGNORE if masked else -100, reduction="sum"))

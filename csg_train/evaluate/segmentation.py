@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from csg_train.data.readers.masks import IGNORE, MaskedSet, picture_and_mask
-from csg_train.data.views.segmentation_views import segmentation_evaluation_view
+from csg_train.data.loaders.segmentation_loader import whole_pictures
+from csg_train.data.loaders.workers import measuring_workers
+from csg_train.data.readers.masks import IGNORE, MaskedSet
 from csg_train.devices import full_float32
 from csg_train.evaluate.scores import iou, iou_per_class, mean_iou, mean_of_present, right_true_predicted
 from csg_train.models.deeplab import SegmentationNetwork
@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 _RESAMPLES_AT_ONCE = 100
+_Mask = np.ndarray | Tensor
 
 
 @dataclass(frozen=True)
@@ -55,23 +56,25 @@ class PixelCounts:
     pictures: np.ndarray
 
 
-def confusion_of_pixels(predicted_HW: np.ndarray, mask_HW: np.ndarray, classes: int) -> np.ndarray:
+def confusion_of_pixels(predicted_HW: _Mask, mask_HW: _Mask, classes: int) -> np.ndarray:
     """Pixel counts ``(C, C)`` int64 of one picture.
 
     Args:
-        predicted_HW: Class of each pixel, 0 to C - 1.
+        predicted_HW: Class of each pixel, 0 to C - 1; where it is a tensor, its device counts.
         mask_HW: Training id of each pixel; `IGNORE` counts nowhere, whatever is predicted there.
         classes: C.
     """
     assert predicted_HW.shape == mask_HW.shape, (predicted_HW.shape, mask_HW.shape)
-    counted = mask_HW != IGNORE
-    predicted, true = predicted_HW[counted].astype(np.int64), mask_HW[counted].astype(np.int64)
-    assert max(predicted.max(initial=0), true.max(initial=0)) < classes
-    counts: np.ndarray = np.bincount(true * classes + predicted, minlength=classes * classes)
-    return counts.reshape(classes, classes).astype(np.int64)
+    predicted = torch.as_tensor(predicted_HW).long()
+    true = torch.as_tensor(mask_HW).to(predicted.device, non_blocking=True).long()
+    counted, cells = true != IGNORE, classes * classes
+    assert torch.maximum(predicted, true).masked_fill(~counted, 0).max() < classes
+    cell = torch.where(counted, true * classes + predicted, cells)  # those ignored into one cell more
+    counts: np.ndarray = cell.flatten().bincount(minlength=cells + 1)[:cells].view(classes, classes).cpu().numpy()
+    return counts
 
 
-def count_pixels(pairs: Iterable[tuple[np.ndarray, np.ndarray]], classes: int) -> PixelCounts:
+def count_pixels(pairs: Iterable[tuple[_Mask, _Mask]], classes: int) -> PixelCounts:
     """Counts over (predicted, mask) pairs ``(H, W)``; pictures may differ in size, one is held at a time."""
     total = np.zeros((classes, classes), dtype=np.int64)
     pictures = []
@@ -102,39 +105,46 @@ def bootstrap_mean_iou(counts: PixelCounts, *, seed: int, resamples: int = 2000,
 
 
 def predicted_masks(
-    logits: Callable[[Tensor], Tensor], images: MaskedSet, *, longest_side: int | None, device: torch.device
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    logits: Callable[[Tensor], Tensor],
+    images: MaskedSet,
+    *,
+    longest_side: int | None,
+    device: torch.device,
+    workers: int = 0,
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Predicted and true classes of every picture, whole, in file order, for `count_pixels`.
 
-    Memory holds one picture and its logits at a time. Single scale and no mirror image, as in the paper.
+    Memory holds one picture and its logits at a time, and what ``workers`` load meanwhile. Single scale and no mirror
+    image, as in the paper.
 
     Args:
         logits: From ``(1, 3, h, w)`` uint8 to ``(1, C, h', w')``; the network in evaluation mode.
         images: What to predict.
         longest_side: See `segmentation_evaluation_view`.
         device: Where ``logits`` takes its input.
+        workers: Loader processes.
 
     Yields:
-        ``(H, W)`` uint8 each, of the mask's size: smaller logits are enlarged (bilinear) before the largest is taken.
+        ``(H, W)`` uint8 each, of the mask's size: the prediction on ``device``, the mask where it was loaded.
     """
-    for index in range(len(images)):
-        picture, mask_HW = picture_and_mask(images, index)
-        yield predicted_mask(logits, picture, longest_side=longest_side, device=device), mask_HW
+    for batch in whole_pictures(images, longest_side=longest_side, workers=workers):
+        (mask_HW,) = batch.labels
+        yield predicted_mask(logits, batch.views[0], size=(mask_HW.shape[0], mask_HW.shape[1]), device=device), mask_HW
 
 
 @torch.no_grad()
 @full_float32()
 def predicted_mask(
-    logits: Callable[[Tensor], Tensor], picture: Image.Image, *, longest_side: int | None, device: torch.device
-) -> np.ndarray:
-    """Class of every pixel of one ``RGB`` picture, ``(H, W)`` uint8 of its own size; arguments as `predicted_masks`."""
-    view_3HW = segmentation_evaluation_view(picture, longest_side=longest_side)
-    scores_1CHW = logits(view_3HW[None].to(device))
-    size = (picture.height, picture.width)
+    logits: Callable[[Tensor], Tensor], view_13HW: Tensor, *, size: tuple[int, int], device: torch.device
+) -> Tensor:
+    """Class of every pixel of one picture, ``(H, W)`` uint8 of ``size`` on ``device``.
+
+    Smaller logits are enlarged (bilinear) before the largest is taken.
+    """
+    scores_1CHW = logits(view_13HW.to(device, non_blocking=True))
     if scores_1CHW.shape[2:] != size:
         scores_1CHW = F.interpolate(scores_1CHW, size=size, mode="bilinear", align_corners=True)
-    mask_HW: np.ndarray = scores_1CHW[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
-    return mask_HW
+    return scores_1CHW[0].argmax(dim=0).to(torch.uint8)
 
 
 def logits_of(network: TaskNetwork, recipe: Recipe) -> Callable[[Tensor], Tensor]:
@@ -151,14 +161,16 @@ def logits_of(network: TaskNetwork, recipe: Recipe) -> Callable[[Tensor], Tensor
     return lambda pictures: network.classify(tiles(pictures), pictures)
 
 
-def network_masks(network: TaskNetwork, images: MaskedSet, recipe: Recipe) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def network_masks(network: TaskNetwork, images: MaskedSet, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
     """`predicted_masks` of a network in evaluation mode, pictures shown as the recipe says."""
     assert recipe.segmentation is not None
+    device = next(network.parameters()).device
     return predicted_masks(
         logits_of(network, recipe),
         images,
         longest_side=recipe.segmentation.longest_side,
-        device=next(network.parameters()).device,
+        device=device,
+        workers=measuring_workers(recipe.train.workers, device, len(images)),
     )
 
 

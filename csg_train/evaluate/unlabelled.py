@@ -35,12 +35,13 @@ def unlabelled_record(
 
 
 def _predicted(network: TaskNetwork, images: ImageSet, recipe: Recipe) -> Iterator[Tensor]:
-    batches = shown_batches(images, recipe)
+    device = next(network.parameters()).device
+    batches = shown_batches(images, recipe, device)
     if recipe.segmentation is None:
         yield predict(network, batches, flip=recipe.evaluate.flip).predicted
         return
-    logits, device = logits_of(network, recipe), next(network.parameters()).device
+    logits = logits_of(network, recipe)
     for batch in batches:
         with torch.no_grad(), full_float32():
-            predicted = logits(batch.views[0].to(device)).argmax(dim=1)
+            predicted = logits(batch.views[0].to(device, non_blocking=True)).argmax(dim=1)
         yield predicted

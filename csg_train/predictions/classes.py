@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from csg_train.data.loaders.batch import stacked
-from csg_train.data.loaders.processes import end_with_feeder, iterate
+from csg_train.data.loaders.loader import load_batches
+from csg_train.data.loaders.workers import measuring_workers
 from csg_train.data.readers.images import ImageSet
 from csg_train.data.views.transforms import evaluation_view
 from csg_train.devices import full_float32
-from csg_train.engine.waiting import worker_count
 from csg_train.errors import UserError
 from csg_train.evaluate.accuracy import logits_of_views, mean_scores
 from csg_train.models.network import TaskNetwork
@@ -37,6 +37,12 @@ class _Views(Dataset["Tensor | UserError"]):
             return UserError(error.message)
 
 
+def _together(pictures: list[Tensor | UserError]) -> tuple[Tensor | None, list[UserError | None]]:
+    views = [one for one in pictures if isinstance(one, Tensor)]
+    wrong = [None if isinstance(one, Tensor) else one for one in pictures]
+    return (stacked(views) if views else None), wrong
+
+
 def predicted_classes(network: TaskNetwork, images: ImageSet, recipe: Recipe, *, top: int) -> Iterator[Outcome]:
     """The likeliest classes of every picture, in file order.
 
@@ -49,19 +55,14 @@ def predicted_classes(network: TaskNetwork, images: ImageSet, recipe: Recipe, *,
     Yields:
         For each picture ``class`` and ``probability``, ``class_2`` and ``probability_2`` ..., or what is wrong with it.
     """
-    device = next(network.parameters()).device
-    loader = DataLoader(
-        _Views(images, recipe),
-        batch_size=recipe.train.batch_size,
-        num_workers=worker_count(recipe.train.workers, device),
-        collate_fn=list,
-        worker_init_fn=end_with_feeder,
-    )
-    for batch in iterate(loader):
-        views = [view for view in batch if isinstance(view, Tensor)]
-        rows = iter(_rows(network, stacked(views).to(device), images.classes, recipe, top) if views else ())
-        for view in batch:
-            yield next(rows) if isinstance(view, Tensor) else view
+    device, size = next(network.parameters()).device, recipe.train.batch_size
+    keys = [[*range(start, min(start + size, len(images)))] for start in range(0, len(images), size)]
+    workers = measuring_workers(recipe.train.workers, device, len(keys))
+    for views, wrong in load_batches(_Views(images, recipe), keys, _together, workers):
+        there = None if views is None else views.to(device, non_blocking=True)
+        rows = iter(() if there is None else _rows(network, there, images.classes, recipe, top))
+        for error in wrong:
+            yield next(rows) if error is None else error
 
 
 @torch.no_grad()

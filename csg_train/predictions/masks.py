@@ -5,9 +5,14 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
 
 from csg_train.data.check.colours import class_colours
-from csg_train.data.readers.images import over_white
+from csg_train.data.loaders.loader import load_batches
+from csg_train.data.loaders.workers import measuring_workers
+from csg_train.data.readers.images import ImageSet, over_white
+from csg_train.data.views.segmentation_views import segmentation_evaluation_view
 from csg_train.errors import UserError
 from csg_train.evaluate.segmentation import logits_of, predicted_mask
 from csg_train.models.network import TaskNetwork
@@ -16,6 +21,33 @@ from csg_train.predictions.table import Outcome
 from csg_train.recipes.sections import Recipe
 
 __all__ = ["mask_names", "predicted_classes_of_pixels"]
+
+
+_Picture = tuple[Tensor, tuple[int, int]] | UserError
+"""``(1, 3, h, w)`` as it is shown, and its rows and columns; or what is wrong with it."""
+
+
+class _Whole(Dataset[_Picture]):
+    """Pictures at their own size."""
+
+    def __init__(self, images: ImageSet, longest_side: int | None) -> None:
+        self.images, self.longest_side = images, longest_side
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> _Picture:
+        try:
+            image = over_white(self.images.read(index))
+        except UserError as error:
+            return UserError(error.message)
+        view = segmentation_evaluation_view(image, longest_side=self.longest_side)
+        return view[None], (image.height, image.width)
+
+
+def _only(pictures: list[_Picture]) -> _Picture:
+    (picture,) = pictures
+    return picture
 
 
 def mask_names(found: Found) -> list[str]:
@@ -52,13 +84,15 @@ def predicted_classes_of_pixels(
     classes, device = found.images.classes, next(network.parameters()).device
     logits = logits_of(network, recipe)
     palette = [channel for colour in class_colours(classes) for channel in colour]
-    for index, name in enumerate(mask_names(found)):
-        try:
-            picture = over_white(found.images.read(index))
-        except UserError as error:
-            yield error
+    keys = [[index] for index in range(len(found.images))]
+    workers = measuring_workers(recipe.train.workers, device, len(keys))
+    loaded = load_batches(_Whole(found.images, recipe.segmentation.longest_side), keys, _only, workers)
+    for name, picture in zip(mask_names(found), loaded, strict=True):
+        if isinstance(picture, UserError):
+            yield picture
             continue
-        mask_HW = predicted_mask(logits, picture, longest_side=recipe.segmentation.longest_side, device=device)
+        view_13HW, size = picture
+        mask_HW = predicted_mask(logits, view_13HW, size=size, device=device).cpu().numpy()
         indexed = Image.fromarray(mask_HW)
         indexed.putpalette(palette)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

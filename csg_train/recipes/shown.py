@@ -9,10 +9,9 @@ import torch
 from csg_train.data.loaders.batch import Batch
 from csg_train.data.loaders.loader import evaluation_batches
 from csg_train.data.loaders.segmentation_loader import whole_pictures
-from csg_train.data.readers.images import over_white
+from csg_train.data.loaders.workers import measuring_workers
 from csg_train.data.readers.masks import MaskedSet
 from csg_train.data.readers.sets import AnySet
-from csg_train.data.views.segmentation_views import segmentation_evaluation_view
 from csg_train.recipes.sections import Recipe
 
 __all__ = ["Showing", "shown_batches"]
@@ -26,30 +25,35 @@ class Showing:
         size: Side of the square; of whole pictures the cap on the longer side, None for none.
         fit: ``crop``, ``pad`` or ``whole``.
         batch_size: Pictures at once.
+        workers: Processes that load them; ``auto`` depends on the device.
     """
 
     size: int | None
     fit: Literal["crop", "pad", "whole"]
     batch_size: int
+    workers: int | Literal["auto"] = "auto"
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Showing":
         """As a recipe measures: of a segmentation whole."""
         if recipe.segmentation is not None:
-            return cls(recipe.segmentation.longest_side, "whole", 1)
-        return cls(recipe.data.size, recipe.data.fit, recipe.train.batch_size)
+            return cls(recipe.segmentation.longest_side, "whole", 1, recipe.train.workers)
+        return cls(recipe.data.size, recipe.data.fit, recipe.train.batch_size, recipe.train.workers)
 
 
-def shown_batches(images: AnySet, shown: Recipe | Showing) -> Iterator[Batch]:
-    """Every picture once, in file order, as a recipe shows it for measuring, or as `Showing` says."""
+def shown_batches(images: AnySet, shown: Recipe | Showing, device: torch.device) -> Iterator[Batch]:
+    """Every picture once, in file order, as a recipe shows it for measuring, or as `Showing` says.
+
+    Args:
+        images: The pictures.
+        shown: How.
+        device: Of the network, which computes while processes load what comes next (`measuring_workers`).
+    """
     showing = shown if isinstance(shown, Showing) else Showing.of(shown)
-    if isinstance(images, MaskedSet):
-        assert showing.fit == "whole"
-        yield from whole_pictures(images, longest_side=showing.size)
-    elif showing.fit == "whole":
-        for index, label in enumerate(images.labels):
-            view = segmentation_evaluation_view(over_white(images.picture(index)), longest_side=showing.size)
-            yield Batch((view[None],), torch.tensor([label]))
-    else:
-        assert showing.size is not None
-        yield from evaluation_batches(images, size=showing.size, fit=showing.fit, batch_size=showing.batch_size)
+    workers = measuring_workers(showing.workers, device, -(-len(images) // showing.batch_size))
+    if showing.fit == "whole":
+        return whole_pictures(images, longest_side=showing.size, workers=workers)
+    assert showing.size is not None
+    assert not isinstance(images, MaskedSet)
+    size, fit, batch_size = showing.size, showing.fit, showing.batch_size
+    return evaluation_batches(images, size=size, fit=fit, batch_size=batch_size, workers=workers)

@@ -15,7 +15,7 @@ class Batch:
 
     Attributes:
         views: One ``(N, 3, H, W)`` uint8 tensor for each view that the method asks for; the first is the student's.
-        labels: ``(N,)`` int64 class indices; for segmentation ``(N, H, W)``.
+        labels: ``(N,)`` int64 class indices; for segmentation ``(N, H, W)``, uint8 until the batch is on its device.
     """
 
     views: tuple[Tensor, ...]
@@ -26,9 +26,9 @@ class Batch:
         return Batch(tuple(view.pin_memory() for view in self.views), self.labels.pin_memory())
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on another device."""
+        """The same batch on a device, where labels are int64: bytes travel, a GPU copies while it computes."""
         views = tuple(view.to(device, non_blocking=True) for view in self.views)
-        return Batch(views, self.labels.to(device, non_blocking=True))
+        return Batch(views, self.labels.to(device, non_blocking=True).long())
 
 
 def stacked(views: Sequence[Tensor]) -> Tensor:

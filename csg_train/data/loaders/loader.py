@@ -1,8 +1,8 @@
 """Batches whose content depends on (seed, step) alone: exact resume needs nothing but the step's number."""
 
 import functools
-from collections.abc import Callable, Iterator, Sized
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image
@@ -20,6 +20,7 @@ from csg_train.seeds import generator_for, random_for
 __all__ = ["Key", "evaluation_batches", "load_batches", "step_keys", "training_batches", "uniform_order"]
 
 Key = tuple[int, int]  # (epoch, index)
+_Loaded = TypeVar("_Loaded")
 
 
 def step_keys(orders: Callable[[int], list[int]], batch_size: int, *, start: int, stop: int) -> Iterator[list[Key]]:
@@ -106,13 +107,13 @@ def training_batches(
     order: Callable[..., list[int]] = {"uniform": uniform_order, "balanced": balanced_order}[sampling]
     keys = step_keys(functools.partial(order, images, seed), batch_size, start=start, stop=stop)
     dataset = _Views(images, views, seed, options)
-    return load_batches(dataset, keys, _collate, workers)
+    return load_batches(dataset, map(share, keys), _collate, workers)
 
 
 def load_batches(
-    dataset: Dataset[Any], keys: Iterator[list[Key]], collate: Callable[[list[Any]], Batch], workers: int
-) -> Iterator[Batch]:
-    """A batch for each list of keys, of several processes this one's `share` of it.
+    dataset: Dataset[Any], keys: Iterable[list[Any]], collate: Callable[[list[Any]], _Loaded], workers: int
+) -> Iterator[_Loaded]:
+    """A batch for each list of keys; the next ones are loaded meanwhile where there are ``workers``.
 
     Neither the number of workers nor anything else draws a random number.
 
@@ -121,10 +122,10 @@ def load_batches(
     """
     loader = DataLoader(
         dataset,
-        batch_sampler=map(share, keys),
+        batch_sampler=keys,
         num_workers=workers,
         collate_fn=collate,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=torch.cuda.is_initialized(),  # by the network, which is there already
         worker_init_fn=end_with_feeder,
         generator=torch.Generator(),  # unused by our keys; without it the loader draws from the global generator
     )
@@ -134,9 +135,22 @@ def load_batches(
         raise UserError(error.message.rsplit("UserError: ", 1)[-1]) from error
 
 
-def evaluation_batches(images: ImageSet, *, size: int, fit: str, batch_size: int) -> Iterator[Batch]:
+class _Shown(Dataset[tuple[list[Tensor], int]]):
+    """Pictures as they are measured, by index."""
+
+    def __init__(self, images: ImageSet, size: int, fit: str) -> None:
+        self.images, self.size, self.fit = images, size, fit
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[list[Tensor], int]:
+        view = evaluation_view(self.images.picture(index), size=self.size, fit=self.fit)
+        return [view], self.images.labels[index]
+
+
+def evaluation_batches(images: ImageSet, *, size: int, fit: str, batch_size: int, workers: int = 0) -> Iterator[Batch]:
     """Every picture once, in file order, without augmentation."""
-    for start in range(0, len(images), batch_size):
-        indices = range(start, min(start + batch_size, len(images)))
-        views = stacked([evaluation_view(images.picture(i), size=size, fit=fit) for i in indices])
-        yield Batch((views,), torch.tensor([images.labels[i] for i in indices]))
+    starts = range(0, len(images), batch_size)
+    keys = ([*range(start, min(start + batch_size, len(images)))] for start in starts)
+    return load_batches(_Shown(images, size, fit), keys, _collate, workers)

@@ -12,8 +12,11 @@ from torch.utils.data import Dataset
 
 from csg_train.data.loaders.batch import Batch, stacked
 from csg_train.data.loaders.loader import Key, load_batches, step_keys, uniform_order
+from csg_train.data.readers.images import over_white
 from csg_train.data.readers.masks import MaskedSet, picture_and_mask
+from csg_train.data.readers.sets import AnySet
 from csg_train.data.views.segmentation_views import segmentation_evaluation_view, segmentation_views
+from csg_train.distributed import share
 from csg_train.seeds import random_for
 
 __all__ = ["segmentation_batches", "whole_pictures"]
@@ -66,12 +69,34 @@ def segmentation_batches(
         UserError: A picture or mask is bad, or their sizes differ.
     """
     keys = step_keys(functools.partial(uniform_order, images, seed), batch_size, start=start, stop=stop)
-    return load_batches(_Crops(images, views, seed, options), keys, _collate, workers)
+    return load_batches(_Crops(images, views, seed, options), map(share, keys), _collate, workers)
 
 
-def whole_pictures(images: MaskedSet, *, longest_side: int | None) -> Iterator[Batch]:
-    """Every picture once, in file order, whole, with its mask; one a batch, for they may differ in size."""
-    for index in range(len(images)):
-        picture, mask_HW = picture_and_mask(images, index)
-        view = segmentation_evaluation_view(picture, longest_side=longest_side)
-        yield Batch((view[None],), torch.from_numpy(mask_HW.astype(np.int64))[None])
+class _Whole(Dataset[Batch]):
+    """A picture as it is measured, whole, and its mask or label: a batch of one, for pictures may differ in size."""
+
+    def __init__(self, images: AnySet, longest_side: int | None) -> None:
+        self.images, self.longest_side = images, longest_side
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Batch:
+        if isinstance(self.images, MaskedSet):
+            picture, mask_HW = picture_and_mask(self.images, index)
+            truth = torch.from_numpy(np.array(mask_HW))
+        else:
+            picture, truth = over_white(self.images.picture(index)), torch.tensor(self.images.labels[index])
+        view = segmentation_evaluation_view(picture, longest_side=self.longest_side)
+        return Batch((view[None],), truth[None])
+
+
+def _only(batches: list[Batch]) -> Batch:
+    (batch,) = batches
+    return batch
+
+
+def whole_pictures(images: AnySet, *, longest_side: int | None, workers: int = 0) -> Iterator[Batch]:
+    """Every picture once, in file order, whole, with its mask or, where it has none, its label; one a batch."""
+    keys = ([index] for index in range(len(images)))
+    return load_batches(_Whole(images, longest_side), keys, _only, workers)

@@ -182,7 +182,7 @@ def segmentation_views(
         fill: See `random_crop`.
 
     Returns:
-        A ``(3, size, size)`` uint8 tensor for each view, and ``(size, size)`` int64 training ids, `IGNORE` included.
+        A ``(3, size, size)`` uint8 tensor for each view, and ``(size, size)`` uint8 training ids, `IGNORE` included.
     """
     crop = random_crop(image.size, size=size, scale=scale, rng=rng, fill=fill)
     key, square = rng.getrandbits(63), crop.of(image)
@@ -201,7 +201,7 @@ def segmentation_views(
             return _tensor(styles.apply(np.array(own), rng))
         return _tensor(np.array(own))
 
-    return [look(view) for view in views], torch.from_numpy(crop.of_mask(mask_HW).astype(np.int64))
+    return [look(view) for view in views], torch.from_numpy(crop.of_mask(mask_HW))
 
 
 def _tensor(pixels_HW3: np.ndarray) -> Tensor:

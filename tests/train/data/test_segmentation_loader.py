@@ -52,7 +52,7 @@ def test_every_picture_comes_once_in_an_epoch_with_its_own_mask(images: MaskedSe
     seen = []
     for batch in batches(images, 0, NUMBER):  # three epochs of five
         assert (batch.views[0].shape, batch.views[0].dtype) == ((3, 3, 16, 16), torch.uint8)
-        assert (batch.labels.shape, batch.labels.dtype) == ((3, 16, 16), torch.int64)
+        assert (batch.labels.shape, batch.labels.dtype) == ((3, 16, 16), torch.uint8)
         for view, labels in zip(batch.views[0], batch.labels, strict=True):
             assert (view == 40 * labels[0, 0]).all()
             assert (labels == labels[0, 0]).all()

@@ -123,7 +123,7 @@ def test_views_show_one_crop_and_do_not_depend_on_each_other(tmp_path: Path) -> 
     Image.fromarray(noise(20, 30)).save(tmp_path / "style.png")
     styles = Styles((tmp_path / "style.png",))
     (student,), labels_HW = views_of("student")
-    assert (student.dtype, student.shape, labels_HW.dtype) == (torch.uint8, (3, 32, 32), torch.int64)
+    assert (student.dtype, student.shape, labels_HW.dtype) == (torch.uint8, (3, 32, 32), torch.uint8)
     many, other_labels_HW = views_of("styled", "teacher", "student", "styled2", styles=styles)
     assert torch.equal(labels_HW, other_labels_HW)
     assert torch.equal(many[2], student)

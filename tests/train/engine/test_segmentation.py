@@ -132,7 +132,7 @@ def test_dense_terms_from_their_definition(masked_recipe_dict, tmp_path, patches
     """Each patch cut out by hand, contrasted with the teacher's patch of the same place; 1 patch is the whole map."""
     method = {"name": "csg", "patches": patches, "queue_size": 9, "dim": 4, "temperature": 1, "weight": 2}
     trained = engine._Run(Recipe.model_validate(masked_recipe_dict | {"method": method}), tmp_path, CPU)
-    batch = next(trained._batches())
+    batch = next(trained._batches()).to(CPU)
     trained.network.set_training(batch_norm="frozen")
     with torch.no_grad():
         for weight in trained.network.backbone.net.layer4.parameters():
@@ -165,7 +165,7 @@ def test_dense_terms_from_their_definition(masked_recipe_dict, tmp_path, patches
 
 def test_domain_randomization_sums_the_styles_losses(masked_recipe_dict, tmp_path):
     trained = engine._Run(recipe_of(masked_recipe_dict, "domain-randomization"), tmp_path, CPU)
-    batch = next(trained._batches())
+    batch = next(trained._batches()).to(CPU)
     assert len(batch.views) == 2
     assert not torch.equal(*batch.views)  # two styles of one crop
     trained.network.set_training(batch_norm="frozen")

@@ -84,7 +84,7 @@ def test_a_probability_is_the_softmax_of_both_views_by_hand(checkpoint, tmp_path
 
 def test_neither_batches_nor_workers_change_a_row(checkpoint, trees, tmp_path):
     tables = []
-    for size, workers in ((1, 0), (4, 0), (9, 2)):
+    for size, workers in ((1, 0), (9, 0), (2, 2)):
         sets = ("--set", f"train.batch_size={size}", "--set", f"train.workers={workers}")
         result = command("csg-train", "predict", checkpoint, trees / "target", *sets, cwd=tmp_path)
         assert result.returncode == 0, result.stderr
@@ -165,7 +165,8 @@ def test_masks_are_those_that_the_evaluation_counts(masked_checkpoint, masked_tr
     expected = network_masks(saved.build_network(torch.device("cpu")), images, recipe)
     rows = table(tmp_path / "o" / "t.csv")
     seen = set()
-    for number, ((mask_HW, _), row) in enumerate(zip(expected, rows, strict=True)):
+    for number, ((mask, _), row) in enumerate(zip(expected, rows, strict=True)):
+        mask_HW = mask.numpy()
         path = tmp_path / "o" / row["mask"]
         assert path == tmp_path / "o" / "t" / f"{number}.png"
         assert np.array_equal(decode_mask(path, {0: 0, 1: 1, 2: 2}), mask_HW)

@@ -1,0 +1,27 @@
+"""How many processes load pictures; they change the speed, never a number."""
+
+import os
+
+import torch
+
+__all__ = ["measuring_workers", "spare_cores"]
+
+
+def spare_cores() -> int:
+    """Cores that may load while one gives the GPU its work, at least 1.
+
+    Of those that this process may use, shared with the other processes that torchrun started on this machine.
+    """
+    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1)
+
+
+def measuring_workers(asked: int | str, device: torch.device, batches: int) -> int:
+    """Loader processes while a network is measured: as asked or, for ``auto``, `spare_cores` with a GPU and none without.
+
+    Args:
+        asked: A number, or ``auto``.
+        device: Where the network computes.
+        batches: That will be loaded; a process that loads fewer than two is not worth its start.
+    """
+    most = asked if isinstance(asked, int) else spare_cores() if device.type == "cuda" else 0
+    return min(most, batches // 2)
