@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from csg_train.data.loaders.batch import Batch
+from csg_train.data.loaders.unseen import Loaded
 from csg_train.data.readers.sets import AnySet
 from csg_train.devices import full_float32
 from csg_train.engine.batches import batches_of
@@ -64,7 +64,7 @@ def trained_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
 
 @torch.no_grad()
 @full_float32()
-def measure_statistics(network: TaskNetwork, batches: Iterable[Batch]) -> int:
+def measure_statistics(network: TaskNetwork, batches: Iterable[Loaded]) -> int:
     """Measure the statistics of `trained_norms` again, as plain means over batches; how many there were.
 
     Like `torch.optim.swa_utils.update_bn`, which knows no layers that stay as they are.
@@ -75,14 +75,14 @@ def measure_statistics(network: TaskNetwork, batches: Iterable[Batch]) -> int:
         norm.reset_running_stats()
         norm.momentum = None
     for batch in batches if norms else ():
-        network(batch.views[0].to(next(network.parameters()).device))
+        network(batch.to(next(network.parameters()).device).views[0])
         count += 1
     for norm, momentum in zip(norms, kept, strict=True):
         norm.momentum = momentum
     return count
 
 
-def statistics_batches(recipe: Recipe, images: AnySet, method: Method) -> Iterator[Batch]:
+def statistics_batches(recipe: Recipe, images: AnySet, method: Method) -> Iterator[Loaded]:
     """The first training batches, as many as a pass over the pictures has, `_BATCHES` at most."""
     stop = min(-(-len(images) // recipe.train.batch_size), _BATCHES)
     return batches_of(recipe, images, method, method.styles(), start=0, stop=stop, workers=0)

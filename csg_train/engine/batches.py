@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from csg_train.data.loaders.batch import Batch
 from csg_train.data.loaders.loader import training_batches
 from csg_train.data.loaders.segmentation_loader import segmentation_batches
+from csg_train.data.loaders.unseen import Loaded
 from csg_train.data.readers.masks import MaskedSet
 from csg_train.data.readers.sets import AnySet
 from csg_train.data.views.pasta import Pasta
@@ -19,7 +19,7 @@ __all__ = ["batches_of"]
 
 def batches_of(
     recipe: Recipe, images: AnySet, method: Method, styles: Styles | None, *, start: int, stop: int, workers: int
-) -> Iterator[Batch]:
+) -> Iterator[Loaded]:
     """The batches of steps ``start`` to ``stop - 1``, of the views that the method asks for.
 
     Args:
@@ -54,5 +54,6 @@ def batches_of(
         }
         return segmentation_batches(images, options=crops, **common)
     augment = method.paper_augment if data.augment == "paper" else data.augment
-    options = {"size": data.size, "fit": data.fit, "augment": augment, "background": data.background}
-    return training_batches(images, sampling=data.sampling, options=options | {"settings": settings}, **common)
+    options: dict[str, Any] = {"size": data.size, "fit": data.fit, "augment": augment, "background": data.background}
+    options["settings"] = settings
+    return training_batches(images, sampling=data.sampling, options=options, augment_on=data.augment_on, **common)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from csg_train.console import console
 from csg_train.data.cache import picture_source
 from csg_train.data.loaders.batch import Batch
+from csg_train.data.loaders.unseen import Loaded
 from csg_train.data.readers.masks import MaskedSet
 from csg_train.devices import usable_device
 from csg_train.distributed import agreed, average, highest, is_first, joined, process_count
@@ -335,10 +336,10 @@ class _Run:
         log.flush()
         return values
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Iterator[Loaded]:
         train = self.recipe.train
 
-        def make(start: int, stop: int, workers: int) -> Iterator[Batch]:
+        def make(start: int, stop: int, workers: int) -> Iterator[Loaded]:
             pictures = self.recipe, self.images, self.method, self.styles
             return batches_of(*pictures, start=start, stop=stop, workers=workers)
 

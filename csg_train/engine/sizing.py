@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from csg_train.console import console
-from csg_train.data.loaders.batch import Batch
+from csg_train.data.loaders.unseen import Loaded
 from csg_train.data.loaders.workers import spare_cores
 
 __all__ = ["sized_batches"]
@@ -22,8 +22,13 @@ _MARGIN = 1.5
 
 
 def sized_batches(
-    make: Callable[[int, int, int], Iterator[Batch]], *, start: int, stop: int, workers: int | str, device: torch.device
-) -> Iterator[Batch]:
+    make: Callable[[int, int, int], Iterator[Loaded]],
+    *,
+    start: int,
+    stop: int,
+    workers: int | str,
+    device: torch.device,
+) -> Iterator[Loaded]:
     """The batches of steps ``start`` to ``stop - 1``, which do not depend on who loads them.
 
     With ``auto`` on a GPU the run's process loads the first few itself and waits for the GPU after each. What a batch

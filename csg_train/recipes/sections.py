@@ -58,6 +58,10 @@ class Data(Settings):
     """Training augmentation, equal for all methods; ``randaugment`` is the paper's (n=1, m=6 of 30). Of these ``pasta``
     alone acts on the crops of a segmentation. ``paper`` pairs as the published table does: ``randaugment`` for CSG,
     ``none`` for the others, which confounds the comparison."""
+    augment_on: Literal["loader", "device"] = "loader"
+    """Where views are made: one by one as pictures are loaded, or all of a batch at once on the GPU. The draws are the
+    same, and pixels a level of 255 apart at most. ``device`` is for classification with ``augment`` none or
+    ``randaugment`` and a plain background."""
     pasta: Pasta | None = None
     """Strength of PASTA, where ``augment`` names it."""
 
@@ -116,7 +120,8 @@ class Train(Settings):
     """Share of the run after which the decay stands still; 0.8 in ASG's public code, which ends at 0.2^0.9 = 0.235."""
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     """Processes that decode and augment; they change the speed, never a number. ``auto``: 0 on a CPU, whose cores
-    compute; with a GPU the cores there are, 8 at most."""
+    compute; with a GPU as many as keep up with it, measured in the first steps, and while a network is measured the
+    cores there are but one."""
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     """Of the networks' arithmetic while training; weights, losses and everything measured are float32 in any case.
     ``tf32`` rounds the factors of float32 convolutions and products to 11 bits, on a GPU alone."""
@@ -245,6 +250,8 @@ class Recipe(Settings):
             raise ValueError(f"data.pasta: without use, since data.augment is {self.data.augment}; set that to pasta")
         if self.segmentation is not None and self.data.augment in ("pasta+randaugment", "augmix"):
             raise ValueError(f"data.augment: {self.data.augment} moves pixels away from their masks; use pasta or none")
+        if self.data.augment_on == "device":
+            self._require_for_device()
         if self.train.probe >= self.train.steps:
             raise ValueError(f"train.probe: {self.train.probe} of {self.train.steps} steps leave none to train all")
         if self.train.probe and self.method["name"] == "oracle":
@@ -257,6 +264,15 @@ class Recipe(Settings):
                 "pictures, of a classification for instance {dataset: holdout, fraction: 0.1}"
             )
         return self
+
+    def _require_for_device(self) -> None:
+        data = self.data
+        if self.segmentation is not None:
+            raise ValueError("data.augment_on: device makes views of pictures, not crops of masks; use loader")
+        if data.augment not in ("none", "randaugment", "paper"):
+            raise ValueError(f"data.augment_on: device has no {data.augment}; use loader, or augment: randaugment")
+        if data.background != "plain":
+            raise ValueError(f"data.augment_on: device has no background {data.background}; use loader, or plain")
 
     @model_validator(mode="after")
     def _one_task(self) -> "Recipe":

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -11,7 +12,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from csg_train.data.loaders.batch import Batch, stacked
 from csg_train.data.loaders.processes import end_with_feeder, iterate
-from csg_train.data.readers.images import ImageSet
+from csg_train.data.loaders.unseen import Loaded, Unseen, UnseenBatch
+from csg_train.data.readers.images import ImageSet, over_white
+from csg_train.data.views.looks import drawn_look
 from csg_train.data.views.transforms import evaluation_view, training_view
 from csg_train.distributed import share
 from csg_train.errors import UserError
@@ -20,7 +23,7 @@ from csg_train.seeds import generator_for, random_for
 __all__ = ["Key", "evaluation_batches", "load_batches", "step_keys", "training_batches", "uniform_order"]
 
 Key = tuple[int, int]  # (epoch, index)
-_Loaded = TypeVar("_Loaded")
+_Gathered = TypeVar("_Gathered")
 
 
 def step_keys(orders: Callable[[int], list[int]], batch_size: int, *, start: int, stop: int) -> Iterator[list[Key]]:
@@ -72,18 +75,42 @@ class _Views(Dataset[tuple[list[Tensor], int]]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, key: Key) -> tuple[list[Tensor], int]:
-        epoch, index = key
+    def picture(self, index: int) -> Image.Image:
+        """One picture, kept where all are small and few."""
         image = self.kept.get(index)
         if image is None:
             image = self.images.picture(index)
             if len(self.images) <= 4096 and image.width * image.height <= 1 << 16:
                 self.kept[index] = image
+        return image
+
+    def __getitem__(self, key: Key) -> tuple[list[Tensor], int]:
+        (epoch, index), image = key, self.picture(key[1])
         views = [
             training_view(image, rng=random_for(self.seed, "augment", epoch, index, view), **self.options)
             for view in self.views
         ]
         return views, self.images.labels[index]
+
+
+class _Unseen(Dataset[Unseen]):
+    """Pictures as they are, by key, and what is drawn for each view."""
+
+    def __init__(self, images: ImageSet, views: tuple[str, ...], seed: int, options: dict[str, Any]) -> None:
+        self.own, self.views, self.seed = _Views(images, views, seed, {}), views, seed
+        self.drawn = {name: options[name] for name in ("size", "fit", "augment")}
+
+    def __len__(self) -> int:
+        return len(self.own)
+
+    def __getitem__(self, key: Key) -> Unseen:
+        epoch, index = key
+        image = over_white(self.own.picture(index))
+        looks = [
+            drawn_look(image, rng=random_for(self.seed, "augment", epoch, index, view), **self.drawn)
+            for view in self.views
+        ]
+        return Unseen(torch.from_numpy(np.array(image)), looks, self.own.images.labels[index], self.drawn["size"])
 
 
 def _collate(samples: list[tuple[list[Tensor], int]]) -> Batch:
@@ -102,17 +129,22 @@ def training_batches(
     stop: int,
     workers: int,
     options: dict[str, Any],
-) -> Iterator[Batch]:
-    """The batches of steps ``start`` to ``stop - 1``; ``options`` go to `training_view`."""
+    augment_on: str = "loader",
+) -> Iterator[Loaded]:
+    """The batches of steps ``start`` to ``stop - 1``; ``options`` go to `training_view`.
+
+    With ``augment_on="device"`` they hold the pictures themselves, and ``to`` makes the same views on the device.
+    """
     order: Callable[..., list[int]] = {"uniform": uniform_order, "balanced": balanced_order}[sampling]
     keys = step_keys(functools.partial(order, images, seed), batch_size, start=start, stop=stop)
-    dataset = _Views(images, views, seed, options)
-    return load_batches(dataset, map(share, keys), _collate, workers)
+    if augment_on == "device":
+        return load_batches(_Unseen(images, views, seed, options), map(share, keys), UnseenBatch.of, workers)
+    return load_batches(_Views(images, views, seed, options), map(share, keys), _collate, workers)
 
 
 def load_batches(
-    dataset: Dataset[Any], keys: Iterable[list[Any]], collate: Callable[[list[Any]], _Loaded], workers: int
-) -> Iterator[_Loaded]:
+    dataset: Dataset[Any], keys: Iterable[list[Any]], collate: Callable[[list[Any]], _Gathered], workers: int
+) -> Iterator[_Gathered]:
     """A batch for each list of keys; the next ones are loaded meanwhile where there are ``workers``.
 
     Neither the number of workers nor anything else draws a random number.

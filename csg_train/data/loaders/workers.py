@@ -16,7 +16,7 @@ def spare_cores() -> int:
 
 
 def measuring_workers(asked: int | str, device: torch.device, batches: int) -> int:
-    """Loader processes while a network is measured: as asked or, for ``auto``, `spare_cores` with a GPU and none without.
+    """Loader processes while a network is measured: as asked or, for ``auto``, `spare_cores` of a GPU and none else.
 
     Args:
         asked: A number, or ``auto``.

@@ -16,43 +16,65 @@ from csg_train.data.readers.images import over_white
 from csg_train.data.views.augmix import augmix
 from csg_train.data.views.pasta import Pasta, pasta
 
-__all__ = ["evaluation_view", "perturbed", "randaugment", "training_view"]
+__all__ = [
+    "AFFINE",
+    "NAMES",
+    "OPERATIONS",
+    "ROTATION",
+    "enhancement",
+    "evaluation_view",
+    "perturbed",
+    "placed",
+    "randaugment",
+    "signed",
+    "training_view",
+]
 
 _WHITE = (255, 255, 255)
 _MAGNITUDE, _LEVELS = 6, 30  # the paper's RandAugment(n=1, m=6 of 30)
 
 
-def _affine(image: Image.Image, a: float, b: float, c: float, d: float, e: float, f: float) -> Image.Image:
-    return image.transform(image.size, Image.Transform.AFFINE, (a, b, c, d, e, f))
+def signed(amount: float, rng: random.Random) -> float:
+    """The amount, or its opposite, each as often."""
+    return amount if rng.random() < 0.5 else -amount
 
 
-def _signed(low_high: float, rng: random.Random) -> float:
-    return low_high if rng.random() < 0.5 else -low_high
+def enhancement(rng: random.Random) -> float:
+    """The factor of colour, contrast, brightness or sharpness; 1 changes nothing."""
+    return 1 + signed(0.9 * _MAGNITUDE / _LEVELS, rng)
 
 
-def _enhance(
-    kind: Callable[[Image.Image], ImageEnhance._Enhance],
+def _moving(
+    amount: float, matrix: Callable[[float], tuple[float, ...]]
 ) -> Callable[[Image.Image, random.Random], Image.Image]:
-    return lambda image, rng: kind(image).enhance(1 + _signed(0.9 * _MAGNITUDE / _LEVELS, rng))
+    return lambda image, rng: image.transform(image.size, Image.Transform.AFFINE, matrix(signed(amount, rng)))
 
 
 _SHARE = _MAGNITUDE / _LEVELS
-_OPERATIONS: tuple[Callable[[Image.Image, random.Random], Image.Image], ...] = (
-    lambda image, rng: image,
-    lambda image, rng: ImageOps.autocontrast(image) if rng.random() < _SHARE else image,
-    lambda image, rng: ImageOps.equalize(image) if rng.random() < _SHARE else image,
-    lambda image, rng: image.rotate(_signed(30 * _SHARE, rng)),
-    lambda image, rng: ImageOps.posterize(image, 8 - int(7 * _SHARE)),
-    lambda image, rng: ImageOps.solarize(image, math.ceil(256 * (1 - _SHARE))),
-    _enhance(ImageEnhance.Color),
-    _enhance(ImageEnhance.Contrast),
-    _enhance(ImageEnhance.Brightness),
-    _enhance(ImageEnhance.Sharpness),
-    lambda image, rng: _affine(image, 1, _signed(0.3 * _SHARE, rng), 0, 0, 1, 0),
-    lambda image, rng: _affine(image, 1, 0, 0, _signed(0.3 * _SHARE, rng), 1, 0),
-    lambda image, rng: _affine(image, 1, 0, _signed(100 * _SHARE, rng), 0, 1, 0),
-    lambda image, rng: _affine(image, 1, 0, 0, 0, 1, _signed(100 * _SHARE, rng)),
-)
+ROTATION = 30 * _SHARE  # degrees
+AFFINE: dict[str, tuple[float, Callable[[float], tuple[float, ...]]]] = {
+    "shear_x": (0.3 * _SHARE, lambda amount: (1, amount, 0, 0, 1, 0)),
+    "shear_y": (0.3 * _SHARE, lambda amount: (1, 0, 0, amount, 1, 0)),
+    "translate_x": (100 * _SHARE, lambda amount: (1, 0, amount, 0, 1, 0)),
+    "translate_y": (100 * _SHARE, lambda amount: (1, 0, 0, 0, 1, amount)),
+}
+"""Amount, whose sign is drawn, and where a pixel at (x, y) comes from: (a x + b y + c, d x + e y + f)."""
+OPERATIONS: dict[str, Callable[[Image.Image, random.Random], Image.Image]] = {
+    "identity": lambda image, rng: image,
+    "autocontrast": lambda image, rng: ImageOps.autocontrast(image) if rng.random() < _SHARE else image,
+    "equalize": lambda image, rng: ImageOps.equalize(image) if rng.random() < _SHARE else image,
+    "rotate": lambda image, rng: image.rotate(signed(ROTATION, rng)),
+    "posterize": lambda image, rng: ImageOps.posterize(image, 8 - int(7 * _SHARE)),
+    "solarize": lambda image, rng: ImageOps.solarize(image, math.ceil(256 * (1 - _SHARE))),
+    "color": lambda image, rng: ImageEnhance.Color(image).enhance(enhancement(rng)),
+    "contrast": lambda image, rng: ImageEnhance.Contrast(image).enhance(enhancement(rng)),
+    "brightness": lambda image, rng: ImageEnhance.Brightness(image).enhance(enhancement(rng)),
+    "sharpness": lambda image, rng: ImageEnhance.Sharpness(image).enhance(enhancement(rng)),
+    **{name: _moving(*moved) for name, moved in AFFINE.items()},
+}
+
+
+NAMES = tuple(OPERATIONS)
 
 
 def randaugment(image: Image.Image, rng: random.Random) -> Image.Image:
@@ -61,7 +83,7 @@ def randaugment(image: Image.Image, rng: random.Random) -> Image.Image:
     AutoContrast and Equalize use the magnitude as a probability of 0.2, as the official code does. Uncovered pixels
     are black (Pillow's default).
     """
-    return rng.choice(_OPERATIONS)(image, rng)
+    return OPERATIONS[rng.choice(NAMES)](image, rng)
 
 
 def smooth_background(size: tuple[int, int], rng: random.Random) -> Image.Image:
@@ -72,20 +94,30 @@ def smooth_background(size: tuple[int, int], rng: random.Random) -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 3)))
 
 
-def _square(image: Image.Image, size: int, fit: str, rng: random.Random | None) -> Image.Image:
-    """Square a picture; with ``fit="crop"`` and a generator the crop's place is random, else central."""
+def placed(
+    image_size: tuple[int, int], size: int, fit: str, rng: random.Random | None
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Width and height that a picture is scaled to, and where in it the square begins: left, top.
+
+    With ``fit="crop"`` and a generator the crop's place is random, else central; of ``pad`` it is negative.
+    """
     if fit == "pad":
         # As ImageOps.pad, but a strip stays a pixel wide: Pillow 12 fails at 0 pixels, Pillow 13 shows white alone.
-        width, height = (max(1, round(side / max(image.size) * size)) for side in image.size)
-        square = Image.new("RGB", (size, size), _WHITE)
-        place = (round((size - width) / 2), round((size - height) / 2))
-        square.paste(image.resize((width, height), Image.Resampling.BILINEAR), place)
-        return square
-    short = min(image.size)  # sides and centre rounded as torchvision's Resize and CenterCrop do
-    image = image.resize((size * image.width // short, size * image.height // short), Image.Resampling.BILINEAR)
-    left, top = image.width - size, image.height - size
-    left, top = (round(left / 2), round(top / 2)) if rng is None else (rng.randint(0, left), rng.randint(0, top))
-    return image.crop((left, top, left + size, top + size))
+        width, height = (max(1, round(side / max(image_size) * size)) for side in image_size)
+        return (width, height), (-round((size - width) / 2), -round((size - height) / 2))
+    short = min(image_size)  # sides and centre rounded as torchvision's Resize and CenterCrop do
+    width, height = size * image_size[0] // short, size * image_size[1] // short
+    left, top = width - size, height - size
+    corner = (round(left / 2), round(top / 2)) if rng is None else (rng.randint(0, left), rng.randint(0, top))
+    return (width, height), corner
+
+
+def _square(image: Image.Image, size: int, fit: str, rng: random.Random | None) -> Image.Image:
+    """Square a picture, white beyond it."""
+    scaled, (left, top) = placed(image.size, size, fit, rng)
+    square = Image.new("RGB", (size, size), _WHITE)
+    square.paste(image.resize(scaled, Image.Resampling.BILINEAR), (-left, -top))
+    return square
 
 
 def _tensor(image: Image.Image) -> Tensor:

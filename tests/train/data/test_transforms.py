@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 from torchvision.transforms.v2 import CenterCrop, Compose, Resize
 
 from csg_train.data.loaders.batch import stacked
-from csg_train.data.views.transforms import _OPERATIONS, evaluation_view, randaugment, training_view
+from csg_train.data.views.transforms import OPERATIONS, evaluation_view, randaugment, training_view
 from csg_train.seeds import random_for
 
 
@@ -72,7 +72,7 @@ def test_views_depend_on_their_key_alone():
 
 
 def test_randaugment_draws_every_operation_and_keeps_the_size():
-    assert len(_OPERATIONS) == 14
+    assert len(OPERATIONS) == 14
     seen = {np.asarray(randaugment(picture(), random.Random(seed))).tobytes() for seed in range(300)}
     assert len(seen) >= 15  # signs double most operations, the identity and unlucky probabilities coincide
     assert all(randaugment(picture(), random.Random(seed)).size == (60, 40) for seed in range(30))
@@ -82,10 +82,12 @@ def test_randaugment_magnitudes_at_6_of_30():
     """methods.md 1.2: posterize keeps 7 bits, solarize from 204.8, translation by 20 pixels."""
     values = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).convert("RGB")
     rng = random.Random(0)
-    posterized, solarized = (np.asarray(_OPERATIONS[i](values, rng))[..., 0].ravel() for i in (4, 5))
+    posterized, solarized = (
+        np.asarray(OPERATIONS[name](values, rng))[..., 0].ravel() for name in ("posterize", "solarize")
+    )
     np.testing.assert_array_equal(posterized, np.arange(256) & 0b11111110)
     np.testing.assert_array_equal(solarized, np.where(np.arange(256) < 204.8, np.arange(256), 255 - np.arange(256)))
-    moved = np.asarray(_OPERATIONS[12](picture(), random.Random(0)))
+    moved = np.asarray(OPERATIONS["translate_x"](picture(), random.Random(0)))
     original = np.asarray(picture())
     left, right = np.array_equal(moved[:, :40], original[:, 20:]), np.array_equal(moved[:, 20:], original[:, :40])
     assert left or right

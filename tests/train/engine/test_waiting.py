@@ -1,10 +1,8 @@
-"""The waiting time by a clock that the test moves, on a CPU and by the events of a GPU; the number of workers."""
-
-import os
+"""The waiting time by a clock that the test moves, on a CPU and by the events of a GPU."""
 
 import torch
 
-from csg_train.engine.waiting import Waits, worker_count
+from csg_train.engine.waiting import Waits
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -42,10 +40,22 @@ def test_a_gpu_waits_only_when_it_has_caught_up(clock):
     assert not waits.marks
 
 
-def test_auto_takes_this_process_share_of_the_cores(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(12)))
-    assert worker_count("auto", CPU) == 0
-    assert worker_count("auto", CUDA) == 8
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert worker_count("auto", CUDA) == 3
-    assert worker_count(5, CPU) == worker_count(5, CUDA) == 5
+def test_a_gpu_says_how_busy_it_was_behind_the_first_steps(clock, monkeypatch):
+    """Once a second, whatever the number of steps; where the driver does not tell, the line says so."""
+    asked = []
+
+    def utilization(device):
+        asked.append(clock.now)
+        return 100 if len(asked) % 2 else 80
+
+    monkeypatch.setattr(torch.cuda, "utilization", utilization)
+    waits = Waits(batches(clock, [0.25] * 21), CUDA)
+    for _ in waits:
+        clock.behind += 0.25
+    assert asked == [1.5, 2.5, 3.5, 4.5]
+    assert str(waits).endswith("; GPU busy: 90% (nvidia-smi, all programs, 4 times)")
+
+    monkeypatch.setattr(torch.cuda, "utilization", lambda device: 1 / 0)
+    waits = Waits(batches(clock, [0.25] * 21), CUDA)
+    assert len([*waits]) == 21
+    assert str(waits).endswith("; GPU busy: unknown (pip install nvidia-ml-py)")

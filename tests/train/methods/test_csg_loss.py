@@ -78,7 +78,7 @@ def test_it_is_the_method_step_by_step(case, recipe_dict, masked_recipe_dict, tm
         **{name: getattr(config, name) for name in fields},
     )
     for batch, _ in zip(run._batches(), range(3), strict=False):
-        run._train_step(batch)
+        run._train_step(batch.to(CPU))
         logged = sum(run.unlogged[-1][f"nce_{name}"] for name in config.layers)
         loss = csg(backbone, backbone(batch.views[0]).stages, batch.views[1])
         assert config.weight * loss.item() == pytest.approx(float(logged), rel=1e-5)

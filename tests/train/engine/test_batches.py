@@ -1,0 +1,42 @@
+"""Views made on the device: the same training to rounding, whoever loads; and what they are not for."""
+
+import pytest
+
+from csg_train.engine import loop as engine
+from csg_train.runs.checkpoint import load_checkpoint
+from tests.nested import equal
+from tests.train.engine.test_distributed import losses
+from tests.train.methods.test_methods import CPU, recipe_of
+
+
+def test_training_is_that_of_views_from_the_loader(recipe_dict, tmp_path):
+    saved = {}
+    for name, workers in (("loader", 0), ("device", 0), ("device", 2)):
+        recipe_dict["data"]["augment_on"] = name
+        out = tmp_path / f"{name}{workers}"
+        engine.train(recipe_of(recipe_dict, "csg", steps=4, workers=workers), out, device=CPU)
+        saved[name, workers] = load_checkpoint(out / "ckpt.pt")
+    for ours, theirs in zip(losses(tmp_path / "device0"), losses(tmp_path / "loader0"), strict=True):
+        assert ours == pytest.approx(theirs, rel=0.01, abs=1e-3)
+    assert not equal(saved["device", 0].model, saved["loader", 0].model)  # what changes numbers is in the recipe
+    assert equal(saved["device", 0].model, saved["device", 2].model)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"augment": "augmix"}, "augmix"),
+        ({"augment": "pasta+randaugment"}, "pasta"),
+        ({"background": "varied"}, "varied"),
+    ],
+)
+def test_what_the_device_does_not_make_is_refused(change, word, recipe_dict):
+    recipe_dict["data"] |= {"augment_on": "device"} | change
+    with pytest.raises(ValueError, match=rf"data.augment_on: device has no .*{word}.*use loader"):
+        recipe_of(recipe_dict, "baseline")
+
+
+def test_crops_of_masks_are_refused(masked_recipe_dict):
+    masked_recipe_dict["data"]["augment_on"] = "device"
+    with pytest.raises(ValueError, match=r"data.augment_on: .* masks; use loader"):
+        recipe_of(masked_recipe_dict, "baseline")
