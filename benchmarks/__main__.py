@@ -1,4 +1,4 @@
-"""Every benchmark of the energies, of GradCAM and of loading pictures, written as one page.
+"""Every benchmark of the energies, of GradCAM, of loading pictures and of a GPU, written as one page.
 
     python -m benchmarks                                     # reports/benchmarks.md
     python -m benchmarks --quick --out page.md               # small sizes, no figures to quote: shows that it runs
@@ -21,7 +21,7 @@ from typing import Any
 import click
 import torch
 
-from benchmarks import accuracy, memory, table1
+from benchmarks import accuracy, gpu_section, memory, table1
 from benchmarks.tables import compared, grouped, table
 from csg_train.files import write_text
 
@@ -119,6 +119,10 @@ def _page(quick: bool, load: float) -> str:
         "(mhe), and the exponential of a mean is at most the mean of the exponentials. The published numbers break "
         "this in every row if E₀ follows the paper's equation, and in none if it follows MHE's code.",
         table1.section(),
+        "## On a GPU",
+        "Steps and measuring beside the least that the same card needs, epochs and the hours of runs from them; "
+        "`python -m benchmarks.gpu` writes it to `reports/gpu.json`.",
+        gpu_section.section(quick),
     ]
     parts.insert(2, f"All of it took {time.monotonic() - start:.0f} s.")
     return "\n\n".join(parts) + "\n"

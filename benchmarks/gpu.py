@@ -10,26 +10,22 @@ the clock. What is complete is written after each part, so that a session that i
 
 import contextlib
 import itertools
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import click
-import numpy as np
 import torch
 import torch.nn.functional as F
 import torchvision
-from PIL import Image
-from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.bench import Bench, classified, our_steps, recipe_for, segmented
 from benchmarks.clouds import clusters
-from benchmarks.tables import table
-from benchmarks.test_throughput import _jpeg
+from benchmarks.epochs import epoch, streets
+from benchmarks.gpu_section import machine, shown
 from csg_analysis.attention.gradcam import grad_cam
+from csg_analysis.attention.measure import scored_pictures
 from csg_analysis.energy.energy import hyperspherical_energy, sampled_energy
 from csg_analysis.features.pooled import extract
 from csg_train.devices import arithmetic, full_float32
@@ -37,42 +33,10 @@ from csg_train.engine.loop import _Run
 from csg_train.engine.precision import training_arithmetic
 from csg_train.evaluate.accuracy import confusion_of
 from csg_train.files import write_json
-from csg_train.recipes.reading import load_recipe
+from csg_train.predictions.classes import predicted_classes
 from csg_train.recipes.sections import Recipe
 
 _BLOCK = 4096
-
-
-@dataclass
-class Bench:
-    """The device, the sizes, and the rows so far: what, seconds, and how often the seconds of its peer."""
-
-    device: torch.device
-    quick: bool
-    rows: list[dict[str, Any]] = field(default_factory=list)
-
-    def wait(self) -> None:
-        """Until the device has done what it was given."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-
-    def time(self, act: Callable[[], object], *, warm: int = 2, times: int = 5) -> float:
-        """Seconds of one call."""
-        taken = []
-        for index in range(warm + times):
-            self.wait()
-            start = time.perf_counter()
-            act()
-            self.wait()
-            if index >= warm:
-                taken.append(time.perf_counter() - start)
-        return statistics.median(taken)
-
-    def add(self, what: str, seconds: float, peer: str = "", than: float | None = None, **more: object) -> None:
-        """Keep and print a row."""
-        ratio = None if than is None else seconds / than
-        self.rows.append({"what": what, "seconds": seconds, "peer": peer, "ratio": ratio, **more})
-        click.echo(f"{what}: {1000 * seconds:.2f} ms" + (f", {ratio:.2f} x {peer}" if ratio else "") + f" {more or ''}")
 
 
 def _blocks(rows_ND: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor, bool]]:
@@ -119,55 +83,6 @@ def energies(bench: Bench) -> None:
             del rows_ND
 
 
-def _classified(root: Path, bench: Bench) -> None:
-    """Pictures of twelve classes, as a camera's JPEGs are."""
-    for index in range(24 if bench.quick else 384):
-        path = root / f"class{index % 12:02d}" / f"{index}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _jpeg(path, index)
-
-
-def _segmented(root: Path, bench: Bench) -> None:
-    """Pictures of GTA5's size and 19 classes, in blocks."""
-    width, height = (96, 64) if bench.quick else (1914, 1052)
-    rng = np.random.default_rng(0)
-    for folder in ("images", "masks"):
-        (root / folder).mkdir(parents=True)
-    for index in range(6 if bench.quick else 24):
-        small_HW = rng.integers(0, 19, (height // 32, width // 32), dtype=np.uint8)
-        mask = Image.fromarray(small_HW).resize((width, height), Image.Resampling.NEAREST)
-        mask.save(root / "masks" / f"{index}.png")
-        pixels = rng.integers(0, 60, (height, width, 3), dtype=np.uint8) + 10 * np.asarray(mask)[..., None]
-        Image.fromarray(pixels).save(root / "images" / f"{index}.jpg", quality=90)
-    (root / "classes.txt").write_text("\n".join(f"class{index}" for index in range(19)))
-
-
-def _recipe(name: str, domain: dict[str, Any], bench: Bench, **train: object) -> Recipe:
-    plan = load_recipe(name).as_dict()
-    plan["data"] |= {"source": domain, "target": dict(domain)}
-    plan["model"] |= {"weights": "none"}
-    plan["train"] |= {"log_every": 100_000} | train
-    if bench.quick:
-        plan["data"]["size"], plan["model"]["backbone"], plan["train"]["batch_size"] = 64, "resnet18", 2
-        if "queue_size" in plan["method"]:
-            plan["method"]["queue_size"] = 64
-    return Recipe.model_validate(plan)
-
-
-def _busy(bench: Bench, act: Callable[[], object], steps: int) -> float | None:
-    """Share of the time in which a kernel ran, by torch's profiler, which costs a little itself."""
-    if bench.device.type != "cuda":
-        return None
-    with profile(activities=[ProfilerActivity.CUDA]) as seen:
-        bench.wait()
-        start = time.perf_counter()
-        for _ in range(steps):
-            act()
-        bench.wait()
-        taken = time.perf_counter() - start
-    return sum(event.self_device_time_total for event in seen.key_averages()) / 1e6 / taken
-
-
 def _bare_step(recipe: Recipe, bench: Bench) -> Callable[[], object]:
     """A torchvision loop on tensors already there: forward, backward and SGD, BatchNorm frozen."""
     builder = getattr(torchvision.models, recipe.model.backbone)
@@ -188,44 +103,19 @@ def _bare_step(recipe: Recipe, bench: Bench) -> Callable[[], object]:
     return step
 
 
-def _our_steps(recipe: Recipe, bench: Bench, out: Path, number: int) -> dict[str, Any]:
-    """Seconds of a step with its loading, and of one on a batch that is there already."""
-    if bench.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    run = _Run(recipe, out, bench.device)
-    batches = run._batches()
-    fixed = next(batches).to(bench.device)
-
-    def whole() -> None:
-        for batch in itertools.islice(batches, number):
-            run._train_step(batch.to(bench.device))
-        run.unlogged.clear()
-
-    def alone() -> None:
-        for _ in range(number):
-            run._train_step(fixed)
-        run.unlogged.clear()
-
-    there = bench.time(alone, warm=1, times=3) / number
-    loaded = bench.time(whole, warm=1, times=3) / number
-    busy = _busy(bench, alone, 1)
-    peak = torch.cuda.max_memory_allocated() if bench.device.type == "cuda" else None
-    return {"loaded": loaded, "there": there, "busy": busy, "peak_bytes": peak}
-
-
 def steps(bench: Bench, folder: Path) -> None:
     """Of VisDA-17's recipes in each precision: the baseline beside the bare loop, CSG beside the baseline."""
-    _classified(folder / "classified", bench)
+    classified(folder / "classified", bench)
     domain = {"dataset": "folder", "root": str(folder / "classified")}
     precisions = ["float32", "bfloat16"] if bench.device.type == "cpu" else ["float32", "tf32", "bfloat16"]
     number = 2 if bench.quick else 12
     seconds: dict[tuple[str, str], float] = {}
     for precision in precisions:
         for method in ("baseline", "csg"):
-            recipe = _recipe(f"visda17-resnet101-{method}", domain, bench, precision=precision)
+            recipe = recipe_for(f"visda17-resnet101-{method}", domain, bench, precision=precision)
             with training_arithmetic(recipe.train, bench.device):
                 bare = bench.time(_bare_step(recipe, bench), warm=3, times=10) if method == "baseline" else 0.0
-                ours = _our_steps(recipe, bench, folder / "run", number)
+                ours = our_steps(recipe, bench, folder / "run", number)
             seconds[method, precision] = ours["loaded"]
             title = f"step of visda17-resnet101-{method}, {precision}"
             if method == "baseline":
@@ -238,24 +128,29 @@ def steps(bench: Bench, folder: Path) -> None:
 
 
 def scenes(bench: Bench, folder: Path) -> None:
-    """Steps of GTA5's recipes, and whole pictures measured."""
-    _segmented(folder / "segmented", bench)
+    """Steps of GTA5's recipes, and the hours of a run of CSG from them."""
+    width, height, count = (96, 64, 6) if bench.quick else (1914, 1052, 24)
+    segmented(folder / "segmented", width, height, count=count, distinct=count, ending=".jpg")
     domain = {"dataset": "masked-folder", "root": str(folder / "segmented")}
     for backbone in ("resnet50", "resnet101"):
         base = None
         for method in ("baseline", "csg"):
-            recipe = _recipe(f"gta5-{backbone}-{method}", domain, bench)
+            recipe = recipe_for(f"gta5-{backbone}-{method}", domain, bench)
             with training_arithmetic(recipe.train, bench.device):
-                ours = _our_steps(recipe, bench, folder / "run", 2 if bench.quick else 5)
-            bench.add(f"step of gta5-{backbone}-{method}", ours["loaded"], "baseline" if base else "", base, **ours)
+                ours = our_steps(recipe, bench, folder / "run", 2 if bench.quick else 5)
+            rate = recipe.train.batch_size / ours["loaded"]
+            title, peer = f"step of gta5-{backbone}-{method}", "baseline" if base else ""
+            bench.add(title, ours["loaded"], peer, base, pictures_per_second=rate, **ours)
             base = ours["loaded"]
+        whole = recipe.train.steps * base
+        bench.add(f"gta5-{backbone}-csg, {recipe.train.steps} such steps", whole, hours=whole / 3600)
 
 
 def measures(bench: Bench, folder: Path) -> None:
-    """Accuracy with flip, features and GradCAM, each beside the bare passes that it needs, pictures already there."""
+    """All that counts pictures, each beside the bare passes that it needs, pictures already there."""
     if not (folder / "classified").exists():
-        _classified(folder / "classified", bench)
-    recipe = _recipe("visda17-resnet101", {"dataset": "folder", "root": str(folder / "classified")}, bench)
+        classified(folder / "classified", bench)
+    recipe = recipe_for("visda17-resnet101", {"dataset": "folder", "root": str(folder / "classified")}, bench)
     run = _Run(recipe, folder / "run", bench.device)
     network, images = run.network.eval(), run.images
     shape = (recipe.train.batch_size, 3, recipe.data.size, recipe.data.size)
@@ -266,6 +161,8 @@ def measures(bench: Bench, folder: Path) -> None:
     title = f"of {len(images)} pictures"
     accuracy = bench.time(lambda: confusion_of(network, images, recipe), warm=1, times=2)
     bench.add(f"accuracy with flip {title}", accuracy, "two bare forward passes", 2 * forward)
+    table_of = bench.time(lambda: [*predicted_classes(network, images, recipe, top=1)], warm=1, times=2)
+    bench.add(f"predictions with flip {title}", table_of, "two bare forward passes", 2 * forward)
     features = bench.time(lambda: extract(network, images, recipe), warm=1, times=2)
     bench.add(f"features {title}", features, "a bare forward pass", forward)
 
@@ -277,7 +174,10 @@ def measures(bench: Bench, folder: Path) -> None:
         both = bench.time(backward)
     classes = torch.zeros(len(batch), dtype=torch.int64, device=bench.device)
     maps = bench.time(lambda: grad_cam(network, batch, classes, layer="layer4"))
-    bench.add(f"GradCAM of {len(batch)} pictures", maps, "a bare forward and backward pass", both)
+    bench.add(f"GradCAM of {len(batch)} pictures already there", maps, "a bare forward and backward pass", both)
+    how = {"layer": "layer4", "explain": "predicted"}
+    scored = bench.time(lambda: [*scored_pictures(network, images, recipe, steps=None, **how)], warm=1, times=2)
+    bench.add(f"attention {title}", scored, "a bare forward and backward pass", number * both)
 
 
 PARTS: dict[str, Callable[[Bench, Path], None]] = {
@@ -285,6 +185,8 @@ PARTS: dict[str, Callable[[Bench, Path], None]] = {
     "steps": steps,
     "scenes": scenes,
     "measures": measures,
+    "epoch": epoch,
+    "streets": streets,
 }
 
 
@@ -295,24 +197,14 @@ PARTS: dict[str, Callable[[Bench, Path], None]] = {
 @click.option("--out", type=click.Path(path_type=Path), default=Path("gpu.json"), show_default=True)
 def main(device: str, quick: bool, only: tuple[str, ...], out: Path) -> None:
     bench = Bench(torch.device(device), quick)
-    card = torch.cuda.get_device_name() if bench.device.type == "cuda" else "no GPU"
-    about = {"card": card, "torch": torch.__version__, "cudnn": torch.backends.cudnn.version(), "quick": quick}
+    about = machine(bench.device) | {"quick": quick}
     with tempfile.TemporaryDirectory() as folder, arithmetic(benchmark=True):
         for name in only or PARTS:
             start = time.perf_counter()
             PARTS[name](bench, Path(folder))
             write_json(out, about | {"rows": bench.rows})
             click.echo(f"-- {name}: {time.perf_counter() - start:.0f} s")
-    cells = [
-        [
-            row["what"],
-            f"{1000 * row['seconds']:.1f} ms",
-            "" if row["ratio"] is None else f"{row['ratio']:.2f} x {row['peer']}",
-            f"{row['busy']:.0%}" if row.get("busy") else "",
-        ]
-        for row in bench.rows
-    ]
-    click.echo(f"\n{card}, torch {torch.__version__}\n{table(['what', 'time', 'ratio', 'GPU busy'], cells)}")
+    click.echo(f"\n{shown(about | {'rows': bench.rows})}")
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@
 #   OUT=DIR bash benchmarks/gpu_session.sh
 #
 # Into $OUT (gpu-session by default): machine.txt, tests.log, timings.log, gpu.json. Wheels of what Python lacks there
-# (captum, pydantic, pydantic-core, annotated-types, typing-inspection) are taken from .whl, if there is one. Each part
-# has its own limit, TESTS and TIMINGS in seconds, so that one that hangs costs the others nothing; PARTS chooses
-# timings ("--only energies"), and SUITE=1 runs all other tests after them as well.
+# (captum, pydantic, pydantic-core, annotated-types, typing-inspection; nvidia-ml-py for the load) are taken from .whl, if
+# there is one. Each part has its own limit, TESTS and TIMINGS in seconds, so that one that hangs costs the others
+# nothing; PARTS chooses timings, and SUITE=1 runs all other tests after them as well. A second call for what takes
+# minutes: TESTS=1 TIMINGS=560 PARTS="--only epoch --only streets". The page wants all parts: python -m benchmarks.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 OUT=${OUT:-gpu-session}
@@ -28,7 +29,7 @@ failed=0
 TESTED="tests/cuda tests/train/test_devices.py tests/train/engine/test_precision.py tests/train/methods/test_proximal.py"
 workers=$($PYTHON -c "import xdist; print('-n 8')" 2> /dev/null || echo "-p no:xdist")
 timeout "${TESTS:-230}" $PYTHON -m pytest $workers --durations=10 $TESTED 2>&1 | tee "$OUT/tests.log" | tail -40 || failed=1
-OMP_NUM_THREADS=8 timeout "${TIMINGS:-330}" $PYTHON -m benchmarks.gpu --out "$OUT/gpu.json" ${PARTS:-} ${GPU_OPTIONS:-} 2>&1 | tee "$OUT/timings.log" || failed=1
+OMP_NUM_THREADS=8 timeout "${TIMINGS:-330}" $PYTHON -m benchmarks.gpu --out "$OUT/gpu.json" ${PARTS:---only energies --only steps --only scenes --only measures} ${GPU_OPTIONS:-} 2>&1 | tee "$OUT/timings.log" || failed=1
 if [ "${SUITE:-}" ]; then
   timeout "${SUITE_LIMIT:-500}" $PYTHON -m pytest $workers --dist loadfile -m "not cuda" --continue-on-collection-errors 2>&1 \
     | tee "$OUT/suite.log" | tail -60 || failed=1

@@ -126,6 +126,7 @@ def test_batches_wait_in_pinned_memory_and_arrive_whole(recipe_dict):
     """Copied while the GPU computes, with the layout that channels last has."""
     recipe = recipe_of(recipe_dict, "baseline")
     images = load_split(recipe.data, "source")
+    torch.zeros(1, device=CARD)  # as a network would be there
     options = {"size": 32, "fit": "crop", "augment": "none", "background": None}
     make = functools.partial(training_batches, images, views=("student",), batch_size=4, sampling="uniform", seed=0)
     for workers in (0, 2):
@@ -136,6 +137,27 @@ def test_batches_wait_in_pinned_memory_and_arrive_whole(recipe_dict):
             assert there.views[0].is_contiguous(memory_format=torch.channels_last)
             assert torch.equal(there.views[0].cpu(), batch.views[0])
             assert torch.equal(there.labels.cpu(), batch.labels)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_views_made_on_the_card_are_those_of_a_cpu(workers, recipe_dict):
+    images = load_split(recipe_of(recipe_dict, "baseline").data, "source")
+    options = {"size": 32, "fit": "crop", "augment": "randaugment", "background": "plain"}
+    choice = {"views": ("student", "teacher"), "batch_size": 4, "sampling": "uniform", "seed": 0, "options": options}
+    torch.zeros(1, device=CARD)
+    for batch in training_batches(images, start=0, stop=9, workers=workers, augment_on="device", **choice):
+        there, here = batch.to(CARD), batch.to(torch.device("cpu"))
+        for ours, theirs in zip(there.views, here.views, strict=True):
+            assert ours.is_contiguous(memory_format=torch.channels_last)
+            assert (ours.cpu().int() - theirs.int()).abs().max() <= 1
+        assert torch.equal(there.labels.cpu(), here.labels)
+
+
+def test_a_run_sizes_its_loader_processes_and_says_how_busy_the_card_was(recipe_dict, tmp_path, capsys):
+    train(recipe_of(recipe_dict, "baseline", steps=8, workers="auto"), tmp_path / "auto")
+    said = capsys.readouterr().out
+    assert ("loader processes: " in said) == ON_CARD
+    assert ("GPU busy: " in said) == ON_CARD
 
 
 def test_a_group_at_once_is_a_loop_over_its_weights_to_rounding():

@@ -1,0 +1,131 @@
+"""What the parts of `benchmarks.gpu` share: the clock and the rows, pictures to load, our step."""
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from PIL import Image
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.test_throughput import _jpeg
+from csg_train.engine.loop import _Run
+from csg_train.recipes.reading import load_recipe
+from csg_train.recipes.sections import Recipe
+
+__all__ = ["Bench", "classified", "our_steps", "recipe_for", "segmented"]
+
+
+@dataclass
+class Bench:
+    """The device, the sizes, and the rows so far: what, seconds, and how often the seconds of its peer."""
+
+    device: torch.device
+    quick: bool
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def wait(self) -> None:
+        """Until the device has done what it was given."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def time(self, act: Callable[[], object], *, warm: int = 2, times: int = 5) -> float:
+        """Seconds of one call."""
+        taken = []
+        for index in range(warm + times):
+            self.wait()
+            start = time.perf_counter()
+            act()
+            self.wait()
+            if index >= warm:
+                taken.append(time.perf_counter() - start)
+        return statistics.median(taken)
+
+    def add(self, what: str, seconds: float, peer: str = "", than: float | None = None, **more: object) -> None:
+        """Keep and print a row."""
+        ratio = None if than is None else seconds / than
+        self.rows.append({"what": what, "seconds": seconds, "peer": peer, "ratio": ratio, **more})
+        click.echo(f"{what}: {1000 * seconds:.2f} ms" + (f", {ratio:.2f} x {peer}" if ratio else "") + f" {more or ''}")
+
+
+def classified(root: Path, bench: Bench) -> None:
+    """Pictures of twelve classes, as a camera's JPEGs are."""
+    for index in range(24 if bench.quick else 384):
+        path = root / f"class{index % 12:02d}" / f"{index}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _jpeg(path, index)
+
+
+def segmented(root: Path, width: int, height: int, *, count: int, distinct: int, ending: str) -> None:
+    """Pictures of 19 classes in blocks; of ``count`` files the first are ``distinct``, the others links to them."""
+    rng = np.random.default_rng(0)
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    for index in range(count):
+        if index >= distinct:
+            for name in (f"images/{{}}{ending}", "masks/{}.png"):
+                (root / name.format(index)).hardlink_to(root / name.format(index % distinct))
+            continue
+        small_HW = rng.integers(0, 19, (height // 32, width // 32), dtype=np.uint8)
+        mask = Image.fromarray(small_HW).resize((width, height), Image.Resampling.NEAREST)
+        mask.save(root / "masks" / f"{index}.png")
+        pixels = rng.integers(0, 60, (height, width, 3), dtype=np.uint8) + 10 * np.asarray(mask)[..., None]
+        Image.fromarray(pixels).save(root / "images" / f"{index}{ending}", quality=90)
+    (root / "classes.txt").write_text("\n".join(f"class{index}" for index in range(19)))
+
+
+def recipe_for(name: str, domain: dict[str, Any], bench: Bench, **train: object) -> Recipe:
+    plan = load_recipe(name).as_dict()
+    plan["data"] |= {"source": domain, "target": dict(domain)}
+    plan["model"] |= {"weights": "none"}
+    plan["train"] |= {"log_every": 100_000} | train
+    if bench.quick:
+        plan["data"]["size"], plan["model"]["backbone"], plan["train"]["batch_size"] = 64, "resnet18", 2
+        if "queue_size" in plan["method"]:
+            plan["method"]["queue_size"] = 64
+    return Recipe.model_validate(plan)
+
+
+def _busy(bench: Bench, act: Callable[[], object], steps: int) -> float | None:
+    """Share of the time in which a kernel ran, by torch's profiler, which costs a little itself."""
+    if bench.device.type != "cuda":
+        return None
+    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+        bench.wait()
+        start = time.perf_counter()
+        for _ in range(steps):
+            act()
+        bench.wait()
+        taken = time.perf_counter() - start
+    return sum(event.self_device_time_total for event in seen.key_averages()) / 1e6 / taken
+
+
+def our_steps(recipe: Recipe, bench: Bench, out: Path, number: int) -> dict[str, Any]:
+    """Seconds of a step with its loading, and of one on a batch that is there already."""
+    if bench.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    run = _Run(recipe, out, bench.device)
+    batches = run._batches()
+    fixed = next(batches).to(bench.device)
+
+    def whole() -> None:
+        for batch in itertools.islice(batches, number):
+            run._train_step(batch.to(bench.device))
+        run.unlogged.clear()
+
+    def alone() -> None:
+        for _ in range(number):
+            run._train_step(fixed)
+        run.unlogged.clear()
+
+    there = bench.time(alone, warm=1, times=3) / number
+    loaded = bench.time(whole, warm=1, times=3) / number
+    busy = _busy(bench, alone, 1)
+    peak = torch.cuda.max_memory_allocated() if bench.device.type == "cuda" else None
+    return {"loaded": loaded, "there": there, "busy": busy, "peak_bytes": peak}
