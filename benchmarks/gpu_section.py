@@ -69,7 +69,7 @@ def _ratio(row: dict[str, Any]) -> str:
 def _more(row: dict[str, Any]) -> str:
     parts = []
     if (rate := row.get("pictures_per_second")) is not None:
-        parts.append(f"{rate:.0f} pictures/s")
+        parts.append(f"{rate:.3g} pictures/s")
     if (busy := row.get("busy")) is not None:
         parts.append(f"GPU busy {busy:.0%}")
     if (peak := row.get("peak_bytes")) is not None:

@@ -20,7 +20,7 @@ def test_a_part_writes_what_the_section_shows(tmp_path):
     assert row["what"] == "mean IoU of 4 pictures of 64 x 96"
     text = shown(found)
     assert text.startswith(f"no GPU, {found['cores']} cores, torch {torch.__version__}, commit ")
-    assert f"{row['pictures_per_second']:.0f} pictures/s" in text
+    assert f"{row['pictures_per_second']:.3g} pictures/s" in text
 
 
 def test_without_a_gpu_the_last_machines_figures_stay(tmp_path, monkeypatch):

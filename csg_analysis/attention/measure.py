@@ -1,5 +1,6 @@
 """Attention of one checkpoint over a whole split, picture by picture: nothing but numbers is kept."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import Dataset
 
 from csg_analysis.attention.gradcam import Maps, attend_batches
 from csg_analysis.attention.overlap import Overlap, class_pixels, object_mask, overlap
@@ -18,6 +20,8 @@ from csg_analysis.attention.removal import (
     blurred,
     removal_curves,
 )
+from csg_train.data.loaders.loader import load_batches
+from csg_train.data.loaders.workers import measuring_workers
 from csg_train.data.readers.images import ImageSet
 from csg_train.data.readers.masks import MaskedSet
 from csg_train.data.readers.sets import AnySet
@@ -25,6 +29,7 @@ from csg_train.devices import full_float32
 from csg_train.errors import UserError
 from csg_train.models.network import TaskNetwork
 from csg_train.recipes.sections import Recipe
+from csg_train.recipes.shown import Showing
 from csg_train.runs.records import AttentionScores, CurveScores, DataInfo, OverlapScores, RunInfo
 
 __all__ = ["Scored", "attention_scores", "scored_pictures"]
@@ -92,10 +97,11 @@ def scored_pictures(
     if steps is not None and isinstance(images, MaskedSet):
         raise UserError(f"--curves: {images.name} has masks, and curves follow one class a picture; leave --curves out")
     index, names = 0, images.classes
+    truths = _truths(images, recipe, next(network.parameters()).device)
     for maps in attend_batches(network, images, recipe, layer=layer, explain=explain):
         curves = None if steps is None else _curves(network, maps, steps)
         for place, map_HW in enumerate(maps.maps_NHW):
-            pixels = _pixels(images, index, map_HW, maps.explained[place], recipe)
+            pixels = _pixels(images, next(truths), map_HW, maps.explained[place])
             reason = maps.flat[place]
             if pixels is not None and not pixels[0].any():
                 reason = reason or "all attention on ignored pixels"
@@ -114,16 +120,39 @@ def scored_pictures(
             index += 1
 
 
+class _Truths(Dataset["np.ndarray | None"]):
+    """What a picture itself says of its pixels: where its object is, or their classes; None where it says nothing."""
+
+    def __init__(self, images: AnySet, recipe: Recipe) -> None:
+        self.images, self.data, self.masked = images, recipe.data, recipe.segmentation is not None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> np.ndarray | None:
+        if isinstance(self.images, MaskedSet):
+            return self.images.read_mask(index)
+        if self.masked:
+            return None
+        return object_mask(self.images.picture(index), size=self.data.size, fit=self.data.fit)
+
+
+def _truths(images: AnySet, recipe: Recipe, device: torch.device) -> Iterator[np.ndarray | None]:
+    """Of every picture, in the order of its files, loaded while the network computes."""
+    size = Showing.of(recipe).batch_size
+    keys = [[*range(start, min(start + size, len(images)))] for start in range(0, len(images), size)]
+    workers = measuring_workers(recipe.train.workers, device, len(keys))
+    return itertools.chain.from_iterable(load_batches(_Truths(images, recipe), keys, list, workers))
+
+
 def _pixels(
-    images: AnySet, index: int, map_HW: np.ndarray, explained: int, recipe: Recipe
+    images: AnySet, true_HW: np.ndarray | None, map_HW: np.ndarray, explained: int
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Map and mask of one picture where pixels count; None where nothing says what is object and what is not."""
-    if isinstance(images, ImageSet) and recipe.segmentation is not None:
+    if true_HW is None:
         return None
     if isinstance(images, ImageSet):
-        mask_HW = object_mask(images.picture(index), size=recipe.data.size, fit=recipe.data.fit)
-        return None if mask_HW is None else (map_HW, mask_HW)
-    true_HW = images.read_mask(index)
+        return map_HW, true_HW
     if map_HW.shape != true_HW.shape:
         small_11HW = torch.from_numpy(map_HW)[None, None]
         map_HW = F.interpolate(small_11HW, true_HW.shape, mode="bilinear", align_corners=False)[0, 0].numpy()
