@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.test_throughput import _jpeg
+from benchmarks.pictures import jpeg
 from csg_train.engine.loop import _Run
 from csg_train.recipes.reading import load_recipe
 from csg_train.recipes.sections import Recipe
@@ -59,7 +59,7 @@ def classified(root: Path, bench: Bench) -> None:
     for index in range(24 if bench.quick else 384):
         path = root / f"class{index % 12:02d}" / f"{index}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        _jpeg(path, index)
+        jpeg(path, index)
 
 
 def segmented(root: Path, width: int, height: int, *, count: int, distinct: int, ending: str) -> None:

@@ -8,14 +8,13 @@ clock says anything, and only on a machine that is otherwise idle.
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch.utils.data import Dataset
 
+from benchmarks.pictures import jpeg
 from csg_train.data.loaders.batch import Batch, stacked
 from csg_train.data.loaders.loader import load_batches
 from csg_train.data.readers.images import ImageSet, image_folder
@@ -23,7 +22,7 @@ from csg_train.data.readers.store import open_store, write_store
 from csg_train.data.views.transforms import training_view
 from csg_train.seeds import random_for
 
-_WIDTH, _HEIGHT, _SHORTER, _SIZE, _BATCH = 500, 375, 256, 224, 32
+_SHORTER, _SIZE, _BATCH = 256, 224, 32
 _EPOCHS = 5  # in a round with workers
 _VIEWS = {
     "pictures alone": ("none", 0),
@@ -31,18 +30,6 @@ _VIEWS = {
     "one view, RandAugment": ("randaugment", 1),
     "two views, RandAugment (CSG)": ("randaugment", 2),
 }
-
-
-def _jpeg(path: Path, seed: int) -> None:
-    """Write one picture."""
-    rng = np.random.default_rng(seed)
-    frequency = np.hypot(np.fft.fftfreq(_HEIGHT)[:, None], np.fft.rfftfreq(_WIDTH))
-    frequency[0, 0] = np.inf  # no mean
-    grey_HW = rng.standard_normal((_HEIGHT, _WIDTH))
-    noise_3HW = grey_HW + 0.3 * rng.standard_normal((3, _HEIGHT, _WIDTH))  # channels go together, but not wholly
-    pixels_3HW = np.fft.irfft2(np.fft.rfft2(noise_3HW) / frequency, s=(_HEIGHT, _WIDTH))
-    pixels_3HW = 120 + 50 * pixels_3HW / pixels_3HW.std()
-    Image.fromarray(pixels_3HW.clip(0, 255).astype(np.uint8).transpose(1, 2, 0).copy()).save(path, quality=90)
 
 
 def _collate(samples: list[list[torch.Tensor]]) -> Batch:
@@ -87,7 +74,7 @@ def pictures(request, tmp_path_factory) -> dict[str, ImageSet]:
     root = folder / "pictures"
     (root / "any").mkdir(parents=True)
     for index in range(request.param):
-        _jpeg(root / "any" / f"{index:05d}.jpg", index)
+        jpeg(root / "any" / f"{index:05d}.jpg", index)
     images = image_folder(root, name="noise")
     sets = {"": images, f", data.shorter_side {_SHORTER}": replace(images, shorter_side=_SHORTER)}
     for stored in sets.values():
