@@ -132,8 +132,8 @@ class Looks(NamedTuple):
             ``(N, 3, S, S)`` uint8, channels last in memory.
         """
         n, h, w = pictures_NHW3.shape[:3]
-        index = pictures_NHW3.permute(0, 3, 1, 2).reshape(n, 3, h * w).long()
-        x = self.levels_N3K.gather(2, index).view(n, 3, h, w).int()
+        x = pictures_NHW3.permute(0, 3, 1, 2).reshape(n, 3, h * w)
+        x = self.levels_N3K.gather(2, x.long()).view(n, 3, h, w).int()
         rows, columns = (side.view(n, 1, 1) for side in sizes_N2.T)
         color, sharpness = (factor.view(n, 1, 1, 1) for factor in self.factors_N2.T)
         x = _blended(_grey(x), x, color)
