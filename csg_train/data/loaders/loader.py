@@ -157,7 +157,7 @@ def load_batches(
         batch_sampler=keys,
         num_workers=workers,
         collate_fn=collate,
-        pin_memory=torch.cuda.is_initialized(),  # by the network, which is there already
+        pin_memory=torch.cuda.is_initialized(),  # type: ignore[no-untyped-call]  # by the network, there already
         worker_init_fn=end_with_feeder,
         generator=torch.Generator(),  # unused by our keys; without it the loader draws from the global generator
     )

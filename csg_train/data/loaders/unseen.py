@@ -53,8 +53,8 @@ class UnseenBatch:
     def pin_memory(self) -> "UnseenBatch":
         """See `Batch.pin_memory`."""
         looks = tuple(Looks(*(part.pin_memory() for part in look)) for look in self.looks)
-        pinned = (part.pin_memory() for part in (self.pictures_NHW3, self.sizes_N2))
-        return UnseenBatch(*pinned, looks, self.labels.pin_memory(), self.size)
+        pictures, sizes, labels = (part.pin_memory() for part in (self.pictures_NHW3, self.sizes_N2, self.labels))
+        return UnseenBatch(pictures, sizes, looks, labels, self.size)
 
     def to(self, device: torch.device) -> Batch:
         """The batch with its views, which the device makes."""

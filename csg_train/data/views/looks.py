@@ -64,8 +64,10 @@ def _operation(image: Image.Image, look: Look, rng: random.Random) -> Look:
         return look._replace(affine=matrix(signed(amount, rng)))
     if name == "rotate":
         return look._replace(affine=_rotation(image.size, signed(ROTATION, rng)))
-    if name in ("color", "sharpness"):
-        return look._replace(**{name: enhancement(rng)})
+    if name == "color":
+        return look._replace(color=enhancement(rng))
+    if name == "sharpness":
+        return look._replace(sharpness=enhancement(rng))
     if name in ("autocontrast", "equalize"):  # rarely done, and levels depend on the whole picture
         return look._replace(levels=_levels_between(image, OPERATIONS[name](image, rng)))
     if name == "contrast":
