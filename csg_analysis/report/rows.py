@@ -1,19 +1,19 @@
 """From runs to the rows of the tables: one row a method and configuration, in the order of the registry."""
 
-import json
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from csg_analysis.report.compare import Comparison
-from csg_analysis.report.kinds import KINDS, kind_of, name_of
+from csg_analysis.report.kinds import KINDS, kind_of
 from csg_analysis.report.load import Run
 from csg_analysis.report.stats import Difference, Spread, paired_difference, picture_variance, spread
 from csg_analysis.report.wording import Wording, wording_of
 from csg_train.methods.declared import declaration
 from csg_train.methods.table import PLACES
+from csg_train.runs.labels import row_labels
 from csg_train.runs.records import AccuracyRecord, DataInfo, RunInfo
 
 __all__ = [
@@ -164,10 +164,10 @@ def make_rows(runs: Sequence[Run], comparison: Comparison) -> list[Row]:
         found.setdefault((comparison.group[run.name], run.info.method, run.config), []).append(run)
     infos = {key: own[0].info for key, own in found.items()}
     keys = sorted(found, key=lambda key: (key[0], *_place(infos[key]), key[2]))
-    labels = _labels({key: infos[key] for key in keys})
+    labels = row_labels(infos)
     return [
         Row(
-            label=labels[key],
+            label=f"{labels[key]} [{key[0]}]" if key[0] else labels[key],
             title=declaration(key[1]).info.title if key[1] in PLACES else key[1],
             method=key[1],
             group=key[0],
@@ -183,30 +183,6 @@ def _place(info: RunInfo) -> tuple[int, int, str, int]:
     names, method = list(PLACES), info.method
     place = names.index(method) if method in PLACES else len(names)
     return KINDS.index(kind_of(info)), place, method, len(info.options)
-
-
-def _labels(infos: Mapping[tuple[str, str, str], RunInfo]) -> dict[tuple[str, str, str], str]:
-    """The name, with what sets the rows of a method and those of a name apart."""
-    labels = {}
-    for key, info in infos.items():
-        method = [_without_asg(other) for other in infos.values() if other.method == info.method]
-        named = [other for other in infos.values() if name_of(other) == name_of(info)]
-        parts = {
-            **_varying(_without_asg(info), method),
-            **_varying(info.method_config, [other.method_config for other in named]),
-            **_varying(info.options, [other.options for other in named]),
-        }
-        shown = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in parts.items()]
-        labels[key] = " ".join([name_of(info), *shown, *([f"[{key[0]}]"] if key[0] else [])])
-    return labels
-
-
-def _without_asg(info: RunInfo) -> dict[str, object]:
-    return {name: value for name, value in info.method_config.items() if name != "asg_weight"}
-
-
-def _varying(own: Mapping[str, object], all_rows: Sequence[Mapping[str, object]]) -> dict[str, object]:
-    return {name: own[name] for name in sorted(own) if any(other.get(name) != own[name] for other in all_rows)}
 
 
 def reference(rows: Sequence[Row], method: str, group: str) -> Row | None:
