@@ -21,6 +21,9 @@ BESIDE = "beside.json"
 """Where the other report lies, seen from this one."""
 _TABLE = "tables/beside.json"
 """The other report's table, byte for byte."""
+_PICTURES = "_pictures"
+"""In the names of an interval over training seeds and target pictures (`difference_data`)."""
+_OVER = {True: "seeds and pictures", False: "seeds alone"}
 
 
 @dataclass(frozen=True)
@@ -103,28 +106,29 @@ def _table(content: bytes, path: Path) -> Table:
         found = json.loads(content)
         title, notes, rows = str(found["title"]), [str(note) for note in found["notes"]], found["rows"]
         field, words = next(pair for pair in wording_by_field().items() if pair[0] in rows[0])
-        cells = [_cells(row, field) for row in rows]
+        crossed = any(_decisive(row, f"{field}_minus_baseline")[1] == _PICTURES for row in rows)
+        cells = [_cells(row, field, crossed=crossed) for row in rows]
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, StopIteration) as error:
         raise UserError(f"{path}: not this version's table of methods; build that report again") from error
     columns = [
         Column("Method", numeric=False),
         Column("Runs"),
         Column(capital(words.short), words.unit),
-        Column(f"Δ {words.short}", f"points, simultaneous {LEVEL:.0%} interval"),
+        Column(f"Δ {words.short}", f"points, simultaneous {LEVEL:.0%} interval over {_OVER[crossed]}"),
         Column("E₀", "mhe"),
-        Column("ΔE₀", f"simultaneous {LEVEL:.0%} interval"),
+        Column("ΔE₀", f"simultaneous {LEVEL:.0%} interval over {_OVER[False]}"),
     ]
     return Table("beside", title, columns, cells, rows, notes)
 
 
-def _cells(row: Mapping[str, Any], field: str) -> list[Cell]:
+def _cells(row: Mapping[str, Any], field: str, *, crossed: bool) -> list[Cell]:
     return [
         Cell(str(row["row"]), under=str(row.get("kind", ""))),
         Cell(str(int(row["runs"]))),
         _mean(row, field, 1),
-        _difference(row, f"{field}_minus_baseline", 1),
+        _difference(row, f"{field}_minus_baseline", 1, crossed=crossed),
         _mean(row, "e0_mhe", 3),
-        _difference(row, "e0_mhe_minus_baseline", 3),
+        _difference(row, "e0_mhe_minus_baseline", 3, crossed=False),
     ]
 
 
@@ -135,8 +139,14 @@ def _mean(row: Mapping[str, Any], field: str, digits: int) -> Cell:
     return Cell(fmt.fixed(mean, digits) + ("" if sd is None else f" ± {fmt.fixed(sd, digits)}"), sort=mean)
 
 
-def _difference(row: Mapping[str, Any], field: str, digits: int) -> Cell:
-    mean, low, high = (row[name] for name in (field, f"{field}_simultaneous_low", f"{field}_simultaneous_high"))
+def _decisive(row: Mapping[str, Any], field: str) -> tuple[tuple[Any, Any], str]:
+    """Ends of the interval that decides, and its kind: over pictures too, where that report has one."""
+    kind = _PICTURES if row.get(f"{field}{_PICTURES}_low") is not None else "_simultaneous"
+    return (row[f"{field}{kind}_low"], row[f"{field}{kind}_high"]), kind
+
+
+def _difference(row: Mapping[str, Any], field: str, digits: int, *, crossed: bool) -> Cell:
+    mean, ((low, high), kind) = row[field], _decisive(row, field)
     if mean is None:
         return Cell(fmt.DASH)
     if low is None:
@@ -144,5 +154,6 @@ def _difference(row: Mapping[str, Any], field: str, digits: int) -> Cell:
             fmt.signed(mean, digits), sort=mean, note=f"too few runs for an interval, n = {row[f'{field}_pairs']}"
         )
     shown = low > 0 or high < 0
-    note = f"{fmt.ends((low, high), digits)}\n{'shown' if shown else 'not shown'}"
+    alone = f", {_OVER[False]}" if crossed and kind != _PICTURES else ""
+    note = f"{fmt.ends((low, high), digits)}{alone}\n{'shown' if shown else 'not shown'}"
     return Cell(fmt.signed(mean, digits), sort=mean, note=note, strong=shown)

@@ -164,7 +164,7 @@ def _table(chosen: Sequence[tuple[Row, Run]], split: str) -> Table:
         facts |= {"checkpoint_sha256": info.checkpoint_sha256, "arrays_sha256": record.arrays_sha256}
         for picture in record.pictures:
             share = None if picture.differs is None else 100 * picture.differs
-            data.append({**facts, "trained_steps": info.step, "file": picture.file, "differs_percent": share})
+            data.append({**facts, "step": info.step, "file": picture.file, "differs_percent": share})
     title = f"Share of each {split} picture that is predicted wrong"
     notes = ["Of the pixels whose true class is known, at the picture's full size."]
     return Table(f"predictions_{split}", title, [], [], data, notes)
@@ -176,7 +176,7 @@ def _notes(chosen: Sequence[tuple[Row, Run]], first: PredictionsRecord, shown: i
     steps = sorted({f"step {run.info.step} ({run.info.selection})" for _, run in chosen})
     checkpoints = ", ".join(f"{row.label} {run.info.checkpoint_sha256[:12]}" for row, run in chosen)
     return (
-        f"{how_chosen(chosen)} {' / '.join(steps)}; checkpoints (SHA-256): {checkpoints}.",
+        f"{how_chosen(chosen)} Measured at {' / '.join(steps)}; checkpoints (SHA-256): {checkpoints}.",
         f"{count} pictures of {first.data.name}, drawn with a fixed seed whatever they hold ({input_size(first.data)})"
         f"{some}.",
         "Below each predicted mask, in red, where it differs from the true one, in white where no true class is known; "
@@ -191,8 +191,8 @@ def mask_chart(gallery: MaskGallery) -> Chart:
     def draw() -> Figure:
         columns, lines = len(gallery.columns) + 2, 2 * len(gallery.photos)
         shapes = [photo.picture.pixels.shape for photo in gallery.photos for _ in range(2)]
-        heights = [1.5 * rows / across + 0.25 for rows, across, _ in shapes]
-        figure = Figure(figsize=(1.5 * columns, sum(heights) + 0.7), layout="constrained")
+        heights = [1.5 * rows / across for rows, across, _ in shapes]
+        figure = Figure(figsize=(1.5 * columns, sum(heights) + 0.25 * len(gallery.photos) + 0.7), layout="constrained")
         grid = figure.subplots(lines, columns, squeeze=False, height_ratios=heights)
         for axes in grid.flat:
             axes.set_axis_off()

@@ -113,7 +113,9 @@ class Report:
     @property
     def contents(self) -> list[tuple[str, str]]:
         """Anchor and label of each section that only some reports have."""
-        masks = [(f"masks-{own.split}", "Masks" if own.split == "target" else f"Masks, {own.split}") for own in self.masks]
+        masks = [
+            (f"masks-{own.split}", "Masks" if own.split == "target" else f"Masks, {own.split}") for own in self.masks
+        ]
         return [*masks, *((part.id, part.label) for part in self.parts)]
 
 

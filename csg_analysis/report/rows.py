@@ -82,7 +82,7 @@ def on_target(run: Run) -> list[DataInfo]:
     return [record.data for record in run.measured if record.data.split == "target"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """All runs of one method in one configuration (and, in a mixed report, of one group).
 
@@ -123,6 +123,16 @@ class Row:
 
         None where a record of a pair has no single predictions, or the pictures are not the same.
         """
+        if other not in self._variances:
+            self._variances[other] = self._variance(other)
+        return self._variances[other]
+
+    @cached_property
+    def _variances(self) -> dict["Row", float | None]:
+        """Those already computed: every table and chart asks for them."""
+        return {}
+
+    def _variance(self, other: "Row") -> float | None:
         ours, theirs = self._right, other._right
         pairs = [pair for pair in self.values(score()) if pair in other.values(score())]
         if not pairs or any(pair not in right for pair in pairs for right in (ours, theirs)):
@@ -195,7 +205,8 @@ def comparisons(rows: Sequence[Row], group: str, measure: Measure) -> int:
     base = reference(rows, BASELINE, group)
     if base is None:
         return 0
-    return sum(row is not base and row.group == group and row.against(base, measure) is not None for row in rows)
+    known = base.values(measure).keys()
+    return sum(row is not base and row.group == group and not known.isdisjoint(row.values(measure)) for row in rows)
 
 
 def to_baseline(row: Row, rows: Sequence[Row], measure: Measure) -> Difference | None:

@@ -7,9 +7,9 @@ import pytest
 
 from csg_analysis.report.build import build_report
 from csg_analysis.report.kinds import COMBINATION, PAPER, RIVAL, kind_of
-from csg_train.runs.labels import name_of
 from csg_analysis.report.summary import summarize
 from csg_train.methods.table import PLACES
+from csg_train.runs.labels import name_of
 from csg_train.runs.records import RunInfo
 from tests.analysis.report.cases import rows_of, sha, table, write_run
 
