@@ -31,7 +31,7 @@ class Named:
 
 
 def labelled(found: Sequence[tuple[Named, _Found]]) -> list[tuple[str, _Found]]:
-    """Each with its row's label, seed and step, the source where there are several, the file where two are still alike."""
+    """Each with its row's label, seed and step, the source of several, the file where two are still alike."""
     shown = {named.path: named for named, _ in found}
     infos = {path: named.run for path, named in shown.items() if isinstance(named.run, runs.RunInfo)}
     rows, sources = runs.row_labels(infos), {info.source for info in infos.values()}

@@ -87,7 +87,7 @@ class Subject:
 
     @property
     def named(self) -> Named:
-        """For `labelled`; with the step, where nobody chose it, it is not the last and weights of no others are in it."""
+        """For `labelled`; with the step, where nobody chose it, it is not the last, and nothing was averaged."""
         own = self.checkpoint
         before_the_end = own.selection == "last" and own.step < self.recipe.train.steps and not own.averaged
         return Named(self.run, f"s{self.recipe.seed}" + (f" step {own.step}" if before_the_end else ""), own.path)

@@ -21,8 +21,6 @@ BESIDE = "beside.json"
 """Where the other report lies, seen from this one."""
 _TABLE = "tables/beside.json"
 """The other report's table, byte for byte."""
-_PICTURES = "_pictures"
-"""In the names of an interval over training seeds and target pictures (`difference_data`)."""
 _OVER = {True: "seeds and pictures", False: "seeds alone"}
 
 
@@ -106,7 +104,7 @@ def _table(content: bytes, path: Path) -> Table:
         found = json.loads(content)
         title, notes, rows = str(found["title"]), [str(note) for note in found["notes"]], found["rows"]
         field, words = next(pair for pair in wording_by_field().items() if pair[0] in rows[0])
-        crossed = any(_decisive(row, f"{field}_minus_baseline")[1] == _PICTURES for row in rows)
+        crossed = any(_crossed(row, f"{field}_minus_baseline") for row in rows)
         cells = [_cells(row, field, crossed=crossed) for row in rows]
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, StopIteration) as error:
         raise UserError(f"{path}: not this version's table of methods; build that report again") from error
@@ -139,14 +137,14 @@ def _mean(row: Mapping[str, Any], field: str, digits: int) -> Cell:
     return Cell(fmt.fixed(mean, digits) + ("" if sd is None else f" ± {fmt.fixed(sd, digits)}"), sort=mean)
 
 
-def _decisive(row: Mapping[str, Any], field: str) -> tuple[tuple[Any, Any], str]:
-    """Ends of the interval that decides, and its kind: over pictures too, where that report has one."""
-    kind = _PICTURES if row.get(f"{field}{_PICTURES}_low") is not None else "_simultaneous"
-    return (row[f"{field}{kind}_low"], row[f"{field}{kind}_high"]), kind
+def _crossed(row: Mapping[str, Any], field: str) -> bool:
+    """Whether that report decided by an interval over pictures too."""
+    return row.get(f"{field}_pictures_low") is not None
 
 
 def _difference(row: Mapping[str, Any], field: str, digits: int, *, crossed: bool) -> Cell:
-    mean, ((low, high), kind) = row[field], _decisive(row, field)
+    kind = "pictures" if _crossed(row, field) else "simultaneous"
+    mean, low, high = (row[name] for name in (field, f"{field}_{kind}_low", f"{field}_{kind}_high"))
     if mean is None:
         return Cell(fmt.DASH)
     if low is None:
@@ -154,6 +152,6 @@ def _difference(row: Mapping[str, Any], field: str, digits: int, *, crossed: boo
             fmt.signed(mean, digits), sort=mean, note=f"too few runs for an interval, n = {row[f'{field}_pairs']}"
         )
     shown = low > 0 or high < 0
-    alone = f", {_OVER[False]}" if crossed and kind != _PICTURES else ""
+    alone = f", {_OVER[False]}" if crossed and kind == "simultaneous" else ""
     note = f"{fmt.ends((low, high), digits)}{alone}\n{'shown' if shown else 'not shown'}"
     return Cell(fmt.signed(mean, digits), sort=mean, note=note, strong=shown)

@@ -1,4 +1,4 @@
-"""What runs are called in tables and figures: the method, what is added to it, and what sets it apart from the others."""
+"""What runs are called in tables and figures: the method, what is added to it, and what sets it apart from others."""
 
 import json
 from collections.abc import Hashable, Mapping, Sequence

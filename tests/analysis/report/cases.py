@@ -245,8 +245,8 @@ def write_snapshot(folder: Path, step: int, energy: float | None, *, right: int 
 def write_predictions(folder: Path, *, split: str = "target", count: int = 2, wrong: int = 0, shift: int = 0) -> Path:
     """Masks of ``count`` pictures, 8 rows and 12 columns, into a run that `write_run` wrote.
 
-    The upper half is of class 0, the lower of class 1, the last row unknown. The first ``wrong`` pixels of the first row
-    are predicted wrong: of 84 that are known. ``shift`` makes other pictures.
+    The upper half is of class 0, the lower of class 1, the last row unknown. The first ``wrong`` pixels of the first
+    row are predicted wrong: of 84 that are known. ``shift`` makes other pictures.
     """
     info = RunInfo.model_validate(json.loads((folder / "energy-target.json").read_text())["run"])
     true = np.repeat(np.array([0, 0, 0, 0, 1, 1, 1, 255], dtype=np.uint8)[:, None], 12, axis=1)
