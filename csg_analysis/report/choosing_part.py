@@ -68,7 +68,11 @@ def choosing_part(rows: Sequence[Row]) -> Part | None:
         ]
         for name in dict.fromkeys(row.group for row in rows)
     }
-    groups = [_group(name, *zip(*runs, strict=True)) for name, runs in found.items() if len(runs) > 1]
+    groups = [
+        _group(name, [run for run, _ in own], [label for _, label in own])
+        for name, own in found.items()
+        if len(own) > 1
+    ]
     if not groups:
         return None
     sentences = tuple(sentence for group in groups for sentence in _sentences(group, words))
