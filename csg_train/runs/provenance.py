@@ -36,7 +36,7 @@ def _options(checkpoint: Checkpoint) -> dict[str, object]:
     options, averaged = options_of(checkpoint.recipe), checkpoint.averaged
     if "of" in averaged:
         options |= {"average": averaged["rule"]}
-        options |= {"alpha": averaged["alpha"]} if "alpha" in averaged else {"runs": len(averaged["of"])}
+        options |= {"average_alpha": averaged["alpha"]} if "alpha" in averaged else {"runs": len(averaged["of"])}
     return options
 
 

@@ -46,7 +46,7 @@ def info(method: str, options: dict[str, Any] | None = None, **config: Any) -> R
         (info("baseline", {"average": "ema"}), "baseline + EMA", RIVAL),
         (info("baseline", {"augment": "augmix"}), "baseline + AugMix", RIVAL),
         (info("baseline", {"average": "soup", "runs": 3}), "baseline + soup", RIVAL),
-        (info("baseline", {"probe": 50, "average": "wise-ft", "alpha": 0.5}), "baseline + WiSE-FT", RIVAL),
+        (info("baseline", {"probe": 50, "average": "wise-ft", "average_alpha": 0.5}), "baseline + WiSE-FT", RIVAL),
         (info("baseline", {"probe": 50, "average": "swad"}), "baseline + LP-FT + SWAD", COMBINATION),
         (info("mine"), "mine", RIVAL),
     ],

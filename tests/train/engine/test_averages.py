@@ -150,6 +150,7 @@ def test_statistics_that_training_moves_are_measured_again(averaging, tmp_path):
 def test_finished_runs_through_the_command(recipe_dict, recipe_file, tmp_path):
     """A probe and the run from it: both ends exact, the middle; records of csg-analyze with the provenance."""
     recipe_dict["train"] |= {"probe": 3}
+    recipe_dict["data"] |= {"augment": "pasta", "pasta": {"alpha": 2.0}}  # whose alpha is another one
     recipe_file.write_text(yaml.safe_dump(recipe_dict))
     assert command("csg-train", "run", recipe_file, "--out", "run", "--quiet", cwd=tmp_path).returncode == 0
     ends = [Path("run/along/000003/ckpt.pt"), Path("run/ckpt.pt")]
@@ -168,12 +169,13 @@ def test_finished_runs_through_the_command(recipe_dict, recipe_file, tmp_path):
     assert "wise-ft" in done.stdout
     record = read_record(tmp_path / "wise" / "energy-target.json").run
     assert record.checkpoint_sha256 == made.sha256
-    assert record.options == {"probe": 3, "average": "wise-ft", "alpha": 0.5}
+    own = {"probe": 3, "augment": "pasta", "alpha": 2.0}
+    assert record.options == own | {"average": "wise-ft", "average_alpha": 0.5}
     assert [(of["sha256"], of["step"], of["share"]) for of in record.averaged["of"]] == [
         (start.sha256, 3, 0.5),
         (end.sha256, 5, 0.5),
     ]
-    assert read_record(tmp_path / "run" / "accuracy-target.json").run.options == {"probe": 3}
+    assert read_record(tmp_path / "run" / "accuracy-target.json").run.options == own
     again = command("csg-train", "average", *ends, "--out", "wise", cwd=tmp_path)
     assert_user_error(again, "wise: is not empty; choose a new folder")
     assert_user_error(command("csg-train", "run", recipe_file, "--out", "wise", cwd=tmp_path), "holds a run")
