@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from csg_analysis.commands.labels import Named, labelled
 from csg_analysis.commands.options import checkpoints, device_option, json_option, set_option, splits_option
 from csg_analysis.commands.output import write_csv
 from csg_analysis.commands.subject import measured
@@ -34,25 +35,26 @@ def accuracy(
     as_json: bool,
 ) -> None:
     """Accuracy or IoU by class, their mean and overall, with a bootstrap interval and the confusion matrix."""
-    records: list[tuple[str, runs.ScoreRecord]] = []
-    unknown: list[tuple[str, runs.UnlabelledRecord]] = []
+    found: list[tuple[Named, runs.ScoreRecord | runs.UnlabelledRecord]] = []
     rules = []
     for subject, split in measured(checkpoints, splits, overrides, device):
         images = subject.images(split)
         record = evaluate.measure(subject.checkpoint, subject.network, images, split=split, recipe=subject.recipe)
         runs.write_record(subject.folder / f"{record.kind}-{split}.json", record)
+        found.append((subject.named, record))
         if isinstance(record, runs.UnlabelledRecord):
-            unknown.append((f"{subject.label} {split}", record))
             continue
         confusion = [[name, *row] for name, row in zip(record.classes, record.confusion, strict=True)]
         write_csv(subject.folder / f"confusion-{split}.csv", ["true \\ predicted", *record.classes], confusion)
-        records.append((f"{subject.label} {split}", record))
         rules.append(runs.rule_title(subject.checkpoint))
+    shown = [(f"{label} {record.data.split}", record) for label, record in labelled(found)]
+    scores = [(label, record) for label, record in shown if not isinstance(record, runs.UnlabelledRecord)]
+    unknown = [(label, record) for label, record in shown if isinstance(record, runs.UnlabelledRecord)]
     if as_json:
-        print_json([record for _, record in (*records, *unknown)])
+        print_json([record for _, record in (*scores, *unknown)])
         return
-    if records:
-        _print_scores(records, rules)
+    if scores:
+        _print_scores(scores, rules)
     for label, record in unknown:
         console.print(f"{label}: {record.sentence}", highlight=False, markup=False)
 

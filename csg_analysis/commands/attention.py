@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from csg_analysis import attention as attending
+from csg_analysis.commands.labels import labelled
 from csg_analysis.commands.options import (
     checkpoints,
     device_option,
@@ -79,11 +80,11 @@ def attention(
         )
         runs.write_record(subject.folder / f"attention-{split}.json", record)
         write_csv(subject.folder / f"attention-{split}.csv", _HEADER, [_csv_row(picture) for picture in scored])
-        records.append((subject.label, record))
+        records.append((subject.named, record))
     if as_json:
         print_json([record for _, record in records])
         return
-    _print_table(records)
+    _print_table(labelled(records))
 
 
 def _csv_row(picture: attending.Scored) -> list[object]:

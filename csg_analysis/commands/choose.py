@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from csg_analysis import choosing
+from csg_analysis.commands.labels import Named, labelled
 from csg_analysis.commands.options import checkpoints, device_option, json_option, layer_option, set_option
 from csg_analysis.commands.subject import Subject
 from csg_train import data as pictures
@@ -51,7 +52,7 @@ def choose(
     names = _names(checkpoints)
     if target is not None:
         overrides = (f"data.target={json.dumps({'dataset': 'pictures', 'root': str(target)})}", *overrides)
-    found: list[choosing.Candidate] = []
+    found: list[tuple[Named, choosing.Candidate]] = []
     first: tuple[Subject, pictures.ImageSet, pictures.ImageSet] | None = None
     with progress("measured", len(checkpoints)) as report:
         for path in checkpoints:
@@ -61,15 +62,15 @@ def choose(
                 first = subject, held_out, real
             _require_alike((subject, held_out, real), first)
             how: dict[str, Any] = {"held_out": held_out, "target": real, "recipe": subject.recipe, "layer": layer}
-            found.append(choosing.measure_run(subject.checkpoint, subject.network, **how))
+            found.append((subject.named, choosing.measure_run(subject.checkpoint, subject.network, **how)))
             report(len(found), {})
-    records = choosing.choosing_records(found)
+    records = choosing.choosing_records([candidate for _, candidate in found])
     for path, record in zip(checkpoints, records, strict=True):
         runs.write_record(path.parent / "choosing-target.json", record)
     if as_json:
         print_json(records)
         return
-    _print_table(names, records)
+    _print_table(names, [label for label, _ in labelled(found)], records)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
@@ -128,18 +129,18 @@ def _require_alike(
             )
 
 
-def _print_table(names: Sequence[str], records: Sequence[runs.ChoosingRecord]) -> None:
+def _print_table(names: Sequence[str], methods: Sequence[str], records: Sequence[runs.ChoosingRecord]) -> None:
     first = records[0]
     chosen = {name: choosing.best_runs(records, name) for name in first.measures}
     rows = [
-        [label, *(_cell(one.value, index in chosen[name]) for name, one in record.measures.items())]
-        for index, (label, record) in enumerate(zip(names, records, strict=True))
+        [label, method, *(_cell(one.value, index in chosen[name]) for name, one in record.measures.items())]
+        for index, (label, method, record) in enumerate(zip(names, methods, records, strict=True))
     ]
     title = (
         f"without real labels: {first.data.count} pictures of {first.data.name}, {first.held_out.count} held-out ones "
         f"of {first.held_out.name}; average pool of {first.layer}, d = {first.dim}; *: the run that is chosen"
     )
-    print_table(title, ["run", *first.measures], rows)
+    print_table(title, ["run", "method", *first.measures], rows)
     for name, one in first.measures.items():
         best = ", ".join(names[index] for index in chosen[name]) or "none"
         better = "higher" if one.higher_is_better else "lower"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from csg_analysis import similarity
+from csg_analysis.commands.labels import labelled
 from csg_analysis.commands.options import (
     device_option,
     images_option,
@@ -80,11 +81,11 @@ def compare(
             how["recipe"] = subject.recipe
             record = similarity.similarity_record(subject.checkpoint, subject.network, images, **how)
         runs.write_record(subject.folder / f"similarity-{split}.json", record)
-        found.append((subject.label, record))
+        found.append((subject.named, record))
     if as_json:
         print_json([record for _, record in found])
         return
-    _print_table(found, "starting weights" if first is None else first.label)
+    _print_table(labelled(found), "starting weights" if first is None else first.label)
 
 
 def _print_table(records: Sequence[tuple[str, runs.SimilarityRecord]], other: str) -> None:

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from csg_analysis import energy as engine
 from csg_analysis import features
+from csg_analysis.commands.labels import Named, labelled
 from csg_analysis.commands.options import (
     device_option,
     images_option,
@@ -82,18 +83,20 @@ def energy(
     """Hyperspherical energy E_0, E_1, E_2 of each checkpoint's features (lower = more diverse)."""
     if bool(files) == bool(checkpoints or models):
         raise UserError("energy: give checkpoints, --model or --features FILE, and not both")
-    found = []
+    found: list[tuple[str, runs.EnergyRecord]] = []
     if files:
         _refuse_options(context)
         found = [_of_file(file, coincident=coincident, device=device) for file in files]
     else:
+        measured: list[tuple[Named, runs.EnergyRecord]] = []
         asked = Asked(checkpoints, models, folder, records, overrides, splits, device)
         for subject, split in asked.measured("source", "target"):
             record = _of_subject(subject, split, layer=layer, pool=pool, coincident=coincident)
             runs.write_record(subject.folder / f"energy-{split}.json", record)
             rows = [[s, record.paper[s], record.mhe[s], record.coincident, record.data.count] for s in record.mhe]
             write_csv(subject.folder / f"energy-{split}.csv", ["s", "paper", "mhe", "coincident", "images"], rows)
-            found.append((subject.label, record))
+            measured.append((subject.named, record))
+        found = labelled(measured)
     if as_json:
         print_json([record for _, record in found])
         return

@@ -10,6 +10,7 @@ import click
 
 from csg_analysis import attention as cams
 from csg_analysis import drawing
+from csg_analysis.commands.labels import Named, labelled
 from csg_analysis.commands.options import (
     device_option,
     layer_option,
@@ -31,6 +32,9 @@ from csg_train.splits import SPLITS
 if TYPE_CHECKING:
     import numpy as np
     import torch
+
+    _View = tuple[runs.Attended, np.ndarray, str]
+    """Of a picture what the record says, the overlay, and why its map is flat."""
 
 __all__ = ["gradcam"]
 
@@ -66,7 +70,8 @@ def gradcam(
     folder = Path(where) if models and where is not None else None
     asked = Asked(checkpoints, models, folder, records, overrides, (), device)
     where = where or "target"
-    columns: list[list[tuple[str, np.ndarray]]] = []
+    first: list[tuple[str, np.ndarray]] = []
+    found: list[tuple[Named, list[_View]]] = []
     subjects = on_same_pictures(
         asked.subjects(),
         lambda subject: _pictures(subject, where, per_class),
@@ -84,20 +89,23 @@ def gradcam(
         arrays = {"maps": maps.maps_NHW, "images": maps.images_NHWC}
         atomic_write(subject.folder / record.arrays, lambda stream, a=arrays: np.savez_compressed(stream, **a))  # type: ignore[misc]
         runs.write_record(subject.folder / "attention.json", record)
-        captions = [picture.label or "picture" for picture in record.pictures]
-        columns = columns or [[(caption, maps.pair(index)[0])] for index, caption in enumerate(captions)]
-        for index, (row, picture) in enumerate(zip(columns, record.pictures, strict=True)):
-            caption = f"{subject.label}: {picture.predicted}" + (" (flat map)" if picture.flat else "")
-            row.append((caption, drawing.overlay(*maps.pair(index))))
-            if picture.flat:
-                console.print(f"{index:04d}.png {subject.label}: flat map of {picture.target}, {maps.flat[index]}")
-    for index, row in enumerate(columns):
-        drawing.side_by_side(out / f"{index:04d}.png", row)
+        pairs = [maps.pair(index) for index in range(len(images))]
+        first = first or [(own.label or "picture", pair[0]) for own, pair in zip(record.pictures, pairs, strict=True)]
+        views = zip(record.pictures, pairs, maps.flat, strict=True)
+        found.append((subject.named, [(own, drawing.overlay(*pair), reason) for own, pair, reason in views]))
+    shown = labelled(found)
+    for index, picture in enumerate(first):
+        name, row = f"{index:04d}.png", [picture]
+        for label, (own, pixels, reason) in ((label, views[index]) for label, views in shown):
+            row.append((f"{label}: {own.predicted}" + (" (flat map)" if own.flat else ""), pixels))
+            if own.flat:
+                console.print(f"{name} {label}: flat map of {own.target}, {reason}", highlight=False, markup=False)
+        drawing.side_by_side(out / name, row)
     count = len(checkpoints or models)
     what = ("checkpoint" if checkpoints else "model") + "s" * (count != 1)
-    names = [f"{index:04d}.png\t{images.files[index]}" for index in range(len(columns))]
+    names = [f"{index:04d}.png\t{images.files[index]}" for index in range(len(first))]
     write_text(out / "index.tsv", "\n".join(names) + "\n")
-    console.print(f"{len(columns)} pictures under {count} {what}: {out}", highlight=False)
+    console.print(f"{len(first)} pictures under {count} {what}: {out}", highlight=False)
 
 
 def _pictures(subject: Subject | Outside, where: str, per_class: int) -> pictures.AnySet:

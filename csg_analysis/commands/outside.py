@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from csg_analysis.commands.labels import Named
 from csg_train import data as pictures
 from csg_train import models, recipes, runs
 from csg_train.errors import UserError
@@ -68,6 +69,11 @@ class Outside:
     def origin(self) -> str:
         """As errors name it."""
         return f"--model {self.label}"
+
+    @property
+    def named(self) -> Named:
+        """For `labelled`."""
+        return Named(self.run, self.label, self.folder)
 
     @property
     def backbone(self) -> models.Backbone:

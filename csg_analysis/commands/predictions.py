@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from csg_analysis import drawing
+from csg_analysis.commands.labels import Named, labelled
 from csg_analysis.commands.options import checkpoints, device_option, set_option
 from csg_analysis.commands.subject import Subject, on_same_pictures
 from csg_train import data as pictures
-from csg_train import evaluate
+from csg_train import evaluate, runs
 from csg_train.console import console
 from csg_train.data import check
-from csg_train.files import write_text
+from csg_train.files import atomic_write, write_text
 from csg_train.splits import SPLITS
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
-    from PIL import Image
 
 __all__ = ["predictions"]
-
-_STRENGTH = 0.65
-_WRONG = (200, 20, 40)
 
 
 @click.command()
@@ -45,9 +45,10 @@ def predictions(
 ) -> None:
     """Masks of the same pictures under each checkpoint of segmentation, beside the true mask, drawn without a look.
 
-    Below each, in red, the pixels where it differs from the truth.
+    Below each, in red, the pixels where it differs from the truth. They are also kept beside each checkpoint, small,
+    for the report.
     """
-    columns: list[tuple[str, list[np.ndarray]]] = []
+    found: list[tuple[Named, list[np.ndarray]]] = []
     subjects = on_same_pictures(
         (Subject.open(path, overrides, device) for path in checkpoints),
         lambda subject: pictures.sample(subject.masked(split), number),
@@ -57,7 +58,9 @@ def predictions(
     for subject, images in subjects:
         masks = evaluate.network_masks(subject.network, images, subject.recipe)
         predicted = [mask_HW.cpu().numpy() for mask_HW, _ in masks]
-        columns.append((subject.label, predicted))
+        _keep(subject, split, images, predicted)
+        found.append((subject.named, predicted))
+    columns = labelled(found)
     for index in range(len(images)):
         _write(out / f"{index:04d}.png", images, index, [(label, masks[index]) for label, masks in columns])
     names = [f"{index:04d}.png\t{file}" for index, file in enumerate(images.files)]
@@ -65,29 +68,51 @@ def predictions(
     console.print(f"{len(images)} pictures under {len(checkpoints)} checkpoints: {out}", highlight=False)
 
 
-def _write(path: Path, images: pictures.MaskedSet, index: int, predicted: list[tuple[str, np.ndarray]]) -> None:
+def _keep(subject: Subject, split: str, images: pictures.MaskedSet, predicted: Sequence[np.ndarray]) -> None:
+    """Write the record of one checkpoint and, before it, its arrays."""
+    import numpy as np
+
+    arrays, shown = dict[str, np.ndarray](), list[runs.PredictedPicture]()
+    for index, mask_HW in enumerate(predicted):
+        picture, true_HW = pictures.picture_and_mask(images, index)
+        share = drawing.share_differing(true_HW, mask_HW, unknown=pictures.IGNORE)
+        shown.append(runs.PredictedPicture(file=images.files[index], differs=share))
+        for name, own in (("picture", np.asarray(picture)), ("true", true_HW), ("predicted", mask_HW)):
+            arrays[f"{name}_{index}"] = drawing.reduced(own, runs.PREDICTIONS_SIDE)
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+    record = runs.PredictionsRecord(
+        run=subject.run,
+        data=subject.data_info(images, split),
+        classes=list(images.classes),
+        colours=list(check.class_colours(images.classes)),
+        unknown=pictures.IGNORE,
+        arrays=f"predictions-{split}.npz",
+        arrays_sha256=hashlib.sha256(stream.getvalue()).hexdigest(),
+        pictures=shown,
+    )
+    atomic_write(subject.folder / record.arrays, lambda file: file.write(stream.getvalue()))
+    runs.write_record(subject.folder / f"predictions-{split}.json", record)
+
+
+def _write(path: Path, images: pictures.MaskedSet, index: int, predicted: Sequence[tuple[str, np.ndarray]]) -> None:
     import numpy as np
 
     picture, true_HW = pictures.picture_and_mask(images, index)
+    pixels_HW3 = np.asarray(picture)
     masks = [("true mask", true_HW), *predicted]
     colours = check.class_colours(images.classes)
     drawn = [
-        (caption, np.asarray(check.overlay(picture, mask_HW, colours, strength=_STRENGTH)))
+        (caption, drawing.mask_overlay(pixels_HW3, mask_HW, colours, unknown=pictures.IGNORE))
         for caption, mask_HW in masks
     ]
     present = sorted({int(label) for _, mask_HW in masks for label in np.unique(mask_HW)} - {pictures.IGNORE})
     legend = [(images.classes[label], colours[label]) for label in present]
-    wrong = [_difference(picture, true_HW, mask_HW) for _, mask_HW in predicted]
-    drawing.side_by_side(path, [("picture", np.asarray(picture)), *drawn], legend, [None, None, *wrong])
-
-
-def _difference(picture: Image.Image, true_HW: np.ndarray, predicted_HW: np.ndarray) -> tuple[str, np.ndarray]:
-    """The picture in faint grey, red where the prediction is wrong, white where the truth is unknown; and the share."""
-    import numpy as np
-
-    known_HW = true_HW != pictures.IGNORE
-    wrong_HW = known_HW & (predicted_HW != true_HW)
-    pixels_HW3 = np.repeat(160 + np.asarray(picture.convert("L"))[..., None] // 4, 3, axis=2)
-    pixels_HW3[wrong_HW], pixels_HW3[~known_HW] = _WRONG, 255
-    share = wrong_HW.sum() / max(1, known_HW.sum())
-    return f"{100 * share:.1f} % of the pixels differ", pixels_HW3
+    wrong = [
+        (
+            drawing.differing_text(drawing.share_differing(true_HW, mask_HW, unknown=pictures.IGNORE)),
+            drawing.differs(pixels_HW3, true_HW, mask_HW, unknown=pictures.IGNORE),
+        )
+        for _, mask_HW in predicted
+    ]
+    drawing.side_by_side(path, [("picture", pixels_HW3), *drawn], legend, [None, None, *wrong])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import click
 from csg_analysis import drawing, features
 from csg_analysis import energy as engine
 from csg_analysis import sphere as circle
+from csg_analysis.commands.labels import Named, labelled
 from csg_analysis.commands.options import (
     device_option,
     images_option,
@@ -70,7 +72,7 @@ def sphere(
         raise UserError(f"--out {out}: give a name that ends in .png or .svg")
     asked = Asked(checkpoints, models, folder, records, overrides, (split,) if split else (), device)
     split = IMAGES if models else split or "target"
-    panels: list[circle.Panel] = []
+    unnamed: list[tuple[Named, circle.Panel]] = []
     folders: list[Path] = []
     infos: list[runs.RunInfo | runs.OutsideInfo] = []
     subjects = on_same_pictures(
@@ -84,17 +86,17 @@ def sphere(
         energy = engine.hyperspherical_energy(features_ND, s=0).mhe[0].value
         folders.append(subject.folder)
         infos.append(subject.run)
-        panels.append(
-            circle.Panel(
-                title=subject.label,
-                features=features_ND,
-                labels=np.array(images.labels)
-                if isinstance(images, pictures.ImageSet)
-                else np.zeros(len(images), dtype=int),
-                energy=energy,
-                colour=drawing.published_style(subject.method).colour,
-            )
+        panel = circle.Panel(
+            title="",
+            features=features_ND,
+            labels=np.array(images.labels)
+            if isinstance(images, pictures.ImageSet)
+            else np.zeros(len(images), dtype=int),
+            energy=energy,
+            colour=drawing.published_style(subject.method).colour,
         )
+        unnamed.append((subject.named, panel))
+    panels = [dataclasses.replace(panel, title=label) for label, panel in labelled(unnamed)]
     if isinstance(images, pictures.ImageSet):
         classes = images.classes if images.labelled else ("pictures without labels",)
     else:

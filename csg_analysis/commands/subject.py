@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from csg_analysis.commands.labels import Named
 from csg_analysis.commands.outside import IMAGES, Outside, require_distinct
 from csg_train import data as pictures
 from csg_train import models, recipes, runs
@@ -85,13 +86,11 @@ class Subject:
         return self.checkpoint.path.parent
 
     @property
-    def label(self) -> str:
-        """Method and seed, as tables say it; and the step, where nobody chose it and it is not the last."""
-        done = self.checkpoint.step
-        before_the_end = self.checkpoint.selection == "last" and done < self.recipe.train.steps
-        step = f" step {done}" if before_the_end else ""
-        rule = self.checkpoint.averaged.get("rule")
-        return f"{self.recipe.method['name']} s{self.recipe.seed}" + (f" {rule}" if rule else step)
+    def named(self) -> Named:
+        """For `labelled`; with the step, where nobody chose it, it is not the last, and nothing was averaged."""
+        own = self.checkpoint
+        before_the_end = own.selection == "last" and own.step < self.recipe.train.steps and not own.averaged
+        return Named(self.run, f"s{self.recipe.seed}" + (f" step {own.step}" if before_the_end else ""), own.path)
 
 
 @dataclass(frozen=True)

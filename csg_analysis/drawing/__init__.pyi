@@ -1,3 +1,8 @@
+from .masks import differing_text as differing_text
+from .masks import differs as differs
+from .masks import mask_overlay as mask_overlay
+from .masks import reduced as reduced
+from .masks import share_differing as share_differing
 from .numbers import fixed as fixed
 from .pictures import overlay as overlay
 from .pictures import side_by_side as side_by_side

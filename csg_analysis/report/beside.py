@@ -21,6 +21,7 @@ BESIDE = "beside.json"
 """Where the other report lies, seen from this one."""
 _TABLE = "tables/beside.json"
 """The other report's table, byte for byte."""
+_OVER = {True: "seeds and pictures", False: "seeds alone"}
 
 
 @dataclass(frozen=True)
@@ -103,28 +104,29 @@ def _table(content: bytes, path: Path) -> Table:
         found = json.loads(content)
         title, notes, rows = str(found["title"]), [str(note) for note in found["notes"]], found["rows"]
         field, words = next(pair for pair in wording_by_field().items() if pair[0] in rows[0])
-        cells = [_cells(row, field) for row in rows]
+        crossed = any(_crossed(row, f"{field}_minus_baseline") for row in rows)
+        cells = [_cells(row, field, crossed=crossed) for row in rows]
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, StopIteration) as error:
         raise UserError(f"{path}: not this version's table of methods; build that report again") from error
     columns = [
         Column("Method", numeric=False),
         Column("Runs"),
         Column(capital(words.short), words.unit),
-        Column(f"Δ {words.short}", f"points, simultaneous {LEVEL:.0%} interval"),
+        Column(f"Δ {words.short}", f"points, simultaneous {LEVEL:.0%} interval over {_OVER[crossed]}"),
         Column("E₀", "mhe"),
-        Column("ΔE₀", f"simultaneous {LEVEL:.0%} interval"),
+        Column("ΔE₀", f"simultaneous {LEVEL:.0%} interval over {_OVER[False]}"),
     ]
     return Table("beside", title, columns, cells, rows, notes)
 
 
-def _cells(row: Mapping[str, Any], field: str) -> list[Cell]:
+def _cells(row: Mapping[str, Any], field: str, *, crossed: bool) -> list[Cell]:
     return [
         Cell(str(row["row"]), under=str(row.get("kind", ""))),
         Cell(str(int(row["runs"]))),
         _mean(row, field, 1),
-        _difference(row, f"{field}_minus_baseline", 1),
+        _difference(row, f"{field}_minus_baseline", 1, crossed=crossed),
         _mean(row, "e0_mhe", 3),
-        _difference(row, "e0_mhe_minus_baseline", 3),
+        _difference(row, "e0_mhe_minus_baseline", 3, crossed=False),
     ]
 
 
@@ -135,8 +137,14 @@ def _mean(row: Mapping[str, Any], field: str, digits: int) -> Cell:
     return Cell(fmt.fixed(mean, digits) + ("" if sd is None else f" ± {fmt.fixed(sd, digits)}"), sort=mean)
 
 
-def _difference(row: Mapping[str, Any], field: str, digits: int) -> Cell:
-    mean, low, high = (row[name] for name in (field, f"{field}_simultaneous_low", f"{field}_simultaneous_high"))
+def _crossed(row: Mapping[str, Any], field: str) -> bool:
+    """Whether that report decided by an interval over pictures too."""
+    return row.get(f"{field}_pictures_low") is not None
+
+
+def _difference(row: Mapping[str, Any], field: str, digits: int, *, crossed: bool) -> Cell:
+    kind = "pictures" if _crossed(row, field) else "simultaneous"
+    mean, low, high = (row[name] for name in (field, f"{field}_{kind}_low", f"{field}_{kind}_high"))
     if mean is None:
         return Cell(fmt.DASH)
     if low is None:
@@ -144,5 +152,6 @@ def _difference(row: Mapping[str, Any], field: str, digits: int) -> Cell:
             fmt.signed(mean, digits), sort=mean, note=f"too few runs for an interval, n = {row[f'{field}_pairs']}"
         )
     shown = low > 0 or high < 0
-    note = f"{fmt.ends((low, high), digits)}\n{'shown' if shown else 'not shown'}"
+    alone = f", {_OVER[False]}" if crossed and kind == "simultaneous" else ""
+    note = f"{fmt.ends((low, high), digits)}{alone}\n{'shown' if shown else 'not shown'}"
     return Cell(fmt.signed(mean, digits), sort=mean, note=note, strong=shown)

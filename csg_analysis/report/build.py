@@ -10,6 +10,7 @@ from csg_analysis.report.beside import read_beside
 from csg_analysis.report.gallery import contact_chart
 from csg_analysis.report.latex import to_latex
 from csg_analysis.report.load import load_runs
+from csg_analysis.report.mask_gallery import mask_chart
 from csg_analysis.report.page import Report, make_report, render_markdown, render_page
 from csg_analysis.report.tables import to_csv, to_json
 from csg_train.errors import UserError
@@ -55,6 +56,8 @@ def report_files(report: Report) -> dict[str, bytes]:
         content |= report.beside.files
     if report.gallery is not None:
         content["figures/gradcam.png"] = to_png(contact_chart(report.gallery).draw)
+    for chart in map(mask_chart, report.masks):
+        content[f"figures/{chart.name}.png"] = to_png(chart.draw)
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(content.items())}
     content[FILES] = (json.dumps(hashes, indent=1) + "\n").encode()
     return content

@@ -3,18 +3,33 @@
 from collections.abc import Sequence
 
 from csg_analysis.report import format as fmt
+from csg_analysis.report.load import Run
 from csg_analysis.report.rows import Measure, Row
 from csg_analysis.report.stats import Difference, Spread
 from csg_analysis.report.style import style_of
 from csg_analysis.report.tables import Cell, Value
 
-__all__ = ["difference_cell", "difference_data", "difference_note", "name_cell", "spread_cell", "spread_data"]
+__all__ = [
+    "difference_cell",
+    "difference_data",
+    "difference_note",
+    "name_cell",
+    "run_label",
+    "spread_cell",
+    "spread_data",
+]
 
 
 def name_cell(row: Row, rows: Sequence[Row]) -> Cell:
     """The row's heading."""
     note = "" if row.title.casefold() == row.label.casefold() else row.title
     return Cell(row.label, sort=row.position, note=note, swatch=style_of(row, rows).colour, under=row.kind)
+
+
+def run_label(row: Row, run: Run, rows: Sequence[Row]) -> str:
+    """The row's label and the seed; the source too where the rows have several."""
+    several = len({own.info.source for other in rows for own in other.runs}) > 1
+    return f"{row.label} s{run.info.seed}" + (f", {run.info.source}" if several else "")
 
 
 def spread_cell(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from csg_analysis.report import format as fmt
+from csg_analysis.report.cells import run_label
 from csg_analysis.report.load import Run
 from csg_analysis.report.ordering import RESAMPLES, Ordering, fewest_groups, order, resampled
 from csg_analysis.report.part import Part
@@ -27,6 +28,7 @@ class _Group:
     Attributes:
         name: Letter, empty where there is one group.
         runs: In the order of the rows.
+        labels: Of each, its row's label and the seed.
         scores_N: Their scores on the target.
         facts: Of every measure by name.
         orderings: Likewise, signed so that a rank correlation of 1 is the order that the measure promises.
@@ -35,6 +37,7 @@ class _Group:
 
     name: str
     runs: tuple[Run, ...]
+    labels: tuple[str, ...]
     scores_N: np.ndarray
     facts: dict[str, LabelFree]
     orderings: dict[str, Ordering]
@@ -60,10 +63,16 @@ def choosing_part(rows: Sequence[Row]) -> Part | None:
     """A table of measures; None without two runs that have a record of ``csg-analyze choose`` and a real score."""
     words = wording(rows)
     found = {
-        name: [run for row in rows if row.group == name for run in row.runs if _has_both(run)]
+        name: [
+            (run, run_label(row, run, rows)) for row in rows if row.group == name for run in row.runs if _has_both(run)
+        ]
         for name in dict.fromkeys(row.group for row in rows)
     }
-    groups = [_group(name, runs) for name, runs in found.items() if len(runs) > 1]
+    groups = [
+        _group(name, [run for run, _ in own], [label for _, label in own])
+        for name, own in found.items()
+        if len(own) > 1
+    ]
     if not groups:
         return None
     sentences = tuple(sentence for group in groups for sentence in _sentences(group, words))
@@ -74,7 +83,7 @@ def _has_both(run: Run) -> bool:
     return "target" in run.choosing and "target" in run.scores
 
 
-def _group(name: str, runs: Sequence[Run]) -> _Group:
+def _group(name: str, runs: Sequence[Run], labels: Sequence[str]) -> _Group:
     scores_N = np.array([run.scores["target"].score for run in runs])
     facts = {key: fact for run in runs for key, fact in run.choosing["target"].measures.items()}
     values = {key: _signed(runs, key, fact.higher_is_better) for key, fact in facts.items()}
@@ -83,7 +92,7 @@ def _group(name: str, runs: Sequence[Run]) -> _Group:
     for key, values_N in values.items():
         orderings[key] = order(values_N, scores_N, weights_RN, against_N=held_N, comparisons=len(values))
     random = order(np.zeros(len(runs)), scores_N, weights_RN)
-    group = _Group(name, tuple(runs), scores_N, facts, orderings, random)
+    group = _Group(name, tuple(runs), tuple(labels), scores_N, facts, orderings, random)
     if group.pairs < group.fewest:
         orderings |= {key: replace(one, gain_ends=None) for key, one in orderings.items()}
     return group
@@ -159,7 +168,9 @@ def _cells(group: _Group, name: str, one: Ordering) -> list[Cell]:
             strong=bool(tone),
             tone=tone,
         ),
-        Cell(names[0] if len(names) == 1 else f"{len(names)} runs alike", hint=", ".join(names)),
+        Cell(group.labels[one.chosen[0]], note=names[0])
+        if len(names) == 1
+        else Cell(f"{len(names)} runs alike", hint=", ".join(names)),
         Cell(fmt.percent(one.score), sort=one.score),
         Cell(fmt.percent(one.regret), sort=one.regret, note=_between(one.regret_ends, 1, scale=100)),
     ]
@@ -172,6 +183,7 @@ def _between(ends: tuple[float, float] | None, digits: int, *, scale: float = 1)
 def _data(group: _Group, name: str, one: Ordering) -> dict[str, Value]:
     data: dict[str, Value] = {"row": f"{name}{group.label}", "measure": name, "group": group.name, "runs": one.runs}
     data |= {"chosen": " ".join(group.runs[index].name for index in one.chosen), "pairs": group.pairs}
+    data["chosen_rows"] = "; ".join(group.labels[index] for index in one.chosen)
     for field, value, ends, scale in (
         ("rank_correlation", one.rank, one.rank_ends, 1),
         ("minus_held_out", one.gain, one.gain_ends, 1),

@@ -17,6 +17,7 @@ from csg_train.splits import SELECTED_ON
 __all__ = ["Comparison", "check_comparable", "check_same_target", "gallery_setting", "notices"]
 
 _GALLERY = "GradCAM"
+_MASKS = "predicted masks of"
 _MEASURED = (
     *("task", "target pictures", "input size", "selection rule"),
     *("energy layer and pool", "rule for coincident pairs", "flip averaging"),
@@ -72,6 +73,10 @@ def _settings(run: Run) -> Iterator[tuple[str, str]]:
         yield f"{_GALLERY} pictures", _shown(run.attention.data)
         yield f"{_GALLERY} layer", run.attention.layer
         yield f"{_GALLERY} explained class", run.attention.explained
+    for split, predicted in run.predicted.items():
+        where = split if split == "target" else f"{split} pictures of {source}"
+        yield f"{_MASKS} {where}", _shown(predicted.data)
+        yield f"{_MASKS} {where}, input size", input_size(predicted.data)
 
 
 def _measure_settings(run: Run) -> Iterator[tuple[str, str]]:
@@ -101,9 +106,10 @@ def _steps(run: Run) -> str | None:
     return str(done) if planned in (None, done) else f"{done} of {planned}"
 
 
-def gallery_setting(run: Run) -> tuple[str, ...]:
-    """What two runs must share to stand in one gallery."""
-    return tuple(value for name, value in _settings(run) if name.startswith(_GALLERY))
+def gallery_setting(run: Run, split: str | None = None) -> tuple[str, ...]:
+    """What two runs must share to stand in one gallery: that of GradCAM, or of the predicted masks of a split."""
+    what = _GALLERY if split is None else f"{_MASKS} {split}"
+    return tuple(value for name, value in _settings(run) if name.startswith(what))
 
 
 def check_comparable(runs: Sequence[Run], *, allow_mixed: bool) -> Comparison:
@@ -129,7 +135,7 @@ def check_comparable(runs: Sequence[Run], *, allow_mixed: bool) -> Comparison:
             "give runs of one setting, measure them again alike, or mark them with --allow-mixed"
         )
     comparison = Comparison(
-        group=_groups(runs, [name for name in differing if not name.startswith(_GALLERY)]),
+        group=_groups(runs, [name for name in differing if not name.startswith((_GALLERY, _MASKS))]),
         differing={name: tuple(_lines(found)) for name, found in differing.items()},
     )
     _check_repeated(runs, comparison)

@@ -8,7 +8,7 @@ from csg_analysis.report.rows import FROZEN, Measure, Row, comparisons, energy, 
 from csg_analysis.report.stats import LEVEL, MIN_PAIRS
 from csg_analysis.report.tables import Cell, Column, Table, Value
 
-__all__ = ["comparison_notes", "comparison_table"]
+__all__ = ["comparison_notes", "comparison_table", "picture_notes"]
 
 
 def comparison_table(rows: Sequence[Row]) -> Table:
@@ -63,7 +63,7 @@ def comparison_notes(rows: Sequence[Row]) -> list[str]:
         f"m comparisons with the baseline on one measure, so that together all m cover their true differences with a "
         f"probability of {LEVEL:.0%} or more; every measure counts its own m. Here {_counts(rows)}, the frozen network "
         f"({FROZEN}) counted where it was run.",
-        *_picture_notes(rows),
+        *picture_notes(rows),
         f"“Shown”, bold and colour, here and in the summary: the simultaneous interval{_if_crossed(rows)} excludes 0.",
         _pairs(rows),
     ]
@@ -79,7 +79,8 @@ def _if_crossed(rows: Sequence[Row]) -> str:
     return " (where there is one, that over seeds and pictures)" if _crossed(rows, score()) else ""
 
 
-def _picture_notes(rows: Sequence[Row]) -> list[str]:
+def picture_notes(rows: Sequence[Row]) -> list[str]:
+    """What an interval over seeds and pictures is; nothing where no comparison has one."""
     count = _crossed(rows, score())
     if not count:
         return []

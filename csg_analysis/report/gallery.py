@@ -11,15 +11,16 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from csg_analysis.drawing.pictures import overlay
+from csg_analysis.report.arrays import read_maps
 from csg_analysis.report.chart import Chart
 from csg_analysis.report.compare import gallery_setting
-from csg_analysis.report.load import Run, read_maps
+from csg_analysis.report.load import Run
 from csg_analysis.report.rows import Row
 from csg_analysis.report.wording import explained_class
 from csg_train.errors import UserError
 from csg_train.runs.records import Attended
 
-__all__ = ["Gallery", "Photo", "View", "choose", "contact_chart", "make_gallery"]
+__all__ = ["Gallery", "Photo", "View", "choose", "contact_chart", "how_chosen", "jpeg_uri", "make_gallery"]
 
 MOST = 36
 """Pictures in a gallery; of more, the first ones of each class are shown."""
@@ -69,17 +70,21 @@ class Gallery:
     notes: tuple[str, ...]
 
 
-def choose(rows: Sequence[Row]) -> list[tuple[Row, Run]]:
+def choose(rows: Sequence[Row], split: str | None = None) -> list[tuple[Row, Run]]:
     """One run for each method: all of one source, each method's lowest seed there.
 
-    The source (and, in a mixed report, the GradCAM setting) is the one with most methods; of several, the first by
+    The source (and, in a mixed report, the gallery's setting) is the one with most methods; of several, the first by
     name. No result is looked at.
+
+    Args:
+        rows: Of the report.
+        split: To choose among the runs with predicted masks of it; None for GradCAM.
     """
     found: dict[tuple[str, tuple[str, ...]], dict[str, tuple[Row, Run]]] = {}
     for row in rows:
         for run in sorted(row.runs, key=lambda run: run.info.seed):
-            if run.attention is not None:
-                key = (run.info.source, gallery_setting(run))
+            if (run.attention if split is None else run.predicted.get(split)) is not None:
+                key = (run.info.source, gallery_setting(run, split))
                 found.setdefault(key, {}).setdefault(row.label, (row, run))
     if not found:
         return []
@@ -110,7 +115,7 @@ def make_gallery(rows: Sequence[Row]) -> Gallery | None:
             for (row, _), record, (maps, _) in zip(chosen, records, arrays, strict=True)
         )
         photo = first.pictures[index]
-        photos.append(Photo(photo.file, photo.label, images[index], _uri(images[index]), views))
+        photos.append(Photo(photo.file, photo.label, images[index], jpeg_uri(images[index]), views))
     return Gallery(
         columns=tuple(row.label for row, _ in chosen),
         runs=tuple(run.name for _, run in chosen),
@@ -136,10 +141,11 @@ def _view(label: str, picture: Attended, image: np.ndarray, cam: np.ndarray) -> 
     pixels = overlay(image, cam)
     right = None if picture.label is None else picture.label == picture.predicted
     flat = picture.flat or not cam.any()
-    return View(label, pixels, _uri(pixels), picture.predicted, picture.target, right, flat)
+    return View(label, pixels, jpeg_uri(pixels), picture.predicted, picture.target, right, flat)
 
 
-def _uri(pixels: np.ndarray) -> str:
+def jpeg_uri(pixels: np.ndarray) -> str:
+    """A picture ``(H, W, 3)`` uint8 as a data address."""
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, format="JPEG", quality=90, subsampling=0, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
@@ -148,16 +154,22 @@ def _uri(pixels: np.ndarray) -> str:
 def _notes(chosen: Sequence[tuple[Row, Run]], total: int, shown: int) -> tuple[str, ...]:
     record = chosen[0][1].attention
     assert record is not None
-    source = chosen[0][1].info.source
-    seeds = ", ".join(f"{row.label} {run.info.seed}" for row, run in chosen)
     some = "" if total == shown else f" {shown} of the {total} recorded pictures, the first of each class, are shown."
     return (
-        f"One run a method, chosen without looking at results: source {source}, the lowest seed that has a record "
-        f"({seeds}).{some}",
+        f"{how_chosen(chosen)}{some}",
         f"GradCAM of {record.layer} for {explained_class(record.explained)}. Colour scale: each map is divided by its "
         "own maximum, blue = 0, "
         "red = maximum; strengths of different maps are not comparable. A flat map is zero everywhere and leaves the "
         "picture grey.",
+    )
+
+
+def how_chosen(chosen: Sequence[tuple[Row, Run]]) -> str:
+    """The rule of `choose`, and what it gave."""
+    seeds = ", ".join(f"{row.label} {run.info.seed}" for row, run in chosen)
+    return (
+        f"One run a method, chosen without looking at results: source {chosen[0][1].info.source}, the lowest seed that "
+        f"has a record ({seeds})."
     )
 
 

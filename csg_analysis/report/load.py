@@ -2,7 +2,6 @@
 
 import json
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from csg_train.runs.records import (
     AttentionScores,
     ChoosingRecord,
     EnergyRecord,
+    PredictionsRecord,
     Record,
     RunInfo,
     ScoreRecord,
@@ -35,11 +35,12 @@ from csg_train.runs.snapshots import owner_of, snapshot_folders
 from csg_train.splits import SELECTED_ON
 from csg_train.yaml_files import read_yaml
 
-__all__ = ["Run", "checkpoint_file", "load_runs", "read_maps"]
+__all__ = ["Run", "checkpoint_file", "load_runs"]
 
 _PATTERNS = (
     *("accuracy-*.json", "segmentation-*.json", "energy-*.json", "attention.json"),
     *("attention-*.json", "similarity-*.json", "sphere-*.json", "unlabelled-*.json", "choosing-*.json"),
+    "predictions-*.json",
 )
 
 _Kind = TypeVar("_Kind", bound=Record)
@@ -61,6 +62,7 @@ class Run:
         sphere: Features on a circle, by split.
         unlabelled: What it predicts where pictures have no labels and accuracy is unknown, by split.
         choosing: Measures that need no real label, by split.
+        predicted: Masks of some pictures of a segmentation, by split.
         curves: Logged terms by name.
         last_step: Last step of the log, None without a log.
         recipe: The resolved recipe as plain values, empty without one.
@@ -81,6 +83,7 @@ class Run:
     sphere: Mapping[str, SphereRecord] = field(default_factory=dict)
     unlabelled: Mapping[str, UnlabelledRecord] = field(default_factory=dict)
     choosing: Mapping[str, ChoosingRecord] = field(default_factory=dict)
+    predicted: Mapping[str, PredictionsRecord] = field(default_factory=dict)
     curves: Mapping[str, Curve] = field(default_factory=dict)
     last_step: int | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
@@ -213,6 +216,7 @@ def _run(records: Mapping[Path, Record], folder: Path, name: str, **others: Any)
         sphere=_by_split(records, SphereRecord),
         unlabelled=_by_split(records, UnlabelledRecord),
         choosing=_by_split(records, ChoosingRecord),
+        predicted=_by_split(records, PredictionsRecord),
         **others,
     )
 
@@ -300,22 +304,3 @@ def _read_recipe(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{path}: not a recipe; restore it or remove it")
     return value
-
-
-def read_maps(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """The arrays of a run's attention record: maps ``(N, H, W)`` and pictures ``(N, H, W, 3)`` uint8.
-
-    Raises:
-        UserError: The file is missing, damaged, outside the run's folder, or does not fit the record.
-    """
-    assert run.attention is not None
-    path = run.folder / Path(run.attention.arrays).name
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            maps, images = arrays["maps"], arrays["images"]
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: missing or damaged; run csg-analyze gradcam again") from error
-    count = len(run.attention.pictures)
-    if maps.ndim != 3 or images.dtype != np.uint8 or images.shape != (*maps.shape, 3) or len(maps) != count:
-        raise UserError(f"{path}: does not fit attention.json ({count} pictures); run csg-analyze gradcam again")
-    return maps, images

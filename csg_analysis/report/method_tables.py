@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from csg_analysis.report import format as fmt
 from csg_analysis.report.cells import difference_cell, difference_data, name_cell, spread_cell, spread_data
+from csg_analysis.report.comparisons import picture_notes
 from csg_analysis.report.cost_part import step_cell, timed
 from csg_analysis.report.rows import (
     BASELINE,
@@ -40,7 +41,7 @@ def measures(words: Wording) -> dict[str, tuple[Measure, float]]:
 
 def method_table(rows: Sequence[Row]) -> Table:
     """Energies and scores on the target, mean and standard deviation over runs, paired differences."""
-    top, words = best(rows, score()), wording(rows)
+    top, words, pictures = best(rows, score()), wording(rows), picture_notes(rows)
     return Table(
         name="methods",
         title=f"Hyperspherical energy and {words.short} on the target, by method",
@@ -58,7 +59,13 @@ def method_table(rows: Sequence[Row]) -> Table:
         ],
         rows=[_method_cells(row, rows, strong=row is top) for row in rows],
         data=[_method_data(row, rows, words) for row in rows],
-        notes=[*_energy_notes(rows), *_score_notes(rows), *_statistics_notes(top, words), *_remarks(rows)],
+        notes=[
+            *_energy_notes(rows),
+            *_score_notes(rows),
+            *_statistics_notes(top, words, bool(pictures)),
+            *pictures,
+            *_remarks(rows),
+        ],
     )
 
 
@@ -142,13 +149,14 @@ def _predicted(record: ScoreRecord) -> str:
     )
 
 
-def _statistics_notes(top: Row | None, words: Wording) -> list[str]:
+def _statistics_notes(top: Row | None, words: Wording, pictures: bool) -> list[str]:
+    which = f"; of {words.short} that over seeds and pictures, where there is one" if pictures else ""
     strong = f"{top.label}'s {words.short} is bold" if top else f"no {words.short} is bold"
     return [
         f"±: standard deviation over runs (n {fmt.MINUS} 1); none for a single run. Below it the {LEVEL:.0%} "
         f"t-interval of the mean, from {MIN_PAIRS} runs on, as if all runs were independent, also those of one source.",
         f"Δ: mean of the paired differences to the baseline with its simultaneous {LEVEL:.0%} interval, adjusted for "
-        "the number of methods (Bonferroni); bold and “shown” when that excludes 0 (table of comparisons).",
+        f"the number of methods (Bonferroni){which}; bold and “shown” when that excludes 0 (table of comparisons).",
         f"The best {words.short} is bold only when its simultaneous interval against every other method excludes 0; "
         f"here {strong}.",
     ]

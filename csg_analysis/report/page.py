@@ -17,6 +17,7 @@ from csg_analysis.report import (
     curves,
     figures,
     gallery,
+    mask_gallery,
     method_tables,
     paper,
     paper_order,
@@ -76,6 +77,7 @@ class Report:
         tables: By name; a section without data has none.
         charts: By name.
         gallery: GradCAM, if recorded.
+        masks: Predicted masks, by split, where some are recorded.
         parts: Sections of the records that only some runs have; their tables and charts are in the mappings too.
         paper_order: How the order of methods agrees with the paper's.
         correlation: Sentences on energy against the score.
@@ -93,6 +95,7 @@ class Report:
     tables: dict[str, Table]
     charts: dict[str, Chart]
     gallery: gallery.Gallery | None
+    masks: list[mask_gallery.MaskGallery]
     parts: list[Part]
     paper_order: list[str]
     correlation: str
@@ -109,8 +112,11 @@ class Report:
 
     @property
     def contents(self) -> list[tuple[str, str]]:
-        """Anchor and label of each part."""
-        return [(part.id, part.label) for part in self.parts]
+        """Anchor and label of each section that only some reports have."""
+        masks = [
+            (f"masks-{own.split}", "Masks" if own.split == "target" else f"Masks, {own.split}") for own in self.masks
+        ]
+        return [*masks, *((part.id, part.label) for part in self.parts)]
 
 
 def make_report(every: Sequence[Run], *, allow_mixed: bool, beside: Beside | None = None) -> Report:
@@ -126,9 +132,9 @@ def make_report(every: Sequence[Run], *, allow_mixed: bool, beside: Beside | Non
     comparison = check_comparable(runs, allow_mixed=allow_mixed)
     check_same_target(runs, for_scale)
     rows = make_rows(runs, comparison)
-    pictures = gallery.make_gallery(rows)
+    pictures, masks = gallery.make_gallery(rows), mask_gallery.mask_galleries(rows)
     parts = [part for make in _PARTS if (part := make(rows))]
-    own = [beside.table] if beside else []
+    own = [*([beside.table] if beside else []), *(one.table for one in masks)]
     tables = _tables(rows, scale_rows(for_scale, first=len(rows)))
     return Report(
         title=_title(runs),
@@ -138,6 +144,7 @@ def make_report(every: Sequence[Run], *, allow_mixed: bool, beside: Beside | Non
         tables={table.name: table for table in [*tables, *own, *(t for part in parts for t in part.tables)]},
         charts={chart.name: chart for chart in [*_charts(rows), *(c for part in parts for c in part.charts)]},
         gallery=pictures,
+        masks=masks,
         parts=parts,
         paper_order=paper_order.order_sentences(rows),
         correlation=_correlation(rows),

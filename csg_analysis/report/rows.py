@@ -1,19 +1,19 @@
 """From runs to the rows of the tables: one row a method and configuration, in the order of the registry."""
 
-import json
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from csg_analysis.report.compare import Comparison
-from csg_analysis.report.kinds import KINDS, kind_of, name_of
+from csg_analysis.report.kinds import KINDS, kind_of
 from csg_analysis.report.load import Run
 from csg_analysis.report.stats import Difference, Spread, paired_difference, picture_variance, spread
 from csg_analysis.report.wording import Wording, wording_of
 from csg_train.methods.declared import declaration
 from csg_train.methods.table import PLACES
+from csg_train.runs.labels import row_labels
 from csg_train.runs.records import AccuracyRecord, DataInfo, RunInfo
 
 __all__ = [
@@ -82,7 +82,7 @@ def on_target(run: Run) -> list[DataInfo]:
     return [record.data for record in run.measured if record.data.split == "target"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """All runs of one method in one configuration (and, in a mixed report, of one group).
 
@@ -123,6 +123,16 @@ class Row:
 
         None where a record of a pair has no single predictions, or the pictures are not the same.
         """
+        if other not in self._variances:
+            self._variances[other] = self._variance(other)
+        return self._variances[other]
+
+    @cached_property
+    def _variances(self) -> dict["Row", float | None]:
+        """Those already computed: every table and chart asks for them."""
+        return {}
+
+    def _variance(self, other: "Row") -> float | None:
         ours, theirs = self._right, other._right
         pairs = [pair for pair in self.values(score()) if pair in other.values(score())]
         if not pairs or any(pair not in right for pair in pairs for right in (ours, theirs)):
@@ -164,10 +174,10 @@ def make_rows(runs: Sequence[Run], comparison: Comparison) -> list[Row]:
         found.setdefault((comparison.group[run.name], run.info.method, run.config), []).append(run)
     infos = {key: own[0].info for key, own in found.items()}
     keys = sorted(found, key=lambda key: (key[0], *_place(infos[key]), key[2]))
-    labels = _labels({key: infos[key] for key in keys})
+    labels = row_labels(infos)
     return [
         Row(
-            label=labels[key],
+            label=f"{labels[key]} [{key[0]}]" if key[0] else labels[key],
             title=declaration(key[1]).info.title if key[1] in PLACES else key[1],
             method=key[1],
             group=key[0],
@@ -185,30 +195,6 @@ def _place(info: RunInfo) -> tuple[int, int, str, int]:
     return KINDS.index(kind_of(info)), place, method, len(info.options)
 
 
-def _labels(infos: Mapping[tuple[str, str, str], RunInfo]) -> dict[tuple[str, str, str], str]:
-    """The name, with what sets the rows of a method and those of a name apart."""
-    labels = {}
-    for key, info in infos.items():
-        method = [_without_asg(other) for other in infos.values() if other.method == info.method]
-        named = [other for other in infos.values() if name_of(other) == name_of(info)]
-        parts = {
-            **_varying(_without_asg(info), method),
-            **_varying(info.method_config, [other.method_config for other in named]),
-            **_varying(info.options, [other.options for other in named]),
-        }
-        shown = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in parts.items()]
-        labels[key] = " ".join([name_of(info), *shown, *([f"[{key[0]}]"] if key[0] else [])])
-    return labels
-
-
-def _without_asg(info: RunInfo) -> dict[str, object]:
-    return {name: value for name, value in info.method_config.items() if name != "asg_weight"}
-
-
-def _varying(own: Mapping[str, object], all_rows: Sequence[Mapping[str, object]]) -> dict[str, object]:
-    return {name: own[name] for name in sorted(own) if any(other.get(name) != own[name] for other in all_rows)}
-
-
 def reference(rows: Sequence[Row], method: str, group: str) -> Row | None:
     """The row of a reference method in a group, the one combined with least; None when it was not run."""
     return next((row for row in rows if row.method == method and row.group == group), None)
@@ -219,7 +205,8 @@ def comparisons(rows: Sequence[Row], group: str, measure: Measure) -> int:
     base = reference(rows, BASELINE, group)
     if base is None:
         return 0
-    return sum(row is not base and row.group == group and row.against(base, measure) is not None for row in rows)
+    known = base.values(measure).keys()
+    return sum(row is not base and row.group == group and not known.isdisjoint(row.values(measure)) for row in rows)
 
 
 def to_baseline(row: Row, rows: Sequence[Row], measure: Measure) -> Difference | None:

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from csg_analysis.report import format as fmt
+from csg_analysis.report.cells import run_label
 from csg_analysis.report.chart import Chart, new_figure, plain_label
 from csg_analysis.report.load import Run
 from csg_analysis.report.part import Part, splits_of
@@ -82,7 +83,6 @@ def _table(name: str, panels: Sequence[_Panel]) -> Table:
 def _chart(name: str, panels: Sequence[_Panel], rows: Sequence[Row]) -> Chart:
     angles_G = np.append(grid(), np.pi)
     densities = [np.array([*record.density, record.density[0]]) for _, _, record in panels]
-    sources = {run.info.source for _, run, _ in panels}
 
     def draw() -> Figure:
         scale = TALL / max(float(density_G.max()) for density_G in densities)
@@ -97,9 +97,10 @@ def _chart(name: str, panels: Sequence[_Panel], rows: Sequence[Row]) -> Chart:
             axes.set(aspect="equal", xlim=limits[0], ylim=limits[1])
             axes.set_axis_off()
         for (row, run, record), edge_2G, axes in zip(panels, edges, grid_of_axes.flat, strict=False):
-            title = f"{row.label} s{run.info.seed}" + (f", {run.info.source}" if len(sources) > 1 else "")
             colour = style_of(row, rows).colour
-            ring(axes, edge_2G, scale, title=plain_label(title), energy=record.energy, colour=colour)
+            ring(
+                axes, edge_2G, scale, title=plain_label(run_label(row, run, rows)), energy=record.energy, colour=colour
+            )
         return figure
 
     split = panels[0][2].data.split

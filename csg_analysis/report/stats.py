@@ -1,5 +1,6 @@
 """The statistics of the report: spread over runs, paired differences with t-intervals, rank correlation."""
 
+import functools
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,6 +107,7 @@ def _half_width(sd: float, n: int, comparisons: int = 1) -> float:
     return _quantile(n - 1, comparisons) * sd / math.sqrt(n)
 
 
+@functools.cache
 def _quantile(free: int, comparisons: int) -> float:
     return float(stats.t.ppf(1 - (1 - LEVEL) / (2 * comparisons), free))
 

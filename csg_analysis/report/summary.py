@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from csg_analysis.report import format as fmt
 from csg_analysis.report.chart import FEW
 from csg_analysis.report.kinds import KINDS
+from csg_analysis.report.part import span
 from csg_analysis.report.rows import (
     BASELINE,
     FROZEN,
@@ -119,14 +120,22 @@ def _help(rows: Sequence[Row], group: str) -> Statement:
     if not found:
         need = f"target {words.short} of {BASELINE} and of another method from the same source and seed"
         return Statement(question, f"This cannot be said: {need} are needed.", "not measured")
-    said = found if len(found) <= FEW else [(row, value) for row, value in found if value.sign in ("higher", "lower")]
+    few = len(found) <= FEW
     parts = [
-        f"{row.label} {fmt.difference(value, 1, scale=100)} points {_bracket(fmt.interval(value, 1, scale=100))} over "
+        f"{row.label} {fmt.difference(value, 1, scale=100)} points {_interval(value)} over "
         f"{_count(value.n, 'pair')}{_meaning(value.sign)}"
-        for row, value in said
+        for row, value in found
+        if value.sign in ("higher", "lower") or (few and value.sign == "few")
     ]
-    if len(said) < len(found):
-        parts.append(f"for {len(found) - len(said)} {'more' if said else 'rows'} no difference can be shown (chart)")
+    if few and (equal := [(row, value) for row, value in found if value.sign == "none"]):
+        pairs = f"{span([value.n for _, value in equal])} pairs{' each' if len(equal) > 1 else ''}"
+        names = ", ".join(
+            f"{row.label} {fmt.difference(value, 1, scale=100)} {_interval(value)}" for row, value in equal
+        )
+        parts.append(f"no difference can be shown, in points over {pairs}, for {names}")
+    if not few and len(parts) < len(found):
+        rest = f"{len(found) - len(parts)} {'more' if parts else 'rows'}"
+        parts.append(f"for {rest} no difference can be shown (chart)")
     how = _how(*(value for _, value in found))
     text = f"{capital(words.score)} on the target against the baseline{how}: {'; '.join(parts)}."
     signs = {value.sign for _, value in found}
@@ -156,10 +165,13 @@ def _bracket(text: str) -> str:
     return text if text.startswith("[") else f"({text})"
 
 
+def _interval(value: Difference) -> str:
+    return _bracket(fmt.interval(value, 1, scale=100))
+
+
 def _meaning(sign: str) -> str:
     return {
         "few": "",
-        "none": ": no difference can be shown",
         "higher": ": higher, the interval excludes 0",
         "lower": ": lower, the interval excludes 0",
     }[sign]

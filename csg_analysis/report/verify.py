@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from csg_analysis.report.arrays import masks_file, other_masks
 from csg_analysis.report.beside import kept_beside
 from csg_analysis.report.build import FILES, listed_files, report_files
 from csg_analysis.report.load import Run, load_runs
@@ -62,7 +63,7 @@ def verify_report(out: Path, roots: Sequence[Path]) -> Verdict:
     for run in runs:
         faults += _changed_records(run, named.get(run.name))
         for one in (run, *run.along.values()):
-            faults += [*_inconsistent(one), *_replaced(one)]
+            faults += [*_inconsistent(one), *_replaced(one), *_other_masks(one)]
     faults += [line for name, line in _other_bytes(out, listed, built) if name not in changed]
     measured = [one for run in runs for one in (run, *run.along.values())]
     held = sum((one.folder / one.checkpoint).is_file() for one in measured)
@@ -157,6 +158,12 @@ def _replaced(run: Run) -> Iterator[str]:
     path = run.folder / run.checkpoint
     if path.is_file() and (found := sha256_file(path)) != run.info.checkpoint_sha256:
         yield f"{path}: not the checkpoint that was measured ({found[:12]}, records {run.info.checkpoint_sha256[:12]})"
+
+
+def _other_masks(run: Run) -> Iterator[str]:
+    for split in run.predicted:
+        if other_masks(run, split):
+            yield f"{masks_file(run, split)}: not the masks that predictions-{split}.json is of"
 
 
 def _inconsistent(run: Run) -> Iterator[str]:

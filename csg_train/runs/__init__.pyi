@@ -4,9 +4,11 @@ from .checkpoint import load_network as load_network
 from .checkpoint import rule_title as rule_title
 from .checkpoint import save_checkpoint as save_checkpoint
 from .importing import import_file as import_file
+from .labels import row_labels as row_labels
 from .layouts import LAYOUTS as LAYOUTS
 from .provenance import data_info as data_info
 from .provenance import run_info as run_info
+from .records import PREDICTIONS_SIDE as PREDICTIONS_SIDE
 from .records import UNSTABLE as UNSTABLE
 from .records import AccuracyRecord as AccuracyRecord
 from .records import Attended as Attended
@@ -18,6 +20,8 @@ from .records import EnergyRecord as EnergyRecord
 from .records import Interval as Interval
 from .records import OutsideInfo as OutsideInfo
 from .records import PoolStability as PoolStability
+from .records import PredictedPicture as PredictedPicture
+from .records import PredictionsRecord as PredictionsRecord
 from .records import Record as Record
 from .records import RunInfo as RunInfo
 from .records import ScoreRecord as ScoreRecord

@@ -12,6 +12,7 @@ from csg_train.splits import Rule
 
 __all__ = [
     "HELD_OUT",
+    "PREDICTIONS_SIDE",
     "SPHERE_ANGLES",
     "AccuracyRecord",
     "AttentionRecord",
@@ -25,6 +26,8 @@ __all__ = [
     "LabelFree",
     "OutsideInfo",
     "OverlapScores",
+    "PredictedPicture",
+    "PredictionsRecord",
     "Record",
     "RunInfo",
     "ScoreRecord",
@@ -268,6 +271,36 @@ class AttentionRecord(_Record):
     pictures: list[Attended]
 
 
+class PredictedPicture(_Plain):
+    """One picture of a predictions record."""
+
+    file: str
+    differs: float | None
+    """Of its pixels with a true class, at full size, the share that is predicted wrong; None where no pixel has one."""
+
+
+class PredictionsRecord(_Record):
+    """Predicted masks of some pictures of a segmentation, chosen without a look; ``data`` are these pictures.
+
+    Picture i of ``arrays`` is ``picture_i`` ``(H, W, 3)`` uint8, ``true_i`` and ``predicted_i`` ``(H, W)`` uint8 of
+    class numbers, its longer side at most `PREDICTIONS_SIDE` pixels: the picture averaged, masks by nearest pixel.
+    """
+
+    kind: Literal["predictions"] = "predictions"
+    classes: list[str]
+    colours: list[tuple[int, int, int]]
+    """Of each class, to draw with."""
+    unknown: int
+    """Number of a pixel without a true class."""
+    arrays: str
+    """Name of the file beside the record."""
+    arrays_sha256: str
+    pictures: list[PredictedPicture]
+
+
+PREDICTIONS_SIDE = 512
+
+
 class OverlapScores(_Plain):
     """Means over the pictures that have a mask and a map that is not flat."""
 
@@ -402,6 +435,7 @@ Record = (
     | AccuracyRecord
     | SegmentationRecord
     | AttentionRecord
+    | PredictionsRecord
     | AttentionScores
     | SimilarityRecord
     | SphereRecord

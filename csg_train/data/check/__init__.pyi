@@ -1,6 +1,5 @@
 from .colours import class_colours as class_colours
 from .colours import mask_sheet as mask_sheet
-from .colours import overlay as overlay
 from .masks import MaskCheck as MaskCheck
 from .masks import check_masks as check_masks
 from .pictures import Check as Check

@@ -21,12 +21,14 @@ from csg_analysis.similarity.metrics.uniformity import uniformity
 from csg_train.data.check.colours import class_colours
 from csg_train.data.readers.sets import pick, sample, unlabelled
 from csg_train.engine.loop import train
+from csg_train.files import sha256_file
 from csg_train.models.deeplab import SegmentationNetwork
 from csg_train.recipes.reading import parse_recipe
 from csg_train.runs.records import (
     AttentionRecord,
     AttentionScores,
     EnergyRecord,
+    PredictionsRecord,
     SegmentationRecord,
     SimilarityRecord,
 )
@@ -402,6 +404,21 @@ def test_predictions_are_the_largest_logits_in_the_classes_colours(checkpoints, 
         assert legend == [(one, colours[one]) for one in CLASSES if one in present]
         with Image.open(tmp_path / "out" / name) as image:
             assert image.width == round(2.2 * 4 * 120)
+    for path, network in zip(checkpoints, networks, strict=True):
+        record = read(path, "predictions-target.json", PredictionsRecord)
+        assert record.run.checkpoint_sha256 == sha256_file(path)
+        assert (record.data.split, record.data.count, record.unknown) == ("target", 4, 255)
+        assert record.arrays_sha256 == sha256_file(path.parent / record.arrays)
+        assert [own.file for own in record.pictures] == list(index.values())
+        with np.load(path.parent / record.arrays) as arrays:
+            for place, own in enumerate(record.pictures):
+                number = int(own.file[-5])
+                with torch.no_grad():
+                    mask = network(view_of(tree, number)).logits[0].argmax(0).numpy()
+                true = true_mask(tree, number)
+                assert (arrays[f"predicted_{place}"] == mask).all()
+                assert (arrays[f"true_{place}"] == true).all()
+                assert own.differs == pytest.approx((mask != true)[true != 255].mean())
 
 
 def test_predictions_of_other_pictures_or_tasks_are_refused(checkpoints, trained, tmp_path):

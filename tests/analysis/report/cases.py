@@ -1,6 +1,7 @@
 """Run folders with made-up records, and the report's command, for the tests of the report."""
 
 import hashlib
+import io
 import json
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,6 +23,8 @@ from csg_train.runs.records import (
     DataInfo,
     EnergyRecord,
     Interval,
+    PredictedPicture,
+    PredictionsRecord,
     RunInfo,
     SegmentationRecord,
     write_record,
@@ -237,3 +240,35 @@ def write_snapshot(folder: Path, step: int, energy: float | None, *, right: int 
     if right is not None:
         _write_accuracy(snapshot, run, data, right, CLASSES)
     return snapshot
+
+
+def write_predictions(folder: Path, *, split: str = "target", count: int = 2, wrong: int = 0, shift: int = 0) -> Path:
+    """Masks of ``count`` pictures, 8 rows and 12 columns, into a run that `write_run` wrote.
+
+    The upper half is of class 0, the lower of class 1, the last row unknown. The first ``wrong`` pixels of the first
+    row are predicted wrong: of 84 that are known. ``shift`` makes other pictures.
+    """
+    info = RunInfo.model_validate(json.loads((folder / "energy-target.json").read_text())["run"])
+    true = np.repeat(np.array([0, 0, 0, 0, 1, 1, 1, 255], dtype=np.uint8)[:, None], 12, axis=1)
+    predicted = np.where(true == 255, 0, true).astype(np.uint8)
+    predicted[0, :wrong] = 1
+    arrays = {}
+    for index in range(count):
+        picture = np.full((8, 12, 3), 10 * index + shift, dtype=np.uint8)
+        arrays |= {f"picture_{index}": picture, f"true_{index}": true, f"predicted_{index}": predicted}
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)
+    (folder / f"predictions-{split}.npz").write_bytes(stream.getvalue())
+    record = PredictionsRecord(
+        run=info,
+        data=DataInfo(split=split, name="photos", identity=sha(f"{count}"), count=count, size=None, fit="whole"),
+        classes=CLASSES,
+        colours=[(0, 0, 0), (50, 100, 200)],
+        unknown=255,
+        arrays=f"predictions-{split}.npz",
+        arrays_sha256=hashlib.sha256(stream.getvalue()).hexdigest(),
+        pictures=[PredictedPicture(file=f"{index}.png", differs=wrong / 84) for index in range(count)],
+    )
+    path = folder / f"predictions-{split}.json"
+    write_record(path, record)
+    return path

@@ -98,3 +98,28 @@ def test_names_of_the_other_report_are_text(own: Path) -> None:
     page = build_report([own / "one/runs"], own / "new", allow_mixed=False, beside=moved).read_text()
     assert page.count("<script") == 1
     assert 'href="../javascript%3Aalert%281%29/index.html"' in page
+
+
+def edited(report: Path, **fields: float) -> None:
+    """Fields of every row but the baseline's in the other report's table."""
+    path = report / "tables/methods.json"
+    found = json.loads(path.read_text())
+    for row in found["rows"]:
+        row |= {} if row["method"] == "baseline" else fields
+    path.write_text(json.dumps(found))
+
+
+def test_the_interval_beside_is_the_one_that_decides_there(own: Path) -> None:
+    """CSG is shown to be better over seeds alone; over pictures too it is not, and then that report says so."""
+    build = {"roots": [own / "one/runs"], "out": own / "new", "allow_mixed": False, "beside": own / "many/report"}
+    text = visible_text(build_report(**build).read_text())
+    section = text[text.index("Another report: ") : text.index("Methods Hyperspherical")]
+    assert "points, simultaneous 95% interval over seeds alone" in section
+    assert "seeds and pictures" not in section
+    name = "mean_per_class_percent_minus_baseline_pictures"
+    edited(own / "many/report", **{f"{name}_low": -7, f"{name}_high": 28})
+    text = visible_text(build_report(**build).read_text())
+    section = text[text.index("Another report: ") : text.index("Methods Hyperspherical")]
+    assert "points, simultaneous 95% interval over seeds and pictures" in section
+    assert "ΔE₀ simultaneous 95% interval over seeds alone" in section
+    assert "+28.0] not shown" in section

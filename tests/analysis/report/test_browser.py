@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from csg_analysis.report.build import build_report
-from tests.analysis.report.cases import HELP, table, write_all, write_run
+from tests.analysis.report.cases import HELP, table, write_all, write_predictions, write_run
 from tests.analysis.report.test_parts import write_attention_scores, write_circle, write_similarity
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="pip install 'csg-toolkit[test]' for the browser tests")
@@ -19,15 +19,15 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH (a
 
 EVIL = "<img src=x onerror=document.title='executed'>"
 WIDTHS = (360, 800, 1400)
-MOST_BYTES = 300_000
-"""Weight of the fixture's page: four methods, two classes, two pictures under each method."""
+MOST_BYTES = 330_000
+"""Weight of the fixture's page: four methods, two classes, two pictures under each method, six with masks under two."""
 
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report of four methods, one of them and a class with HTML in its name; one run has no energy.
 
-    Two runs have the records that only some runs have.
+    Two runs have the records that only some runs have, predicted masks of six pictures among them.
     """
     root = tmp_path_factory.mktemp("browser")
     write_all(root / "runs", HELP, classes=[EVIL, "fish"])
@@ -35,6 +35,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in (lonely, root / "runs/clean-csg-0"):
         write_attention_scores(folder, 0.4)
         write_similarity(folder, 0.6)
+        write_predictions(folder, count=6, wrong=12)
     write_circle([lonely, root / "runs/clean-csg-0"])
     (lonely / "energy-target.json").unlink()
     return build_report([root / "runs"], root / "out", allow_mixed=False).parent

@@ -122,6 +122,7 @@ def test_the_section_says_what_each_measure_is_worth(runs: Path, out: Path):
         assert found[name]["rank_correlation"] == pytest.approx(1)
         assert (found[name]["rank_correlation_low"], found[name]["rank_correlation_high"]) == pytest.approx((1, 1))
         assert found[name]["chosen"] == "clean-csg-1 clean-csg-5"
+        assert found[name]["chosen_rows"] == "csg s1; csg s5"
         assert (found[name]["score_percent"], found[name]["regret_points"]) == pytest.approx((74, 0))
     assert found["low other"]["rank_correlation"] == pytest.approx(-1)
     assert (found["low other"]["score_percent"], found["low other"]["regret_points"]) == pytest.approx((40, 34))

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from csg_analysis.report.build import build_report
-from csg_analysis.report.kinds import COMBINATION, PAPER, RIVAL, kind_of, name_of
+from csg_analysis.report.kinds import COMBINATION, PAPER, RIVAL, kind_of
 from csg_analysis.report.summary import summarize
 from csg_train.methods.table import PLACES
+from csg_train.runs.labels import name_of
 from csg_train.runs.records import RunInfo
 from tests.analysis.report.cases import rows_of, sha, table, write_run
 

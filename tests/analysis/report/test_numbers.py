@@ -104,8 +104,18 @@ def test_summary_says_no_difference(runs: Path) -> None:
     assert "200 target pictures (photos)" in what.text
     assert collapse.text.startswith("Yes")
     assert "+0.160" in collapse.text
-    assert "no difference can be shown" in helped.text
+    assert "no difference can be shown, in points over 3 pairs, for csg +0.3 [" in helped.text
     assert helped.tone == "plain"
+
+
+def test_summary_says_once_of_which_rows_no_difference_can_be_shown(tmp_path: Path) -> None:
+    *_, helped = summarize(rows_of(write_all(tmp_path, HELP | {"asg": (53, 50, 54), "si": (51, 55, 50)})))
+    assert helped.text.count("no difference can be shown") == 1
+    equal = helped.text[helped.text.index("no difference can be shown") :]
+    assert equal.startswith("no difference can be shown, in points over 3 pairs each, for si ")
+    assert "asg +0.3 [" in equal
+    assert "csg" not in equal
+    assert "csg +10.3 points [" in helped.text
 
 
 def test_summary_says_a_planted_difference(tmp_path: Path) -> None:

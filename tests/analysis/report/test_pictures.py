@@ -9,6 +9,7 @@ from scipy import stats
 
 from csg_analysis.report.build import build_report
 from csg_analysis.report.load import load_runs
+from csg_analysis.report.page import make_report
 from csg_analysis.report.rows import score, to_baseline
 from csg_analysis.report.stats import paired_difference, picture_variance
 from csg_train.errors import UserError
@@ -93,6 +94,10 @@ def test_pictures_can_take_a_claim_back(tmp_path):
     out = build_report([tmp_path / "a"], tmp_path / "out", allow_mixed=False).parent
     (row,) = table(out, "comparisons")
     assert row["mean_per_class_percent_minus_baseline_pictures_low"] == pytest.approx(100 * found.crossed[0])
+    csg = table(out, "methods")[1]
+    assert csg["mean_per_class_percent_minus_baseline_pictures_high"] == pytest.approx(100 * found.crossed[1])
+    notes = json.loads((out / "tables/methods.json").read_text())["notes"]
+    assert any(note.startswith("Seeds and pictures: ") and "v that of the mean difference" in note for note in notes)
     text = visible_text((out / "index.html").read_text())
     assert "the 95% interval over seeds and pictures" in text
     assert "It covers no other source, class or data set. 1 comparisons here have it" in text
@@ -123,3 +128,17 @@ def test_predictions_that_do_not_fit_their_counts_are_refused(tmp_path, line):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"predicted": [line, line]}))
     with pytest.raises(UserError, match="single predictions do not fit"):
         load_runs([tmp_path])
+
+
+def test_the_variance_is_computed_once_a_build(tmp_path, monkeypatch):
+    for seed in range(3):
+        for method in ("baseline", "csg", "asg"):
+            folder = write_run(tmp_path / "a", method, seed, attention=False)
+            add_predictions(folder, [np.arange(100) < 50 + seed] * 2)
+    calls = []
+    monkeypatch.setattr(
+        "csg_analysis.report.rows.picture_variance", lambda own: calls.append(1) or picture_variance(own)
+    )
+    make_report(load_runs([tmp_path / "a"]), allow_mixed=False)
+    # each of csg and asg to the baseline, and for the best row the differences that it asks for
+    assert 2 <= len(calls) <= 6

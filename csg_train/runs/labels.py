@@ -1,0 +1,59 @@
+"""What runs are called in tables and figures: the method, what is added to it, and what sets it apart from others."""
+
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
+
+from csg_train.runs.records import RunInfo
+
+__all__ = ["added", "name_of", "row_labels"]
+
+_AVERAGES = {"ema": "EMA", "swad": "SWAD", "wise-ft": "WiSE-FT", "soup": "soup"}
+_AUGMENTATIONS = {"pasta": "PASTA", "pasta+randaugment": "PASTA, RandAugment", "augmix": "AugMix"}
+
+_Key = TypeVar("_Key", bound=Hashable)
+
+
+def added(info: RunInfo) -> list[str]:
+    """What a run adds to its method, by the field's names; the probe that WiSE-FT starts from is part of it."""
+    options, average = info.options, info.options.get("average")
+    frozen = options.get("frozen")
+    return [
+        *(["ASG"] if info.method_config.get("asg_weight") else []),
+        *(["LP-FT"] if options.get("probe") and average != "wise-ft" else []),
+        *([f"frozen {', '.join(map(str, frozen))}"] if isinstance(frozen, list) else []),
+        *([_AVERAGES.get(str(average), str(average))] if average else []),
+        *([_AUGMENTATIONS.get(str(name), str(name))] if (name := options.get("augment")) else []),
+    ]
+
+
+def name_of(info: RunInfo) -> str:
+    """``csg``, ``csg + ASG``, ``baseline + SWAD``."""
+    return " + ".join([info.method, *added(info)])
+
+
+def row_labels(infos: Mapping[_Key, RunInfo]) -> dict[_Key, str]:
+    """The name of each, with the fields that set the runs of a method and those of a name apart.
+
+    Runs that differ in no setting of the method, as in the seed, have the same label.
+    """
+    labels = {}
+    for key, info in infos.items():
+        method = [_without_asg(other) for other in infos.values() if other.method == info.method]
+        named = [other for other in infos.values() if name_of(other) == name_of(info)]
+        parts = {
+            **_varying(_without_asg(info), method),
+            **_varying(info.method_config, [other.method_config for other in named]),
+            **_varying(info.options, [other.options for other in named]),
+        }
+        shown = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in parts.items()]
+        labels[key] = " ".join([name_of(info), *shown])
+    return labels
+
+
+def _without_asg(info: RunInfo) -> dict[str, object]:
+    return {name: value for name, value in info.method_config.items() if name != "asg_weight"}
+
+
+def _varying(own: Mapping[str, object], others: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    return {name: own[name] for name in sorted(own) if any(other.get(name) != own[name] for other in others)}
