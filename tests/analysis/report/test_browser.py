@@ -202,6 +202,7 @@ def test_the_first_screen_has_statements_and_picture(page: Any) -> None:
 
 def test_print_shows_every_row(page: Any, out: Path) -> None:
     page.emulate_media(media="print")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")  # what is folded is printed as well
     tables = page.locator("table.sortable").evaluate_all(
         "all => all.map((one) => [one.getAttribute('aria-labelledby'), one.tBodies[0].rows.length])"
     )

@@ -166,7 +166,7 @@ def test_finished_runs_through_the_command(recipe_dict, recipe_file, tmp_path):
     assert torch.equal(made.model[name], ((start.model[name].double() + end.model[name]) / 2).float())
     done = command("csg-analyze", "energy", "wise/average.pt", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "wise-ft" in done.stdout
+    assert "WiSE-FT" in done.stdout
     record = read_record(tmp_path / "wise" / "energy-target.json").run
     assert record.checkpoint_sha256 == made.sha256
     own = {"probe": 3, "augment": "pasta", "alpha": 2.0}
