@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import quote
 
 from csg_analysis.report import format as fmt
-from csg_analysis.report.stats import LEVEL
 from csg_analysis.report.tables import Cell, Column, Table
 from csg_analysis.report.wording import capital, wording_by_field
 from csg_train.errors import UserError
@@ -112,9 +111,9 @@ def _table(content: bytes, path: Path) -> Table:
         Column("Method", numeric=False),
         Column("Runs"),
         Column(capital(words.short), words.unit),
-        Column(f"Δ {words.short}", f"points, simultaneous {LEVEL:.0%} interval over {_OVER[crossed]}"),
+        Column(f"Δ {words.short}", f"points, over {_OVER[crossed]}"),
         Column("E₀", "mhe"),
-        Column("ΔE₀", f"simultaneous {LEVEL:.0%} interval over {_OVER[False]}"),
+        Column("ΔE₀", f"over {_OVER[False]}"),
     ]
     return Table("beside", title, columns, cells, rows, notes)
 
