@@ -20,7 +20,7 @@ from csg_analysis.attention.removal import (
     blurred,
     removal_curves,
 )
-from csg_train.data.loaders.loader import load_batches
+from csg_train.data.loaders.loader import file_order, load_batches
 from csg_train.data.loaders.workers import measuring_workers
 from csg_train.data.readers.images import ImageSet
 from csg_train.data.readers.masks import MaskedSet
@@ -139,8 +139,7 @@ class _Truths(Dataset["np.ndarray | None"]):
 
 def _truths(images: AnySet, recipe: Recipe, device: torch.device) -> Iterator[np.ndarray | None]:
     """Of every picture, in the order of its files, loaded while the network computes."""
-    size = Showing.of(recipe).batch_size
-    keys = [[*range(start, min(start + size, len(images)))] for start in range(0, len(images), size)]
+    keys = file_order(len(images), Showing.of(recipe).batch_size)
     workers = measuring_workers(recipe.train.workers, device, len(keys))
     return itertools.chain.from_iterable(load_batches(_Truths(images, recipe), keys, list, workers))
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from csg_train.data.loaders.batch import stacked
-from csg_train.data.loaders.loader import load_batches
+from csg_train.data.loaders.loader import file_order, load_batches
 from csg_train.data.loaders.workers import measuring_workers
 from csg_train.data.readers.images import ImageSet
 from csg_train.data.views.transforms import evaluation_view
@@ -55,8 +55,8 @@ def predicted_classes(network: TaskNetwork, images: ImageSet, recipe: Recipe, *,
     Yields:
         For each picture ``class`` and ``probability``, ``class_2`` and ``probability_2`` ..., or what is wrong with it.
     """
-    device, size = next(network.parameters()).device, recipe.train.batch_size
-    keys = [[*range(start, min(start + size, len(images)))] for start in range(0, len(images), size)]
+    device = next(network.parameters()).device
+    keys = file_order(len(images), recipe.train.batch_size)
     workers = measuring_workers(recipe.train.workers, device, len(keys))
     for views, wrong in load_batches(_Views(images, recipe), keys, _together, workers):
         there = None if views is None else views.to(device, non_blocking=True)

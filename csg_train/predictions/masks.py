@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from csg_train.data.check.colours import class_colours
-from csg_train.data.loaders.loader import load_batches
+from csg_train.data.loaders.loader import file_order, load_batches, only
 from csg_train.data.loaders.workers import measuring_workers
 from csg_train.data.readers.images import ImageSet, over_white
 from csg_train.data.views.segmentation_views import segmentation_evaluation_view
@@ -43,11 +43,6 @@ class _Whole(Dataset[_Picture]):
             return UserError(error.message)
         view = segmentation_evaluation_view(image, longest_side=self.longest_side)
         return view[None], (image.height, image.width)
-
-
-def _only(pictures: list[_Picture]) -> _Picture:
-    (picture,) = pictures
-    return picture
 
 
 def mask_names(found: Found) -> list[str]:
@@ -84,9 +79,9 @@ def predicted_classes_of_pixels(
     classes, device = found.images.classes, next(network.parameters()).device
     logits = logits_of(network, recipe)
     palette = [channel for colour in class_colours(classes) for channel in colour]
-    keys = [[index] for index in range(len(found.images))]
+    keys = file_order(len(found.images), 1)
     workers = measuring_workers(recipe.train.workers, device, len(keys))
-    loaded = load_batches(_Whole(found.images, recipe.segmentation.longest_side), keys, _only, workers)
+    loaded = load_batches(_Whole(found.images, recipe.segmentation.longest_side), keys, only, workers)
     for name, picture in zip(mask_names(found), loaded, strict=True):
         if isinstance(picture, UserError):
             yield picture

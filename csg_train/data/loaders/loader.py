@@ -20,10 +20,20 @@ from csg_train.distributed import share
 from csg_train.errors import UserError
 from csg_train.seeds import generator_for, random_for
 
-__all__ = ["Key", "evaluation_batches", "load_batches", "step_keys", "training_batches", "uniform_order"]
+__all__ = [
+    "Key",
+    "evaluation_batches",
+    "file_order",
+    "load_batches",
+    "only",
+    "step_keys",
+    "training_batches",
+    "uniform_order",
+]
 
 Key = tuple[int, int]  # (epoch, index)
 _Gathered = TypeVar("_Gathered")
+_One = TypeVar("_One")
 
 
 def step_keys(orders: Callable[[int], list[int]], batch_size: int, *, start: int, stop: int) -> Iterator[list[Key]]:
@@ -142,6 +152,17 @@ def training_batches(
     return load_batches(_Views(images, views, seed, options), map(share, keys), _collate, workers)
 
 
+def file_order(count: int, size: int) -> list[list[int]]:
+    """Every index once, in order, so many together."""
+    return [[*range(start, min(start + size, count))] for start in range(0, count, size)]
+
+
+def only(samples: list[_One]) -> _One:
+    """Of a batch of one, that one."""
+    (sample,) = samples
+    return sample
+
+
 def load_batches(
     dataset: Dataset[Any], keys: Iterable[list[Any]], collate: Callable[[list[Any]], _Gathered], workers: int
 ) -> Iterator[_Gathered]:
@@ -183,6 +204,4 @@ class _Shown(Dataset[tuple[list[Tensor], int]]):
 
 def evaluation_batches(images: ImageSet, *, size: int, fit: str, batch_size: int, workers: int = 0) -> Iterator[Batch]:
     """Every picture once, in file order, without augmentation."""
-    starts = range(0, len(images), batch_size)
-    keys = ([*range(start, min(start + batch_size, len(images)))] for start in starts)
-    return load_batches(_Shown(images, size, fit), keys, _collate, workers)
+    return load_batches(_Shown(images, size, fit), file_order(len(images), batch_size), _collate, workers)

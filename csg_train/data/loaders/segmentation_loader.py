@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from csg_train.data.loaders.batch import Batch, stacked
-from csg_train.data.loaders.loader import Key, load_batches, step_keys, uniform_order
+from csg_train.data.loaders.loader import Key, file_order, load_batches, only, step_keys, uniform_order
 from csg_train.data.readers.images import over_white
 from csg_train.data.readers.masks import MaskedSet, picture_and_mask
 from csg_train.data.readers.sets import AnySet
@@ -91,12 +91,6 @@ class _Whole(Dataset[Batch]):
         return Batch((view[None],), truth[None])
 
 
-def _only(batches: list[Batch]) -> Batch:
-    (batch,) = batches
-    return batch
-
-
 def whole_pictures(images: AnySet, *, longest_side: int | None, workers: int = 0) -> Iterator[Batch]:
     """Every picture once, in file order, whole, with its mask or, where it has none, its label; one a batch."""
-    keys = ([index] for index in range(len(images)))
-    return load_batches(_Whole(images, longest_side), keys, _only, workers)
+    return load_batches(_Whole(images, longest_side), file_order(len(images), 1), only, workers)
