@@ -9,14 +9,13 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
+from csg_train.engine.waiting import SETTLING
 from csg_train.errors import UserError
 from csg_train.files import atomic_write
 
 __all__ = ["PROFILE", "recorded", "require_steps"]
 
 PROFILE = "profile.json"
-_FIRST = 5
-"""Steps before the recorded ones: compilation, cuDNN's timing and the first allocations are not what a step costs."""
 
 
 def require_steps(wanted: int, left: int) -> None:
@@ -25,9 +24,9 @@ def require_steps(wanted: int, left: int) -> None:
     Raises:
         UserError: It has fewer.
     """
-    if wanted and wanted + _FIRST > left:
+    if wanted and wanted + SETTLING > left:
         raise UserError(
-            f"--profile {wanted}: records so many steps after {_FIRST} others, and the run has {left} left; ask for "
+            f"--profile {wanted}: records so many steps after {SETTLING} others, and the run has {left} left; ask for "
             "fewer steps, or profile in another --out"
         )
 
@@ -57,6 +56,6 @@ def recorded(folder: Path, wanted: int) -> Iterator[Callable[[], object]]:
                 atomic_write(folder / PROFILE, lambda stream: shutil.copyfileobj(trace, stream))
 
     kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
-    parts = schedule(skip_first=_FIRST - 1, wait=0, warmup=1, active=wanted, repeat=1)
+    parts = schedule(skip_first=SETTLING - 1, wait=0, warmup=1, active=wanted, repeat=1)
     with profile(activities=kinds, schedule=parts, on_trace_ready=write) as profiler:
         yield profiler.step

@@ -10,13 +10,12 @@ import torch
 from csg_train.console import console
 from csg_train.data.loaders.unseen import Loaded
 from csg_train.data.loaders.workers import spare_cores
+from csg_train.engine.waiting import SETTLING
 
 __all__ = ["sized_batches"]
 
-_FIRST = 5
-"""Steps whose batches the run's own process loads; the earlier ones hold compilation and cuDNN's choice."""
 _MEASURED = 3
-"""The last of them, which decide."""
+"""Of the `SETTLING` steps, whose batches the run's own process loads, the last, which decide."""
 _MARGIN = 1.5
 """Batches differ, and processes share the memory."""
 
@@ -47,7 +46,7 @@ def sized_batches(
     if isinstance(workers, int):
         yield from make(start, stop, workers)
         return
-    middle = min(start + _FIRST, stop)
+    middle = min(start + SETTLING, stop)
     loading, computing = [], []
     batches = make(start, middle, 0)
     for _ in range(start, middle):

@@ -12,18 +12,16 @@ from typing import Any
 import torch
 
 from csg_train.distributed import is_first, process_count
-from csg_train.engine.waiting import gpu_event
+from csg_train.engine.waiting import SETTLING, gpu_event
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.cost import Cost, write_cost
 
 __all__ = ["StepClock"]
 
-_FIRST = 5
-"""Steps that are not timed: compilation, cuDNN's choice and the first allocations are not what a step costs."""
 _LEAST = 10
 """Fewer step times give no cost."""
 _DEFINITION = (
-    f"median of the times from the end of a step to the end of the next, pictures included, after the first {_FIRST}"
+    f"median of the times from the end of a step to the end of the next, pictures included, after the first {SETTLING}"
 )
 _ALLOCATED = "allocated on the GPU by torch while training, measurements of a selection rule included"
 _RESIDENT = "resident in the process while training, libraries and what was there before included; no loader processes"
@@ -68,7 +66,7 @@ class StepClock:
             torch.cuda.synchronize(self.device)
         while len(self.marks) > 1:
             self._read()
-        times, probe = self.times[_FIRST:], self.recipe.train.probe
+        times, probe = self.times[SETTLING:], self.recipe.train.probe
         if len(times) < _LEAST:
             return None
         stages = [own for own in ([t for s, t in times if s <= probe], [t for s, t in times if s > probe]) if own]

@@ -11,10 +11,10 @@ import torch
 
 from csg_train.data.loaders.unseen import Loaded
 
-__all__ = ["Waits", "gpu_event"]
+__all__ = ["SETTLING", "Waits", "gpu_event"]
 
-_FIRST = 5
-"""Steps of compilation, cuDNN's choice and measured loading, in which the GPU's load is not that of the run."""
+SETTLING = 5
+"""First steps: compilation, cuDNN's choice, the first allocations and measured loading are not what a step costs."""
 _PERIOD = 1.0
 """Seconds: the driver's own, over which it counts."""
 
@@ -67,7 +67,7 @@ class Waits:
             self.waited += asked.elapsed_time(came) / 1000
 
     def _see_load(self) -> None:
-        if self.steps < _FIRST or (now := time.perf_counter()) < self.asked_load + _PERIOD:
+        if self.steps < SETTLING or (now := time.perf_counter()) < self.asked_load + _PERIOD:
             return
         self.asked_load = now
         # without the driver's library, or of a part of a card, which has no load of its own, it stays unknown
@@ -83,6 +83,6 @@ class Waits:
         )
         if self.loads:
             line += f"; GPU busy: {statistics.mean(self.loads):.0%} (nvidia-smi, all programs, {len(self.loads)} times)"
-        elif self.on_gpu and self.steps > _FIRST:
+        elif self.on_gpu and self.steps > SETTLING:
             line += "; GPU busy: unknown (pip install nvidia-ml-py)"
         return line
