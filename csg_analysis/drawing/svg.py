@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-__all__ = ["INK", "PAPER", "to_png", "to_svg"]
+__all__ = ["INK", "PAPER", "to_both", "to_png", "to_svg"]
 
 INK = "#1b1f27"
 """Text and lines: becomes ``currentColor`` in SVG."""
@@ -57,12 +57,8 @@ def _settings() -> Iterator[None]:
 
 def to_png(draw: Callable[[], Figure]) -> bytes:
     """A figure on white, 200 dots an inch."""
-    stream = io.BytesIO()
     with _settings():
-        figure = draw()
-        FigureCanvasAgg(figure)
-        figure.savefig(stream, format="png", dpi=200, facecolor="white", metadata={"Software": None})
-    return stream.getvalue()
+        return _png(draw())
 
 
 def to_svg(draw: Callable[[], Figure], name: str, alt: str) -> str:
@@ -75,13 +71,32 @@ def to_svg(draw: Callable[[], Figure], name: str, alt: str) -> str:
         name: Prefix of all ids, unique in the page.
         alt: The figure in words.
     """
-    stream = io.StringIO()
+    with _settings():
+        return _embeddable(_svg(draw()), name, alt)
+
+
+def to_both(draw: Callable[[], Figure], name: str, alt: str) -> tuple[str, bytes]:
+    """One figure as `to_svg` and as `to_png`, laid out once."""
     with _settings():
         figure = draw()
-        FigureCanvasSVG(figure)
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
-    return _embeddable(stream.getvalue(), name, alt)
+        svg = _svg(figure)
+        figure.set_layout_engine("none")  # what is placed stays there
+        return _embeddable(svg, name, alt), _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(stream, format="png", dpi=200, facecolor="white", metadata={"Software": None})
+    return stream.getvalue()
+
+
+def _svg(figure: Figure) -> str:
+    stream = io.StringIO()
+    FigureCanvasSVG(figure)
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
+    return stream.getvalue()
 
 
 def _embeddable(text: str, name: str, alt: str) -> str:

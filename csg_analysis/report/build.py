@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from csg_analysis.drawing.svg import to_png, to_svg
+from csg_analysis.drawing.svg import to_both, to_png
 from csg_analysis.report.beside import read_beside
 from csg_analysis.report.gallery import contact_chart
 from csg_analysis.report.latex import to_latex
@@ -43,15 +43,16 @@ def build_report(roots: Sequence[Path], out: Path, *, allow_mixed: bool, beside:
 
 def report_files(report: Report) -> dict[str, bytes]:
     """Content of every file of the report by its path in the folder; equal records give equal bytes."""
-    drawn = {name: to_svg(chart.draw, name, chart.alt) for name, chart in report.charts.items()}
-    files = {"index.html": render_page(report, drawn), "report.md": render_markdown(report)}
+    drawn = {name: to_both(chart.draw, name, chart.alt) for name, chart in report.charts.items()}
+    inline = {name: svg for name, (svg, _) in drawn.items()}
+    files = {"index.html": render_page(report, inline), "report.md": render_markdown(report)}
     for table in report.tables.values():
         files[f"tables/{table.name}.csv"] = to_csv(table)
         files[f"tables/{table.name}.json"] = to_json(table)
         files[f"tables/{table.name}.tex"] = to_latex(table)
-    files |= {f"figures/{name}.svg": svg for name, svg in drawn.items()}
+    files |= {f"figures/{name}.svg": svg for name, svg in inline.items()}
     content = {name: text.encode() for name, text in files.items()}
-    content |= {f"figures/{chart.name}.png": to_png(chart.draw) for chart in report.charts.values()}
+    content |= {f"figures/{name}.png": png for name, (_, png) in drawn.items()}
     if report.beside is not None:
         content |= report.beside.files
     if report.gallery is not None:

@@ -11,6 +11,8 @@ from csg_analysis.report.build import build_report, listed_files
 from csg_train.files import sha256_file
 from tests.analysis.report.cases import HELP, command, refused, visible_text, write_all, write_run
 
+pytestmark = pytest.mark.usefixtures("sketched")
+
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:

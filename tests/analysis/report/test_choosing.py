@@ -14,6 +14,8 @@ from csg_train.runs.records import HELD_OUT, ChoosingRecord, LabelFree, write_re
 from tests.analysis.report.cases import refused, rows_of, sha, table, write_run
 from tests.analysis.report.test_parts import facts_of
 
+pytestmark = pytest.mark.usefixtures("sketched")
+
 RIGHT = {"oracle": (40, 42, 41, 43) * 2, "baseline": (60, 62, 64, 61) * 2, "csg": (70, 74, 72, 73) * 2}
 
 

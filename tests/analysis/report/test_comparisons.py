@@ -13,6 +13,8 @@ from csg_analysis.report.stats import Difference, paired_difference
 from csg_analysis.report.summary import summarize
 from tests.analysis.report.cases import rows_of, table, visible_text, write_all, write_run
 
+pytestmark = pytest.mark.usefixtures("sketched")
+
 CLOSE = {"oracle": (50, 50, 50), "baseline": (50, 50, 50), "csg": (51, 52, 53), "asg": (50, 52, 51)}
 """CSG's differences are 1, 2, 3: its own interval is [-0.48, 4.48]."""
 FIRM = CLOSE | {"csg": (54, 55, 56)}

@@ -33,6 +33,8 @@ from tests.analysis.report.cases import (
     write_snapshot,
 )
 
+pytestmark = pytest.mark.usefixtures("sketched")
+
 COURSES = {
     "baseline": ({0: -0.4, 10: -0.28, 20: -0.2}, {0: -0.4, 10: -0.3, 20: -0.22}, {0: -0.4, 10: -0.26, 20: -0.18}),
     "csg": ({0: -0.4, 10: -0.46, 20: -0.44}, {0: -0.4, 10: -0.48, 20: -0.435}, {0: -0.4, 10: -0.5, 20: -0.445}),

@@ -10,6 +10,8 @@ from csg_analysis.report.build import build_report
 from csg_analysis.report.diff import Change, compare_reports
 from tests.analysis.report.cases import command, refused, write_run
 
+pytestmark = pytest.mark.usefixtures("sketched")
+
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:

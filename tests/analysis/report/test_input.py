@@ -12,6 +12,8 @@ from csg_analysis.report.build import build_report
 from csg_analysis.report.load import load_runs
 from tests.analysis.report.cases import NO_DIFFERENCE, command, refused, sha, visible_text, write_all, write_run
 
+pytestmark = pytest.mark.usefixtures("sketched")
+
 
 @pytest.mark.parametrize(
     ("change", "named"),

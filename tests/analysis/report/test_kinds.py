@@ -13,6 +13,8 @@ from csg_train.runs.labels import name_of
 from csg_train.runs.records import RunInfo
 from tests.analysis.report.cases import rows_of, sha, table, write_run
 
+pytestmark = pytest.mark.usefixtures("sketched")
+
 
 def info(method: str, options: dict[str, Any] | None = None, **config: Any) -> RunInfo:
     return RunInfo(

@@ -1,9 +1,13 @@
 """Methods combined with an option: a row of their own, compared with the method alone."""
 
+import pytest
+
 from csg_analysis.report.load import load_runs
 from csg_analysis.report.rows import BASELINE, reference, score, to_baseline
 from csg_analysis.report.summary import summarize
 from tests.analysis.report.cases import built_text, refused, rows_of, write_run
+
+pytestmark = pytest.mark.usefixtures("sketched")
 
 SWAD = {"average": "swad"}
 MEAN = {"rule": "swad", "first_step": 3, "last_step": 9, "count": 7}

@@ -30,6 +30,16 @@ def test_same_records_same_bytes(runs: Path, report: Path, tmp_path: Path) -> No
     assert [name for name in first if first[name] != second[name]] == []
 
 
+def test_page_shows_every_part(report: Path) -> None:
+    text = visible_text((report / "index.html").read_text())
+    for part in ("Beside the paper", "VisDA-17", "flat map", "fish/b.png", "divided by its own maximum", "layer4"):
+        assert part in text
+    for name in ("differences", "energy_accuracy", "confusion", "curves"):
+        assert (report / f"figures/{name}.svg").read_text().startswith("<svg")
+        assert (report / f"figures/{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert (report / "figures/gradcam.png").exists()
+
+
 def test_rebuilding_removes_only_its_own_old_files(tmp_path: Path) -> None:
     write_run(tmp_path / "runs", "csg")
     out = tmp_path / "out"

@@ -15,6 +15,8 @@ from csg_analysis.report.stats import paired_difference, picture_variance
 from csg_train.errors import UserError
 from tests.analysis.report.cases import rows_of, table, visible_text, write_all, write_run
 
+pytestmark = pytest.mark.usefixtures("sketched")
+
 
 def crossed(values, pictures, comparisons=1):
     found = paired_difference(dict(enumerate(values)), dict.fromkeys(range(len(values)), 0.0), comparisons, pictures)

@@ -11,6 +11,8 @@ from csg_analysis.report.verify import verify_report
 from csg_train.errors import UserError
 from tests.analysis.report.cases import write_run
 
+pytestmark = pytest.mark.usefixtures("sketched")
+
 
 def _for_scale(root: Path, text: str, **options: object) -> None:
     folder = write_run(root, "baseline", source="real", **options)  # type: ignore[arg-type]

@@ -15,6 +15,8 @@ from csg_train.errors import UserError
 from csg_train.files import sha256_file
 from tests.analysis.report.cases import command, refused, sha, write_run
 
+pytestmark = pytest.mark.usefixtures("sketched")
+
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:

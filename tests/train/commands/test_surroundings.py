@@ -92,7 +92,7 @@ def test_what_may_not_be_read(recipe_file, tmp_path):
     """Root may read everything: it gives that up here."""
     root = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
     run = tmp_path / "runs" / "run"
-    started(recipe_file, "run", "--set", "train.steps=1", "--out", str(run), env={}, cwd=tmp_path)
+    command("csg-train", "run", recipe_file, "--set", "train.steps=1", "--out", run, cwd=tmp_path)
     run.chmod(0)
     programs = {
         "csg_analysis": (["energy", str(run / "ckpt.pt")], "ckpt.pt: Permission denied"),
