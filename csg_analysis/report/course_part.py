@@ -1,7 +1,7 @@
 """The course of training: energy and score of the snapshots of each run, against the step."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -14,65 +14,16 @@ from csg_analysis.drawing.svg import INK, PAPER
 from csg_analysis.report import format as fmt
 from csg_analysis.report.cells import difference_cell, difference_data, name_cell, spread_cell, spread_data
 from csg_analysis.report.chart import Chart, add_legend, clean, new_figure
-from csg_analysis.report.load import Run
+from csg_analysis.report.course import Quantity, course_sentences, energy_course
 from csg_analysis.report.part import Part, span
-from csg_analysis.report.rows import Measure, Row, energy, score, wording
-from csg_analysis.report.stats import LEVEL, MIN_PAIRS, Difference, paired_difference
+from csg_analysis.report.rows import Row, score, wording
+from csg_analysis.report.stats import LEVEL, MIN_PAIRS
 from csg_analysis.report.style import style_of
 from csg_analysis.report.tables import Cell, Column, Table, Value
 from csg_analysis.report.wording import capital, input_size
 from csg_train.splits import SPLITS
 
 __all__ = ["course_part"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Quantity:
-    """What is followed along the runs.
-
-    Attributes:
-        field: Its name in CSV and JSON.
-        name: In headings.
-        hint: Below the heading.
-        axis: Along the vertical axis.
-        good: Whether ``higher`` or ``lower`` is better.
-        measure: Of one snapshot.
-    """
-
-    field: str
-    name: str
-    hint: str
-    axis: str
-    good: str
-    measure: Measure
-    digits: int
-    scale: float
-
-    def at(self, step: int) -> Measure:
-        """The same of a run's snapshot of one step."""
-
-        def measure(run: Run) -> float | None:
-            snapshot = run.along.get(step)
-            return None if snapshot is None else self.measure(snapshot)
-
-        return measure
-
-    def measured(self, run: Run) -> set[int]:
-        """The steps at which a run has it."""
-        return {step for step in run.along if self.at(step)(run) is not None}
-
-    def steps(self, row: Row) -> list[int]:
-        """The steps that all of the method's runs with snapshots have: means over other steps mix other runs."""
-        found = [steps for run in row.runs if (steps := self.measured(run))]
-        return sorted(set.intersection(*found)) if found else []
-
-    def change(self, row: Row, rows: Sequence[Row]) -> Difference | None:
-        """From the first to the last of `steps`, over the runs, one change of each row's; None with one step."""
-        steps = self.steps(row)
-        if len(steps) < 2:
-            return None
-        first, last = (row.values(self.at(step)) for step in (steps[0], steps[-1]))
-        return paired_difference(last, first, sum(len(self.steps(other)) > 1 for other in rows))
 
 
 def course_part(rows: Sequence[Row]) -> Part | None:
@@ -82,25 +33,16 @@ def course_part(rows: Sequence[Row]) -> Part | None:
         return None
     tables = [make(rows, split, own) for split, own in found.items() for make in (_table, _step_table)]
     charts = [_chart(rows, split, own) for split, own in found.items()]
-    said = [_sentence(rows, split, own[0]) for split, own in found.items() if own[0].field == "e0_mhe"]
+    said = [course_sentences(rows, split, own[0]) for split, own in found.items() if own[0].field == "e0_mhe"]
     return Part("course", "Course", "The course of training", tuple(tables), tuple(charts), tuple(filter(None, said)))
 
 
-def _quantities(rows: Sequence[Row], split: str) -> list[_Quantity]:
+def _quantities(rows: Sequence[Row], split: str) -> list[Quantity]:
     """Those of both that some run has along its training, energy first."""
     words = wording(rows)
     both = (
-        _Quantity(
-            field="e0_mhe",
-            name="E₀",
-            hint="mhe",
-            axis="E₀ (mhe), lower = more diverse",
-            good="lower",
-            measure=energy("0", split),
-            digits=3,
-            scale=1,
-        ),
-        _Quantity(
+        energy_course(split),
+        Quantity(
             field=words.field,
             name=words.short,
             hint=words.unit,
@@ -114,18 +56,18 @@ def _quantities(rows: Sequence[Row], split: str) -> list[_Quantity]:
     return [quantity for quantity in both if any(quantity.steps(row) for row in rows)]
 
 
-def _runs(row: Row, quantities: Sequence[_Quantity]) -> int:
+def _runs(row: Row, quantities: Sequence[Quantity]) -> int:
     return sum(any(quantity.measured(run) for quantity in quantities) for run in row.runs)
 
 
-def _shown(rows: Sequence[Row], quantities: Sequence[_Quantity]) -> list[Row]:
+def _shown(rows: Sequence[Row], quantities: Sequence[Quantity]) -> list[Row]:
     return [row for row in rows if any(quantity.steps(row) for quantity in quantities)]
 
 
-def _table(rows: Sequence[Row], split: str, quantities: Sequence[_Quantity]) -> Table:
+def _table(rows: Sequence[Row], split: str, quantities: Sequence[Quantity]) -> Table:
     columns, shown = [Column("Method", numeric=False), Column("Runs")], _shown(rows, quantities)
     for quantity in quantities:
-        places = ("first", "lowest", "last") if quantity.good == "lower" else ("first", "last")
+        places = ("first", "highest", "lowest", "last") if quantity.good == "lower" else ("first", "last")
         columns += [Column(f"{capital(place)} {quantity.name}", quantity.hint) for place in places]
         columns += [Column(f"Δ {quantity.name}", f"last {fmt.MINUS} first")]
     return Table(
@@ -140,15 +82,15 @@ def _table(rows: Sequence[Row], split: str, quantities: Sequence[_Quantity]) -> 
     )
 
 
-def _places(row: Row, quantity: _Quantity) -> dict[str, int | None]:
-    """First and last step, and of the energy that of its lowest mean, which nobody chose a network by."""
+def _places(row: Row, quantity: Quantity) -> dict[str, int | None]:
+    """First and last step, and of the energy those of its extreme means, which nobody chose a network by."""
     steps = quantity.steps(row)
-    means = {step: found.mean for step in steps if (found := row.spread(quantity.at(step))) is not None}
-    lowest = {"lowest": min(means, key=means.__getitem__, default=None)} if quantity.good == "lower" else {}
-    return {"first": min(steps, default=None)} | lowest | {"last": max(steps, default=None)}
+    between = {"highest": max, "lowest": min} if quantity.good == "lower" else {}
+    extremes = {place: quantity.extreme(row, which) for place, which in between.items()}
+    return {"first": min(steps, default=None)} | extremes | {"last": max(steps, default=None)}
 
 
-def _cells(row: Row, rows: Sequence[Row], quantities: Sequence[_Quantity]) -> list[Cell]:
+def _cells(row: Row, rows: Sequence[Row], quantities: Sequence[Quantity]) -> list[Cell]:
     count = _runs(row, quantities)
     cells = [name_cell(row, rows), Cell(str(count), sort=count)]
     for quantity in quantities:
@@ -163,7 +105,7 @@ def _cells(row: Row, rows: Sequence[Row], quantities: Sequence[_Quantity]) -> li
     return cells
 
 
-def _data(row: Row, rows: Sequence[Row], quantities: Sequence[_Quantity]) -> dict[str, Value]:
+def _data(row: Row, rows: Sequence[Row], quantities: Sequence[Quantity]) -> dict[str, Value]:
     data: dict[str, Value] = {"method": row.method, "row": row.label, "group": row.group}
     data["runs"] = _runs(row, quantities)
     for quantity in quantities:
@@ -175,7 +117,7 @@ def _data(row: Row, rows: Sequence[Row], quantities: Sequence[_Quantity]) -> dic
     return data
 
 
-def _step_table(rows: Sequence[Row], split: str, quantities: Sequence[_Quantity]) -> Table:
+def _step_table(rows: Sequence[Row], split: str, quantities: Sequence[Quantity]) -> Table:
     """The points of the chart; data only."""
     data: list[dict[str, Value]] = []
     for row in rows:
@@ -189,7 +131,7 @@ def _step_table(rows: Sequence[Row], split: str, quantities: Sequence[_Quantity]
     return Table(f"course_{split}_steps", title, [], [], data, _notes(rows, split, quantities))
 
 
-def _notes(rows: Sequence[Row], split: str, quantities: Sequence[_Quantity]) -> list[str]:
+def _notes(rows: Sequence[Row], split: str, quantities: Sequence[Quantity]) -> list[str]:
     snapshots = [snapshot for row in rows for run in row.runs for snapshot in run.along.values()]
     energies = [snapshot.energy[split] for snapshot in snapshots if split in snapshot.energy]
     data = [record.data for snapshot in snapshots for record in snapshot.measured if record.data.split == split]
@@ -211,7 +153,7 @@ def _notes(rows: Sequence[Row], split: str, quantities: Sequence[_Quantity]) -> 
         *([f"{capital(wording(rows).score)} in %."] if len(quantities) > 1 else []),
         f"Pictures: {' / '.join(pictures)}.",
         "Snapshots of train.snapshots, chosen by nobody; step 0 is the start, before training. First and last are of "
-        "the steps measured in all of a method's runs that have snapshots; lowest is the step with the lowest mean.",
+        "the steps measured in all of a method's runs that have snapshots; highest and lowest are those of the means.",
         f"Mean ± standard deviation over runs, below it the {LEVEL:.0%} t-interval; Δ: mean over runs of the last "
         f"step's value minus the first's, with its simultaneous {LEVEL:.0%} interval, adjusted for the number of "
         f"methods (Bonferroni), “shown” when it excludes 0. Intervals from {MIN_PAIRS} runs on.",
@@ -219,40 +161,7 @@ def _notes(rows: Sequence[Row], split: str, quantities: Sequence[_Quantity]) -> 
     ]
 
 
-def _sentence(rows: Sequence[Row], split: str, quantity: _Quantity) -> str:
-    """What the intervals show, and nothing of methods with too few runs for one."""
-    said: dict[str, list[str]] = {}
-    counts = []
-    for row in rows:
-        if (change := quantity.change(row, rows)) is None:
-            continue
-        steps = quantity.steps(row)
-        start, end = (row.spread(quantity.at(step)) for step in (steps[0], steps[-1]))
-        assert start is not None
-        assert end is not None
-        ends = (
-            f" ({fmt.fixed(start.mean, 3)} to {fmt.fixed(end.mean, 3)})" if change.sign in ("higher", "lower") else ""
-        )
-        outcome = "same" if change.sign == "none" and not any(change.values) else change.sign
-        said.setdefault(outcome, []).append(f"{row.label}{ends}")
-        counts += [change.n] if outcome != "few" else []
-    outcomes = {
-        "higher": "E₀ rises for {}: the features lose diversity",
-        "lower": "E₀ falls for {}: the features gain diversity",
-        "none": "no change of E₀ can be shown for {}",
-        "same": "E₀ stays the same for {}",
-    }
-    parts = [text.format(", ".join(said[outcome])) for outcome, text in outcomes.items() if outcome in said]
-    lines = []
-    if parts:
-        how = f"simultaneous {LEVEL:.0%} intervals, n = {span(counts)} runs"
-        lines.append(f"On {split} pictures, from the first measured step to the last ({how}): {'; '.join(parts)}.")
-    if "few" in said:
-        lines.append(f"Nothing is said of {', '.join(said['few'])} on {split} pictures: fewer than {MIN_PAIRS} runs.")
-    return " ".join(lines)
-
-
-def _chart(rows: Sequence[Row], split: str, quantities: Sequence[_Quantity]) -> Chart:
+def _chart(rows: Sequence[Row], split: str, quantities: Sequence[Quantity]) -> Chart:
     counts = sorted({_runs(row, quantities) for row in _shown(rows, quantities)})
 
     def draw() -> Figure:
@@ -275,7 +184,7 @@ def _chart(rows: Sequence[Row], split: str, quantities: Sequence[_Quantity]) -> 
     return Chart(f"course_{split}", title, f"{what} against the training step, a line a method", draw)
 
 
-def _line(axes: Axes, row: Row, rows: Sequence[Row], quantity: _Quantity, handles: dict[str, Artist]) -> None:
+def _line(axes: Axes, row: Row, rows: Sequence[Row], quantity: Quantity, handles: dict[str, Artist]) -> None:
     steps = quantity.steps(row)
     spreads = [found for step in steps if (found := row.spread(quantity.at(step))) is not None]
     if not spreads:
@@ -291,7 +200,7 @@ def _line(axes: Axes, row: Row, rows: Sequence[Row], quantity: _Quantity, handle
     handles.setdefault(row.label, line)
 
 
-def _mark_start(axes: Axes, rows: Sequence[Row], quantity: _Quantity, handles: dict[str, Artist]) -> None:
+def _mark_start(axes: Axes, rows: Sequence[Row], quantity: Quantity, handles: dict[str, Artist]) -> None:
     """A dashed line at the energy of step 0; one for each start where methods begin apart."""
     starts = sorted(found.mean for row in rows if 0 in quantity.steps(row) and (found := row.spread(quantity.at(0))))
     apart = [start for before, start in pairwise([-np.inf, *starts]) if start - before > 5e-4]

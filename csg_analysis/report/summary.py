@@ -1,10 +1,11 @@
 """Three statements computed from the data; none is made that an interval does not carry."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from csg_analysis.report import format as fmt
 from csg_analysis.report.chart import FEW
+from csg_analysis.report.course import energy_course, on_the_way
 from csg_analysis.report.kinds import KINDS
 from csg_analysis.report.part import span
 from csg_analysis.report.rows import (
@@ -101,12 +102,16 @@ def _collapse(rows: Sequence[Row], group: str) -> Statement:
         f"{fmt.fixed(high.mean, 3)} after plain training ({BASELINE}): {fmt.difference(found, 3)} "
         f"{_bracket(fmt.interval(found, 3))} over {_count(found.n, 'pair')}{_how(found)}"
     )
-    return {
+    statement = {
         "higher": Statement(question, f"Yes: {facts}; the features lose diversity.", "collapse shown", "bad"),
         "lower": Statement(question, f"No: {facts}; the features gain diversity.", "no collapse", "good"),
         "none": Statement(question, f"{facts}: no difference can be shown.", "not shown"),
         "few": Statement(question, f"{facts}.", "too few runs"),
     }[found.sign]
+    if not (way := on_the_way(rows, energy_course("target"))):
+        return statement
+    verdict = statement.verdict if found.sign == "higher" else "on the way, not at the end"
+    return replace(statement, text=" ".join([statement.text, *way]), verdict=verdict)
 
 
 def _help(rows: Sequence[Row], group: str) -> Statement:

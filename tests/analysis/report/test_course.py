@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from scipy import stats
 
 from csg_analysis.drawing.numbers import MINUS
 from csg_analysis.report.build import build_report
+from csg_analysis.report.course import energy_course, on_the_way
 from csg_analysis.report.diff import Change, compare_reports
 from csg_analysis.report.load import load_runs
 from csg_analysis.report.page import Report, make_report
+from csg_analysis.report.summary import summarize
 from csg_analysis.report.verify import verify_report
 from csg_train.engine.loop import train
 from csg_train.recipes.sections import Recipe
@@ -143,6 +146,45 @@ def test_words_say_what_the_intervals_show(out: Path) -> None:
         for ending in ("csv", "json", "tex"):
             assert (out / f"tables/{name}.{ending}").is_file()
             assert f'href="tables/{name}.{ending}"' in (out / "index.html").read_text()
+
+
+def test_a_collapse_on_the_way_is_said_though_the_end_shows_none(tmp_path: Path) -> None:
+    """At step 10 the baseline rises by 0.199, 0.2, 0.201, and csg lies 0.1 below it: of 2 x 3 rows x 2 steps, two."""
+    seeds = (-0.001, 0.0, 0.001)
+    courses = {
+        "baseline": [{0: -0.4, 10: -0.2 + more, 20: -0.4 - 9 * more} for more in seeds],
+        "csg": [{0: -0.4, 10: -0.3 + 2 * more, 20: -0.41 - more} for more in seeds],
+        "oracle": [dict.fromkeys((0, 10, 20), -0.4)] * 3,
+    }
+    for method, own in courses.items():
+        for seed, course in enumerate(own):
+            folder = write_run(tmp_path, method, seed, attention=False, energy=course[20])
+            for step, value in course.items():
+                write_snapshot(folder, step, value)
+    half = stats.t.ppf(1 - 0.05 / 2 / 12, 2) * 0.001 / 3**0.5
+
+    def told(mean: float, half: float) -> str:
+        low, middle, high = (f"{value:+.3f}".replace("-", MINUS) for value in (mean - half, mean, mean + half))
+        return f"({middle} [{low},\xa0{high}] at step 10)"
+
+    rows = rows_of(tmp_path)
+    rise, kept, adjusted = on_the_way(rows, energy_course("target"))
+    assert rise == (
+        f"On the way E₀ lies above its start for baseline {told(0.2, half)}, csg {told(0.1, 2 * half)}: "
+        "the features collapse."
+    )
+    assert kept == f"Where the baseline's is highest, it lies below that for csg {told(-0.1, half)}."
+    assert adjusted == "These intervals are adjusted for two comparisons at every step of every row."
+    collapse = summarize(rows)[1]
+    assert collapse.verdict == "on the way, not at the end"
+    assert collapse.text.endswith(f"{rise} {kept} {adjusted}")
+    baseline = next(row.data for row in [made(tmp_path).tables["course_target"]])[1]
+    assert (baseline["row"], baseline["e0_mhe_highest_step"]) == ("baseline", 10)
+
+
+def test_a_rise_at_the_end_is_none_on_the_way(root: Path) -> None:
+    """The baseline ends at its highest, so nothing lies on the way; the section's own words say it."""
+    assert on_the_way(rows_of(root), energy_course("target")) == []
 
 
 def test_two_runs_are_shown_and_nothing_is_claimed(own: Path) -> None:
