@@ -116,7 +116,6 @@ def course_sentences(rows: Sequence[Row], split: str, quantity: Quantity) -> str
     if parts:
         how = f"simultaneous {LEVEL:.0%} intervals, n = {span(counts)} runs"
         lines.append(f"On {split} pictures, from the first measured step to the last ({how}): {'; '.join(parts)}.")
-    lines += on_the_way(rows, quantity)
     if "few" in said:
         lines.append(f"Nothing is said of {', '.join(said['few'])} on {split} pictures: fewer than {MIN_PAIRS} runs.")
     return " ".join(lines)
