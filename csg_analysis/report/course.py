@@ -121,26 +121,29 @@ def course_sentences(rows: Sequence[Row], split: str, quantity: Quantity) -> str
     return " ".join(lines)
 
 
-def on_the_way(rows: Sequence[Row], quantity: Quantity) -> list[str]:
-    """That features collapsed before the end, and which methods kept them below the baseline's highest then."""
+def on_the_way(rows: Sequence[Row], quantity: Quantity) -> str:
+    """That features collapsed before the end, and which methods kept them below the baseline's highest; or nothing."""
     risen, kept = [], []
     for row in rows:
         steps, peak, base = quantity.steps(row), quantity.extreme(row, max), reference(rows, BASELINE, row.group)
         if peak in steps[1:-1]:
-            risen += _shown(quantity.between((row, peak), (row, steps[0]), rows), "higher", row, peak)
+            risen += _shown(quantity.between((row, peak), (row, steps[0]), rows), "higher", row, f" at step {peak}")
         if base is None or base is row or row.method == FROZEN:
             continue
         highest = quantity.extreme(base, max)
         if highest in steps[1:-1]:
-            kept += _shown(quantity.between((row, highest), (base, highest), rows), "lower", row, highest)
-    lines = [f"On the way E₀ lies above its start for {', '.join(risen)}: the features collapse."] if risen else []
-    if kept:
-        lines.append(f"Where the baseline's is highest, it lies below that for {', '.join(kept)}.")
-    return [*lines, "These intervals are adjusted for two comparisons at every step of every row."] if lines else []
+            kept += _shown(quantity.between((row, highest), (base, highest), rows), "lower", row)
+    if not risen:
+        return ""
+    then = f"; at the baseline's highest it lies below that for {', '.join(kept)}" if kept else ""
+    return (
+        f"On the way E₀ lies above its start for {', '.join(risen)}: the features collapse{then} "
+        "(adjusted for every step of every row)."
+    )
 
 
-def _shown(found: Difference | None, sign: str, row: Row, step: int) -> list[str]:
+def _shown(found: Difference | None, sign: str, row: Row, where: str = "") -> list[str]:
     """A method and its difference where the interval shows it."""
     if found is None or found.sign != sign:
         return []
-    return [f"{row.label} ({fmt.signed(found.mean, 3)} {fmt.interval(found, 3)} at step {step})"]
+    return [f"{row.label} ({fmt.signed(found.mean, 3)} {fmt.interval(found, 3)}{where})"]

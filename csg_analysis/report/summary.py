@@ -111,7 +111,7 @@ def _collapse(rows: Sequence[Row], group: str) -> Statement:
     if not (way := on_the_way(rows, energy_course("target"))):
         return statement
     verdict = statement.verdict if found.sign == "higher" else "on the way, not at the end"
-    return replace(statement, text=" ".join([statement.text, *way]), verdict=verdict)
+    return replace(statement, text=f"{statement.text} {way}", verdict=verdict)
 
 
 def _help(rows: Sequence[Row], group: str) -> Statement:
