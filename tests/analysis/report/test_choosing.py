@@ -60,17 +60,17 @@ def values_of(right: int) -> dict[str, float | None]:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("choosing") / "runs"
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("choosing") / "runs"
     for method, rights in RIGHT.items():
         for seed, right in enumerate(rights):
-            write_choosing(write_run(root, method, seed, right=right, attention=False), values_of(right))
-    return root
+            write_choosing(write_run(made, method, seed, right=right, attention=False), values_of(right))
+    return made
 
 
 @pytest.fixture(scope="module")
-def out(runs: Path) -> Path:
-    return build_report([runs], runs.parent / "out", allow_mixed=False).parent
+def out(root: Path) -> Path:
+    return build_report([root], root.parent / "out", allow_mixed=False).parent
 
 
 def test_weighted_correlations_are_spearmans_of_the_resample_written_out():
@@ -118,7 +118,7 @@ def test_a_number_that_no_run_has_orders_nothing():
     assert (found.runs, found.chosen, found.rank, found.regret) == (0, (), None, None)
 
 
-def test_the_section_says_what_each_measure_is_worth(runs: Path, out: Path):
+def test_the_section_says_what_each_measure_is_worth(root: Path, out: Path):
     found = {row["measure"]: row for row in table(out, "choosing")}
     for name in ("same", "low same"):
         assert found[name]["rank_correlation"] == pytest.approx(1)
@@ -140,13 +140,13 @@ def test_the_section_says_what_each_measure_is_worth(runs: Path, out: Path):
     assert {row["pairs"] for row in found.values()} == {8}
 
 
-def test_the_sentences_name_what_beats_held_out_pictures(runs: Path, out: Path):
+def test_the_sentences_name_what_beats_held_out_pictures(root: Path, out: Path):
     page = (out / "report.md").read_text()
     assert "24 runs have mean-per-class accuracy on the target, 40.0 to 74.0 %" in page
     assert "the one that held-out synthetic pictures choose 32.5." in page
     assert "Shown to order these runs better than held-out accuracy: low same, same." in page
     assert "formula of same (source)" in page
-    assert verify_report(out, [runs]).faults == []
+    assert verify_report(out, [root]).faults == []
 
 
 def sentences(root: Path) -> str:
