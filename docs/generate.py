@@ -44,6 +44,7 @@ csg-train run my.yaml --set train.probe=200 --out runs/lp-ft
 csg-train average runs/lp-ft/along/000200/ckpt.pt runs/lp-ft/ckpt.pt --alpha 0.5 --out runs/wise
 csg-analyze accuracy runs/wise/average.pt
 ```"""
+FIGURE = "reports/renders-photos/report/figures/course_target.png"
 PACKAGES = tuple(sorted(("csg_analysis", "csg_train", *ROOMS)))
 
 
@@ -60,14 +61,20 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Write the generated pages."""
+    """Write the generated pages, and take in the committed figure that the first page shows."""
     pages = {"methods/index.md": methods_page()}
     pages |= {f"methods/{name}.md": method_page(method) for name, method in METHODS.items()}
     pages |= {f"commands/{name}.md": program_page(name, main) for name, main in PROGRAMS.items()}
     pages |= {f"modules/{name}.md": package_page(name) for name in PACKAGES}
     for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
+    files.append(File.generated(config, Path(FIGURE).name, abs_src_path=str(Path(__file__).parents[1] / FIGURE)))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """The figure lies beside the pages of the site."""
+    return markdown.replace(f"../{FIGURE}", Path(FIGURE).name)
 
 
 def on_page_content(html: str, **_: Any) -> str:
