@@ -57,21 +57,17 @@ class Quantity:
         steps = self.steps(row)
         if len(steps) < 2:
             return None
-        first, last = (row.values(self.at(step)) for step in (steps[0], steps[-1]))
-        return paired_difference(last, first, sum(len(self.steps(other)) > 1 for other in rows))
+        return self.between((row, steps[-1]), (row, steps[0]), sum(len(self.steps(other)) > 1 for other in rows))
 
     def extreme(self, row: Row, which: Callable[..., int | None]) -> int | None:
         """The step of the highest (``max``) or lowest (``min``) mean."""
         means = {step: found.mean for step in self.steps(row) if (found := row.spread(self.at(step))) is not None}
         return which(means, key=means.__getitem__, default=None)
 
-    def between(self, one: tuple[Row, int], other: tuple[Row, int], rows: Sequence[Row]) -> Difference | None:
-        """A row at a step minus a row at a step, where these were sought among all.
-
-        Adjusted for two comparisons of every step of every row but the first, so that it holds whichever is picked.
-        """
+    def between(self, one: tuple[Row, int], other: tuple[Row, int], comparisons: int) -> Difference | None:
+        """A row at a step minus a row at a step, over the pairs that both have."""
         ours, theirs = (row.values(self.at(step)) for row, step in (one, other))
-        return paired_difference(ours, theirs, 2 * sum(max(0, len(self.steps(row)) - 1) for row in rows))
+        return paired_difference(ours, theirs, comparisons)
 
 
 def energy_course(split: str) -> Quantity:
@@ -122,17 +118,22 @@ def course_sentences(rows: Sequence[Row], split: str, quantity: Quantity) -> str
 
 
 def on_the_way(rows: Sequence[Row], quantity: Quantity) -> str:
-    """That features collapsed before the end, and which methods kept them below the baseline's highest; or nothing."""
+    """That features collapsed before the end, and which methods kept them below the baseline's highest; or nothing.
+
+    The steps are sought among all, so intervals are adjusted for two comparisons at every step of every row but the
+    first.
+    """
     risen, kept = [], []
+    count = 2 * sum(max(0, len(quantity.steps(row)) - 1) for row in rows)
     for row in rows:
         steps, peak, base = quantity.steps(row), quantity.extreme(row, max), reference(rows, BASELINE, row.group)
         if peak in steps[1:-1]:
-            risen += _shown(quantity.between((row, peak), (row, steps[0]), rows), "higher", row, f" at step {peak}")
+            risen += _shown(quantity.between((row, peak), (row, steps[0]), count), "higher", row, f" at step {peak}")
         if base is None or base is row or row.method == FROZEN:
             continue
         highest = quantity.extreme(base, max)
         if highest in steps[1:-1]:
-            kept += _shown(quantity.between((row, highest), (base, highest), rows), "lower", row)
+            kept += _shown(quantity.between((row, highest), (base, highest), count), "lower", row)
     if not risen:
         return ""
     then = f"; at the baseline's highest it lies below that for {', '.join(kept)}" if kept else ""

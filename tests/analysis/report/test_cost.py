@@ -11,8 +11,6 @@ from csg_train.errors import UserError
 from csg_train.runs.cost import Cost, write_cost
 from tests.analysis.report.cases import table, visible_text, write_run
 
-pytestmark = pytest.mark.usefixtures("sketched")
-
 
 def timed_run(root, method, seed, ms, *, device="CPU A", threads=1, peak=100, **changes):
     folder = write_run(root, method, seed, right=50 + seed, attention=False, **changes)
@@ -61,7 +59,7 @@ def test_medians_divided_by_the_baseline_s_of_the_same_machine(tmp_path):
     methods = visible_text(page[page.index('id="table-methods"') :].split("</table>")[0])
     assert " 2.50 " in methods, "of the machine of most runs"
     assert " 1.30 " not in methods
-    assert (out / "figures/cost.png").exists()
+    assert (out / "figures/cost.png").stat().st_size > 1000
     assert verify_report(out, [tmp_path / "runs"]).faults == []
 
 

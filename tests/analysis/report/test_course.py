@@ -178,7 +178,7 @@ def test_a_collapse_on_the_way_is_said_though_the_end_shows_none(tmp_path: Path)
     collapse = summarize(rows)[1]
     assert collapse.verdict == "on the way, not at the end"
     assert collapse.text.endswith(way)
-    baseline = next(row.data for row in [made(tmp_path).tables["course_target"]])[1]
+    baseline = made(tmp_path).tables["course_target"].data[1]
     assert (baseline["row"], baseline["e0_mhe_highest_step"]) == ("baseline", 10)
 
 
