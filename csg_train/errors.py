@@ -2,7 +2,9 @@
 
 import click
 
-__all__ = ["UserError", "printable"]
+__all__ = ["UserError", "memory_fault", "printable"]
+
+_REFUSED = ("can't allocate memory", "not enough memory", "ALLOC_FAILED")
 
 
 def printable(text: str) -> str:
@@ -22,3 +24,17 @@ class UserError(click.ClickException, ValueError):
     def format_message(self) -> str:
         """The message on one line, whatever line breaks a library or codes for the terminal a file name put into it."""
         return printable(" ".join(self.message.split()))
+
+
+def memory_fault(error: Exception, where: str = "") -> UserError | None:
+    """What to raise where memory gave out, of the machine or of a GPU; None where ``error`` is of something else."""
+    text = str(error)
+    if not (
+        isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or any(w in text for w in _REFUSED)
+    ):
+        return None
+    found = " ".join(text.split("\n")[0].split(". ")[:2])
+    return UserError(
+        f"{where}out of memory{f' ({found})' if found else ''}; free some, or ask for less at once: train.batch_size, "
+        "data.size, method.queue_size; of whole pictures segmentation.longest_side or tile"
+    )

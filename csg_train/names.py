@@ -41,6 +41,8 @@ def other_form(name: str, others: Iterable[str]) -> str | None:
 
 def absent(path: Path) -> str:
     """What explains that a path is not there, to stand behind its name: empty, or a remark in brackets."""
+    if path.is_file():
+        return " (there is a file of that name)"
     if path.is_symlink():
         return f" (it links to {str(path.readlink())!r}, where nothing is)"
     missing = next(part for part in (*reversed(path.parents), path, path) if part == path or not os.path.lexists(part))

@@ -56,9 +56,15 @@ def unreadable(path: Path, error: Exception) -> str:
         return foreign
     if program := _program(path):
         return f"{program}, which is code; save the state dict of its model instead"
-    if "weights_only" in text:
+    if "weights_only" in text or not _begins_as_one(path):
         return "not a torch file, and no safetensors; check which file it is"
     return f"not a complete torch file ({_first_line(text)}); fetch it again"
+
+
+def _begins_as_one(path: Path) -> bool:
+    """Whether a file begins as ``torch.save`` begins one, today or before 1.6: as a zip archive or a pickle."""
+    with path.open("rb") as stream:
+        return stream.read(4).startswith((b"PK\x03\x04", b"\x80"))
 
 
 def _program(path: Path) -> str | None:

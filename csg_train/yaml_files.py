@@ -25,6 +25,8 @@ class _Loader(yaml.SafeLoader):
         lines: dict[tuple[str, str], int] = {}
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             line = key.start_mark.line + 1
+            if key.tag == "tag:yaml.org,2002:merge":  # what it brings may be written twice, and unseen
+                raise ValueError(f"line {line}: a merge key (<<); write its values out")
             if (first := lines.get((key.tag, key.value))) is not None:  # YAML itself would keep the last
                 raise ValueError(f"{key.value}: written twice, in lines {first} and {line}; keep one")
             lines[key.tag, key.value] = line

@@ -68,7 +68,7 @@ def check(recipe_name: str, overrides: tuple[str, ...], sheet: Path | None, as_j
     for result in found.values():
         if isinstance(result, checks.MaskCheck) and result.mismatches:
             raise UserError(f"{result.mismatches[0].line()} ({len(result.mismatches)} such pairs)")
-    recipes.require_trainable(recipe, classes=len(classes))
+    recipes.require_ready(recipe)
     recipes.require_weights(recipe, classes=len(classes))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from csg_train.console import console
-from csg_train.errors import UserError
+from csg_train.errors import UserError, memory_fault
 from csg_train.program import needs_reader, start
 
 if TYPE_CHECKING:
@@ -55,13 +55,17 @@ class Commands(click.Group):
         return super().main(args, *others, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a file that the system refuses where nobody expected it is a line with its name too."""
+        """Run the command; a file or memory that the system refuses where nobody expected it is a line too."""
         try:
             return super().invoke(ctx)
         except OSError as error:
             if error.filename is None:
                 raise
             raise UserError(f"{error.filename}: {error.strerror}; mend or replace it, or its folder") from error
+        except (RuntimeError, MemoryError) as error:
+            if (fault := memory_fault(error)) is None:
+                raise
+            raise fault from error
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         """Add a command, with ``--quiet`` last among its options; what it opens says itself what cannot be read."""

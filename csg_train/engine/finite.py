@@ -9,10 +9,12 @@ from torch import nn
 
 from csg_train.errors import UserError
 
-__all__ = ["require_finite_row", "require_finite_weights"]
+__all__ = ["kept", "require_finite_row", "require_finite_weights"]
 
 
-def require_finite_row(row: Mapping[str, float], step: int, out: Path, saved: int | None) -> None:
+def require_finite_row(
+    row: Mapping[str, float], step: int, out: Path, saved: int | None, *, measured: str | None = None
+) -> None:
     """Refuse a step whose loss is not finite.
 
     Args:
@@ -20,6 +22,7 @@ def require_finite_row(row: Mapping[str, float], step: int, out: Path, saved: in
         step: Its number.
         out: The run's folder.
         saved: Step of the run's last checkpoint; None when there is none.
+        measured: What a rule calls the number that it measures after the step, if there is one in the row.
 
     Raises:
         UserError: It names the terms, and what can help.
@@ -29,18 +32,17 @@ def require_finite_row(row: Mapping[str, float], step: int, out: Path, saved: in
         return
     terms = {name: value for name, value in infinite.items() if name != "loss"} or infinite
     shown = ", ".join(f"{name} is {value}" for name, value in terms.items())
-    raise UserError(
-        f"{out}: the loss is not finite at step {step} ({shown}); {_advice(set(terms), set(row), step)}{_kept(saved)}"
-    )
+    advice = _advice(set(terms), set(row) - {measured}, step)
+    raise UserError(f"{out}: the loss is not finite at step {step} ({shown}); {advice}{kept(saved)}")
 
 
 def _advice(terms: set[str], logged: set[str], step: int) -> str:
-    own = sorted(logged - {"loss", "ce", "lr_factor"})
-    if step == 1:  # before any update: no learning rate is at fault
+    own = logged - {"loss", "ce", "lr_factor"}
+    if step == 1 and terms <= logged:  # before any update: no learning rate is at fault
         if "ce" in terms:
             return "no weight has moved yet, so check model.weights and train.precision"
-        return f"no weight has moved yet, so change the method's own fields ({', '.join(sorted(terms))})"
-    if "ce" in terms:
+        return "no weight has moved yet, so lower the method's weight, or put its other fields back"
+    if "ce" in terms or not terms <= logged:
         return "lower train.lr_head or train.lr_backbone" + (", or the method's weight" if own else "")
     return "lower the method's weight, or train.lr_head and train.lr_backbone"
 
@@ -57,9 +59,10 @@ def require_finite_weights(network: nn.Module, step: int, out: Path, saved: int 
         name = list(state)[finite.index(False)]
         raise UserError(
             f"{out}: {name} is not finite after step {step}; lower train.lr_head, train.lr_backbone or the method's "
-            f"weight{_kept(saved)}"
+            f"weight{kept(saved)}"
         )
 
 
-def _kept(saved: int | None) -> str:
+def kept(saved: int | None) -> str:
+    """What of a run is on the disk, to end an error with; nothing where there is nothing."""
     return "" if saved is None else f"; the checkpoint of step {saved} is kept"

@@ -20,7 +20,7 @@ from csg_train.devices import usable_device
 from csg_train.distributed import agreed, average, highest, is_first, joined, process_count
 from csg_train.engine.averages import averaged_state, build_average, hold
 from csg_train.engine.batches import batches_of
-from csg_train.engine.finite import require_finite_row, require_finite_weights
+from csg_train.engine.finite import kept, require_finite_row, require_finite_weights
 from csg_train.engine.folder import locked, make_ready
 from csg_train.engine.interrupts import Interrupts
 from csg_train.engine.optimizer import build_optimizer
@@ -32,7 +32,7 @@ from csg_train.engine.signs import SIGNS, signs_of
 from csg_train.engine.sizing import sized_batches
 from csg_train.engine.step_clock import StepClock
 from csg_train.engine.waiting import Waits
-from csg_train.errors import UserError
+from csg_train.errors import UserError, memory_fault
 from csg_train.evaluate.either import held_out_loss
 from csg_train.files import write_text
 from csg_train.methods import lp_ft
@@ -192,7 +192,7 @@ class _Run:
             batch = None if owed else next(coming, None)
             while owed or batch is not None:
                 if batch is not None:
-                    self._train_step(batch.to(self.device))
+                    self._step_in_memory(batch)
                     clock.mark(self.step)
                 elif log is not None:
                     self.unlogged.append({**log.take_back()})
@@ -270,6 +270,14 @@ class _Run:
         write_text(self.out / "recipe.yaml", to_yaml(self.recipe))
         return TrainingLog(self.out / "log.jsonl", keep)
 
+    def _step_in_memory(self, batch: Loaded) -> None:
+        try:
+            self._train_step(batch.to(self.device))
+        except (RuntimeError, MemoryError) as error:
+            if (fault := memory_fault(error, f"{self.out}: step {self.step + 1}: ")) is None:
+                raise
+            raise UserError(f"{fault.message}{kept(self.saved)}") from error
+
     def _train_step(self, batch: Batch) -> None:
         factor = learning_rate_factor(self.step, self.recipe.train)
         for group in self.optimizer.param_groups:
@@ -325,10 +333,11 @@ class _Run:
         """Write the steps since the last call to the log; one device synchronisation for all of them."""
         values: dict[str, float] = {}
         first = self.step - len(self.unlogged) + 1
+        measured = None if self.selected_on is None else measure_name(self.recipe)
         for step, row in enumerate(self.unlogged, start=first):
             values = {name: float(value) for name, value in row.items()}
             signs = {name: values.pop(name) for name in SIGNS if name in values}
-            require_finite_row(values, step, self.out, self.saved)
+            require_finite_row(values, step, self.out, self.saved, measured=measured)
             log.write({"step": step} | values)
             if signs and (line := self.watch.see(step, loss=values["ce"], **signs)):
                 console.print(line, highlight=False, markup=False)

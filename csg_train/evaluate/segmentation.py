@@ -15,6 +15,7 @@ from csg_train.data.loaders.segmentation_loader import whole_pictures
 from csg_train.data.loaders.workers import measuring_workers
 from csg_train.data.readers.masks import IGNORE, MaskedSet
 from csg_train.devices import full_float32
+from csg_train.errors import UserError
 from csg_train.evaluate.scores import iou, iou_per_class, mean_iou, mean_of_present, right_true_predicted
 from csg_train.models.deeplab import SegmentationNetwork
 from csg_train.models.network import TaskNetwork
@@ -175,8 +176,17 @@ def network_masks(network: TaskNetwork, images: MaskedSet, recipe: Recipe) -> It
 
 
 def count_masks(network: TaskNetwork, images: MaskedSet, recipe: Recipe) -> PixelCounts:
-    """Counts of `network_masks`."""
-    return count_pixels(network_masks(network, images, recipe), len(images.classes))
+    """Counts of `network_masks`.
+
+    Raises:
+        UserError: No pixel of the set has a label.
+    """
+    counts = count_pixels(network_masks(network, images, recipe), len(images.classes))
+    if not counts.confusion.any():
+        raise UserError(
+            f"{images.root}: every pixel of its masks is ignored, so that nothing is measured; check their ids"
+        )
+    return counts
 
 
 def segmentation_record(

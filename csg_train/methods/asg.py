@@ -19,7 +19,7 @@ from csg_train.models.network import Output, TaskNetwork, layer_groups
 __all__ = ["ASG", "ASGConfig"]
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class ASGConfig:
     """The default is the paper's for VisDA-17."""
 

@@ -10,7 +10,7 @@ from csg_train.models.network import TaskNetwork
 __all__ = ["Baseline", "Oracle"]
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class NoConfig:
     """No fields: the method has no strength to choose."""
 

@@ -37,7 +37,7 @@ from csg_train.models.network import Output, TaskNetwork
 __all__ = ["CSG", "CSGConfig", "contrast_of"]
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class CSGConfig:
     """Strengths and sizes; the defaults are the paper's for VisDA-17."""
 
@@ -48,12 +48,12 @@ class CSGConfig:
     pool: Literal["attention", "average"] = "attention"
     patches: Annotated[int, Field(ge=1)] = 1
     """Patches to a side of each map, contrasted one by one (Eq 6, for segmentation); 1 contrasts whole pictures."""
-    queue_size: Annotated[int, Field(ge=1)] = 65536
+    queue_size: Annotated[int, Field(ge=1, le=1 << 24)] = 65536
     """Keys kept for each layer; more than about half an epoch puts an image's own old keys among its negatives."""
     head: Literal["mlp", "fixed", "none"] = "mlp"
     """Projection h: Linear, ReLU, Linear to ``dim``; ``none`` compares the pooled features themselves. ``fixed`` leaves
     the projection at its random start, as the released code for segmentation does, whose optimiser lacks it."""
-    dim: Annotated[int, Field(ge=1)] = 128
+    dim: Annotated[int, Field(ge=1, le=65536)] = 128
     """Width of the projection."""
     asg_weight: Annotated[float, Field(ge=0)] = 0.0
     """Of ASG's divergence between the ImageNet predictions on the student's view (``CSG + ASG``)."""

@@ -23,7 +23,7 @@ from csg_train.models.network import Output, TaskNetwork
 __all__ = ["DomainRandomization", "DomainRandomizationConfig"]
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class DomainRandomizationConfig:
     """Whose styles, how many at a time, and how hard they must agree. The paper has no public code."""
 
@@ -38,7 +38,7 @@ class DomainRandomizationConfig:
     weight: Annotated[float, Field(ge=0)] = 1.0
     """Of the pyramid consistency."""
     layer: str = "layer4"
-    levels: Annotated[tuple[int, ...], Field(min_length=1)] = (1, 2, 4, 8)
+    levels: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 2, 4, 8)
     """Patches to a side at each level of the pyramid."""
 
 

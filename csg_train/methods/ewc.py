@@ -20,7 +20,7 @@ from csg_train.seeds import generator_for
 __all__ = ["EWC", "diagonal_fisher"]
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class EWCConfig:
     """Strength and estimator; the papers give no value."""
 

@@ -17,7 +17,7 @@ from csg_train.models.network import Output, TaskNetwork
 __all__ = ["FeatureL2"]
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class FeatureL2Config:
     """Strength and layers; the papers give neither."""
 

@@ -32,7 +32,7 @@ from csg_train.models.network import Output, TaskNetwork
 __all__ = ["GCISG", "GCISGConfig", "guidance"]
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class GCISGConfig:
     """The defaults are the paper's."""
 

@@ -13,7 +13,7 @@ from csg_train.models.ibn import rewrite_ibn
 __all__ = ["IBNNet", "IBNNetConfig"]
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class IBNNetConfig:
     """Which variant, and which weights it starts from."""
 

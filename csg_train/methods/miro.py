@@ -35,7 +35,7 @@ __all__ = ["MIRO", "MIROConfig", "ldifs_distance", "variational_distance"]
 _LEAST, _START = 1e-5, 0.1  # of a variance
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class MIROConfig:
     """Which distance, how strong, and between which maps."""
 

@@ -6,7 +6,6 @@ from torch import Tensor
 
 from csg_train.data.readers.masks import IGNORE
 from csg_train.distributed import mean_over_processes
-from csg_train.errors import UserError
 
 __all__ = ["pixel_cross_entropy", "task_loss"]
 
@@ -23,22 +22,13 @@ def pixel_cross_entropy(logits_NCHW: Tensor, labels_NHW: Tensor) -> Tensor:
         labels_NHW: int64 in 0..C-1, or `IGNORE`.
 
     Returns:
-        A scalar >= 0, in nats.
-
-    Raises:
-        UserError: Every pixel is ignored, where the mean would be 0 / 0. The labels are at fault then, not the crop:
-            single ignored pictures are fine.
+        A scalar >= 0, in nats; 0 where every pixel is ignored, as of a crop of sky alone.
     """
     counted_NHW = labels_NHW != IGNORE
     count = mean_over_processes(counted_NHW.sum())
-    if not count:
-        raise UserError(
-            f"labels: every pixel of a batch of {len(labels_NHW)} pictures is ignored ({IGNORE}), so there is no loss; "
-            "check that the label pictures hold train ids"
-        )
     index_N1HW = labels_NHW.masked_fill(~counted_NHW, 0)[:, None]
     losses_NHW = -logits_NCHW.log_softmax(dim=1).gather(1, index_N1HW)[:, 0]
-    return torch.where(counted_NHW, losses_NHW, 0).sum() / count
+    return torch.where(counted_NHW, losses_NHW, 0).sum() / torch.where(count > 0, count, 1)
 
 
 def task_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ def path_importance(path_K: Tensor, moved_K: Tensor, xi: float) -> Tensor:
     return (path_K / (moved_K.square() + xi)).clamp_min(0)
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class SynapticIntelligenceConfig:
     """Strength and damping, named as in the paper."""
 

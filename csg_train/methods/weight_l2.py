@@ -14,7 +14,7 @@ from csg_train.models.network import Output, TaskNetwork
 __all__ = ["WeightL2"]
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class WeightL2Config:
     """The paper gives no value; choose it on held-out synthetic pictures."""
 

@@ -9,7 +9,7 @@ other networks need not be (`timm_models`, `torchvision_models`).
 
 import difflib
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,10 +82,12 @@ class Backbone(nn.Module):
         path = self.spec.explained.get(self.own_name(name))
         return self.stage(name) if path is None else self.net.get_submodule(path)
 
-    def require_stages(self, names: Iterable[str], field: str) -> None:
-        """Refuse stages that this backbone does not have; ``field`` names the option or recipe field that asked."""
+    def require_stages(self, names: Collection[str], field: str) -> None:
+        """Refuse stages that this backbone does not have, or one named twice; ``field`` is the option that asked."""
         if unknown := sorted(set(names) - set(self.widths)):
             raise UserError(f"{field}: {', '.join(unknown)} not in this backbone; allowed: {', '.join(self.widths)}")
+        if len(set(names)) < len(names):
+            raise UserError(f"{field}: {', '.join(names)} names a stage twice; name each once")
 
     def require_size(self, rows: int, columns: int) -> None:
         """Refuse pictures of a size that the network does not take."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from csg_train.errors import UserError
@@ -15,6 +16,8 @@ from csg_train.names import absent
 from csg_train.tensors import load_tensors, unreadable
 
 __all__ = ["build_backbone", "import_kind", "load_weights"]
+
+_NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def build_backbone(name: str, weights: str | Path = "none") -> tuple[Backbone, str]:
@@ -82,7 +85,9 @@ def _read(path: Path) -> tuple[Any, str]:
     try:
         return load_tensors(path), sha256_file(path)
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such weights file{absent(path)}; check model.weights") from error
+        word = path.name.lower() if path.name.lower() in ("imagenet", "none") else None
+        mend = f"write {word} in lower case, if that is meant" if word else "check model.weights"
+        raise UserError(f"{path}: no such weights file{absent(path)}; {mend}") from error
     except PermissionError as error:
         raise UserError(f"{path}: {error.strerror}; make it readable") from error
     except Exception as error:  # torch raises many types for foreign or cut files
@@ -118,22 +123,41 @@ def _state_of(content: Any, backbone: Backbone, origin: str, name: str) -> Mappi
 
 def _load_strict(net: nn.Module, state: Mapping[str, Tensor], origin: str, name: str) -> None:
     own = net.state_dict()
-    faults = [f"missing {key}" for key in own if key not in state]
-    faults += [f"unexpected {key}" for key in state if key not in own]
-    faults += [
-        f"{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}"
-        for key in own
-        if key in state and (state[key].shape != own[key].shape or state[key].is_complex())
-    ]
-    if faults:
-        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
-        raise UserError(f"{origin}: not weights of {name}: {'; '.join(faults[:3])}{more}")
-    if infinite := [key for key in own if state[key].is_floating_point() and not state[key].isfinite().all()]:
+    shared = [key for key in own if key in state]
+    kinds = (
+        [f"missing {key}" for key in own if key not in state],
+        [f"unexpected {key}" for key in state if key not in own],
+        [_differs(key, state[key], own[key]) for key in shared if not _fits(state[key], own[key])],
+    )
+    if count := sum(map(len, kinds)):  # the first of each kind: names that differ by what is before them show it
+        firsts = [kind[0] for kind in kinds if kind]
+        more = f" and {count - len(firsts)} more" if count > len(firsts) else ""
+        raise UserError(f"{origin}: not weights of {name}: {'; '.join(firsts)}{more}; give a file of that network")
+    if infinite := [key for key in own if not state[key].to(own[key].dtype).isfinite().all()]:
         raise UserError(
             f"{origin}: {infinite[0]} holds values that are not finite ({len(infinite)} of {len(own)} tensors do); "
             "give weights of a run that did not diverge"
         )
+    if negative := [key for key in own if key.endswith(".running_var") and (state[key] < 0).any()]:
+        raise UserError(f"{origin}: {negative[0]}, a variance, holds negative values; give weights that are whole")
     try:
         net.load_state_dict(state)
-    except RuntimeError as error:  # a sparse tensor, for instance
+    except RuntimeError as error:  # a tensor of a kind of its own
         raise UserError(f"{origin}: not weights of {name} ({error})") from error
+
+
+def _fits(given: Tensor, own: Tensor) -> bool:
+    """Whether a value can take the place of ours: of its shape, dense, there, and of numbers where ours is of numbers.
+
+    Integers in the place of numbers are those of a quantised network, whose scales are elsewhere.
+    """
+    numbers = given.dtype in _NUMBERS if own.is_floating_point() else not given.is_complex()
+    return given.shape == own.shape and given.layout == torch.strided and given.device.type == "cpu" and numbers
+
+
+def _differs(key: str, given: Tensor, own: Tensor) -> str:
+    if given.shape != own.shape:
+        return f"{key} is {tuple(given.shape)}, not {tuple(own.shape)}"
+    layout = given.layout if given.layout != torch.strided else given.dtype
+    kind = layout if given.device.type == "cpu" else f"on device {given.device.type}"
+    return f"{key} is {str(kind).removeprefix('torch.')}, not {str(own.dtype).removeprefix('torch.')}"

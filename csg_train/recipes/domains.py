@@ -13,9 +13,11 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     field_validator,
     model_serializer,
+    model_validator,
 )
 
 from csg_train.files import home_expanded
+from csg_train.names import require_plain
 
 __all__ = [
     "CityscapesDomain",
@@ -31,9 +33,11 @@ __all__ = [
     "SynthiaDomain",
     "Target",
     "Validation",
+    "in_float32",
     "own_path",
 ]
 
+_LEAST, _MOST = 1.2e-38, 3.4e38
 _Folders = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
 
 
@@ -42,13 +46,36 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @field_validator("*")
+    @classmethod
+    def _for_float32(cls, value: Any) -> Any:
+        in_float32(value)
+        return value
+
+
+def in_float32(value: Any, where: str = "") -> None:
+    """Refuse a number that is infinite, or zero, where networks compute: torch would say so in the first step."""
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, float) and number and not _LEAST <= abs(number) <= _MOST:
+            raise ValueError(f"{where}a number from {_LEAST} to {_MOST} is meant, which float32 holds")
+
 
 def own_path(value: Any) -> Any:
     """A path of a recipe: ``~`` at its start is the home folder, as in a shell."""
+    if value == "":
+        raise ValueError("a path is meant, and this is empty; the working directory is .")
     return home_expanded(Path(value), "a path of the recipe") if isinstance(value, str) else value
 
 
 _Path = Annotated[Path, BeforeValidator(own_path)]
+
+
+def _plain(value: str | None) -> str | None:
+    require_plain([value or ""], "a name for tables")
+    return value
+
+
+_Title = Annotated[str | None, AfterValidator(_plain)]
 
 
 def _below(value: str) -> str:
@@ -66,7 +93,7 @@ class FolderDomain(Section):
 
     dataset: Literal["folder"]
     root: _Path
-    name: str | None = None
+    name: _Title = None
     classes: Annotated[dict[str, _Folders], Field(min_length=1)] | None = None
     """Class name to the folders below ``root`` that are read as it; the others are left out. By default each is one."""
     obtain: str | None = None
@@ -92,7 +119,7 @@ class ManifestDomain(Section):
     dataset: Literal["manifest"]
     root: _Path
     file: _Path
-    name: str | None = None
+    name: _Title = None
 
 
 class VisdaDomain(Section):
@@ -145,13 +172,19 @@ class MaskedFolderDomain(_Mapped):
 
     dataset: Literal["masked-folder"]
     root: _Path
-    name: str | None = None
+    name: _Title = None
     images: _Below = "images"
     """Folder of the pictures below ``root``."""
     masks: _Below = "masks"
     """Folder of the masks below ``root``."""
     ending: str = ""
     """What a mask's name has behind its picture's, before ``.png``: ``_train_id`` of BDD100K."""
+
+    @model_validator(mode="after")
+    def _two_folders(self) -> "MaskedFolderDomain":
+        if self.images == self.masks:
+            raise ValueError(f"images and masks are both {self.masks!r}; give the folder of each")
+        return self
 
 
 class MaskedDemoDomain(Section):
@@ -166,7 +199,7 @@ class PicturesDomain(Section):
 
     dataset: Literal["pictures"]
     root: _Path
-    name: str | None = None
+    name: _Title = None
 
 
 class HoldoutDomain(Section):

@@ -13,6 +13,7 @@ _SECTION = "a section of keys and values is meant"
 _WORDS = {
     "missing": "missing; add it",
     "string_type": "text is meant",
+    "invalid_key": "a key is text; put it in quotes, or remove it",
     "path_type": "a path is meant",
     "int_type": "a whole number is meant",
     "int_parsing": "a whole number is meant",
@@ -27,19 +28,34 @@ _WORDS = {
     "model_type": _SECTION,
     "model_attributes_type": _SECTION,
     "dataclass_type": _SECTION,
-    "union_tag_not_found": "the key dataset, which names the layout, is missing; add it",
+    "int_parsing_size": "a whole number of fewer digits is meant",
+    "string_too_short": "text is meant, and this is empty",
 }
 _FORMS = {
-    "union_tag_invalid": "unknown dataset {tag!r}; allowed: {expected_tags}",
+    "union_tag_invalid": "unknown {discriminator} {tag}; allowed: {expected_tags}",
+    "union_tag_not_found": "the key {discriminator}, which says of what kind it is, is missing; add it",
+    "too_short": "at least {min_length} is meant",
+    "too_long": "{max_length} at most are meant",
     "string_pattern_mismatch": "letters, digits, '.', '_' and '-' are meant, a letter or digit first",
 }
 _UNQUOTED = (bool, int, float, datetime.date)
 """What YAML makes of text without quotes."""
 
 
-def in_words(fault: Mapping[str, Any]) -> str:
-    """A fault that pydantic found: what is meant, and what was given."""
-    form = _FORMS.get(fault["type"], "").format_map(fault.get("ctx", {}))
+def in_words(fault: Mapping[str, Any], *others: Mapping[str, Any]) -> str:
+    """A fault that pydantic found: what is meant, and what was given; ``others`` are of the field's other forms."""
+    words = ", or ".join(dict.fromkeys(map(_meant, (fault, *others))))
+    if not fault["loc"] or (fault["type"] == "value_error" and isinstance(fault["input"], Mapping)):
+        return words  # of how sections or fields go together
+    return f"{words} (given: {shown(fault['input'])})" if fault["type"] != "missing" else words
+
+
+def _meant(fault: Mapping[str, Any]) -> str:
+    context = dict(fault.get("ctx", {}))
+    if "discriminator" in context:  # in quotes, and null as None
+        context["discriminator"] = key = context["discriminator"].strip("'")
+        context["tag"] = shown(fault["input"].get(key))
+    form = _FORMS.get(fault["type"], "").format_map(context)
     words = (
         _WORDS.get(fault["type"])
         or form
@@ -52,9 +68,7 @@ def in_words(fault: Mapping[str, Any]) -> str:
         words = f"{words}; put it in quotes where it holds ': ', brackets or braces"
     elif fault["type"] == "path_type" and fault["input"] is None:
         words = f"{words}; ~ alone and nothing are null: put it in quotes"
-    if not fault["loc"]:  # of how sections go together
-        return words
-    return f"{words} (given: {shown(fault['input'])})" if fault["type"] != "missing" else words
+    return words
 
 
 def shown(value: Any) -> str:

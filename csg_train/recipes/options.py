@@ -12,6 +12,9 @@ __all__ = ["AVERAGES", "EMA", "SWAD", "Pasta", "Settings", "no_yes", "options_of
 
 def no_yes(value: Any, where: str = "") -> None:
     """``true`` is no number, though pydantic takes it for 1."""
+    if isinstance(value, list):
+        for one in value:
+            no_yes(one, where)
     if isinstance(value, bool):
         said = "true" if value else "false"
         raise ValueError(f"{where}{said} has no meaning here; what YAML reads so is put in quotes")
@@ -35,9 +38,9 @@ class Pasta(Settings):
     The defaults are the published ones for VisDA-17; in a segmentation 3, 0.25 and 2.
     """
 
-    alpha: Annotated[float, Field(ge=0)] = 10.0
-    beta: Annotated[float, Field(ge=0)] = 0.5
-    k: Annotated[float, Field(gt=0)] = 1.0
+    alpha: Annotated[float, Field(ge=0, le=1e6)] = 10.0
+    beta: Annotated[float, Field(ge=0, le=1e6)] = 0.5
+    k: Annotated[float, Field(gt=0, le=10)] = 1.0
     grid: Literal["exact", "released"] = "exact"
     """How far a frequency is from zero; the released code is off by one."""
 

@@ -1,6 +1,6 @@
 """Reading a recipe: one YAML file, what it extends, and what the command line changes; resolved, and written again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -106,14 +106,30 @@ def _apply(value: dict[str, Any], override: str) -> None:
 
 def _explain(error: ValidationError, given: dict[str, Any]) -> str:
     """One line for the first fault: where, what, and what would be allowed."""
-    first = error.errors(include_url=False)[0]
-    if not first["loc"]:  # two fields that do not go together, named in the message
-        return str(first["msg"]).removeprefix("Value error, ")
-    loc = first["loc"][:-2] if (key := first["loc"][-1:] == ("[key]",)) else first["loc"]
-    where = ".".join(str(part) for part in loc if part not in _KINDS) + (": a name" if key else "")
+    errors = error.errors(include_url=False)
+    if not errors[0]["loc"]:  # two fields that do not go together, named in the message
+        return str(errors[0]["msg"]).removeprefix("Value error, ")
+    start = _place(errors[0], given)
+    *_, deepest = sorted((_place(one, given) for one in errors if _place(one, given)[: len(start)] == start), key=len)
+    first, *others = (one for one in errors if _place(one, given) == deepest)  # several: a field of several forms
+    where = (".".join(map(str, deepest)) or "a key") + (": a name" if first["loc"][-1:] == ("[key]",) else "")
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{where}: unknown key; allowed: {', '.join(_fields_at(first['loc'][:-1], given)) or 'none'}"
-    return f"{where}: {in_words(first)}"
+    return f"{where}: {in_words(first, *others)}"
+
+
+def _place(fault: Mapping[str, Any], given: Any) -> tuple[int | str, ...]:
+    """Where a fault is in what was given, without what pydantic says of the forms that a field may have."""
+    loc = fault["loc"][:-2] if fault["loc"][-1:] == ("[key]",) else fault["loc"]
+    place: list[int | str] = []
+    for part in loc:
+        here = part in given if isinstance(given, Mapping) else isinstance(given, list) and isinstance(part, int)
+        if here and (isinstance(given, Mapping) or len(given) > int(part)):
+            place.append(part)
+            given = given[part]
+        elif part == loc[-1] and fault["type"] == "missing":
+            place.append(part)
+    return tuple(place)
 
 
 def _fields_at(loc: tuple[int | str, ...], given: dict[str, Any]) -> list[str]:

@@ -7,23 +7,24 @@ from typing import NoReturn
 
 import torch
 
+from csg_train.data.loaders.batch import Batch
 from csg_train.data.readers.images import file_size
-from csg_train.data.readers.masks import MaskedSet, mismatches
+from csg_train.data.readers.masks import IGNORE, MaskedSet, mismatches, picture_and_mask
 from csg_train.data.readers.sets import AnySet
 from csg_train.distributed import process_count
 from csg_train.errors import UserError
 from csg_train.methods.base import Method, Setup
 from csg_train.methods.frozen import freeze
-from csg_train.models.network import TaskNetwork
+from csg_train.models.network import Output, TaskNetwork
 from csg_train.recipes.network import build_network, start_network
 from csg_train.recipes.pictures import load_split
 from csg_train.recipes.sections import Recipe
 from csg_train.splits import SPLITS
 
-__all__ = ["load_splits", "require_fitting", "require_ready", "require_trainable", "require_weights"]
+__all__ = ["load_splits", "require_readable", "require_ready", "require_trainable", "require_weights"]
 
 _FEW_PIXELS = 1 << 26
-"""Masks of no more are decoded before the first step: a second's work."""
+"""So many of each split, its first files in order, are decoded before the first step: a second's work."""
 
 
 def load_splits(recipe: Recipe, splits: Sequence[str] = SPLITS) -> dict[str, AnySet]:
@@ -38,38 +39,49 @@ def load_splits(recipe: Recipe, splits: Sequence[str] = SPLITS) -> dict[str, Any
 
 
 def require_ready(recipe: Recipe, splits: Sequence[str] = SPLITS) -> None:
-    """Refuse what would end a run later, without decoding many pictures.
+    """Refuse what would end a run later; of a large set not every file is decoded.
 
     Args:
         recipe: What is to be trained.
         splits: Those that training or measuring will read.
 
     Raises:
-        UserError: A split lacks files or other classes than the source, a mask has another size than its picture or an
-            id without a class, or the settings give a network that cannot train.
+        UserError: A split lacks files or other classes than the source, a file does not decode, a mask has another size
+            than its picture or an id without a class, or the settings give a network that cannot train.
     """
     sets = load_splits(recipe, splits)
     for images in sets.values():
         for file in images.stored_files:
             if not file_size(path := images.root / file):
                 raise UserError(f"{path}: empty, 0 bytes; replace it or remove it")
-        if isinstance(images, MaskedSet):
-            require_fitting(images)
+        if isinstance(images, MaskedSet) and (pairs := mismatches(images)):
+            raise UserError(f"{images.root}: {pairs[0].line()} ({len(pairs)} such pairs)")
+        require_readable(images)
     require_trainable(recipe, classes=len(next(iter(sets.values())).classes))
 
 
-def require_fitting(images: MaskedSet) -> None:
-    """Refuse masks of another size than their pictures and, of a small set, ids without a class.
+def require_readable(images: AnySet) -> None:
+    """Refuse files that do not decode, ids without a class, and masks that label nothing, among a set's first files.
 
     Raises:
         UserError: For the first of them.
     """
-    if pairs := mismatches(images):
-        raise UserError(f"{images.root}: {pairs[0].line()} ({len(pairs)} such pairs)")
-    first_HW = images.mask(0)
-    if len(images) * first_HW.size <= _FEW_PIXELS:
-        for index in range(1, len(images)):
-            images.mask(index)
+    pixels = number = 0
+    labelled = not isinstance(images, MaskedSet)
+    while number < len(images) and pixels < _FEW_PIXELS:
+        if isinstance(images, MaskedSet):
+            picture, mask_HW = picture_and_mask(images, number)
+            labelled = labelled or bool((mask_HW != IGNORE).any())
+            pixels += mask_HW.size
+        else:
+            picture = images.picture(number)
+        pixels += picture.width * picture.height
+        number += 1
+    if not labelled:
+        raise UserError(
+            f"{images.root}: every pixel of its masks is ignored, in {number} of {len(images)}; check their ids, and "
+            "what the mapping ignores"
+        )
 
 
 def require_trainable(recipe: Recipe, *, classes: int) -> None:
@@ -85,10 +97,12 @@ def require_trainable(recipe: Recipe, *, classes: int) -> None:
         network = build_network(recipe, classes=classes)
         method.rewrite(network.backbone)
         freeze(network.backbone, recipe.train.frozen)
-        _prepare(method, network, recipe)
+        prepared = _prepare(method, network, recipe)
         network.set_training(batch_norm=recipe.model.batch_norm)
         pictures = min(2, max(1, recipe.train.batch_size // process_count()))  # more change nothing
-        _pass(network, recipe, pictures, recipe.data.size, "data.size")
+        output = _pass(network, recipe, pictures, recipe.data.size, "data.size")
+        if prepared and process_count() == 1:  # several would exchange their terms, which are no numbers here
+            _lose(method, network, output, pictures, recipe)
         if recipe.segmentation is not None and recipe.segmentation.longest_side is not None:
             network.eval()
             _pass(network, recipe, 1, recipe.segmentation.longest_side, "segmentation.longest_side")
@@ -108,7 +122,9 @@ class _EnoughError(Exception):
     """A method's own checks are over: it asks for pictures."""
 
 
-def _prepare(method: Method, network: TaskNetwork, recipe: Recipe) -> None:
+def _prepare(method: Method, network: TaskNetwork, recipe: Recipe) -> bool:
+    """Whether the method could be prepared to the end without any number."""
+
     def no_pictures() -> NoReturn:
         raise _EnoughError
 
@@ -116,11 +132,23 @@ def _prepare(method: Method, network: TaskNetwork, recipe: Recipe) -> None:
     setup = Setup(seed=recipe.seed, source=no_pictures, steps=recipe.train.steps, weights=weights)
     with contextlib.suppress(_EnoughError, NotImplementedError):  # what needs numbers is none of the settings
         method.prepare(network, setup)
+        return True
+    return False
 
 
-def _pass(network: TaskNetwork, recipe: Recipe, pictures: int, side: int, field: str) -> None:
+def _lose(method: Method, network: TaskNetwork, output: Output, pictures: int, recipe: Recipe) -> None:
+    """The method's terms of the loss, which refuse what does not fit the maps (patches that do not divide them)."""
+    side = recipe.data.size
+    view = torch.empty(pictures, 3, side, side, dtype=torch.uint8)
+    shape = (pictures,) if recipe.segmentation is None else (pictures, side, side)
+    batch = Batch((view,) * len(method.views[:2]), torch.zeros(shape, dtype=torch.int64))
+    with contextlib.suppress(NotImplementedError):  # of an operation that is no number's
+        method.loss(network, batch, output)
+
+
+def _pass(network: TaskNetwork, recipe: Recipe, pictures: int, side: int, field: str) -> Output:
     try:
-        network(torch.empty(pictures, 3, side, side, dtype=torch.uint8))
+        return network(torch.empty(pictures, 3, side, side, dtype=torch.uint8))
     except UserError:
         raise
     except ValueError as error:  # of torch's BatchNorm and InstanceNorm
@@ -132,4 +160,8 @@ def _pass(network: TaskNetwork, recipe: Recipe, pictures: int, side: int, field:
         raise UserError(
             f"train.batch_size: one picture of {field} {side} leaves one value a channel, which model.batch_norm: "
             "train cannot normalise; use 2 pictures or more, a larger size, or batch_norm: frozen"
+        ) from error
+    except RuntimeError as error:  # of a kernel that is larger than its map, or of more memory than numbers count
+        raise UserError(
+            f"{field}: {side} pixels do not go through {recipe.model.backbone} ({error}); change it"
         ) from error

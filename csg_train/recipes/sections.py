@@ -17,7 +17,7 @@ from csg_train.errors import UserError
 from csg_train.methods.base import Method
 from csg_train.methods.table import METHODS
 from csg_train.models.backbones import BACKBONES, own_size
-from csg_train.recipes.domains import Domain, MaskedDomain, PicturesDomain, Target, Validation, own_path
+from csg_train.recipes.domains import Domain, MaskedDomain, PicturesDomain, Target, Validation, in_float32, own_path
 from csg_train.recipes.faults import shown
 from csg_train.recipes.options import EMA, SWAD, Pasta, Settings, no_yes
 from csg_train.splits import SPLITS, Rule
@@ -97,7 +97,7 @@ class Train(Settings):
     """Optimiser and schedule: SGD, warm-up and polynomial decay per step."""
 
     steps: Annotated[int, Field(ge=1)]
-    batch_size: Annotated[int, Field(ge=1)] = 32
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 32
     """Pictures of a step, of all processes together (`csg_train.distributed`)."""
     lr_head: Annotated[float, Field(gt=0)] = 1e-4
     """Learning rate of the task head and of a method's own heads."""
@@ -118,7 +118,7 @@ class Train(Settings):
     """Decay: factor (1 - min(t / steps, decay_until))^power."""
     decay_until: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the run after which the decay stands still; 0.8 in ASG's public code, which ends at 0.2^0.9 = 0.235."""
-    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    workers: Annotated[int, Field(ge=0, le=1024)] | Literal["auto"] = "auto"
     """Processes that decode and augment; they change the speed, never a number. ``auto``: 0 on a CPU, whose cores
     compute; with a GPU as many as keep up with it, measured in the first steps, and while a network is measured the
     cores there are but one."""
@@ -132,7 +132,7 @@ class Train(Settings):
     """``torch.compile`` the backbones: faster after minutes of compilation; needs a C++ compiler, on a GPU Triton."""
     log_every: Annotated[int, Field(ge=1)] = 10
     save_every: Annotated[int, Field(ge=1)] = 500
-    snapshots: Annotated[int, Field(ge=0)] = 0
+    snapshots: Annotated[int, Field(ge=0, le=65536)] = 0
     """Checkpoints kept along the run in ``along/STEP``, evenly spaced, the last step included, and one of the start;
     csg-analyze measures them and the report draws the course. They hold the network alone and change no number."""
 
@@ -170,9 +170,9 @@ class Segmentation(Settings):
     padding: Literal["black", "mean"] = "black"
     """Around pictures smaller than the crop: ``black`` at the right and below, or the backbone's ``mean`` on all sides
     (the released code, to half a level of 255)."""
-    longest_side: Annotated[int, Field(ge=16)] | None = None
+    longest_side: Annotated[int, Field(ge=16, le=65536)] | None = None
     """Cap on the longer side of a picture that is measured; none as published."""
-    tile: Annotated[int, Field(ge=16)] | None = None
+    tile: Annotated[int, Field(ge=16, le=65536)] | None = None
     """Side in pixels of the tiles in which a picture goes through the backbone when masks are predicted: less memory,
     more time, the same numbers but for rounding (docs/scale.md). None for all of it at once."""
 
@@ -232,7 +232,10 @@ class Recipe(Settings):
         for field, given in fields.items():  # no method has one that is true or false
             no_yes(given, f"{field}: ")
         adapter = TypeAdapter(METHODS[name].Config)
-        return {"name": name, **adapter.dump_python(adapter.validate_python(fields), mode="json")}
+        resolved = adapter.validate_python(fields)
+        for field in fields:
+            in_float32(getattr(resolved, field), f"{field}: ")
+        return {"name": name, **adapter.dump_python(resolved, mode="json")}
 
     @model_validator(mode="before")
     @classmethod

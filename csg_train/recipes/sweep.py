@@ -19,6 +19,8 @@ Each leaf is a list of ``key=value`` overrides, as after ``--set``; the folder o
 
 import itertools
 import math
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -80,15 +82,32 @@ def load_sweep(path: Path) -> list[Planned]:
         raise UserError(f"{path}: no such file{absent(path)}; give a sweep file") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path}: {where}: {in_words(first)}; a sweep has the keys recipe and vary") from error
+        where = "".join(f"{part}: " for part in (".".join(map(str, first["loc"])).removesuffix(".[key]"),) if part)
+        raise UserError(f"{path}: {where}{in_words(first)}; a sweep has the keys recipe and vary") from error
     if (count := math.prod(map(len, sweep.vary.values()))) > _RUNS:
         raise UserError(f"{path}: {count} runs, more than {_RUNS}; divide it into several files")
-    runs = []
+    runs: dict[str, Recipe] = {}
     for choice in itertools.product(*(options.items() for options in sweep.vary.values())):
-        overrides = [override for _, overrides in choice for override in overrides]
-        runs.append(Planned("-".join(name for name, _ in choice), load_recipe(sweep.recipe, overrides)))
-    return runs
+        name, overrides = "-".join(name for name, _ in choice), [one for _, own in choice for one in own]
+        keys = Counter(override.partition("=")[0].strip() for override in overrides)
+        if twice := [key for key, count in keys.items() if count > 1]:
+            raise UserError(f"{path}: {name}: {twice[0]} is set twice, and the last would win; set it in one place")
+        if name in runs:
+            raise UserError(f"{path}: two runs are both called {name}; rename one of the variations")
+        try:
+            runs[name] = load_recipe(sweep.recipe, overrides)
+        except UserError as error:
+            raise UserError(f"{path}: {name}: {error.message}") from error
+    _require_different(path, runs)
+    return [Planned(name, recipe) for name, recipe in runs.items()]
+
+
+def _require_different(path: Path, runs: Mapping[str, Recipe]) -> None:
+    """Refuse one run under two names: it would count as two."""
+    known: dict[str, str] = {}
+    for name, recipe in runs.items():
+        if (other := known.setdefault(recipe.model_dump_json(), name)) != name:
+            raise UserError(f"{path}: {other} and {name} are the same run; change what they set, or remove one")
 
 
 def shard(runs: list[Planned], text: str) -> list[Planned]:

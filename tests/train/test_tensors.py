@@ -53,7 +53,7 @@ FILES = {
     "HDF5": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)), "an HDF5 file"),
     "a pointer": (lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n"), "a git-lfs pointer"),
     "a page": (lambda path: path.write_bytes(b"<!DOCTYPE html><html>Sign in</html>"), "a web page"),
-    "text": (lambda path: path.write_bytes(b"hello world, this is a text"), "not a complete torch file"),
+    "text": (lambda path: path.write_bytes(b"hello world, this is a text"), "not a torch file, and no safetensors"),
     "cut safetensors": (cut_safetensors, "a safetensors file that is cut or damaged"),
 }
 

@@ -21,6 +21,7 @@ from csg_train.names import absent, other_form, require_plain
 
 __all__ = [
     "FORMATS",
+    "TURNS",
     "ImageSet",
     "PictureFiles",
     "decode",
@@ -34,7 +35,7 @@ __all__ = [
 _LONGEST = 100
 """Times that a side may be the other: a strip, made square, would take more memory than there is."""
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # few decoders, small attack surface
-_UPRIGHT = {  # by EXIF orientation; Pillow's exif_transpose writes the other tags anew too, and fails where one is odd
+TURNS = {  # by EXIF orientation; Pillow's exif_transpose writes the other tags anew too, and fails where one is odd
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -218,7 +219,7 @@ def decode(path: Path) -> Image.Image:
                 if max(image.size) > _LONGEST * min(image.size):
                     raise UserError(f"{path}: a strip of {image.width} x {image.height} pixels; crop or remove it")
                 image.load()
-                turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+                turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
                 upright = image if turn is None else image.transpose(turn)
                 alpha = upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info
                 if deep or upright.mode.startswith("I;16") or upright.mode in ("I", "F"):

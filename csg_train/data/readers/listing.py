@@ -5,7 +5,9 @@ are other types than `IMAGE_SUFFIXES`, what is no regular file, and links to a f
 are followed. A folder that cannot be read is an error, and so is later a picture that cannot be.
 """
 
+import errno
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,9 +19,12 @@ from csg_train.names import absent
 __all__ = ["IMAGE_SUFFIXES", "LeftOut", "Listing", "class_folders", "image_files", "left_out_line", "listing"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
-_SYSTEM = frozenset(
-    {"__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found"}
-    | {"thumbs.db", "ehthumbs.db", "desktop.ini"}
+_SYSTEM = re.compile(
+    r"__macosx|network trash folder|temporary items|icon\r"  # macOS
+    r"|system volume information|\$recycle\.bin|recycler|recycled|found\.\d{3}|thumbs\.db|ehthumbs.*\.db|desktop\.ini"
+    r"|@eadir|@tmp|@recycle|@recently-snapshot|#recycle|#snapshot|~snapshot"  # storage on the network
+    r"|lost\+found",
+    re.IGNORECASE,
 )
 _SHOWN = 3
 
@@ -64,7 +69,7 @@ def class_folders(root: Path) -> Listing:
     """The folders of a set with one for each class, and what lies beside them."""
     folders, left_out = [], []
     for entry in _entries(root):
-        reason = _by_name(entry.name) or (None if entry.is_dir() else "not in the folder of a class")
+        reason = _by_name(entry.name) or (None if _is_folder(entry) else "not in the folder of a class")
         if reason is None:
             folders.append(entry.name)
         else:
@@ -90,14 +95,14 @@ def _walk(folder: Path, start: str, above: frozenset[str]) -> Iterator[tuple[str
         file, suffix = start + entry.name, Path(entry.name).suffix.lower()
         if reason := _by_name(entry.name):
             yield file, reason
-        elif entry.is_dir():
+        elif _is_folder(entry):
             if os.path.realpath(entry.path) in above:
                 yield file, "linked to a folder that it lies in"
             else:
                 yield from _walk(folder / entry.name, f"{file}/", above)
         elif suffix not in IMAGE_SUFFIXES:
             yield file, f"of type {suffix}" if suffix else "without a type"
-        elif entry.is_file() or not (folder / entry.name).exists():  # a link to nothing is a picture that is missing
+        elif not (folder / entry.name).exists() or entry.is_file():  # a link to nothing is a picture that is missing
             yield file, None
         else:
             yield file, "not a regular file"
@@ -115,7 +120,17 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         ) from error
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder or a link to one; a link to itself is one to nothing."""
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
+
+
 def _by_name(name: str) -> str | None:
     if name.startswith("."):
         return "hidden"
-    return "of an operating system" if name.lower() in _SYSTEM else None
+    return "of an operating system" if _SYSTEM.fullmatch(name) else None

@@ -54,8 +54,9 @@ def masked_folder(
         for one, folder, end in zip(listings, (images, masks), ("", ending), strict=True)
     ]
     files, own = keyed
-    if len(files) < len(listings[0].files):
-        raise UserError(f"{root / images}: two pictures of the same name but for the suffix; rename one")
+    for one, found, folder, what in zip(keyed, listings, (images, masks), ("pictures", "masks"), strict=True):
+        if len(one) < len(found.files):
+            raise UserError(f"{root / folder}: two {what} of the same name but for the suffix; rename one")
     _paired(root, files, own)
     return MaskedSet(
         name=name or root.name,

@@ -145,9 +145,12 @@ def test_ignored_pixels_with_infinite_logits_leave_a_finite_loss_and_gradient():
     assert torch.isfinite(logits.grad).all()
 
 
-def test_labels_that_are_all_ignored_are_an_error_in_words():
-    with pytest.raises(UserError, match=r"every pixel of a batch of 2 pictures is ignored \(255\)"):
-        pixel_cross_entropy(torch.zeros(2, 3, 4, 4), torch.full((2, 4, 4), 255))
+def test_a_batch_whose_every_pixel_is_ignored_teaches_nothing():
+    logits = torch.zeros(2, 3, 4, 4, requires_grad=True)
+    loss = pixel_cross_entropy(logits, torch.full((2, 4, 4), 255))
+    loss.backward()
+    assert loss.item() == 0
+    assert not logits.grad.any()
 
 
 def test_pyramid_of_a_2x2_map_by_hand():

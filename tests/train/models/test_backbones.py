@@ -10,6 +10,7 @@ from csg_train.errors import UserError
 from csg_train.models.backbones import BACKBONES, Backbone
 from csg_train.models.network import Network
 from csg_train.models.weights import load_weights
+from tests.survival import tiny
 
 
 def pictures(count: int = 2, side: int = 64) -> torch.Tensor:
@@ -92,6 +93,37 @@ def test_weights_file_round_trip_and_named_differences(tmp_path):
     path.write_bytes(b"\x80\x04junk")
     with pytest.raises(UserError, match="not a complete torch file"):
         load_weights(target, "resnet18", path)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("conv1.weight", lambda value: value.to(torch.int32), "conv1.weight is int32, not float32"),
+        ("conv1.weight", lambda value: value > 0, "conv1.weight is bool, not float32"),
+        ("conv1.weight", lambda value: value.to(torch.float8_e4m3fn), "conv1.weight is float8_e4m3fn, not float32"),
+        ("conv1.weight", lambda value: value.to_sparse(), "conv1.weight is sparse_coo, not float32"),
+        ("conv1.weight", lambda value: value.to("meta"), "conv1.weight is on device meta, not float32"),
+        ("conv1.weight", lambda value: value.double() * 1e300, "conv1.weight holds values that are not finite"),
+        ("layer1.1.running_var", torch.neg, "layer1.1.running_var, a variance, holds negative values"),
+    ],
+)
+def test_values_that_cannot_stand_in_a_network(name, change, words, tmp_path):
+    state = tiny.build().state_dict()
+    torch.save(state | {name: change(state[name])}, tmp_path / "w.pt")
+    with pytest.raises(UserError, match=words):
+        load_weights(Backbone(tiny.SPEC), "tiny", tmp_path / "w.pt")
+
+
+def test_names_behind_another_prefix_are_shown_and_halves_are_read(tmp_path):
+    state = tiny.build().state_dict()
+    torch.save({f"backbone.{name}": value for name, value in state.items()}, tmp_path / "w.pt")
+    with pytest.raises(UserError, match=r"missing conv1\.weight; unexpected backbone\.conv1\.weight and \d+ more"):
+        load_weights(Backbone(tiny.SPEC), "tiny", tmp_path / "w.pt")
+    torch.save(
+        {name: value.half() if value.is_floating_point() else value for name, value in state.items()}, tmp_path / "w.pt"
+    )
+    load_weights(backbone := Backbone(tiny.SPEC), "tiny", tmp_path / "w.pt")
+    assert torch.equal(backbone.net.conv1.weight, state["conv1.weight"].half().float())
 
 
 def test_imagenet_weights_without_a_home_folder(monkeypatch, tmp_path):
