@@ -82,8 +82,9 @@ def load_sweep(path: Path) -> list[Planned]:
         raise UserError(f"{path}: no such file{absent(path)}; give a sweep file") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = "".join(f"{part}: " for part in (".".join(map(str, first["loc"])).removesuffix(".[key]"),) if part)
-        raise UserError(f"{path}: {where}{in_words(first)}; a sweep has the keys recipe and vary") from error
+        where = ".".join(map(str, first["loc"])).removesuffix(".[key]")
+        said = ": ".join(filter(None, (where, in_words(first))))
+        raise UserError(f"{path}: {said}; a sweep has the keys recipe and vary") from error
     if (count := math.prod(map(len, sweep.vary.values()))) > _RUNS:
         raise UserError(f"{path}: {count} runs, more than {_RUNS}; divide it into several files")
     runs: dict[str, Recipe] = {}

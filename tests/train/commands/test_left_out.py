@@ -58,6 +58,36 @@ def test_what_does_not_count_is_printed_and_changes_no_identity(recipe_file, tre
     assert own.identity == plain.identity
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("@Recycle", "@Recently-Snapshot", "#snapshot", "~snapshot", "@tmp"),
+        *("RECYCLER", "Recycled", "$RECYCLE.BIN", "FOUND.000", "System Volume Information"),
+        *("Network Trash Folder", "Temporary Items", "Icon\r"),
+    ],
+)
+def test_folders_of_operating_systems_are_no_classes(name, root, trees):
+    for folder in (root, root / "car"):
+        shutil.copytree(root / "bus", folder / name)
+    images = image_folder(root, name="x")
+    assert images.identity == image_folder(trees / "source", name="x").identity
+    assert [one.reason for one in images.left_out] == ["of an operating system"] * 2
+
+
+def test_a_link_to_itself_is_one_to_nothing(recipe_file, root):
+    for path in (root / "loop", root / "car" / "loop"):
+        path.symlink_to(path)
+    result = check(recipe_file, root)
+    assert result.returncode == 0, result.stderr
+    assert "1 not in the folder of a class (loop); 1 without a type (car/loop)" in result.stdout
+    (root / "car" / "loop.png").symlink_to(root / "car" / "loop.png")
+    assert_user_error(check(recipe_file, root), "car/loop.png")
+
+
+def test_a_root_that_is_a_file_is_called_one(recipe_file, root):
+    assert_user_error(check(recipe_file, root / "car" / "0.png"), "no such folder (there is a file of that name)")
+
+
 def test_linked_folders_are_followed(recipe_file, root):
     shutil.move(root / "car", root.parent / "elsewhere")
     (root / "car").symlink_to(root.parent / "elsewhere")

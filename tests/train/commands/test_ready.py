@@ -1,12 +1,13 @@
 """What ``data check`` passes, ``run`` accepts; both refuse before the first step, in the same words."""
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
+from PIL import ExifTags, Image
 
 from tests.commands import assert_user_error, command
 from tests.survival.test_fuzz_pictures import deep_pictures
@@ -38,6 +39,51 @@ def test_a_mask_with_an_id_that_has_no_class(masked):
     refused_by_both(masked, "masks/3.png", "label id 9")
 
 
+def test_a_mask_with_an_orientation_of_its_own(masked):
+    """Its ids were read as they lie, and its size as it would be turned: the two commands did not agree."""
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    for mask in (np.zeros((36, 40), dtype=np.uint8), np.zeros((40, 36), dtype=np.uint8)):
+        Image.fromarray(mask).save(masked.parent / "m" / "masks" / "3.png", exif=turned)
+        refused_by_both(masked, "masks/3.png")
+
+
+def test_two_masks_of_one_name(masked):
+    shutil.copy(masked.parent / "m" / "masks" / "3.png", masked.parent / "m" / "masks" / "3.PNG")
+    refused_by_both(masked, "m/masks", "two masks of the same name")
+
+
+@pytest.mark.parametrize("split", ["source", "target"])
+def test_masks_that_label_nothing(split, masked, masked_tree):
+    shutil.copytree(masked_tree, masked.parent / "n")
+    for path in (masked.parent / "n" / "masks").iterdir():
+        Image.fromarray(np.full((36, 40), 255, dtype=np.uint8)).save(path)
+    refused_by_both(masked, "every pixel of its masks is ignored", sets=(f"data.{split}.root={masked.parent / 'n'}",))
+
+
+def test_a_step_without_a_label_ends_no_run(masked):
+    Image.fromarray(np.full((36, 40), 255, dtype=np.uint8)).save(masked.parent / "m" / "masks" / "3.png")
+    sets = ("--set", "train.batch_size=1", "--set", "train.steps=6")
+    result = command("csg-train", "run", masked, *sets, "--blind", "--out", "o", cwd=masked.parent)
+    assert result.returncode == 0, result.stderr
+    rows = [json.loads(line) for line in (masked.parent / "o" / "log.jsonl").read_text().splitlines()]
+    assert sorted(row["ce"] > 0 for row in rows) == [False, *[True] * 5]
+
+
+@pytest.mark.parametrize("split", ["source", "target"])
+@pytest.mark.parametrize("fault", ["cut", "another type", "a strip"])
+def test_pictures_of_a_small_set_are_decoded_before_the_first_step(split, fault, recipe_file, trees, tmp_path):
+    shutil.copytree(trees / split, tmp_path / "t")
+    path = tmp_path / "t" / "car" / "0.png"
+    if fault == "cut":
+        path.write_bytes(path.read_bytes()[:-200])
+    elif fault == "another type":
+        Image.new("RGB", (40, 40)).save(path, "GIF")
+    else:
+        Image.new("RGB", (101, 1)).save(path)
+    refused_by_both(recipe_file, "car/0.png", sets=(f"data.{split}.root={tmp_path / 't'}",))
+
+
 def test_a_target_of_other_classes_is_found_before_training(recipe_file, trees, tmp_path):
     shutil.copytree(trees / "target", tmp_path / "t")
     (tmp_path / "t" / "car").rename(tmp_path / "t" / "van")
@@ -66,6 +112,12 @@ def test_an_old_run_is_kept_where_the_new_one_cannot_start(recipe_file, tmp_path
         (("method.name=pixels",), ("method", "allowed")),
         (("method.name=csg", 'method.layers=["layer9"]'), ("method.", "layer9")),
         (("method.name=domain-randomization",), ("method.styles", "missing")),
+        (("method.name=csg", "method.patches=3"), ("3 x 3 patches", "does not divide")),
+        (("method.name=csg", "method.layers=[layer4, layer4]"), ("method.layers", "twice")),
+        (
+            ("model.backbone=timm/test_convnext", "model.weights=none", "data.size=16"),
+            ("data.size: 16 pixels do not go through timm/test_convnext",),
+        ),
     ],
 )
 def test_settings_that_torch_would_refuse_in_the_first_step(sets, parts, recipe_file):
@@ -77,6 +129,9 @@ def test_settings_that_torch_would_refuse_in_the_first_step(sets, parts, recipe_
     [
         (("train.batch_size=1", "segmentation.head=deeplab-v3"), ("train.batch_size", "deeplab-v3")),
         (("segmentation.scale=[1.0e+308, 1.0e+308]",), ("segmentation.scale",)),
+        (("data.source.images=masks",), ("data.source", "images and masks are both 'masks'")),
+        (("method={name: domain-randomization, styles: m/images, levels: [0]}",), ("method.levels.0",)),
+        (("method={name: domain-randomization, styles: m/images, levels: [3]}",), ("3 x 3 patches",)),
         (("method.name=ibn-net", "data.size=16", "segmentation.output_stride=16"), ("data.size",)),
     ],
 )

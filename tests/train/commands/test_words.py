@@ -42,13 +42,38 @@ def test_a_key_written_twice_is_named_with_both_lines(more, parts, tmp_path):
         ("train.steps=1.5", ("train.steps", "a whole number", "1.5")),
         ("evaluate.flip=maybe", ("evaluate.flip", "true or false", "maybe")),
         ("data.source={root: x}", ("data.source", "dataset", "missing")),
+        ("data.source.root=''", ("data.source.root", "empty")),
+        ('data.source.name="a\\nb"', ("data.source.name", "control character")),
+        ("data.source.classes={}", ("data.source.classes", "at least 1")),
+        ("average={}", ("average", "key rule")),
+        ("average={rule: best}", ("average", "unknown rule 'best'", "ema")),
+        ("average={rule: null}", ("average", "unknown rule null")),
+        ("train.workers=many", ("train.workers: a whole number is meant, or it should be 'auto'",)),
+        ("train.steps=1.0e+99", ("train.steps", "fewer digits")),
+        ("train.lr_head=1.0e+300", ("train.lr_head", "float32")),
+        ("train.lr_head=1e-300", ("train.lr_head", "float32")),
+        ("train.batch_size=4611686018427387904", ("train.batch_size", "65536")),
+        ("train.snapshots=4611686018427387904", ("train.snapshots", "65536")),
+        ("train.3=4", ("train.3: unknown key",)),
+        ("train={3: 4, steps: 2}", ("train.3: a key is text", "quotes")),
+        ("method={name: csg, weight: .inf}", ("method.weight", "finite")),
+        ("method={name: csg, weight: 1.0e+300}", ("weight", "float32")),
+        ("method={name: csg, dim: 4611686018427387904}", ("method.dim", "65536")),
+        ("method={name: csg, layers: [true]}", ("layers", "true has no meaning")),
+        ("method={name: csg, layers: []}", ("method.layers: at least 1",)),
+        ("method={name: miro, layers: 3}", ("method.layers: it should be 'all', or a list is meant",)),
     ],
 )
 def test_faults_are_said_in_the_recipes_words(override, parts, recipe_file, tmp_path):
     result = command("csg-train", "data", "check", recipe_file, "--set", override, cwd=tmp_path)
     assert_user_error(result, *parts)
-    assert "Input should" not in result.stderr
-    assert "literal[" not in result.stderr
+    for word in ("Input should", "should have at", "literal[", "constrained", "Tuple", "Keys should"):
+        assert word not in result.stderr
+
+
+def test_a_merge_key_would_write_twice_unseen(tmp_path):
+    (tmp_path / "t.yaml").write_text("name: t\ntrain:\n  <<: {steps: 9}\n  steps: 5\n")
+    assert_user_error(command("csg-train", "data", "check", "t.yaml", cwd=tmp_path), "t.yaml", "line 3", "merge key")
 
 
 def test_a_resume_that_differs_shows_both_values(recipe_file, tmp_path):

@@ -120,8 +120,8 @@ def recipe(source: dict, target: dict) -> dict:
     [
         ({"a": ["cup"], "b": ["cup"]}, "folder 'cup' is named 2 times; a folder belongs to one class"),
         ({"a": ["cup", "cup"]}, "named 2 times"),
-        ({"a": []}, "at least 1 item"),
-        ({}, "at least 1 item"),
+        ({"a": []}, "at least 1 is meant"),
+        ({}, "at least 1 is meant"),
         ({"a": "cup"}, "a list is meant"),
         ({"a": [1]}, "text is meant"),
     ],

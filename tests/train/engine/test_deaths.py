@@ -3,11 +3,17 @@
 import json
 import math
 
+import click
 import pytest
 import torch
+from click.testing import CliRunner
 
+from csg_train.commands.options import Commands
+from csg_train.data.loaders.batch import Batch
 from csg_train.engine.finite import require_finite_row, require_finite_weights
+from csg_train.engine.loop import _Run, train
 from csg_train.errors import UserError
+from csg_train.recipes.reading import parse_recipe
 from csg_train.runs.deaths import Watch
 from tests.commands import command
 
@@ -72,6 +78,50 @@ def test_a_row_that_is_not_finite_names_the_term_and_what_can_help(tmp_path):
     assert "train.lr_head" in line
     assert "method" not in line
     assert line.endswith("the checkpoint of step 4 is kept")
+
+
+def test_a_number_measured_after_the_step_is_no_term_of_its_loss(tmp_path):
+    row = {"loss": 1.0, "ce": 1.0, "loss_validation": math.nan}
+    with pytest.raises(UserError) as caught:
+        require_finite_row(row, 1, tmp_path, None, measured="loss_validation")
+    assert "step 1 (loss_validation is nan); lower train.lr_head or train.lr_backbone" in caught.value.message
+    assert "method" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. More"), MemoryError()]
+)
+def test_a_step_that_finds_no_memory_is_one_line_with_the_way_out(error, recipe_dict, tmp_path, monkeypatch):
+    taken = _Run._train_step
+
+    def fail(run: _Run, batch: Batch) -> None:
+        if run.step == 3:
+            raise error
+        taken(run, batch)
+
+    monkeypatch.setattr(_Run, "_train_step", fail)
+    with pytest.raises(UserError) as caught:
+        train(parse_recipe(recipe_dict, origin="test"), tmp_path, device="cpu")
+    line = caught.value.format_message()
+    assert line.startswith(f"{tmp_path}: step 4: out of memory")
+    assert "train.batch_size" in line
+    assert line.endswith("the checkpoint of step 2 is kept")
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), MemoryError("Unable to allocate")]
+)
+def test_memory_that_a_command_does_not_get_is_one_line(error):
+    @click.group(cls=Commands)
+    def program() -> None: ...
+
+    @program.command()
+    def ask() -> None:
+        raise error
+
+    result = CliRunner().invoke(program, ["ask"])
+    assert result.exit_code == 2
+    assert "Error: out of memory" in result.output
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):

@@ -114,3 +114,25 @@ def test_blind_trials_never_open_the_target_and_are_finished_later(
     assert_user_error(
         command("csg-train", "run", recipe_file, "--blind", "--set", "evaluate.select=oracle", cwd=tmp_path), "--blind"
     )
+
+
+@pytest.mark.parametrize(
+    ("vary", "parts"),
+    [
+        ({"s": {"a": ["seed=0", "seed=1"]}}, ("a: seed is set twice",)),
+        ({"s": {"a": ["seed=0"]}, "t": {"b": ["seed=1"]}}, ("a-b: seed is set twice",)),
+        ({"s": {"a": ["seed=0"], "b": ["seed=0"]}}, ("a and b are the same run",)),
+        (
+            {"x": {"a-b": ["seed=0"], "a": ["seed=1"]}, "y": {"c": ["train.steps=1"], "b-c": ["train.steps=2"]}},
+            ("two runs are both called a-b-c",),
+        ),
+        ({"s": {"a": ["seed=x"]}}, ("sweep.yaml: a: ", "seed", "a whole number is meant")),
+        ({"s": {1: ["seed=0"]}}, ("vary.s.1", "quotes")),
+    ],
+)
+def test_what_would_count_twice_or_be_lost_is_refused_before_the_first_run(vary, parts, recipe_file, tmp_path):
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump({"recipe": str(recipe_file), "vary": vary}))
+    with pytest.raises(UserError) as caught:
+        load_sweep(tmp_path / "sweep.yaml")
+    for part in parts:
+        assert part in caught.value.message
