@@ -3,6 +3,7 @@
 import re
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 
 from csg_train.files import foreign_content, is_safetensors
 
-__all__ = ["load_tensors", "unreadable"]
+__all__ = ["first_not_finite", "load_tensors", "unreadable"]
 
 
 def load_tensors(path: Path) -> Any:
@@ -35,6 +36,13 @@ def load_tensors(path: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of foreign pickles and TorchScript, before it refuses them
         return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def first_not_finite(state: Mapping[str, torch.Tensor]) -> str | None:
+    """Name of the first tensor of a state dict that has a NaN or infinite value; None where all are finite."""
+    numbers = {name: value for name, value in state.items() if value.is_floating_point()}
+    finite = torch.stack([value.isfinite().all() for value in numbers.values()]).tolist()
+    return None if all(finite) else list(numbers)[finite.index(False)]
 
 
 def unreadable(path: Path, error: Exception) -> str:

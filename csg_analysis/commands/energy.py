@@ -134,7 +134,10 @@ def _of_subject(subject: Subject | Outside, split: str, *, layer: str, pool: Any
     images = subject.images(split)
     seen = features.Stability()
     features_ND = features.extract(subject.network, images, subject.shown, layer=layer, pool=pool, stability=seen)
-    result = engine.hyperspherical_energy(features_ND, s=(0, 1, 2), coincident=coincident)
+    try:
+        result = engine.hyperspherical_energy(features_ND, s=(0, 1, 2), coincident=coincident)
+    except UserError as error:
+        raise UserError(f"{subject.folder}: {layer} of {images.name}: {error.message}") from error
     own = {"layer": layer, "pool": pool, "dtype": "float32", "stability": seen.of(layer)}
     return _record(result, subject.run, subject.data_info(images, split), **own)
 

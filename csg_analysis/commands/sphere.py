@@ -83,7 +83,10 @@ def sphere(
     )
     for subject, images in subjects:
         features_ND = features.extract(subject.network, images, subject.shown, layer=layer, pool=pool)
-        energy = engine.hyperspherical_energy(features_ND, s=0).mhe[0].value
+        try:
+            energy = engine.hyperspherical_energy(features_ND, s=0).mhe[0].value
+        except UserError as error:
+            raise UserError(f"{subject.folder}: {layer} of {images.name}: {error.message}") from error
         folders.append(subject.folder)
         infos.append(subject.run)
         panel = circle.Panel(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from csg_train.data.readers.sets import AnySet
 from csg_train.devices import full_float32
+from csg_train.errors import UserError
 from csg_train.methods.contrastive import attention, attention_pool, attention_stability
 from csg_train.models.backbones import Backbone
 from csg_train.models.network import TaskNetwork
@@ -70,10 +71,11 @@ def pooled_batches(
         For each layer ``(B, C)`` float32, not normalised.
 
     Raises:
-        UserError: The backbone has no such layer, or a picture cannot be read.
+        UserError: The backbone has no such layer, a picture cannot be read, or its features are not finite.
     """
     backbone.require_stages(layers, "--layer")
     device = next(backbone.parameters()).device
+    seen = 0
     for batch in shown_batches(images, recipe, device):
         with torch.no_grad(), full_float32():
             stages = backbone(batch.views[0].to(device, non_blocking=True)).stages
@@ -81,6 +83,13 @@ def pooled_batches(
             if pool == "attention" and stability is not None:
                 for layer in layers:
                     stability.see(layer, stages[layer])
+        for layer, rows_BC in rows.items():
+            if not (finite_B := np.isfinite(rows_BC).all(axis=1)).all():
+                raise UserError(
+                    f"{images.path(seen + int(finite_B.argmin()))}: its features at {layer} are not finite, so the "
+                    "network has diverged; take an earlier checkpoint"
+                )
+        seen += len(batch.views[0])
         yield rows
 
 

@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from csg_train.errors import UserError
+from csg_train.tensors import first_not_finite
 
 __all__ = ["kept", "require_finite_row", "require_finite_weights"]
 
@@ -53,10 +53,7 @@ def require_finite_weights(network: nn.Module, step: int, out: Path, saved: int 
     Raises:
         UserError: It names the first such tensor.
     """
-    state = {name: value for name, value in network.state_dict().items() if value.is_floating_point()}
-    finite = torch.stack([value.isfinite().all() for value in state.values()]).tolist()
-    if not all(finite):
-        name = list(state)[finite.index(False)]
+    if (name := first_not_finite(network.state_dict())) is not None:
         raise UserError(
             f"{out}: {name} is not finite after step {step}; lower train.lr_head, train.lr_backbone or the method's "
             f"weight{kept(saved)}"

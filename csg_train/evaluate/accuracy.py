@@ -10,6 +10,7 @@ from torch import Tensor
 from csg_train.data.loaders.batch import Batch
 from csg_train.data.readers.images import ImageSet
 from csg_train.devices import full_float32
+from csg_train.errors import UserError
 from csg_train.evaluate.scores import mean_per_class, per_class_accuracy
 from csg_train.models.network import TaskNetwork
 from csg_train.recipes.sections import Recipe
@@ -28,6 +29,7 @@ __all__ = [
     "logits_of_views",
     "mean_scores",
     "predict",
+    "require_numbers",
 ]
 
 
@@ -59,14 +61,33 @@ def predict(network: TaskNetwork, batches: Iterable[Batch], *, flip: bool) -> Pr
         network: In evaluation mode.
         batches: Of single views.
         flip: Average the sigmoids of the logits of a picture and its mirror image, then take the largest.
+
+    Raises:
+        UserError: The network gives a picture no numbers, so that none of its classes is the largest.
     """
     device = next(network.parameters()).device
-    predicted, labels = [], []
+    predicted, labels, numbers = [], [], []
     for batch in batches:
         pictures = batch.views[0].to(device, non_blocking=True)
-        predicted.append(mean_scores(logits_of_views(network, pictures, flip=flip)).argmax(dim=1))
+        scores_NC = mean_scores(logits_of_views(network, pictures, flip=flip))
+        numbers.append(~scores_NC.isnan().any(dim=1))
+        predicted.append(scores_NC.argmax(dim=1))
         labels.append(batch.labels)
+    require_numbers(torch.cat(numbers))
     return Predictions(torch.cat(predicted).cpu(), torch.cat(labels))
+
+
+def require_numbers(numbers_N: Tensor) -> None:
+    """Refuse what a network without numbers predicts; ``numbers_N`` is False where it gave a picture NaN.
+
+    Raises:
+        UserError: It says of how many pictures.
+    """
+    if lost := int((~numbers_N).sum()):
+        raise UserError(
+            f"the network's logits of {lost} of {len(numbers_N)} pictures are not finite, so it has diverged; lower "
+            "train.lr_head or train.lr_backbone, or take an earlier checkpoint"
+        )
 
 
 def confusion_matrix(predictions: Predictions, classes: int) -> np.ndarray:

@@ -54,7 +54,7 @@ def _meant(fault: Mapping[str, Any]) -> str:
     context = dict(fault.get("ctx", {}))
     if "discriminator" in context:  # in quotes, and null as None
         context["discriminator"] = key = context["discriminator"].strip("'")
-        context["tag"] = shown(fault["input"].get(key))
+        context["tag"] = shown(fault["input"].get(key) if isinstance(fault["input"], Mapping) else fault["input"])
     form = _FORMS.get(fault["type"], "").format_map(context)
     words = (
         _WORDS.get(fault["type"])

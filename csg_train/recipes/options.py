@@ -12,12 +12,10 @@ __all__ = ["AVERAGES", "EMA", "SWAD", "Pasta", "Settings", "no_yes", "options_of
 
 def no_yes(value: Any, where: str = "") -> None:
     """``true`` is no number, though pydantic takes it for 1."""
-    if isinstance(value, list):
-        for one in value:
-            no_yes(one, where)
-    if isinstance(value, bool):
-        said = "true" if value else "false"
-        raise ValueError(f"{where}{said} has no meaning here; what YAML reads so is put in quotes")
+    for one in value if isinstance(value, list) else (value,):  # no deeper: a damaged checkpoint's lists never end
+        if isinstance(one, bool):
+            said = "true" if one else "false"
+            raise ValueError(f"{where}{said} has no meaning here; what YAML reads so is put in quotes")
 
 
 def _no_yes_for_one(cls: type[Section], value: Any, info: ValidationInfo) -> Any:

@@ -23,7 +23,7 @@ from csg_train.recipes.reading import parse_recipe
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.portable import portable_bytes, portable_content
 from csg_train.splits import Rule
-from csg_train.tensors import load_tensors, unreadable
+from csg_train.tensors import first_not_finite, load_tensors, unreadable
 
 __all__ = [
     "FORMAT",
@@ -94,11 +94,17 @@ class Checkpoint:
         return parse_recipe(as_trained(recipe), overrides=overrides, origin=str(self.path))
 
     def build_network(self, device: torch.device) -> TaskNetwork:
-        """The trained network, in evaluation mode."""
+        """The trained network, in evaluation mode.
+
+        Raises:
+            UserError: Its weights do not fit the recipe's network, or are not finite.
+        """
         recipe = self.resolved_recipe()
         network = build_network(recipe, classes=len(self.classes))
         recipe.build_method().rewrite(network.backbone)
         load_state(network, self.model, self.path)
+        if (name := first_not_finite(network.state_dict())) is not None:
+            raise UserError(f"{self.path}: {name} is not finite, so it measures nothing; take an earlier checkpoint")
         return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
 
 

@@ -1,11 +1,14 @@
 """``csg-analyze`` and ``csg-report`` on awkward but legal data, through the real commands."""
 
 import json
+import math
 import shutil
 
 import pytest
+import torch
+import yaml
 
-from tests.commands import command
+from tests.commands import assert_user_error, command
 from tests.conftest import write_tree
 
 
@@ -37,3 +40,22 @@ def test_energy_of_two_pictures_has_no_interval(recipe_file, tmp_path):
     result = command("csg-analyze", "energy", tmp_path / "run" / "ckpt.pt", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert json.loads((tmp_path / "run" / "energy-target.json").read_text())["interval"] == {}
+
+
+def test_a_network_that_gives_no_numbers_is_not_measured(recipe_file, tmp_path):
+    """Every comparison with NaN is false, so the largest of its logits was the first class's: a number, and wrong."""
+    sets = ("--set", "train.steps=1", "--blind", "--quiet")
+    assert command("csg-train", "run", recipe_file, *sets, "--out", "o", cwd=tmp_path).returncode == 0
+    saved = torch.load(tmp_path / "o" / "ckpt.pt", weights_only=True)
+    weights = {name: value.clone() for name, value in saved["model"].items()}
+    for factor, parts in ((math.nan, ("bad.pt", "conv1.weight is not finite")), (1e25, ("not finite", "diverged"))):
+        for name in weights:
+            if weights[name].ndim == 4:
+                saved["model"][name] = weights[name] * factor
+        torch.save(saved, tmp_path / "bad.pt")
+        for words in (("accuracy", "bad.pt"), ("energy", "bad.pt"), ("features", "bad.pt", "--out", "f.npy")):
+            assert_user_error(command("csg-analyze", *words, cwd=tmp_path), *parts)
+        target = yaml.safe_load(recipe_file.read_text())["data"]["target"]["root"]
+        result = command("csg-train", "predict", "bad.pt", target, "--out", "p.csv", cwd=tmp_path)
+        assert_user_error(result, *parts)
+        assert not (tmp_path / "p.csv").exists()
