@@ -21,7 +21,7 @@ from csg_train.recipes.pictures import load_split
 from csg_train.recipes.sections import Recipe
 from csg_train.splits import SPLITS
 
-__all__ = ["load_splits", "require_readable", "require_ready", "require_trainable", "require_weights"]
+__all__ = ["load_splits", "require_ready", "require_trainable", "require_weights"]
 
 _FEW_PIXELS = 1 << 26
 """So many of each split, its first files in order, are decoded before the first step: a second's work."""
@@ -56,11 +56,11 @@ def require_ready(recipe: Recipe, splits: Sequence[str] = SPLITS) -> None:
                 raise UserError(f"{path}: empty, 0 bytes; replace it or remove it")
         if isinstance(images, MaskedSet) and (pairs := mismatches(images)):
             raise UserError(f"{images.root}: {pairs[0].line()} ({len(pairs)} such pairs)")
-        require_readable(images)
+        _require_readable(images)
     require_trainable(recipe, classes=len(next(iter(sets.values())).classes))
 
 
-def require_readable(images: AnySet) -> None:
+def _require_readable(images: AnySet) -> None:
     """Refuse files that do not decode, ids without a class, and masks that label nothing, among a set's first files.
 
     Raises:
@@ -148,7 +148,7 @@ def _lose(method: Method, network: TaskNetwork, output: Output, pictures: int, r
 
 def _pass(network: TaskNetwork, recipe: Recipe, pictures: int, side: int, field: str) -> Output:
     try:
-        return network(torch.empty(pictures, 3, side, side, dtype=torch.uint8))
+        output: Output = network(torch.empty(pictures, 3, side, side, dtype=torch.uint8))
     except UserError:
         raise
     except ValueError as error:  # of torch's BatchNorm and InstanceNorm
@@ -163,5 +163,6 @@ def _pass(network: TaskNetwork, recipe: Recipe, pictures: int, side: int, field:
         ) from error
     except RuntimeError as error:  # of a kernel that is larger than its map, or of more memory than numbers count
         raise UserError(
-            f"{field}: {side} pixels do not go through {recipe.model.backbone} ({error}); change it"
+            f"{field}: {side} pixels do not go through {recipe.model.backbone} ({error}); use another size"
         ) from error
+    return output
