@@ -68,11 +68,11 @@ def unreadable(path: Path, error: Exception) -> str:
 
 
 def _program(path: Path) -> str | None:
-    """What kind of program an archive holds; None where it is none, or too damaged to say."""
+    """What kind of program an archive holds; None where it is none, or damaged, of which zipfile raises many errors."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name.partition("/")[2] for name in archive.namelist()]
-    except (OSError, zipfile.BadZipFile):
+    except Exception:
         return None
     if "constants.pkl" in names:
         return "a TorchScript archive"

@@ -48,6 +48,12 @@ def cut_safetensors(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
 
 
+def names_in_no_encoding(path: Path) -> None:
+    torch.save({"a": torch.zeros(2)}, path)
+    contents, mark, entries = path.read_bytes().partition(b"PK\1\2")
+    path.write_bytes(contents + mark + entries.replace(b"file/", b"\xff\xff\xff\xff/"))
+
+
 FILES = {
     "a whole model": (write(torch.nn.Linear(2, 2)), "pickled object (torch.nn.modules.linear.Linear)"),
     "options of a script": (write({"args": argparse.Namespace(lr=1)}), "pickled object (argparse.Namespace)"),
@@ -61,6 +67,7 @@ FILES = {
     ),
     "a sparse tensor": (write({"a": [torch.eye(2).to_sparse()]}), "a is a sparse tensor; save dense"),
     "a nested tensor": (nested, "a is a nested tensor"),
+    "a damaged list of entries": (names_in_no_encoding, "not a complete torch file"),
     "an archive of numpy": (arrays, "not a complete torch file"),
     "HDF5": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)), "an HDF5 file"),
     "a pointer": (lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n"), "a git-lfs pointer"),
