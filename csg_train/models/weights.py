@@ -147,17 +147,15 @@ def _load_strict(net: nn.Module, state: Mapping[str, Tensor], origin: str, name:
 
 
 def _fits(given: Tensor, own: Tensor) -> bool:
-    """Whether a value can take the place of ours: of its shape, dense, there, and of numbers where ours is of numbers.
+    """Whether a value can take the place of ours: of its shape, and of numbers where ours is of numbers.
 
     Integers in the place of numbers are those of a quantised network, whose scales are elsewhere.
     """
     numbers = given.dtype in _NUMBERS if own.is_floating_point() else not given.is_complex()
-    return given.shape == own.shape and given.layout == torch.strided and given.device.type == "cpu" and numbers
+    return given.shape == own.shape and numbers
 
 
 def _differs(key: str, given: Tensor, own: Tensor) -> str:
     if given.shape != own.shape:
         return f"{key} is {tuple(given.shape)}, not {tuple(own.shape)}"
-    layout = given.layout if given.layout != torch.strided else given.dtype
-    kind = layout if given.device.type == "cpu" else f"on device {given.device.type}"
-    return f"{key} is {str(kind).removeprefix('torch.')}, not {str(own.dtype).removeprefix('torch.')}"
+    return f"{key} is {str(given.dtype).removeprefix('torch.')}, not {str(own.dtype).removeprefix('torch.')}"
