@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from csg_train.files import foreign_content, is_safetensors
+from csg_train.names import unfit
 
 __all__ = ["load_tensors", "unreadable"]
 
@@ -45,6 +46,8 @@ def unreadable(path: Path, error: Exception) -> str:
     text = str(error)
     if path.is_dir():
         return "a folder; give a file"
+    if isinstance(error, SafetensorError) and (fault := unfit(str(path))):
+        return f"its name {fault}, and safetensors opens no such file; rename it"
     if isinstance(error, SafetensorError):
         return f"a safetensors file that is cut or damaged ({text}); fetch it again"
     if found := re.search(r"GLOBAL (\S+)", text):

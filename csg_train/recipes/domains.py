@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from csg_train.files import home_expanded
+from csg_train.names import unfit
 
 __all__ = [
     "CityscapesDomain",
@@ -32,9 +33,17 @@ __all__ = [
     "Target",
     "Validation",
     "own_path",
+    "plain",
 ]
 
 _Folders = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+
+
+def plain(value: Any, where: str = "") -> Any:
+    """No text or path of a recipe holds what a record or file system cannot (`csg_train.names`)."""
+    if isinstance(value, str | Path) and (fault := unfit(str(value))):
+        raise ValueError(f"{where}it {fault}; rename it")
+    return value
 
 
 class Section(BaseModel):
@@ -42,9 +51,13 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    _looked_at_names = field_validator("*")(plain)
+
 
 def own_path(value: Any) -> Any:
     """A path of a recipe: ``~`` at its start is the home folder, as in a shell."""
+    if value == "":  # would be the working directory
+        raise ValueError("a path is meant; . is the working directory")
     return home_expanded(Path(value), "a path of the recipe") if isinstance(value, str) else value
 
 

@@ -17,7 +17,7 @@ from csg_train.errors import UserError
 from csg_train.methods.base import Method
 from csg_train.methods.table import METHODS
 from csg_train.models.backbones import BACKBONES, own_size
-from csg_train.recipes.domains import Domain, MaskedDomain, PicturesDomain, Target, Validation, own_path
+from csg_train.recipes.domains import Domain, MaskedDomain, PicturesDomain, Target, Validation, own_path, plain
 from csg_train.recipes.faults import shown
 from csg_train.recipes.options import EMA, SWAD, Pasta, Settings, no_yes
 from csg_train.splits import SPLITS, Rule
@@ -231,6 +231,7 @@ class Recipe(Settings):
             raise ValueError(f"unknown method {shown(name)}; allowed: {', '.join(METHODS)}")
         for field, given in fields.items():  # no method has one that is true or false
             no_yes(given, f"{field}: ")
+            plain(given, f"{field}: ")
         adapter = TypeAdapter(METHODS[name].Config)
         return {"name": name, **adapter.dump_python(adapter.validate_python(fields), mode="json")}
 
