@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = ["Commands", "device_option", "json_option", "records_option"]
+
+
+_NO_MEMORY = re.compile("out of memory|can't allocate memory", re.IGNORECASE)  # torch's words, for a GPU and the host
+_ASKED = re.compile(r"allocate ([\d.]+ \w+)")
 
 
 def _set_quiet(_context: click.Context, _parameter: click.Parameter, quiet: bool) -> None:
@@ -55,13 +60,21 @@ class Commands(click.Group):
         return super().main(args, *others, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a file that the system refuses where nobody expected it is a line with its name too."""
+        """Run the command; what the system refuses where nobody expected it, a file or memory, is a line too."""
         try:
             return super().invoke(ctx)
         except OSError as error:
             if error.filename is None:
                 raise
             raise UserError(f"{error.filename}: {error.strerror}; mend or replace it, or its folder") from error
+        except (MemoryError, RuntimeError) as error:
+            if not (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))):
+                raise
+            asked = _ASKED.search(str(error))
+            raise UserError(
+                f"out of memory{f', where {asked[1]} more were asked for' if asked else ''}; free memory, or lower "
+                "train.batch_size (--set too) or the size of the pictures"
+            ) from error
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         """Add a command, with ``--quiet`` last among its options; what it opens says itself what cannot be read."""

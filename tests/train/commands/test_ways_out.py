@@ -10,9 +10,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 import torch
+from click.testing import CliRunner
 
+from csg_train.commands.options import Commands
 from csg_train.console import console, print_table
 from csg_train.engine.interrupts import Interrupts
 from csg_train.runs.checkpoint import load_checkpoint
@@ -282,3 +285,31 @@ def test_rows_of_a_narrow_table_can_be_told_apart(width, monkeypatch, capsys):
     for seed in range(10, 13):
         assert f"runs/emoji-photos/csg-s{seed}/ckpt.pt" in folded
         assert f"{seed}.5 - 99.5" in shown
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"),
+    [
+        (MemoryError(), ""),
+        (MemoryError("Unable to allocate 3.20 GiB for an array with shape (9, 9)"), "3.20 GiB"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"), "2.00 GiB"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 327680 bytes."),
+            "327680 bytes",
+        ),
+    ],
+)
+def test_no_memory_is_one_line(error, asked):
+    """Of numpy and Pillow, of torch on a GPU and on the host."""
+
+    @click.command()
+    def fail():
+        raise error
+
+    group = Commands("group")
+    group.add_command(fail)
+    result = CliRunner().invoke(group, ["fail"])
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "out of memory" in result.stderr
+    assert f"where {asked} more" in result.stderr or not asked
+    assert "train.batch_size" in result.stderr
