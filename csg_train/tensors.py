@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from csg_train.files import foreign_content, is_safetensors
 from csg_train.names import unfit
 
-__all__ = ["load_tensors", "unreadable"]
+__all__ = ["first_bytes", "load_tensors", "unreadable"]
 
 
 def load_tensors(path: Path) -> Any:
@@ -27,8 +27,7 @@ def load_tensors(path: Path) -> Any:
         Exception: Of many types, where the file is cut, damaged or foreign, or holds more than plain values;
             `unreadable` says which.
     """
-    with path.open("rb") as stream:
-        start = stream.read(16)
+    start = first_bytes(path)
     if is_safetensors(start):
         return load_file(path)
     if start.startswith(b"PK\x03\x04"):  # else of torch before 1.6, without checksums
@@ -36,6 +35,18 @@ def load_tensors(path: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of foreign pickles and TorchScript, before it refuses them
         return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def first_bytes(path: Path) -> bytes:
+    """The first 16 bytes of a file, which tell its kind.
+
+    Raises:
+        ValueError: It is none that can be read twice; a pipe would be waited for.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError("not a regular file")
+    with path.open("rb") as stream:
+        return stream.read(16)
 
 
 def unreadable(path: Path, error: Exception) -> str:
@@ -46,6 +57,8 @@ def unreadable(path: Path, error: Exception) -> str:
     text = str(error)
     if path.is_dir():
         return "a folder; give a file"
+    if not path.is_file():
+        return "not a regular file; give one"
     if isinstance(error, SafetensorError) and (fault := unfit(str(path))):
         return f"its name {fault}, and safetensors opens no such file; rename it"
     if isinstance(error, SafetensorError):
