@@ -3,12 +3,14 @@
 import re
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from csg_train.files import foreign_content, is_safetensors
 from csg_train.names import unfit
@@ -34,7 +36,9 @@ def load_tensors(path: Path) -> Any:
         _check(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of foreign pickles and TorchScript, before it refuses them
-        return torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    _require_dense(content)
+    return content
 
 
 def first_bytes(path: Path) -> bytes:
@@ -61,6 +65,8 @@ def unreadable(path: Path, error: Exception) -> str:
         return "not a regular file; give one"
     if isinstance(error, SafetensorError) and (fault := unfit(str(path))):
         return f"its name {fault}, and safetensors opens no such file; rename it"
+    if isinstance(error, _NotDenseError):
+        return f"{text}; save dense tensors of plain numbers"
     if isinstance(error, SafetensorError):
         return f"a safetensors file that is cut or damaged ({text}); fetch it again"
     if found := re.search(r"GLOBAL (\S+)", text):
@@ -78,15 +84,38 @@ def unreadable(path: Path, error: Exception) -> str:
 
 
 def _program(path: Path) -> str | None:
-    """What kind of program an archive holds; None where it is none, or too damaged to say."""
+    """What kind of program an archive holds; None where it is none, or damaged, of which zipfile raises many errors."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name.partition("/")[2] for name in archive.namelist()]
-    except (OSError, zipfile.BadZipFile):
+    except Exception:
         return None
     if "constants.pkl" in names:
         return "a TorchScript archive"
     return "a program of torch.export" if "archive_format" in names else None
+
+
+class _NotDenseError(ValueError):
+    """A tensor of a kind that no weight is."""
+
+
+def _require_dense(content: Any, name: str = "its content") -> None:
+    """Refuse tensors that no network takes, however deep they lie: even a look at their shape or values may fail."""
+    if isinstance(content, Tensor):
+        kinds = {
+            "nested": content.is_nested,
+            "sparse": content.layout != torch.strided,
+            "meta": content.is_meta,
+        }
+        if found := [kind for kind, is_so in kinds.items() if is_so]:
+            without = ", without values" if content.is_meta else ""
+            raise _NotDenseError(f"{name} is a {found[0]} tensor{without}")
+    elif isinstance(content, Mapping):
+        for key, value in content.items():
+            _require_dense(value, str(key))
+    elif isinstance(content, list | tuple):
+        for value in content:
+            _require_dense(value, name)
 
 
 def _first_line(text: str) -> str:

@@ -1,6 +1,6 @@
 """Arrays that lie beside a record: GradCAM maps, and predicted masks."""
 
-import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +10,20 @@ from csg_analysis.report.load import Run
 from csg_train.errors import UserError
 from csg_train.files import sha256_file
 
-__all__ = ["Masks", "masks_file", "other_masks", "read_maps", "read_masks"]
+__all__ = ["Masks", "masks_file", "other_masks", "read_arrays", "read_maps", "read_masks"]
 
-_DAMAGED = (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile)
+
+def read_arrays(path: Path, names: Sequence[str], *, again: str) -> list[np.ndarray]:
+    """The named arrays of an archive.
+
+    Raises:
+        UserError: It is missing or damaged, or lacks one; ``again`` is the way out.
+    """
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            return [arrays[name] for name in names]
+    except Exception as error:  # of many types where it is damaged: zipfile's, zlib's, numpy's
+        raise UserError(f"{path}: missing or damaged; {again}") from error
 
 
 def read_maps(run: Run) -> tuple[np.ndarray, np.ndarray]:
@@ -23,14 +34,10 @@ def read_maps(run: Run) -> tuple[np.ndarray, np.ndarray]:
     """
     assert run.attention is not None
     path = run.folder / Path(run.attention.arrays).name
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            maps, images = arrays["maps"], arrays["images"]
-    except _DAMAGED as error:
-        raise UserError(f"{path}: missing or damaged; run csg-analyze gradcam again") from error
-    count = len(run.attention.pictures)
+    again, count = "run csg-analyze gradcam again", len(run.attention.pictures)
+    maps, images = read_arrays(path, ("maps", "images"), again=again)
     if maps.ndim != 3 or images.dtype != np.uint8 or images.shape != (*maps.shape, 3) or len(maps) != count:
-        raise UserError(f"{path}: does not fit attention.json ({count} pictures); run csg-analyze gradcam again")
+        raise UserError(f"{path}: does not fit attention.json ({count} pictures); {again}")
     return maps, images
 
 
@@ -64,14 +71,8 @@ def read_masks(run: Run, split: str) -> list[Masks]:
     again = f"run csg-analyze predictions --images {split} again"
     if other_masks(run, split):
         raise UserError(f"{path}: not what predictions-{split}.json is of (SHA-256); {again}")
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found = [
-                Masks(arrays[f"picture_{index}"], arrays[f"true_{index}"], arrays[f"predicted_{index}"])
-                for index in range(len(record.pictures))
-            ]
-    except _DAMAGED as error:
-        raise UserError(f"{path}: missing or damaged; {again}") from error
+    names = [f"{kind}_{index}" for index in range(len(record.pictures)) for kind in ("picture", "true", "predicted")]
+    found = [Masks(*three) for three in zip(*[iter(read_arrays(path, names, again=again))] * 3, strict=True)]
     if not all(_fits(own, len(record.colours), record.unknown) for own in found):
         raise UserError(f"{path}: does not fit predictions-{split}.json; {again}")
     return found

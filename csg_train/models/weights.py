@@ -135,5 +135,5 @@ def _load_strict(net: nn.Module, state: Mapping[str, Tensor], origin: str, name:
         )
     try:
         net.load_state_dict(state)
-    except RuntimeError as error:  # a sparse tensor, for instance
+    except RuntimeError as error:
         raise UserError(f"{origin}: not weights of {name} ({error})") from error

@@ -1,10 +1,13 @@
-"""Hostile records: accepted, or refused in one line."""
+"""Hostile records and the arrays beside them: accepted, or refused in one line."""
 
+import io
 import json
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from csg_analysis.report.arrays import read_arrays
 from csg_train.data.readers.lists import VISDA_CLASSES
 from csg_train.recipes.reading import load_recipe
 from csg_train.runs.records import read_record
@@ -45,6 +48,21 @@ def test_records(place, content):
     refused_or_fine("records", lambda: read_record(path))
 
 
+def archive() -> bytes:
+    """Compressed, as GradCAM's maps are."""
+    stream = io.BytesIO()
+    np.savez_compressed(stream, maps=np.arange(48.0).reshape(3, 4, 4), images=np.ones((3, 4, 4, 3), np.uint8))
+    return stream.getvalue()
+
+
+@fuzz
+@given(content=damaged(archive()))
+def test_arrays(place, content):
+    path = place / "attention.npz"
+    path.write_bytes(content)
+    refused_or_fine("arrays", lambda: read_arrays(path, ("maps", "images"), again="make it again"))
+
+
 def test_the_good_ones_are_accepted(place, whole, tmp_path):
     """Else the tests above would pass by refusing everything."""
     (tmp_path / "accuracy-target.json").write_text(json.dumps(RECORD))
@@ -53,3 +71,5 @@ def test_the_good_ones_are_accepted(place, whole, tmp_path):
     assert load_recipe(str(place / "tiny.yaml")).name == "tiny"
     assert load_tensors(place / "tiny.pt").keys() == tiny.build().state_dict().keys()
     assert len(VISDA_CLASSES) == 12
+    (tmp_path / "attention.npz").write_bytes(archive())
+    assert read_arrays(tmp_path / "attention.npz", ["maps"], again="")[0][2, 3, 3] == 47

@@ -29,6 +29,12 @@ def scripted(path: Path) -> None:
         torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
 
 
+def nested(path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.save({"a": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])}, path)
+
+
 def exported(path: Path) -> None:
     torch.export.save(torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),)), path)
 
@@ -43,6 +49,12 @@ def cut_safetensors(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
 
 
+def names_in_no_encoding(path: Path) -> None:
+    torch.save({"a": torch.zeros(2)}, path)
+    contents, mark, entries = path.read_bytes().partition(b"PK\1\2")
+    path.write_bytes(contents + mark + entries.replace(b"file/", b"\xff\xff\xff\xff/"))
+
+
 FILES = {
     "a whole model": (write(torch.nn.Linear(2, 2)), "pickled object (torch.nn.modules.linear.Linear)"),
     "options of a script": (write({"args": argparse.Namespace(lr=1)}), "pickled object (argparse.Namespace)"),
@@ -50,6 +62,13 @@ FILES = {
     "a pickle": (lambda path: path.write_bytes(pickle.dumps({"a": 1}, protocol=4)), "not a torch file"),
     "TorchScript": (scripted, "a TorchScript archive"),
     "torch.export": (exported, "a program of torch.export"),
+    "a tensor without values": (
+        write({"a": {"b": torch.zeros(2, device="meta")}}),
+        "b is a meta tensor, without values",
+    ),
+    "a sparse tensor": (write({"a": [torch.eye(2).to_sparse()]}), "a is a sparse tensor; save dense"),
+    "a nested tensor": (nested, "a is a nested tensor"),
+    "a damaged list of entries": (names_in_no_encoding, "not a complete torch file"),
     "an archive of numpy": (arrays, "not a complete torch file"),
     "HDF5": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)), "an HDF5 file"),
     "a pointer": (lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n"), "a git-lfs pointer"),
