@@ -4,7 +4,7 @@ import click
 
 __all__ = ["UserError", "memory_fault", "printable"]
 
-_REFUSED = ("can't allocate memory", "not enough memory", "ALLOC_FAILED")
+_REFUSED = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
 
 
 def printable(text: str) -> str:

@@ -84,8 +84,8 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically (see `atomic_write`)."""
-    atomic_write(path, lambda stream: stream.write(text.encode()))
+    """Write UTF-8 text atomically (see `atomic_write`); what of a name is not UTF-8 becomes an escape."""
+    atomic_write(path, lambda stream: stream.write(text.encode(errors="backslashreplace")))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from csg_train.errors import UserError
 
-__all__ = ["absent", "other_form", "require_plain"]
+__all__ = ["absent", "in_markdown", "other_form", "require_plain", "unfit"]
 
 _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -26,17 +26,32 @@ def require_plain(names: Iterable[str], origin: object) -> None:
         UserError: For the first such name.
     """
     for name in names:
-        if found := _UNFIT.search(name):
-            foreign = found[0] >= "\ud800" and found[0] <= "\udfff"
-            fault = "is not UTF-8" if foreign else f"holds the control character {found[0]!a}"
-            mend = "rename it (convmv -f latin1 -t utf8 does a whole folder)" if foreign else "rename it"
+        if fault := unfit(name):
+            mend = "rename it (convmv -f latin1 -t utf8 does a whole folder)" if "UTF-8" in fault else "rename it"
             raise UserError(f"{origin}: the name {name!a} {fault}; {mend}")
+
+
+def unfit(name: str) -> str | None:
+    """Why no record can hold a name: not UTF-8, or a control character; None of another."""
+    if (found := _UNFIT.search(name)) is None:
+        return None
+    return "is not UTF-8" if "\ud800" <= found[0] <= "\udfff" else f"holds the control character {found[0]!a}"
 
 
 def other_form(name: str, others: Iterable[str]) -> str | None:
     """The one of ``others`` that differs from ``name`` in its Unicode normal form alone: they look the same."""
     composed = unicodedata.normalize("NFC", name)
     return next((other for other in others if other != name and unicodedata.normalize("NFC", other) == composed), None)
+
+
+def in_markdown(value: object) -> str:
+    """Text that Markdown shows as it is, also in a table cell."""
+    text = str(value)
+    for letter, code in {"&": "&amp;", "<": "&lt;", ">": "&gt;"}.items():
+        text = text.replace(letter, code)
+    for letter in "\\`*_[]|#":
+        text = text.replace(letter, f"\\{letter}")
+    return " ".join(text.split())
 
 
 def absent(path: Path) -> str:

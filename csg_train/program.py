@@ -7,6 +7,7 @@ belongs at the entry of a program, and nowhere else.
 import errno
 import io
 import os
+import select
 import signal
 import sys
 import threading
@@ -18,27 +19,22 @@ from csg_train.errors import UserError
 __all__ = ["needs_reader", "start"]
 
 
-class _Output(io.TextIOWrapper):
-    """Standard output or error that survives its reader.
+class _Output(io.FileIO):
+    """Standard output or error that survives its reader, whoever writes to it, text or bytes.
 
-    What its encoding cannot hold is written as an escape. What cannot be written goes nowhere, from then on; where the
-    output is what the program is for, it ends.
+    What cannot be written goes nowhere, from then on; where the output is what the program is for, it ends.
     """
 
     needed = False
 
-    def write(self, text: str) -> int:
+    def write(self, data: Any) -> int:
         try:
-            return super().write(text)
+            while (written := super().write(data)) is None:  # a pipe that does not block, and is full
+                select.select([], [self], [])
+            return written
         except OSError as error:
             self._lose(error)
-            return len(text)
-
-    def flush(self) -> None:
-        try:
-            super().flush()
-        except OSError as error:
-            self._lose(error)
+            return memoryview(data).nbytes
 
     def _lose(self, error: OSError) -> None:
         null = os.open(os.devnull, os.O_WRONLY)
@@ -50,13 +46,21 @@ class _Output(io.TextIOWrapper):
         found = f"standard output: cannot write ({error.strerror})"
         if self.needed:
             raise UserError(f"{found}; free space or send it elsewhere")
-        if self is sys.stdout and not unheard and sys.stderr is not None:
+        if self.fileno() == 1 and not unheard and sys.stderr is not None:
             sys.stderr.write(f"{found}; going on without it\n")
+
+
+def _own(stream: Any) -> _Output | None:
+    """What a text stream of ours writes to; None of another."""
+    raw = getattr(getattr(stream, "buffer", None), "raw", None)
+    return raw if isinstance(raw, _Output) else None
 
 
 def start() -> None:
     """Make this process one of our programs: call it before the heavy imports, and again without effect."""
-    signal.signal(signal.SIGINT, _interrupt)
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if ending == signal.SIGINT or signal.getsignal(ending) != signal.SIG_IGN:  # which nohup asks for
+            signal.signal(ending, _interrupt)
     sys.unraisablehook = _unraisable
     threading.excepthook = _failed_thread
     _require_folder()
@@ -67,12 +71,13 @@ def start() -> None:
             os.open(os.devnull, os.O_RDONLY)
     for name, number in (("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name)
-        if isinstance(stream, _Output):
+        if _own(stream) is not None:
             continue
         encoding = stream.encoding if stream is not None else "utf-8"
         terminal = os.isatty(number) or name == "stderr"
-        own = _Output(open(number, "wb", closefd=False), encoding, "backslashreplace", line_buffering=terminal)  # noqa: SIM115
-        setattr(sys, name, own)
+        raw = io.BufferedWriter(_Output(number, "w", closefd=False))
+        # what its encoding cannot hold is written as an escape
+        setattr(sys, name, io.TextIOWrapper(raw, encoding, "backslashreplace", line_buffering=terminal))
 
 
 def _require_folder() -> None:
@@ -86,12 +91,12 @@ def _require_folder() -> None:
 
 def needs_reader() -> None:
     """Say that standard output is what this command is for, so that it ends when nobody takes it."""
-    if isinstance(sys.stdout, _Output):
-        sys.stdout.needed = True
+    if (own := _own(sys.stdout)) is not None:
+        own.needed = True
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Ctrl-C: unwind, but end at once in an import, where libraries make other errors of it or forget it."""
+    """Ctrl-C, or another end: unwind, but end at once in an import, where libraries make other errors of it."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             os._exit(128 + number)
@@ -102,7 +107,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _unraisable(found: Any) -> None:
     """Ctrl-C in code that can pass nothing on (a destructor, the interpreter's end) ends the program all the same."""
     if isinstance(found.exc_value, SystemExit):
-        os._exit(128 + signal.SIGINT)
+        os._exit(int(found.exc_value.code or 0))
     sys.__unraisablehook__(found)
 
 

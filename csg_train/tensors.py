@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from csg_train.files import foreign_content, is_safetensors
+from csg_train.names import unfit
 
-__all__ = ["first_not_finite", "load_tensors", "unreadable"]
+__all__ = ["first_bytes", "first_not_finite", "load_tensors", "unreadable"]
 
 
 def load_tensors(path: Path) -> Any:
@@ -28,8 +29,7 @@ def load_tensors(path: Path) -> Any:
         Exception: Of many types, where the file is cut, damaged or foreign, or holds more than plain values;
             `unreadable` says which.
     """
-    with path.open("rb") as stream:
-        start = stream.read(16)
+    start = first_bytes(path)
     if is_safetensors(start):
         return load_file(path)
     if start.startswith(b"PK\x03\x04"):  # else of torch before 1.6, without checksums
@@ -41,11 +41,23 @@ def load_tensors(path: Path) -> Any:
     return content
 
 
-def first_not_finite(state: Mapping[str, torch.Tensor]) -> str | None:
+def first_not_finite(state: Mapping[str, Tensor]) -> str | None:
     """Name of the first tensor of a state dict that has a NaN or infinite value; None where all are finite."""
     numbers = {name: value for name, value in state.items() if value.is_floating_point()}
     finite = torch.stack([value.isfinite().all() for value in numbers.values()]).tolist()
     return None if all(finite) else list(numbers)[finite.index(False)]
+
+
+def first_bytes(path: Path) -> bytes:
+    """The first 16 bytes of a file, which tell its kind.
+
+    Raises:
+        ValueError: It is none that can be read twice; a pipe would be waited for.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError("not a regular file")
+    with path.open("rb") as stream:
+        return stream.read(16)
 
 
 def unreadable(path: Path, error: Exception) -> str:
@@ -56,6 +68,10 @@ def unreadable(path: Path, error: Exception) -> str:
     text = str(error)
     if path.is_dir():
         return "a folder; give a file"
+    if not path.is_file():
+        return "not a regular file; give one"
+    if isinstance(error, SafetensorError) and (fault := unfit(str(path))):
+        return f"its name {fault}, and safetensors opens no such file; rename it"
     if isinstance(error, _NotDenseError):
         return f"{text}; save dense tensors of plain numbers"
     if isinstance(error, SafetensorError):

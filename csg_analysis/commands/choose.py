@@ -51,7 +51,8 @@ def choose(
     """
     names = _names(checkpoints)
     if target is not None:
-        overrides = (f"data.target={json.dumps({'dataset': 'pictures', 'root': str(target)})}", *overrides)
+        root = target.absolute() if str(target).startswith("~") else target  # in a recipe the home
+        overrides = (f"data.target={json.dumps({'dataset': 'pictures', 'root': str(root)})}", *overrides)
     found: list[tuple[Named, choosing.Candidate]] = []
     first: tuple[Subject, pictures.ImageSet, pictures.ImageSet] | None = None
     with progress("measured", len(checkpoints)) as report:

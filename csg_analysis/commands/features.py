@@ -22,7 +22,7 @@ from csg_analysis.commands.output import warn_unstable
 from csg_analysis.commands.outside import folder_name
 from csg_analysis.commands.subject import Asked
 from csg_train.console import console
-from csg_train.errors import UserError
+from csg_train.errors import UserError, printable
 
 if TYPE_CHECKING:
     import torch
@@ -91,7 +91,7 @@ def _names(checkpoints: Sequence[Path]) -> list[str]:
     """The folder of each checkpoint, and its own name unless that is ``ckpt.pt``; the start of its files' names."""
     names = []
     for path in checkpoints:
-        folder = path.resolve().parent.name or "run"
+        folder = printable(path.resolve().parent.name) or "run"
         names.append(folder if path.stem == "ckpt" else f"{folder}-{path.stem}")
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"two checkpoints would both write {twice[0]}-LAYER.npy; give them one by one, each its --out")

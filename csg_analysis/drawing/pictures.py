@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from csg_analysis.drawing.svg import plain, plain_label
 from csg_train.files import atomic_write
 
 __all__ = ["overlay", "side_by_side"]
@@ -32,6 +33,7 @@ def overlay(image_HWC: np.ndarray, map_HW: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip((1 - weight) * grey + weight * colour, 0, 255), dtype=np.uint8)
 
 
+@plain()
 def side_by_side(
     path: Path,
     columns: Sequence[tuple[str, np.ndarray]],
@@ -62,7 +64,9 @@ def side_by_side(
                 axes.imshow(place[1])
                 axes.set_title(_folded(place[0]), fontsize=9)
     if legend:
-        handles = [Patch(color="#{:02x}{:02x}{:02x}".format(*colour), label=name) for name, colour in legend]
+        handles = [
+            Patch(color="#{:02x}{:02x}{:02x}".format(*colour), label=plain_label(name)) for name, colour in legend
+        ]
         figure.legend(handles=handles, loc="outside lower center", ncols=abreast, fontsize=7, frameon=False)
     atomic_write(path, lambda stream: figure.savefig(stream, format="png", metadata={"Software": None}))
 

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-__all__ = ["INK", "PAPER", "to_both", "to_png", "to_svg"]
+__all__ = ["INK", "PAPER", "plain", "plain_label", "to_both", "to_png", "to_svg"]
 
 INK = "#1b1f27"
 """Text and lines: becomes ``currentColor`` in SVG."""
@@ -36,7 +36,6 @@ _SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "csg-report",
     "text.color": INK,
-    "text.parse_math": False,
     "xtick.color": INK,
     "xtick.labelsize": 8,
     "ytick.color": INK,
@@ -45,13 +44,20 @@ _SETTINGS: Any = {
 
 
 @contextlib.contextmanager
-def _settings() -> Iterator[None]:
-    """The report's own settings, whatever the user's matplotlibrc says; a letter that the font lacks is no fault."""
+def plain() -> Iterator[None]:
+    """The library's defaults, whatever the user's matplotlibrc says; a letter that the font lacks is no fault."""
     with mpl.rc_context(), warnings.catch_warnings():
         mpl.rcdefaults()
-        mpl.rcParams.update(_SETTINGS)
+        mpl.rcParams["text.parse_math"] = False
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         warnings.filterwarnings("ignore", message="Matplotlib currently does not support .* natively")
+        yield
+
+
+@contextlib.contextmanager
+def _settings() -> Iterator[None]:
+    with plain():
+        mpl.rcParams.update(_SETTINGS)
         yield
 
 
@@ -134,3 +140,8 @@ def _font(value: str) -> list[str]:
     assert words is not None
     bold = re.search(r"\b(bold|[5-9]00)\b", words["before"])
     return [f'font-size="{words["size"]}"', *(['font-weight="600"'] if bold else [])]
+
+
+def plain_label(text: str) -> str:
+    """A label that matplotlib does not hide: it takes a leading underscore for a wish to."""
+    return f" {text}" if text.startswith("_") else text

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from csg_analysis.drawing.svg import INK
+from csg_analysis.drawing.svg import INK, plain_label
 
-__all__ = ["FEW", "Chart", "add_legend", "clean", "line_places", "name_lines", "new_figure", "plain_label"]
+__all__ = ["FEW", "Chart", "add_legend", "clean", "line_places", "name_lines", "new_figure"]
 
 FEW = 12
 """More lines than this are drawn closer, and longer tables than this are folded on the page."""
@@ -90,8 +90,3 @@ def _letters(names: Sequence[str], columns: int) -> int:
     """How wide so many columns are, each as its longest name and its mark."""
     lines = math.ceil(len(names) / columns)
     return sum(6 + max(map(len, names[start : start + lines])) for start in range(0, len(names), lines))
-
-
-def plain_label(text: str) -> str:
-    """A label that matplotlib does not hide: it takes a leading underscore for a wish to."""
-    return f" {text}" if text.startswith("_") else text

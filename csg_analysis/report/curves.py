@@ -7,9 +7,9 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from csg_analysis.drawing.svg import PAPER
+from csg_analysis.drawing.svg import PAPER, plain_label
 from csg_analysis.report import format as fmt
-from csg_analysis.report.chart import Chart, add_legend, clean, new_figure, plain_label
+from csg_analysis.report.chart import Chart, add_legend, clean, new_figure
 from csg_analysis.report.load import Run
 from csg_analysis.report.rows import Row, wording
 from csg_analysis.report.style import style_of

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from csg_analysis.drawing.style import published_style
-from csg_analysis.drawing.svg import INK, PAPER
-from csg_analysis.report.chart import Chart, add_legend, clean, line_places, name_lines, new_figure, plain_label
+from csg_analysis.drawing.svg import INK, PAPER, plain_label
+from csg_analysis.report.chart import Chart, add_legend, clean, line_places, name_lines, new_figure
 from csg_analysis.report.paper import published
 from csg_analysis.report.rows import BASELINE, Measure, Row, energy, reference, score, to_baseline, wording
 from csg_analysis.report.style import style_of

@@ -11,7 +11,7 @@ import numpy as np
 
 from csg_analysis.report.belonging import check_snapshots
 from csg_analysis.report.logged import Curve, read_curves
-from csg_train.errors import UserError
+from csg_train.errors import UserError, printable
 from csg_train.files import files_below, sha256_file
 from csg_train.runs.cost import COST, Cost, read_cost
 from csg_train.runs.records import (
@@ -157,7 +157,7 @@ def load_runs(roots: Sequence[Path]) -> list[Run]:
         where = ", ".join(map(str, roots))
         raise UserError(f"{where}: no records; train with csg-train run, then measure with csg-analyze")
     shared = Path(os.path.commonpath(folders)) if len(folders) > 1 else folders[0].parent
-    runs = [_load(folder, folder.relative_to(shared).as_posix()) for folder in folders]
+    runs = [_load(folder, printable(folder.relative_to(shared).as_posix())) for folder in folders]
     _check_distinct(runs)
     return runs
 

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from csg_analysis.drawing.masks import differing_text, differs, mask_overlay
+from csg_analysis.drawing.svg import plain_label
 from csg_analysis.report.arrays import Masks, read_masks
-from csg_analysis.report.chart import Chart, plain_label
+from csg_analysis.report.chart import Chart
 from csg_analysis.report.gallery import choose, how_chosen, jpeg_uri
 from csg_analysis.report.load import Run
 from csg_analysis.report.part import splits_of

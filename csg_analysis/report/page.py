@@ -54,6 +54,7 @@ from csg_analysis.report.unlabelled import unknown_score
 from csg_analysis.report.wording import Wording, capital
 from csg_train import __version__
 from csg_train.errors import UserError
+from csg_train.names import in_markdown
 
 __all__ = ["Report", "make_report", "render_markdown", "render_page"]
 
@@ -246,19 +247,9 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     environment.globals["FEW"] = FEW
-    environment.filters["md"] = _markdown
+    environment.filters["md"] = lambda value: Markup(in_markdown(value))  # noqa: S704 - escaped
     environment.filters["capital"] = capital
     return environment
-
-
-def _markdown(value: object) -> Markup:
-    """Text that Markdown shows as it is, also in a table cell."""
-    text = str(value)
-    for letter, code in {"&": "&amp;", "<": "&lt;", ">": "&gt;"}.items():
-        text = text.replace(letter, code)
-    for letter in "\\`*_[]|#":
-        text = text.replace(letter, f"\\{letter}")
-    return Markup(" ".join(text.split()))  # noqa: S704 - escaped above
 
 
 def _asset(name: str) -> str:

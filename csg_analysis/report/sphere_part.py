@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from csg_analysis.drawing.svg import plain_label
 from csg_analysis.report import format as fmt
 from csg_analysis.report.cells import run_label
-from csg_analysis.report.chart import Chart, new_figure, plain_label
+from csg_analysis.report.chart import Chart, new_figure
 from csg_analysis.report.load import Run
 from csg_analysis.report.part import Part, splits_of
 from csg_analysis.report.rows import Row

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from csg_analysis.drawing.numbers import fixed
-from csg_analysis.drawing.svg import INK
+from csg_analysis.drawing.svg import INK, plain_label
 from csg_analysis.sphere.circle import CONCENTRATION, on_circle, von_mises_density
 
 __all__ = ["TALL", "Panel", "draw", "edge", "frame", "ring"]
@@ -132,7 +132,7 @@ def _legend(figure: Figure, classes: Sequence[str], colours: Sequence[_Colour], 
     handles = [Line2D([], [], marker="o", linestyle="", color=colour, markersize=4) for colour in colours]
     figure.legend(
         handles,
-        list(classes),
+        [plain_label(name) for name in classes],
         loc="upper center",
         bbox_to_anchor=(0.5, top),
         ncols=math.ceil(len(classes) / lines),

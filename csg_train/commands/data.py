@@ -53,6 +53,7 @@ def check(recipe_name: str, overrides: tuple[str, ...], sheet: Path | None, as_j
         split: checks.check_masks(images) if isinstance(images, pictures.MaskedSet) else checks.check_pictures(images)
         for split, images in sets.items()
     }
+    sheets = [] if sheet is None else _write_sheets(sets, sheet)  # first: whoever reads the tables may leave
     if as_json:
         print_json(found)
     else:
@@ -60,8 +61,8 @@ def check(recipe_name: str, overrides: tuple[str, ...], sheet: Path | None, as_j
         rows.append(["total", *(str(len(images)) for images in sets.values())])
         print_table(f"{recipe.name}: pictures by class", ["class", *sets], rows)
         _print_findings(found)
-    if sheet is not None:
-        _write_sheets(sets, sheet)
+    for split, path in sheets:
+        _print_line(split, f"contact sheet {path}")
     bad = [file for result in found.values() for file in result.bad]
     if bad:
         raise UserError(f"{bad[0].message} ({len(bad)} bad files in all)")
@@ -93,11 +94,11 @@ def _print_findings(found: Mapping[str, checks.Check | checks.MaskCheck]) -> Non
             _print_line(split, line)
 
 
-def _write_sheets(sets: Mapping[str, pictures.AnySet], folder: Path) -> None:
-    for split, images in sets.items():
-        path = folder / f"{split}.png"
+def _write_sheets(sets: Mapping[str, pictures.AnySet], folder: Path) -> list[tuple[str, Path]]:
+    paths = [(split, folder / f"{split}.png") for split in sets]
+    for images, (_, path) in zip(sets.values(), paths, strict=True):
         if isinstance(images, pictures.MaskedSet):
             checks.mask_sheet(images, path)
         else:
             checks.contact_sheet(images, path)
-        _print_line(split, f"contact sheet {path}")
+    return paths

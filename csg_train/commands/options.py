@@ -55,7 +55,7 @@ class Commands(click.Group):
         return super().main(args, *others, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a file or memory that the system refuses where nobody expected it is a line too."""
+        """Run the command; what the system refuses where nobody expected it, a file or memory, is a line too."""
         try:
             return super().invoke(ctx)
         except OSError as error:

@@ -1,18 +1,25 @@
 """What a signal does to a run."""
 
 import contextlib
+import os
 import signal
+import time
 
 __all__ = ["Interrupts"]
 
+_ONE = 1.0
+"""Seconds in which a signal that comes again is the same: timeout(1) sends two, and a shell passes its hang-up on."""
+
 
 class Interrupts:
-    """First SIGINT, SIGTERM or SIGHUP: finish the step, save, exit 130, 143 or 129. A second one acts at once.
+    """First SIGINT, SIGTERM or SIGHUP: finish the step, save, exit 130, 143 or 129. A later one acts at once.
 
     SIGHUP is left alone where it is ignored: that is what nohup asks for.
     """
 
     received = 0
+    when = 0.0
+    """The clock then."""
 
     def __enter__(self) -> "Interrupts":
         self.previous = {}
@@ -27,5 +34,8 @@ class Interrupts:
             signal.signal(number, handler)
 
     def _receive(self, number: int, _frame: object) -> None:
-        self.received = number
-        signal.signal(number, signal.SIG_DFL)
+        if not self.received:
+            self.received, self.when = number, time.monotonic()
+        elif number != signal.SIGHUP and time.monotonic() - self.when > _ONE:  # nobody hangs up out of impatience
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)

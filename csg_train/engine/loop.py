@@ -189,7 +189,7 @@ class _Run:
                 self._save_snapshot()
             batches, clock = Waits(self._batches(), self.device), StepClock(self.recipe, self.device)
             coming = iter(batches)
-            batch = None if owed else next(coming, None)
+            batch = None if owed else _first(coming, interrupts)
             while owed or batch is not None:
                 if batch is not None:
                     self._step_in_memory(batch)
@@ -200,7 +200,9 @@ class _Run:
                 best, broken = _attempt(self._is_best)
                 if broken is None:  # asked for now, since what fails here shall cost no finished step
                     batch, broken = _attempt(lambda: next(coming, None))
-                stop = highest(_BROKEN if broken else interrupts.received)  # all processes stop after the same step
+                ended = interrupts.received if self.step < steps else 0  # loader processes too: their loss is no fault
+                # all processes stop after the same step
+                stop = highest(ended or (_BROKEN if broken else interrupts.received))
                 self._end_step(log, chosen if best else None, stop, report)
                 end_step()
                 if stop == _BROKEN or (stop and self.step < steps):
@@ -241,7 +243,7 @@ class _Run:
         interrupted = "" if stop == _BROKEN else "interrupted and "
         console.print(f"{interrupted}saved at step {self.step}; continue with --resume")
         with agreed():
-            if broken is not None:
+            if broken is not None and stop == _BROKEN:
                 raise broken
         raise SystemExit(128 + stop)
 
@@ -420,6 +422,14 @@ class _Run:
         load_state(self.method, saved.method, saved.path)
         if self.average is not None:
             load_state(self.average, saved.average, saved.path)
+
+
+def _first(coming: Iterator[Loaded], interrupts: Interrupts) -> Loaded | None:
+    """The first batch, before which there is nothing to save."""
+    batch, broken = _attempt(lambda: next(coming, None))
+    if broken is not None:
+        raise SystemExit(128 + interrupts.received) if interrupts.received else broken
+    return batch
 
 
 def _attempt(act: Callable[[], _Given]) -> tuple[_Given | None, Exception | None]:

@@ -11,7 +11,7 @@ from torch.profiler import ProfilerActivity, profile, schedule
 
 from csg_train.engine.waiting import SETTLING
 from csg_train.errors import UserError
-from csg_train.files import atomic_write
+from csg_train.files import atomic_write, writing
 
 __all__ = ["PROFILE", "recorded", "require_steps"]
 
@@ -49,7 +49,7 @@ def recorded(folder: Path, wanted: int) -> Iterator[Callable[[], object]]:
         return
 
     def write(profiler: profile) -> None:
-        with tempfile.TemporaryDirectory() as temporary:
+        with writing(folder / PROFILE), tempfile.TemporaryDirectory(dir=folder, prefix=f".{PROFILE}.") as temporary:
             whole = Path(temporary) / PROFILE
             profiler.export_chrome_trace(str(whole))
             with whole.open("rb") as trace:

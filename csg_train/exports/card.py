@@ -11,6 +11,7 @@ from csg_train.exports.head import HEAD
 from csg_train.exports.subject import Subject
 from csg_train.files import sha256_file
 from csg_train.methods.table import METHODS
+from csg_train.names import in_markdown
 from csg_train.runs.checkpoint import rule_title
 from csg_train.runs.records import AccuracyRecord, EnergyRecord, RunInfo, SegmentationRecord, read_record
 
@@ -27,14 +28,14 @@ def model_card(subject: Subject, comparison: Comparison, folder: Path, usage: li
     """``README.md`` of an export, whose files lie in ``folder``."""
     checkpoint, recipe = subject.checkpoint, subject.recipe
     method = METHODS[recipe.method["name"]].info
-    fields = "".join(f", {key} {value}" for key, value in recipe.method.items() if key != "name")
+    fields = "".join(f", {key} {in_markdown(value)}" for key, value in recipe.method.items() if key != "name")
     data = checkpoint.data
     facts = {
         "task": f"{'a class for every pixel' if subject.masked else 'a class for a picture'}, {len(subject.classes)}: "
-        + ", ".join(subject.classes),
+        + ", ".join(map(in_markdown, subject.classes)),
         "network": f"{recipe.model.backbone}, {_head_words(subject)}",
         "method": f"{method.title} ({method.name}{fields}), seed {recipe.seed}; {method.source}",
-        "trained on": f"{data['name']}, {data['count']} pictures, identity `{data['identity']}`",
+        "trained on": f"{in_markdown(data['name'])}, {data['count']} pictures, identity `{data['identity']}`",
         "step": f"{rule_title(checkpoint)}; rule `{checkpoint.selection}`",
         "starting weights": _origin(subject),
         "checkpoint": f"SHA-256 `{checkpoint.sha256}`",
@@ -57,7 +58,7 @@ def model_card(subject: Subject, comparison: Comparison, folder: Path, usage: li
             *usage,
             "```",
             "",
-            f"Before the folder was given its name, it was read so and {comparison.line()}.",
+            f"Before the folder was given its name, it was read so and {in_markdown(comparison.line())}.",
             "",
             "## Measured",
             "",
@@ -83,7 +84,7 @@ def _table(title: str, rows: Mapping[str, str]) -> list[str]:
     return [
         f"| {title} | |",
         "|---|---|",
-        *(f"| {name} | {value.replace('|', chr(92) + '|')} |" for name, value in rows.items()),
+        *(f"| {name} | {value} |" for name, value in rows.items()),
     ]
 
 
@@ -157,7 +158,7 @@ def _measured(subject: Subject) -> list[str]:
     lines = []
     for record in records:
         data = record.data
-        on = f"{data.split}: {data.name}, {data.count} pictures, identity `{data.identity[:16]}`"
+        on = f"{data.split}: {in_markdown(data.name)}, {data.count} pictures, identity `{data.identity[:16]}`"
         if isinstance(record, AccuracyRecord | SegmentationRecord):
             low, high = record.interval.low, record.interval.high
             flip = f"; flip averaging {record.flip}" if isinstance(record, AccuracyRecord) else ""

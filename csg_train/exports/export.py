@@ -20,6 +20,7 @@ from csg_train.exports.card import model_card
 from csg_train.exports.compare import Comparison, compare
 from csg_train.exports.subject import Logits, Subject
 from csg_train.files import write_json, write_text
+from csg_train.names import require_plain
 from csg_train.recipes.pictures import load_split
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import Checkpoint
@@ -74,6 +75,7 @@ def export_checkpoint(
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: not an empty folder; choose another --to")
+    require_plain([str(folder)], "--to")  # which the libraries that read it again insist on
     subject = Subject(checkpoint, recipe, checkpoint.build_network(torch.device("cpu")))
     source, pictures = _pictures(subject, images)
     kind = cast(_Format, importlib.import_module(f"csg_train.exports.to_{format_name.replace('-', '_')}"))

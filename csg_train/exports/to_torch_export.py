@@ -1,6 +1,7 @@
 """A program of ``torch.export``: the graph and its weights, which run without this toolkit, timm and torchvision."""
 
 import contextlib
+import io
 import json
 import warnings
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from torch.export import Dim, ExportedProgram
 
 from csg_train.errors import UserError
 from csg_train.exports.subject import Logits, Subject
+from csg_train.files import atomic_write
 
 __all__ = ["load", "traced", "usage", "write"]
 
@@ -57,10 +59,12 @@ def _program(subject: Subject, images: Tensor, shapes: dict[int, Any]) -> Export
 def write(subject: Subject, folder: Path, pictures: list[Tensor]) -> dict[str, Any]:
     """Write the file; returns what ``config.json`` says beside, and the file itself in ``config.json``."""
     program, size = traced(subject, pictures)
+    content = io.BytesIO()  # torch's own writing to a file ends the process where the disk is full
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         config = json.dumps(subject.described | {"input_HW": size})
-        torch.export.save(program, folder / _FILE, extra_files={"config.json": config})
+        torch.export.save(program, content, extra_files={"config.json": config})
+    atomic_write(folder / _FILE, lambda stream: stream.write(content.getbuffer()))
     return {"input_HW": size}
 
 

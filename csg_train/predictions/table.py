@@ -24,7 +24,7 @@ def write_rows(stream: BinaryIO, ending: str, rows: Iterable[dict[str, Any]]) ->
         ending: ``.csv`` or ``.jsonl``.
         rows: Values by column.
     """
-    text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
+    text = io.TextIOWrapper(stream, encoding="utf-8", errors="backslashreplace", newline="")
     add: Callable[[dict[str, Any]], object] | None = None
     for row in rows:
         if add is None:

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from csg_train.files import home_expanded
-from csg_train.names import require_plain
+from csg_train.names import unfit
 
 __all__ = [
     "CityscapesDomain",
@@ -33,7 +33,7 @@ __all__ = [
     "SynthiaDomain",
     "Target",
     "Validation",
-    "in_float32",
+    "fitting",
     "own_path",
 ]
 
@@ -48,16 +48,21 @@ class Section(BaseModel):
 
     @field_validator("*")
     @classmethod
-    def _for_float32(cls, value: Any) -> Any:
-        in_float32(value)
-        return value
+    def _fitting(cls, value: Any) -> Any:
+        return fitting(value)
 
 
-def in_float32(value: Any, where: str = "") -> None:
-    """Refuse a number that is infinite, or zero, where networks compute: torch would say so in the first step."""
-    for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, float) and number and not _LEAST <= abs(number) <= _MOST:
+def fitting(value: Any, where: str = "") -> Any:
+    """A value whose texts and paths records and file systems can hold, and whose numbers float32 can, or refuse it.
+
+    Networks compute in float32: torch would refuse what is infinite there, or zero, in the first step.
+    """
+    for part in value if isinstance(value, tuple) else (value,):
+        if isinstance(part, str | Path) and (fault := unfit(str(part))):
+            raise ValueError(f"{where}it {fault}; rename it")
+        if isinstance(part, float) and part and not _LEAST <= abs(part) <= _MOST:
             raise ValueError(f"{where}a number from {_LEAST} to {_MOST} is meant, which float32 holds")
+    return value
 
 
 def own_path(value: Any) -> Any:
@@ -68,14 +73,6 @@ def own_path(value: Any) -> Any:
 
 
 _Path = Annotated[Path, BeforeValidator(own_path)]
-
-
-def _plain(value: str | None) -> str | None:
-    require_plain([value or ""], "a name for tables")
-    return value
-
-
-_Title = Annotated[str | None, AfterValidator(_plain)]
 
 
 def _below(value: str) -> str:
@@ -93,7 +90,7 @@ class FolderDomain(Section):
 
     dataset: Literal["folder"]
     root: _Path
-    name: _Title = None
+    name: str | None = None
     classes: Annotated[dict[str, _Folders], Field(min_length=1)] | None = None
     """Class name to the folders below ``root`` that are read as it; the others are left out. By default each is one."""
     obtain: str | None = None
@@ -119,7 +116,7 @@ class ManifestDomain(Section):
     dataset: Literal["manifest"]
     root: _Path
     file: _Path
-    name: _Title = None
+    name: str | None = None
 
 
 class VisdaDomain(Section):
@@ -172,7 +169,7 @@ class MaskedFolderDomain(_Mapped):
 
     dataset: Literal["masked-folder"]
     root: _Path
-    name: _Title = None
+    name: str | None = None
     images: _Below = "images"
     """Folder of the pictures below ``root``."""
     masks: _Below = "masks"
@@ -199,7 +196,7 @@ class PicturesDomain(Section):
 
     dataset: Literal["pictures"]
     root: _Path
-    name: _Title = None
+    name: str | None = None
 
 
 class HoldoutDomain(Section):

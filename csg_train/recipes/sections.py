@@ -17,7 +17,7 @@ from csg_train.errors import UserError
 from csg_train.methods.base import Method
 from csg_train.methods.table import METHODS
 from csg_train.models.backbones import BACKBONES, own_size
-from csg_train.recipes.domains import Domain, MaskedDomain, PicturesDomain, Target, Validation, in_float32, own_path
+from csg_train.recipes.domains import Domain, MaskedDomain, PicturesDomain, Target, Validation, fitting, own_path
 from csg_train.recipes.faults import shown
 from csg_train.recipes.options import EMA, SWAD, Pasta, Settings, no_yes
 from csg_train.splits import SPLITS, Rule
@@ -234,7 +234,7 @@ class Recipe(Settings):
         adapter = TypeAdapter(METHODS[name].Config)
         resolved = adapter.validate_python(fields)
         for field in fields:
-            in_float32(getattr(resolved, field), f"{field}: ")
+            fitting(getattr(resolved, field), f"{field}: ")
         return {"name": name, **adapter.dump_python(resolved, mode="json")}
 
     @model_validator(mode="before")

@@ -23,7 +23,7 @@ from csg_train.recipes.reading import parse_recipe
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.portable import portable_bytes, portable_content
 from csg_train.splits import Rule
-from csg_train.tensors import first_not_finite, load_tensors, unreadable
+from csg_train.tensors import first_bytes, first_not_finite, load_tensors, unreadable
 
 __all__ = [
     "FORMAT",
@@ -143,8 +143,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         fix = f"give the checkpoint in it, {inside}" if inside.is_file() else "give a checkpoint of csg-train run"
         raise UserError(f"{path}: a folder; {fix}")
     try:
-        with path.open("rb") as stream:
-            portable = is_safetensors(stream.read(16))
+        portable = is_safetensors(first_bytes(path))
         content = portable_content(path) if portable else load_tensors(path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such checkpoint{absent(path)}; train one with csg-train run") from error

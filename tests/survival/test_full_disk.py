@@ -112,6 +112,15 @@ def test_a_run_on_a_small_disk(fault, small_disk, recipe_file, tmp_path):
     assert {path.name for path in out.iterdir()} <= {"log.jsonl", "note.txt", "recipe.yaml", ".lock"}
 
 
+def test_a_program_of_torch_export_on_a_small_disk(small_disk, recipe_file, tmp_path):
+    """Torch's own writing would end the process there."""
+    command("csg-train", "run", recipe_file, "--set", "train.steps=1", "--out", tmp_path / "run", cwd=tmp_path)
+    (small_disk / "fill").write_bytes(bytes(1_900_000))
+    words = ("export", tmp_path / "run" / "ckpt.pt", "--format", "torch-export", "--to", small_disk / "out")
+    assert_user_error(command("csg-train", *words, cwd=tmp_path), "model.pt2: cannot write (No space left on device)")
+    assert [path.name for path in small_disk.iterdir()] == ["fill"]
+
+
 def test_sigxfsz_is_ignored_by_python():
     """Else the limits above would kill the process."""
     assert signal.getsignal(signal.SIGXFSZ) == signal.SIG_IGN

@@ -1,6 +1,7 @@
 """What a file is that holds no tensors is said in words of ours; none of torch's reach the user."""
 
 import argparse
+import os
 import pickle
 import warnings
 from pathlib import Path
@@ -94,3 +95,10 @@ def test_each_is_named_without_advice_to_switch_the_safety_off(file, tmp_path):
         assert part in message
         for advice in ("weights_only", "safe_globals", "trusted source", "options", "issue"):
             assert advice not in message
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for read in (lambda path: load_weights(Backbone(tiny.SPEC), "tiny", path), _read, load_checkpoint):
+        with pytest.raises(UserError, match="not a regular file"):
+            read(tmp_path / "pipe")

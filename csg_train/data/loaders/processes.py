@@ -5,6 +5,7 @@ import multiprocessing.queues
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -66,6 +67,8 @@ def _reason(error: Exception, processes: list[BaseProcess]) -> str | None:
     codes = [code for process in processes if (code := process.exitcode)]
     if _EXITED in text or codes:
         killed = [signal.Signals(-code).name for code in codes if code < 0]
+        if not killed and not _can_meet():
+            return "a loader process could not hand over its batch, for no temporary folder can be written (set TMPDIR)"
         return f"a loader process {f'was ended by {killed[0]}' if killed else 'could not hand over its batch'}"
     last = text.strip().rsplit("\n", 1)[-1]
     if not processes:
@@ -73,6 +76,15 @@ def _reason(error: Exception, processes: list[BaseProcess]) -> str | None:
     if isinstance(error, MemoryError) or "allocate" in text or "open files" in text:
         return f"a loader process has no memory for a batch ({last})"
     return None
+
+
+def _can_meet() -> bool:
+    """Whether there is a temporary folder, in which the processes open a socket."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _shared_memory() -> str:

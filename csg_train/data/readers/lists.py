@@ -101,7 +101,7 @@ def manifest(root: Path, file: Path, *, name: str, classes: Sequence[str] | None
 
 def _rows(root: Path, file: Path) -> Iterator[tuple[str, str]]:
     """Path and label of each row."""
-    reader = csv.DictReader(line for _, line in list_lines(file))
+    reader = csv.DictReader(f"{line}\n" for _, line in list_lines(file))
     found = list(reader.fieldnames or ())
     if missing := {"path", "label"} - set(found):
         raise UserError(
@@ -128,7 +128,7 @@ def list_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise UserError(f"{path}: not a readable UTF-8 list ({error}); check the path") from error
     if found := foreign_content(path) if text else None:
         raise UserError(f"{path}: not a list but {found}")
-    return ((number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip())
+    return ((number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
 
 
 @functools.lru_cache(maxsize=4096)

@@ -9,7 +9,7 @@ from typing import TypeVar
 from csg_train.data.readers.images import ImageSet
 from csg_train.data.readers.listing import LeftOut, listing
 from csg_train.data.readers.masks import MaskedSet
-from csg_train.errors import UserError
+from csg_train.errors import UserError, printable
 from csg_train.names import absent
 from csg_train.seeds import random_for
 
@@ -109,7 +109,7 @@ def unlabelled(path: Path, classes: Sequence[str], *, name: str | None = None) -
     else:
         raise UserError(f"{path}: no such file or folder{absent(path)}; check the path")
     return ImageSet(
-        name=name or path.name,
+        name=name or printable(path.name),
         root=root,
         files=files,
         labels=(0,) * len(files),

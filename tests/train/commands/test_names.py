@@ -110,3 +110,71 @@ def test_a_folder_of_a_run_whose_name_is_not_utf8(recipe_file, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "caf\udce9" / "accuracy-target.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "part"),
+    [
+        ("data.source.name", '"a\\nb"', "control character"),
+        ("data.target.name", '"\\udce9"', "not UTF-8"),
+        ("data.source.root", '"a\\0b"', "control character"),
+        ("data.source.root", "''", "a path is meant"),
+        ("model.weights", '"a\\0b"', "control character"),
+        ("model.weights", "''", "a path is meant"),
+        ("method", '{name: domain-randomization, styles: "a\\0b"}', "control character"),
+    ],
+)
+def test_text_of_a_recipe_that_no_record_can_hold(field, value, part, recipe_file, tmp_path):
+    result = command("csg-train", "data", "check", recipe_file, "--set", f"{field}={value}", cwd=tmp_path)
+    assert_user_error(result, f"tiny.yaml: {field}", part)
+
+
+def test_names_in_figures_are_text(recipe_dict, trees, tmp_path):
+    """A dollar is no formula, and a leading underscore no wish to be left out of a legend: a warning fails the test."""
+    root = renamed(
+        renamed(trees, tmp_path / "1", "source/car", "source/$\\frac{$"), tmp_path / "t", "source/bus", "source/_x"
+    )
+    domain = {"dataset": "folder", "root": str(root / "source"), "name": "$x_{$"}
+    data = {"source": domain, "target": dict(domain), "size": 32}
+    recipe = own_recipe(recipe_dict, tmp_path, data=data)
+    command("csg-train", "run", recipe, "--set", "train.steps=1", "--out", "$a_{$", cwd=tmp_path)
+    for words in (("gradcam", "--per-class", 1), ("sphere",), ("sphere", "--out", "s.svg")):
+        result = command("csg-analyze", *words, "$a_{$/ckpt.pt", cwd=tmp_path)
+        assert (result.returncode, result.stderr) == (0, "")
+    assert ">_x<" in (tmp_path / "s.svg").read_text().replace("> _x<", ">_x<")
+
+
+def test_folders_whose_names_are_not_utf8(recipe_file, trees, tmp_path):
+    """Files hold them as escapes; what other libraries cannot open is refused by its name."""
+    name = "caf\udce9"
+    for seed, run in enumerate((name, "other")):
+        words = ("--set", "train.steps=1", "--set", f"seed={seed}", "--out", f"runs/{run}")
+        assert command("csg-train", "run", recipe_file, *words, cwd=tmp_path).returncode == 0
+    shutil.copytree(trees / "target", tmp_path / name)
+    checkpoint = f"runs/{name}/ckpt.pt"
+    for words in (
+        ("csg-analyze", "features", checkpoint, "--out", f"f{name}"),
+        ("csg-analyze", "gradcam", checkpoint, "--images", name),
+        ("csg-report", "build", "runs"),
+        ("csg-report", "verify", "report", "runs"),
+    ):
+        result = command(*words, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+    assert "caf\\udce9" in (tmp_path / "report" / "report.md").read_text().replace("\\\\", "\\")
+    assert (tmp_path / f"f{name}" / "caf\\udce9-layer4.npy").is_file()
+    words = ("export", checkpoint, "--format", "safetensors", "--images", name)
+    assert command("csg-train", *words, "--to", "e", cwd=tmp_path).returncode == 0
+    assert_user_error(command("csg-train", *words, "--to", f"e{name}", cwd=tmp_path), "--to", "not UTF-8", "rename it")
+    (tmp_path / "e" / "model.safetensors").rename(tmp_path / f"{name}.safetensors")
+    result = command("csg-train", "predict", f"{name}.safetensors", name, cwd=tmp_path)
+    assert_user_error(result, "is not UTF-8", "rename it")
+
+
+def test_a_home_folder_that_no_shell_replaced(recipe_file, tmp_path):
+    """An option takes the path as it is."""
+    for seed in (0, 1):
+        words = ("--set", f"seed={seed}", "--set", "data.validation={dataset: holdout, fraction: 0.3}")
+        command("csg-train", "run", recipe_file, *words, "--out", f"{seed}", cwd=tmp_path)
+    write_tree(tmp_path / "~" / "own")
+    result = command("csg-analyze", "choose", "0/ckpt.pt", "1/ckpt.pt", "--target", "~/own", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr

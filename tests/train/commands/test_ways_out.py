@@ -10,9 +10,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 import torch
+from click.testing import CliRunner
 
+from csg_train.commands.options import Commands
 from csg_train.console import console, print_table
 from csg_train.engine.interrupts import Interrupts
 from csg_train.runs.checkpoint import load_checkpoint
@@ -100,6 +103,32 @@ def test_an_output_that_is_the_product_ends_with_its_reader(arguments, recipe_fi
     assert_user_error(command("csg-train", *arguments, cwd=tmp_path, stdout="/dev/full"), "No space left on device")
 
 
+def test_bytes_to_a_full_output_are_no_traceback(tmp_path):
+    """Which the Tab key's script is written as."""
+    env = {"_CSG_TRAIN_COMPLETE": "bash_source"}
+    result = command("csg-train", cwd=tmp_path, env=env, stdout="/dev/full")
+    assert (result.returncode, result.stderr.count("\n")) == (0, 1)
+    assert "standard output: cannot write (No space left on device)" in result.stderr
+
+
+def test_sheets_are_written_whoever_reads_the_table(recipe_file, tmp_path):
+    result = command("csg-train", "data", "check", recipe_file, "--sheet", "s", cwd=tmp_path, stdout=UNREAD)
+    assert (result.returncode, result.stderr) == (141, "")
+    assert {path.name for path in (tmp_path / "s").iterdir()} == {"source.png", "target.png"}
+
+
+def test_a_pipe_that_does_not_block_loses_nothing():
+    """As some programs leave it: a full pipe is no error."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    code = "from csg_train.program import start; start(); print('x' * 300_000)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE) as process:
+        os.close(writer)
+        with os.fdopen(reader, "rb") as stream:
+            assert len(stream.read()) == 300_001
+        assert (process.wait(), process.stderr.read()) == (0, b"")
+
+
 @pytest.mark.parametrize(("encoding", "program"), [("ascii", "csg-train"), ("latin-1", "csg-train")])
 def test_an_encoding_that_cannot_hold_a_character(encoding, program, tmp_path):
     words = [sys.executable, "-m", "csg_train", "methods"]
@@ -116,6 +145,48 @@ def test_a_signal_saves_the_step(number, recipe_file, tmp_path):
     result = command("csg-train", "run", recipe_file, *ENDLESS, "--out", out, cwd=tmp_path, during=send)
     assert (result.returncode, result.stderr) == (128 + number, "")
     assert f"interrupted and saved at step {assert_saved(out)}" in result.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_whole_group_saves_the_step(number, recipe_file, tmp_path):
+    """As a terminal, a shell or timeout(1) sends it: loader processes get it too, here while they are waited for."""
+    write_tree(tmp_path / "own", side=900, per_class=2)
+
+    def send(pid: int) -> None:
+        for one in (pid, *children(pid)):
+            os.kill(one, number)
+
+    sets = (*ENDLESS, "--set", f"data.source.root={tmp_path / 'own'}", "--set", "train.workers=2")
+    during = when(grown(tmp_path / "run" / "log.jsonl"), send)
+    result = command("csg-train", "run", recipe_file, *sets, "--out", tmp_path / "run", cwd=tmp_path, during=during)
+    assert (result.returncode, result.stderr) == (128 + number, "")
+    assert f"interrupted and saved at step {assert_saved(tmp_path / 'run')}" in result.stdout
+
+
+def test_a_signal_that_comes_twice_at_once_saves_the_step(recipe_file, tmp_path):
+    """As timeout(1) and a shell that is hung up send it."""
+
+    def send(pid: int) -> None:
+        for _ in range(2):
+            os.kill(pid, signal.SIGTERM)
+            time.sleep(0.02)
+
+    during = when(grown(tmp_path / "run" / "log.jsonl"), send)
+    result = command("csg-train", "run", recipe_file, *ENDLESS, "--out", tmp_path / "run", cwd=tmp_path, during=during)
+    assert (result.returncode, result.stderr) == (128 + signal.SIGTERM, "")
+    assert_saved(tmp_path / "run")
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+def test_a_signal_leaves_no_half_of_a_file(number, trees, recipe_file, tmp_path):
+    command("csg-train", "run", recipe_file, "--set", "train.steps=1", "--out", tmp_path / "run", cwd=tmp_path)
+    out = tmp_path / "out"
+    begun = lambda: any(path.stat().st_size for path in out.glob(".*.tmp"))  # noqa: E731
+    send = when(begun, lambda pid: os.kill(pid, number))
+    words = ("predict", tmp_path / "run" / "ckpt.pt", *[trees] * 40, "--out", out / "p.csv")
+    result = command("csg-train", *words, cwd=tmp_path, during=send)
+    assert (result.returncode, result.stderr) == (128 + number, "")
+    assert not list(out.iterdir())
 
 
 def test_nohup_is_respected():
@@ -214,3 +285,31 @@ def test_rows_of_a_narrow_table_can_be_told_apart(width, monkeypatch, capsys):
     for seed in range(10, 13):
         assert f"runs/emoji-photos/csg-s{seed}/ckpt.pt" in folded
         assert f"{seed}.5 - 99.5" in shown
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"),
+    [
+        (MemoryError(), ""),
+        (MemoryError("Unable to allocate 3.20 GiB for an array with shape (9, 9)"), "3.20 GiB"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"), "2.00 GiB"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 327680 bytes."),
+            "327680 bytes",
+        ),
+    ],
+)
+def test_no_memory_is_one_line(error, asked):
+    """Of numpy and Pillow, of torch on a GPU and on the host."""
+
+    @click.command()
+    def fail():
+        raise error
+
+    group = Commands("group")
+    group.add_command(fail)
+    result = CliRunner().invoke(group, ["fail"])
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "out of memory" in result.stderr
+    assert asked in result.stderr
+    assert "train.batch_size" in result.stderr

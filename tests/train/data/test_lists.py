@@ -119,3 +119,11 @@ def test_manifest_sorts_classes_or_takes_the_sources(tmp_path):
 def test_manifest_faults_are_named(rows, part, tmp_path):
     with pytest.raises(UserError, match=part):
         manifest(tmp_path, write_csv(tmp_path / "m.csv", rows), name="m", classes=("bus", "car"))
+
+
+@pytest.mark.parametrize("label", ["tr\nam", "tr\x0cam", "tr\u2028am"])
+def test_a_label_that_holds_a_line_break_is_refused(label, tmp_path):
+    """It is not put together from its lines, nor made two."""
+    file = write_csv(tmp_path / "m.csv", [["path", "label"], ["a.png", label]])
+    with pytest.raises(UserError, match="control character"):
+        manifest(tmp_path, file, name="m")

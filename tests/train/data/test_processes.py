@@ -45,3 +45,20 @@ def test_an_error_while_every_process_lives_is_another(monkeypatch):
     monkeypatch.setattr(processes, "_MOMENT", 0.0)
     with pytest.raises(ConnectionResetError):
         next(iterate(DataLoader(range(4), num_workers=2)))
+
+
+def test_without_a_temporary_folder(monkeypatch):
+    """Processes hand their batches over through a socket in it."""
+
+    def fail(*_, **_options):
+        raise FileNotFoundError("No usable temporary directory found")
+
+    def lose(_iterator, **_options):
+        raise RuntimeError("DataLoader worker (pid(s) 1) exited unexpectedly")
+
+    monkeypatch.setattr(TorchIterator, "_try_get_data", lose)
+    loader = iterate(DataLoader(range(4), num_workers=2))
+    with monkeypatch.context() as patch:
+        patch.setattr(processes.tempfile, "gettempdir", fail)
+        with pytest.raises(UserError, match=r"no temporary folder can be written \(set TMPDIR\)"):
+            next(loader)

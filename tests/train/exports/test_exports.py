@@ -116,6 +116,13 @@ def test_torchvision_loads_its_file_strictly_and_the_card_gives_the_logits(resne
     assert "logits differ by" in card
 
 
+def test_names_in_the_card_are_text(recipe_dict, trees, tmp_path):
+    names = ("<b>bus</b>", "a|b", "*c*")
+    checkpoint = load_checkpoint(write_untrained(tmp_path / "run" / "ckpt.pt", recipe_dict, names))
+    exported(checkpoint, tmp_path / "out", "safetensors", images=str(trees / "target" / "bus"))
+    assert r", 3: &lt;b&gt;bus&lt;/b&gt;, a\|b, \*c\* |" in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_a_segmentation_is_torchvisions_deeplab(masked_recipe_dict, tmp_path):
     masked_recipe_dict["model"] = {"backbone": "resnet50", "weights": "none"}
     masked_recipe_dict["segmentation"] = {"head": "deeplab-v3", "output_stride": 8}
