@@ -212,6 +212,8 @@ def test_what_torch_cannot_repeat_is_one_line(recipe_dict, monkeypatch):
         UserError, match=r"train\.deterministic: not possible with this recipe \(x_cuda does not have a"
     ):
         failing(RuntimeError("x_cuda does not have a deterministic implementation, but you set\nmore"))
+    with pytest.raises(UserError, match=r"this process has used the GPU without it; train in a new one, or set the"):
+        failing(RuntimeError("Deterministic behavior was enabled ... you must set CUBLAS_WORKSPACE_CONFIG=:4096:8"))
     with pytest.raises(RuntimeError, match="memory"):
         failing(RuntimeError("out of memory"))
     assert not torch.are_deterministic_algorithms_enabled()
