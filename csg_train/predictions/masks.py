@@ -86,8 +86,8 @@ def predicted_classes_of_pixels(
         if isinstance(picture, UserError):
             yield picture
             continue
-        view_13HW, (rows, columns) = picture  # lists where a loader has pinned them
-        mask_HW = predicted_mask(logits, view_13HW, size=(rows, columns), device=device).cpu().numpy()
+        view_13HW, size = picture
+        mask_HW = predicted_mask(logits, view_13HW, size=size, device=device).cpu().numpy()
         indexed = Image.fromarray(mask_HW)
         indexed.putpalette(palette)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
