@@ -120,7 +120,7 @@ def compile_backbone(backbone: Backbone) -> None:
     import torch._dynamo.config as dynamo  # not before it is needed: it takes seconds
 
     blocks = [*_blocks(backbone.net, [backbone.stage(name) for name in backbone.stage_paths])]
-    dynamo.recompile_limit += _GRAPHS * len(blocks)  # torch counts those of all blocks together, and runs the rest eagerly
+    dynamo.recompile_limit += _GRAPHS * len(blocks)  # for all together; what is beyond it torch would run eagerly
     for block in blocks:
         block.forward = torch.compile(block.forward)
 
