@@ -61,7 +61,7 @@ def recorded(folder: Path, wanted: int) -> Iterator[Callable[[], object]]:
     with profile(activities=kinds, schedule=parts, on_trace_ready=write) as profiler:
 
         def end_step() -> None:
-            with warnings.catch_warnings():  # of torch before 2.12, though there is one cycle
+            with warnings.catch_warnings():  # torch 2.11 warns of cycles, and there is one
                 warnings.filterwarnings("ignore", message="Warning: Profiler clears events")
                 profiler.step()
 
