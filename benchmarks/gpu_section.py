@@ -1,5 +1,6 @@
 """The GPU's part of the page: measured where there is one, else kept from the last machine that had one."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -20,19 +21,16 @@ KEPT = _ROOT / "reports" / "gpu.json"
 
 def machine(device: torch.device) -> dict[str, Any]:
     """What the figures depend on."""
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607
-        cwd=_ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    commit = ""
+    with contextlib.suppress(OSError):  # no git on a machine that has a copy of the tree
+        ask = ["git", "rev-parse", "--short", "HEAD"]
+        commit = subprocess.run(ask, cwd=_ROOT, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
     return {
         "card": torch.cuda.get_device_name(device) if device.type == "cuda" else "no GPU",
         "cores": len(os.sched_getaffinity(0)),
         "torch": torch.__version__,
         "cudnn": torch.backends.cudnn.version(),
-        "commit": done.stdout.strip() or "unknown",
+        "commit": commit or "unknown",
     }
 
 

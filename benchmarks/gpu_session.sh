@@ -19,6 +19,12 @@ if compgen -G ".whl/*.whl" > /dev/null; then
   $PYTHON -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target /tmp/site .whl/*.whl || exit
   export PYTHONPATH=/tmp/site${PYTHONPATH:+:$PYTHONPATH}
 fi
+if ! $PYTHON -c "import importlib.metadata as m; m.version('csg-toolkit')" 2> /dev/null; then  # every checkpoint records it
+  about=$(mktemp -d)
+  mkdir "$about/csg_toolkit.dist-info"
+  printf 'Metadata-Version: 2.1\nName: csg-toolkit\nVersion: 0+session\n' > "$about/csg_toolkit.dist-info/METADATA"
+  export PYTHONPATH=${PYTHONPATH:+$PYTHONPATH:}$about
+fi
 {
   git rev-parse HEAD 2> /dev/null
   nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader

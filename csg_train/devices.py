@@ -1,6 +1,7 @@
 """Where to compute and how exactly: a device by name, tried before it is used; the precision of its products."""
 
 import contextlib
+import os
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -22,7 +23,9 @@ def usable_device(name: torch.device | str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+        local = int(os.environ.get("LOCAL_RANK", "0"))  # of torchrun's processes each has a card, and no other's memory
+        own = str(device) == "cuda" and local < torch.cuda.device_count()
+        torch.zeros(1, device=torch.device("cuda", local) if own else device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--device {name}: not usable here ({str(error).splitlines()[0]})") from error
     return device

@@ -86,6 +86,7 @@ class TermSums:
         top: int = 0,
         done_P2: Tensor | None = None,
         rectangles: Sequence[Rectangle] = (),
+        same_BC: Tensor | None = None,
     ) -> None:
         """Add all pairs of some rows but the listed ones by their squared distances, which are overwritten.
 
@@ -96,6 +97,7 @@ class TermSums:
             top: First row.
             done_P2: Row (from ``top`` on) and column of the pairs to leave out.
             rectangles: The parts of the strip whose rows and columns share a class.
+            same_BC: The pairs that do, instead: on a GPU one look at all costs less than many at parts.
         """
         for index, term_BC in self._terms(squared_BC, top, done_P2):
             self.rows[index, top : top + len(squared_BC)] += term_BC.sum(1)
@@ -103,6 +105,8 @@ class TermSums:
                 self.columns[index] += term_BC.sum(0)
             for rectangle in rectangles:
                 self.within[index] += self.share * term_BC[rectangle].sum(1).double().sum()
+            if same_BC is not None:
+                self.within[index] += self.share * (term_BC * same_BC).sum(1).double().sum()
 
     def _leave_out(self, squared_BC: Tensor, top: int, done_P2: Tensor | None, value: float) -> None:
         if done_P2 is not None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from csg_analysis.energy.pair_terms import TermSums, class_rectangles, pair_terms
+from csg_analysis.energy.pair_terms import TermSums, pair_terms
 from csg_analysis.energy.positions import FLOOR, MANY, NEAR_DOUBLE, NEAR_SINGLE, Positions, shares
 from csg_analysis.energy.unit_rows import offsets
 
@@ -51,7 +51,6 @@ class Tiles:
         self.step = min(most, -(-n // (count * _ALIGN)) * _ALIGN)
         self.panel = _PANEL_BYTES // (positions.dtype.itemsize * (d + 4 * len(layout.centres)))
         self.bounds = torch.tensor(layout.bounds, device=device)
-        self.labels = None if positions.labels_N is None else positions.labels_N.cpu()
         self.filler_T1 = torch.tensor([[float(s > 0)] for s in positions.s] + [[0.0]], device=device)  # at distance 1
         self.waiting: list[tuple[_Side, _Side, TermSums, Tensor]] = []
         self.near_P2: list[Tensor] = []
@@ -97,13 +96,12 @@ class Tiles:
             near_BC = near_BC.triu(1)  # each pair once
             filled_BC = near_BC | near_BC.T
         squared_BC.masked_fill_(filled_BC, 1)
-        rectangles = []
-        if self.labels is not None:
-            label_B, label_C = (self.labels[side.start : side.stop] for side in (row, column))
-            rectangles = class_rectangles(label_B, label_C)
+        same_BC = None
+        if (labels_N := self.positions.labels_N) is not None:
+            same_BC = labels_N[row.start : row.stop, None] == labels_N[column.start : column.stop]
         shape = row.stop - row.start, column.stop - column.start
         sums = TermSums(self.positions.s, shape, squared_BC.device, diagonal=diagonal)
-        sums.add_strip(squared_BC, rectangles=rectangles)
+        sums.add_strip(squared_BC, same_BC=same_BC)
         return sums, near_BC
 
     def settle(self) -> None:

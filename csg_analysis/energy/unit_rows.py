@@ -107,7 +107,7 @@ class UnitRows:
 
     def _read(self, rows: slice | Tensor) -> Tensor:
         picked = self.features[rows if isinstance(rows, slice) else rows.to(self.features.device)]
-        return picked.to(self.device, torch.float64, copy=True)
+        return picked.to(self.device).to(torch.float64, copy=True)  # numbers travel as they are, and no wider
 
     def take(self, rows: slice | Tensor) -> Tensor:
         """The unit vectors of a slice or an index tensor of rows: float64, shape (B, D), for the caller to change."""

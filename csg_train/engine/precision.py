@@ -20,6 +20,11 @@ from csg_train.recipes.sections import Train
 
 __all__ = ["InBfloat16", "compile_backbone", "require_arithmetic", "training_arithmetic"]
 
+_GRAPHS = 4
+"""Of a block: with gradients, without, and of batches of another size."""
+_WORKSPACE, _REPEATS = "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+"""What products need that repeat; torch reads it once, at the first product of a process on a GPU."""
+
 
 @contextlib.contextmanager
 def training_arithmetic(train: Train, device: torch.device) -> Iterator[None]:
@@ -33,13 +38,18 @@ def training_arithmetic(train: Train, device: torch.device) -> Iterator[None]:
     """
     repeat = train.deterministic and device.type == "cuda"
     if repeat:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        os.environ.setdefault(_WORKSPACE, _REPEATS)
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     with arithmetic(tf32=train.precision == "tf32", benchmark=not train.deterministic, deterministic=repeat):
         torch.use_deterministic_algorithms(repeat or before[0], warn_only=before[1] and not repeat)
         try:
             yield
         except RuntimeError as error:
+            if repeat and _WORKSPACE in str(error):
+                raise UserError(
+                    f"train.deterministic: this process has used the GPU without it; train in a new one, or set the "
+                    f"environment's {_WORKSPACE}={_REPEATS} before its start"
+                ) from error
             if repeat and "deterministic" in str(error):
                 line = str(error).splitlines()[0]
                 raise UserError(f"train.deterministic: not possible with this recipe ({line}); set it false") from error
@@ -107,7 +117,11 @@ def compile_backbone(backbone: Backbone) -> None:
     Blocks are the largest modules that no stage lies inside of: stages are read by hooks, which a compiled module would
     pass over.
     """
-    for block in _blocks(backbone.net, [backbone.stage(name) for name in backbone.stage_paths]):
+    import torch._dynamo.config as dynamo  # not before it is needed: it takes seconds
+
+    blocks = [*_blocks(backbone.net, [backbone.stage(name) for name in backbone.stage_paths])]
+    dynamo.recompile_limit += _GRAPHS * len(blocks)  # for all together; what is beyond it torch would run eagerly
+    for block in blocks:
         block.forward = torch.compile(block.forward)
 
 

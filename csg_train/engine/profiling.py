@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -58,4 +59,10 @@ def recorded(folder: Path, wanted: int) -> Iterator[Callable[[], object]]:
     kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
     parts = schedule(skip_first=SETTLING - 1, wait=0, warmup=1, active=wanted, repeat=1)
     with profile(activities=kinds, schedule=parts, on_trace_ready=write) as profiler:
-        yield profiler.step
+
+        def end_step() -> None:
+            with warnings.catch_warnings():  # torch 2.11 warns of cycles, and there is one
+                warnings.filterwarnings("ignore", message="Warning: Profiler clears events")
+                profiler.step()
+
+        yield end_step

@@ -47,7 +47,7 @@ class StepClock:
 
     def mark(self, step: int) -> None:
         """After this step."""
-        self.marks.append((step, gpu_event() if self.on_gpu else time.perf_counter()))
+        self.marks.append((step, gpu_event(self.device) if self.on_gpu else time.perf_counter()))
         while len(self.marks) > 1 and (not self.on_gpu or self.marks[1][1].query()):
             self._read()
 

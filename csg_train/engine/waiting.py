@@ -19,10 +19,10 @@ _PERIOD = 1.0
 """Seconds: the driver's own, over which it counts."""
 
 
-def gpu_event() -> Any:
-    """A mark in what the GPU has been given to do: it passes when the GPU comes there."""
+def gpu_event(device: torch.device) -> Any:
+    """A mark in what this GPU, of several, has been given to do: it passes when the GPU comes there."""
     event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-    event.record()
+    event.record(torch.cuda.current_stream(device))
     return event
 
 
@@ -49,13 +49,13 @@ class Waits:
     def __iter__(self) -> Iterator[Loaded]:
         self.begun, batches = time.perf_counter(), iter(self.batches)
         while True:
-            asked, event = time.perf_counter(), gpu_event() if self.on_gpu else None
+            asked, event = time.perf_counter(), gpu_event(self.device) if self.on_gpu else None
             if (batch := next(batches, None)) is None:
                 return
             if event is None:
                 self.waited += time.perf_counter() - asked
             else:
-                self.marks.append((event, gpu_event()))
+                self.marks.append((event, gpu_event(self.device)))
                 self._read()
                 self._see_load()
             self.steps += 1

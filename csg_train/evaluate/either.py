@@ -67,7 +67,9 @@ def held_out_loss(network: TaskNetwork, images: AnySet, recipe: Recipe) -> float
         logits, labels = logits_of_batch(there.views[0]), there.labels
         if logits.shape[2:] != labels.shape[1:]:
             logits = F.interpolate(logits, size=labels.shape[1:], mode="bilinear", align_corners=True)
-        total += float(F.cross_entropy(logits, labels, ignore_index=IGNORE if masked else -100, reduction="sum"))
+        # of pixels no sum of the library's own, which cannot be repeated on a GPU and is refused in a deterministic run
+        how = {"ignore_index": IGNORE, "reduction": "none"} if masked else {"reduction": "sum"}
+        total += float(F.cross_entropy(logits, labels, **how).sum())
         count += int((labels != IGNORE).sum()) if masked else len(labels)
     total, pictures = summed(np.array([total, count])).tolist()
     return float(total / pictures)

@@ -53,7 +53,7 @@ class Contrast(nn.Module):
         super().__init__()
         self.temperature, self.pool, self.patches, self.momentum = temperature, pool, patches, momentum
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_for(seed, "csg-heads"))
+            torch.default_generator.manual_seed(seed_for(seed, "csg-heads"))
             heads = {name: nn.Identity() if head == "none" else _mlp(width, dim) for name, width in widths.items()}
         self.heads = nn.ModuleDict(heads).requires_grad_(head == "mlp")
         self.teacher_heads = copy.deepcopy(self.heads).requires_grad_(False)

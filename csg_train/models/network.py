@@ -35,9 +35,9 @@ class TaskNetwork(nn.Module):
         super().__init__()
         spec = backbone_spec(backbone)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_for(seed, "backbone"))
+            torch.default_generator.manual_seed(seed_for(seed, "backbone"))  # `torch.manual_seed` would seed GPUs too
             self.backbone = Backbone(spec, output_stride=output_stride)
-            torch.manual_seed(seed_for(seed, "head"))
+            torch.default_generator.manual_seed(seed_for(seed, "head"))
             self.head = head(self.backbone.widths["layer4"])
 
     def set_training(self, *, batch_norm: str) -> None:

@@ -13,6 +13,7 @@ __all__ = ["CARD", "ON_CARD", "train"]
 
 CARD = torch.device(os.environ.get("CUDA_TESTS_ON", "cuda"))
 ON_CARD = CARD.type == "cuda"
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read once a process, which has runs of both kinds
 
 
 def train(recipe: Recipe, out: Path, *, resume: bool = False) -> Checkpoint:

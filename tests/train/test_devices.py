@@ -12,7 +12,7 @@ from csg_analysis.attention.measure import scored_pictures
 from csg_analysis.energy import blocks
 from csg_analysis.energy.energy import hyperspherical_energy
 from csg_analysis.features.pooled import pooled_batches
-from csg_train.devices import arithmetic, full_float32
+from csg_train.devices import arithmetic, full_float32, usable_device
 from csg_train.engine import loop as engine
 from csg_train.engine import precision
 from csg_train.errors import UserError
@@ -43,6 +43,18 @@ def switches() -> dict[str, object]:
         new |= {kind.fp32_precision: found["tf32"] for kind in (cudnn.conv, cudnn.rnn)}
         assert all((name == "tf32") == rough for name, rough in new.items()), new
     return found
+
+
+def test_of_torchruns_processes_each_tries_its_own_card(monkeypatch):
+    tried, zeros = [], torch.zeros
+    monkeypatch.setattr(torch, "zeros", lambda *shape, device: tried.append(str(device)) or zeros(*shape))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert [str(usable_device(name)) for name in ("cuda", "cpu")] == ["cuda", "cpu"]
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    assert [str(usable_device(name)) for name in ("cuda", "cuda:1")] == ["cuda", "cuda:1"]
+    monkeypatch.setenv("LOCAL_RANK", "4")  # more than there are, which `joined` says
+    assert str(usable_device("cuda")) == "cuda"
+    assert tried == ["cuda:0", "cpu", "cuda:2", "cuda:1", "cuda"]
 
 
 def test_switches_are_set_and_put_back_after_an_error_too():
@@ -212,6 +224,8 @@ def test_what_torch_cannot_repeat_is_one_line(recipe_dict, monkeypatch):
         UserError, match=r"train\.deterministic: not possible with this recipe \(x_cuda does not have a"
     ):
         failing(RuntimeError("x_cuda does not have a deterministic implementation, but you set\nmore"))
+    with pytest.raises(UserError, match=r"this process has used the GPU without it; train in a new one, or set the"):
+        failing(RuntimeError("Deterministic behavior was enabled ... you must set CUBLAS_WORKSPACE_CONFIG=:4096:8"))
     with pytest.raises(RuntimeError, match="memory"):
         failing(RuntimeError("out of memory"))
     assert not torch.are_deterministic_algorithms_enabled()

@@ -18,8 +18,8 @@ _MIX = v2.AugMix(severity=3, mixture_width=3, chain_depth=-1, alpha=1.0, all_ops
 
 
 def augmix(image: Image.Image, rng: random.Random) -> Image.Image:
-    """The mixture of an ``RGB`` picture; torch's global generator, from which torchvision draws, stays as it is."""
+    """The mixture of an ``RGB`` picture; torch's global generators, from one of which torchvision draws, stay."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(rng.getrandbits(63))
+        torch.default_generator.manual_seed(rng.getrandbits(63))  # `torch.manual_seed` would seed GPUs too
         mixed: Image.Image = _MIX(image)
     return mixed

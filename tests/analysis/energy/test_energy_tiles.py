@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from csg_analysis.energy.energy import hyperspherical_energy
 from csg_analysis.energy.positions import Positions
@@ -20,14 +21,32 @@ def tiles(rows, block=None, labels=None):
     return Tiles(Positions(UnitRows(rows), (0.0, 0.5, 1.0, 2.0), labels), block)
 
 
+class Counted(TorchDispatchMode):
+    number = 0
+
+    def __torch_dispatch__(self, function, _types, args=(), kwargs=None):
+        self.number += 1
+        return function(*args, **kwargs or {})
+
+
 def test_a_tile_is_queued_without_a_look_at_it():
     """Tensors without values cannot be looked at."""
     ours = tiles(clusters(1100, 72, 1e-3, 4), 256, torch.arange(1100) % 5)
+    ours.positions.labels_N = ours.positions.labels_N.to("meta")
     sides = [ours.load(start, start + 256, torch.float32) for start in (0, 256)]
     empty = [_Side(side.start, side.stop, *(part.to("meta") for part in side[2:])) for side in sides]
     for row, column in ((empty[0], empty[0]), (empty[0], empty[1])):
         sums, near_BC = ours.tile(row, column)
         assert sums.rows.device.type == near_BC.device.type == "meta"
+
+
+def test_classes_cost_a_tile_few_operations_however_many_they_are():
+    """Each is a launch: not some for each run of a class among the rows of a tile."""
+    ours = tiles(clusters(1100, 72, 1e-3, 40), 550, torch.arange(1100) % 30)
+    sides = [ours.load(start, start + 550, torch.float32) for start in (0, 550)]
+    with Counted() as counted:
+        ours.tile(*sides)
+    assert counted.number < 100
 
 
 def test_the_host_waits_once_in_some_tiles(monkeypatch):

@@ -75,13 +75,15 @@ def test_the_factors_have_mean_one_and_the_deviation_of_their_band():
     assert abs(colours) < 0.02  # each colour has draws of its own
 
 
-def test_augmix_is_torchvision_s_and_leaves_the_global_generator():
+def test_augmix_is_torchvision_s_and_leaves_the_global_generators(monkeypatch):
+    """A GPU's too, from which a head with dropout draws: batches may be made in the process that trains."""
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("seeds GPUs"))
     image = Image.fromarray(picture(20, 20))
     state = torch.get_rng_state()
     found = augmix(image, random.Random(3))
     assert torch.equal(torch.get_rng_state(), state)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(random.Random(3).getrandbits(63))
+        torch.default_generator.manual_seed(random.Random(3).getrandbits(63))
         expected = v2.AugMix(severity=3, mixture_width=3, chain_depth=-1, alpha=1.0, all_ops=False)(image)
     assert np.array_equal(np.array(found), np.array(expected))
     assert not np.array_equal(np.array(found), np.array(augmix(image, random.Random(4))))

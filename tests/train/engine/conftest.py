@@ -23,7 +23,8 @@ def clock(monkeypatch):
         def __init__(self, *, enable_timing):
             assert enable_timing
 
-        def record(self):
+        def record(self, stream):
+            assert stream == "of cuda:1"  # not of the GPU that is the process's default
             self.passes = clock.now + clock.behind
 
         def query(self):
@@ -35,4 +36,5 @@ def clock(monkeypatch):
 
     monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
     monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"of {device}")
     return clock

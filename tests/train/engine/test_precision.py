@@ -28,6 +28,18 @@ def test_a_compiled_backbone_trains_the_same(task, method, recipe_dict, masked_r
     assert compiled.model.keys() == plain.model.keys()
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+def test_every_block_is_compiled_for_each_of_its_uses(recipe_dict, tmp_path, monkeypatch):
+    """Of four blocks: the student's with and without gradients and the teacher's, more than torch's limit of 8."""
+    graphs = []
+    count = lambda graph, _inputs: graphs.append(graph) or graph.forward  # noqa: E731
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=count))
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(recompile_limit=8):
+        run(recipe_of(recipe_dict, "csg", steps=2, compile=True), tmp_path)
+    assert len(graphs) == 12
+
+
 def test_within_its_block_a_network_computes_in_bfloat16_and_gives_float32(recipe_dict, tmp_path):
     """The numbers of autocast around each call, block after block, and outside float32 as before."""
     network = engine._Run(recipe_of(recipe_dict, "baseline"), tmp_path, CPU).network

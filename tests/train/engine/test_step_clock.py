@@ -13,7 +13,7 @@ from csg_train.engine import step_clock
 from csg_train.engine.step_clock import StepClock
 from csg_train.runs.cost import read_cost
 
-CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 1)
 
 
 def recipe(probe=0):

@@ -4,7 +4,7 @@ import torch
 
 from csg_train.engine.waiting import Waits
 
-CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 1)
 
 
 def batches(clock, seconds):
