@@ -62,7 +62,7 @@ def test_fields_of_a_method_with_their_values_defaults_and_meaning(generate):
     page = generate.method_page(METHODS["csg"])
     assert "| `temperature` | number > 0 | `0.07` |  |" in page
     assert "| `layers` | list of string | `layer3`, `layer4` |  |" in page
-    assert "| `dim` | integer >= 1 | `128` | Width of the projection. |" in page
+    assert "| `dim` | integer >= 1, <= 65536 | `128` | Width of the projection. |" in page
     assert "| `head` | `mlp`, `fixed`, `none` | `mlp` | Projection h:" in page
     assert "- `csg-train run visda17-resnet101-csg`" in page
     assert METHODS["csg"].info.equation in page

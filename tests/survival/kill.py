@@ -243,8 +243,9 @@ def outcome(code: int, run: Run) -> str:
         return "killed"
     lines = run.printed().splitlines()
     errors = [line for line in lines if line.startswith("Error: ")]
-    if code == 128 + signal.SIGHUP and lines[-1].startswith("interrupted and saved at step"):
-        return "saved, exit 129"
+    if code == 128 + signal.SIGHUP and not errors and "Traceback" not in "".join(lines):
+        saved = any(line.startswith("interrupted and saved at step") for line in lines[-1:])
+        return f"{'saved' if saved else 'ended outside the training loop'}, exit 129"
     if code == 0 and not lines:
         return "went on to its end, exit 0"
     named = any(name in line for line in errors for name in (str(run.out), "train.workers"))

@@ -28,14 +28,9 @@ CASES = {
     ),
     "segmentation": ("domain-randomization", "csg-dense", "swad"),
 }
-WAITS = {
-    "asg-learned": {"number": 12, "copy": 2},
-    "domain-randomization": {"number": 2},
-    "csg-dense": {"number": 1},
-    "swad": {"number": 1},
-}
-"""For what the host waits in a step: the number of pixels that count, once a cross-entropy; and all that the policy
-asks for in a step in which it acts (a list of numbers is fetched at once, and counted number by number)."""
+WAITS = {"asg-learned": {"number": 12, "copy": 2}}
+"""For what the host waits in a step: all that the policy asks for in a step in which it acts. A list of numbers is
+fetched at once, and counted number by number."""
 aten = torch.ops.aten
 REFUSED = (aten.nll_loss2d_forward, aten._adaptive_avg_pool2d_backward, aten.upsample_bilinear2d_backward, aten.median)
 """Operations that torch refuses in a deterministic run on a GPU."""
