@@ -66,9 +66,9 @@ def check(recipe_name: str, overrides: tuple[str, ...], sheet: Path | None, as_j
     bad = [file for result in found.values() for file in result.bad]
     if bad:
         raise UserError(f"{bad[0].message} ({len(bad)} bad files in all)")
-    for result in found.values():
-        if isinstance(result, checks.MaskCheck) and result.mismatches:
-            raise UserError(f"{result.mismatches[0].line()} ({len(result.mismatches)} such pairs)")
+    for split, result in found.items():
+        if isinstance(result, checks.MaskCheck) and (pairs := result.mismatches):
+            raise UserError(f"{sets[split].root}: {pairs[0].line()} ({len(pairs)} such pairs)")
     recipes.require_ready(recipe)
     recipes.require_weights(recipe, classes=len(classes))
 

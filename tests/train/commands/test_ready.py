@@ -31,7 +31,7 @@ def refused_by_both(recipe: Path, *parts: str, sets: tuple[str, ...] = ()) -> No
 
 def test_a_mask_of_another_size(masked):
     Image.fromarray(np.zeros((36, 38), dtype=np.uint8)).save(masked.parent / "m" / "masks" / "3.png")
-    refused_by_both(masked, "images/3.png has 40x36", "masks/3.png has 38x36")
+    refused_by_both(masked, f"{masked.parent / 'm'}: images/3.png has 40x36", "masks/3.png has 38x36")
 
 
 def test_a_mask_with_an_id_that_has_no_class(masked):
