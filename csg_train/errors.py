@@ -1,8 +1,11 @@
 """The one error type that users see: a line that names what is wrong and how to mend it."""
 
+import contextlib
+from collections.abc import Iterator
+
 import click
 
-__all__ = ["UserError", "memory_fault", "printable"]
+__all__ = ["UserError", "memory_fault", "printable", "within"]
 
 _REFUSED = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
 
@@ -24,6 +27,15 @@ class UserError(click.ClickException, ValueError):
     def format_message(self) -> str:
         """The message on one line, whatever line breaks a library or codes for the terminal a file name put into it."""
         return printable(" ".join(self.message.split()))
+
+
+@contextlib.contextmanager
+def within(where: str) -> Iterator[None]:
+    """Put what a mistake is part of before its message."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{where}: {error.message}") from error
 
 
 def memory_fault(error: Exception, where: str = "") -> UserError | None:

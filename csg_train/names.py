@@ -10,6 +10,7 @@ from csg_train.errors import UserError
 
 __all__ = ["absent", "in_markdown", "other_form", "require_plain", "unfit"]
 
+_FOREIGN = "is not UTF-8"
 _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -27,7 +28,7 @@ def require_plain(names: Iterable[str], origin: object) -> None:
     """
     for name in names:
         if fault := unfit(name):
-            mend = "rename it (convmv -f latin1 -t utf8 does a whole folder)" if "UTF-8" in fault else "rename it"
+            mend = "rename it (convmv -f latin1 -t utf8 does a whole folder)" if fault == _FOREIGN else "rename it"
             raise UserError(f"{origin}: the name {name!a} {fault}; {mend}")
 
 
@@ -35,7 +36,7 @@ def unfit(name: str) -> str | None:
     """Why no record can hold a name: not UTF-8, or a control character; None of another."""
     if (found := _UNFIT.search(name)) is None:
         return None
-    return "is not UTF-8" if "\ud800" <= found[0] <= "\udfff" else f"holds the control character {found[0]!a}"
+    return _FOREIGN if "\ud800" <= found[0] <= "\udfff" else f"holds the control character {found[0]!a}"
 
 
 def other_form(name: str, others: Iterable[str]) -> str | None:

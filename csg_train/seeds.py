@@ -1,11 +1,13 @@
 """Seeds by name, not by order: adding a consumer of randomness never changes the others."""
 
+import contextlib
 import hashlib
 import random
+from collections.abc import Iterator
 
 import torch
 
-__all__ = ["generator_for", "random_for", "seed_for"]
+__all__ = ["generator_for", "random_for", "seed_for", "seeded"]
 
 
 def seed_for(run_seed: int, *key: str | int) -> int:
@@ -29,3 +31,14 @@ def generator_for(run_seed: int, *key: str | int) -> torch.Generator:
 def random_for(run_seed: int, *key: str | int) -> random.Random:
     """A Python generator for one named use (see `seed_for`); cheap enough for one per sample."""
     return random.Random(seed_for(run_seed, *key))  # noqa: S311 - augmentation, not cryptography
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Within the block torch's global CPU generator draws from ``seed``; after it, as if nothing had been drawn.
+
+    The generators of GPUs, which ``torch.manual_seed`` would seed too, stay as they are.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield

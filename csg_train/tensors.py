@@ -85,15 +85,9 @@ def unreadable(path: Path, error: Exception) -> str:
         return foreign
     if program := _program(path):
         return f"{program}, which is code; save the state dict of its model instead"
-    if "weights_only" in text or not _begins_as_one(path):
+    if "weights_only" in text or not first_bytes(path).startswith((b"PK\x03\x04", b"\x80")):
         return "not a torch file, and no safetensors; check which file it is"
     return f"not a complete torch file ({_first_line(text)}); fetch it again"
-
-
-def _begins_as_one(path: Path) -> bool:
-    """Whether a file begins as ``torch.save`` begins one, today or before 1.6: as a zip archive or a pickle."""
-    with path.open("rb") as stream:
-        return stream.read(4).startswith((b"PK\x03\x04", b"\x80"))
 
 
 def _program(path: Path) -> str | None:
@@ -116,13 +110,12 @@ def _require_dense(content: Any, name: str = "its content") -> None:
     """Refuse tensors that no network takes, however deep they lie: even a look at their shape or values may fail."""
     if isinstance(content, Tensor):
         kinds = {
-            "nested": content.is_nested,
-            "sparse": content.layout != torch.strided,
-            "meta": content.is_meta,
+            "a nested tensor": content.is_nested,
+            "a sparse tensor": content.layout != torch.strided,
+            "a meta tensor, without values": content.is_meta,
         }
-        if found := [kind for kind, is_so in kinds.items() if is_so]:
-            without = ", without values" if content.is_meta else ""
-            raise _NotDenseError(f"{name} is a {found[0]} tensor{without}")
+        if found := next((kind for kind, is_so in kinds.items() if is_so), None):
+            raise _NotDenseError(f"{name} is {found}")
     elif isinstance(content, Mapping):
         for key, value in content.items():
             _require_dense(value, str(key))

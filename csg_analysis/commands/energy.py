@@ -30,7 +30,7 @@ from csg_analysis.commands.outside import Outside
 from csg_analysis.commands.subject import Asked, Subject
 from csg_train import runs
 from csg_train.console import console, print_json, print_table
-from csg_train.errors import UserError
+from csg_train.errors import UserError, within
 
 if TYPE_CHECKING:
     import torch
@@ -120,10 +120,8 @@ def _of_file(file: str, *, coincident: Any, device: torch.device) -> tuple[str, 
     else:
         own = features.open_matrix(path, name)
         rows_ND, out = own.rows_ND, path.with_name(f"{own.file_name}.energy.json")
-    try:
+    with within(str(file)):
         result = engine.hyperspherical_energy(rows_ND, s=(0, 1, 2), coincident=coincident, device=device)
-    except UserError as error:
-        raise UserError(f"{file}: {error.message}") from error
     fields = {name: getattr(own, name) for name in ("layer", "pool", "dtype", "stability")}
     record = _record(result, own.run, own.data, **fields)
     runs.write_record(out, record)
@@ -134,10 +132,8 @@ def _of_subject(subject: Subject | Outside, split: str, *, layer: str, pool: Any
     images = subject.images(split)
     seen = features.Stability()
     features_ND = features.extract(subject.network, images, subject.shown, layer=layer, pool=pool, stability=seen)
-    try:
+    with within(f"{subject.folder}: {layer} of {images.name}"):
         result = engine.hyperspherical_energy(features_ND, s=(0, 1, 2), coincident=coincident)
-    except UserError as error:
-        raise UserError(f"{subject.folder}: {layer} of {images.name}: {error.message}") from error
     own = {"layer": layer, "pool": pool, "dtype": "float32", "stability": seen.of(layer)}
     return _record(result, subject.run, subject.data_info(images, split), **own)
 

@@ -28,7 +28,7 @@ from csg_analysis.commands.subject import Asked, on_same_pictures
 from csg_train import data as pictures
 from csg_train import runs
 from csg_train.console import console
-from csg_train.errors import UserError
+from csg_train.errors import UserError, within
 from csg_train.files import atomic_write, write_text
 
 if TYPE_CHECKING:
@@ -83,10 +83,8 @@ def sphere(
     )
     for subject, images in subjects:
         features_ND = features.extract(subject.network, images, subject.shown, layer=layer, pool=pool)
-        try:
+        with within(f"{subject.folder}: {layer} of {images.name}"):
             energy = engine.hyperspherical_energy(features_ND, s=0).mhe[0].value
-        except UserError as error:
-            raise UserError(f"{subject.folder}: {layer} of {images.name}: {error.message}") from error
         folders.append(subject.folder)
         infos.append(subject.run)
         panel = circle.Panel(

@@ -72,7 +72,8 @@ def read_masks(run: Run, split: str) -> list[Masks]:
     if other_masks(run, split):
         raise UserError(f"{path}: not what predictions-{split}.json is of (SHA-256); {again}")
     names = [f"{kind}_{index}" for index in range(len(record.pictures)) for kind in ("picture", "true", "predicted")]
-    found = [Masks(*three) for three in zip(*[iter(read_arrays(path, names, again=again))] * 3, strict=True)]
+    arrays = read_arrays(path, names, again=again)
+    found = [Masks(*arrays[start : start + 3]) for start in range(0, len(arrays), 3)]
     if not all(_fits(own, len(record.colours), record.unknown) for own in found):
         raise UserError(f"{path}: does not fit predictions-{split}.json; {again}")
     return found

@@ -69,7 +69,7 @@ def check(recipe_name: str, overrides: tuple[str, ...], sheet: Path | None, as_j
     for split, result in found.items():
         if isinstance(result, checks.MaskCheck) and (pairs := result.mismatches):
             raise UserError(f"{sets[split].root}: {pairs[0].line()} ({len(pairs)} such pairs)")
-    recipes.require_ready(recipe)
+    recipes.require_ready(recipe, sets)
     recipes.require_weights(recipe, classes=len(classes))
 
 

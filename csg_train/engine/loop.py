@@ -44,7 +44,7 @@ from csg_train.methods.teacher import Taught
 from csg_train.recipes.network import start_network
 from csg_train.recipes.pictures import load_split
 from csg_train.recipes.reading import to_yaml
-from csg_train.recipes.ready import require_ready
+from csg_train.recipes.ready import load_splits, require_ready
 from csg_train.recipes.sections import Recipe, Train
 from csg_train.recipes.shown import Showing, shown_batches
 from csg_train.runs.checkpoint import Checkpoint, load_checkpoint, load_optimizer, load_state, save_checkpoint
@@ -113,7 +113,7 @@ def train(
     with joined(usable_device(device)) as own, training_arithmetic(recipe.train, own):
         with agreed():  # first of all, so that a run that cannot start leaves no folder
             require_arithmetic(recipe.train, own)
-            require_ready(recipe, splits)
+            require_ready(recipe, load_splits(recipe, splits))
         with locked(out):
             with agreed():
                 make_ready(out, resume=resume, overwrite=overwrite)

@@ -30,6 +30,7 @@ __all__ = [
     "mean_scores",
     "predict",
     "require_numbers",
+    "without_numbers",
 ]
 
 
@@ -66,26 +67,31 @@ def predict(network: TaskNetwork, batches: Iterable[Batch], *, flip: bool) -> Pr
         UserError: The network gives a picture no numbers, so that none of its classes is the largest.
     """
     device = next(network.parameters()).device
-    predicted, labels, numbers = [], [], []
+    predicted, labels, lost = [], [], []
     for batch in batches:
         pictures = batch.views[0].to(device, non_blocking=True)
         scores_NC = mean_scores(logits_of_views(network, pictures, flip=flip))
-        numbers.append(~scores_NC.isnan().any(dim=1))
+        lost.append(without_numbers(scores_NC))
         predicted.append(scores_NC.argmax(dim=1))
         labels.append(batch.labels)
-    require_numbers(torch.cat(numbers))
+    require_numbers(torch.cat(lost))
     return Predictions(torch.cat(predicted).cpu(), torch.cat(labels))
 
 
-def require_numbers(numbers_N: Tensor) -> None:
-    """Refuse what a network without numbers predicts; ``numbers_N`` is False where it gave a picture NaN.
+def without_numbers(scores: Tensor) -> Tensor:
+    """Which pictures a network gave NaN, ``(N,)`` bool, of scores ``(N, ...)``."""
+    return scores.flatten(1).isnan().any(dim=1)
+
+
+def require_numbers(lost_N: Tensor) -> None:
+    """Refuse what a network predicts of the pictures that are `without_numbers`.
 
     Raises:
         UserError: It says of how many pictures.
     """
-    if lost := int((~numbers_N).sum()):
+    if lost := int(lost_N.sum()):
         raise UserError(
-            f"the network's logits of {lost} of {len(numbers_N)} pictures are not finite, so it has diverged; lower "
+            f"the network's logits of {lost} of {len(lost_N)} pictures are not finite, so it has diverged; lower "
             "train.lr_head or train.lr_backbone, or take an earlier checkpoint"
         )
 

@@ -16,7 +16,7 @@ from csg_train.data.loaders.workers import measuring_workers
 from csg_train.data.readers.masks import IGNORE, MaskedSet
 from csg_train.devices import full_float32
 from csg_train.errors import UserError
-from csg_train.evaluate.accuracy import require_numbers
+from csg_train.evaluate.accuracy import require_numbers, without_numbers
 from csg_train.evaluate.scores import iou, iou_per_class, mean_iou, mean_of_present, right_true_predicted
 from csg_train.models.deeplab import SegmentationNetwork
 from csg_train.models.network import TaskNetwork
@@ -144,7 +144,7 @@ def predicted_mask(
     Smaller logits are enlarged (bilinear) before the largest is taken.
     """
     scores_1CHW = logits(view_13HW.to(device, non_blocking=True))
-    require_numbers(~scores_1CHW.isnan().flatten(1).any(dim=1))
+    require_numbers(without_numbers(scores_1CHW))
     if scores_1CHW.shape[2:] != size:
         scores_1CHW = F.interpolate(scores_1CHW, size=size, mode="bilinear", align_corners=True)
     return scores_1CHW[0].argmax(dim=0).to(torch.uint8)

@@ -3,13 +3,14 @@
 from typing import Annotated, Literal
 
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, optim
 
 from csg_train.data.loaders.batch import Batch
 from csg_train.distributed import average
 from csg_train.methods.base import Setup
+from csg_train.methods.config import STRICT
 from csg_train.methods.info import MethodInfo
 from csg_train.methods.learned_rates import RatePolicy
 from csg_train.methods.pixels import task_loss
@@ -19,7 +20,7 @@ from csg_train.models.network import Output, TaskNetwork, layer_groups
 __all__ = ["ASG", "ASGConfig"]
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class ASGConfig:
     """The default is the paper's for VisDA-17."""
 

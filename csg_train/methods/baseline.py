@@ -1,16 +1,16 @@
 """The two reference rows: plain fine-tuning, and a frozen ImageNet backbone."""
 
-from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from csg_train.methods.base import Method, Setup
+from csg_train.methods.config import STRICT
 from csg_train.methods.info import MethodInfo
 from csg_train.models.network import TaskNetwork
 
 __all__ = ["Baseline", "Oracle"]
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class NoConfig:
     """No fields: the method has no strength to choose."""
 

@@ -21,12 +21,13 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from csg_train.data.loaders.batch import Batch
 from csg_train.methods.base import Setup
+from csg_train.methods.config import STRICT
 from csg_train.methods.contrastive import attention_stability
 from csg_train.methods.csg_contrast import Contrast
 from csg_train.methods.info import MethodInfo
@@ -37,7 +38,7 @@ from csg_train.models.network import Output, TaskNetwork
 __all__ = ["CSG", "CSGConfig", "contrast_of"]
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class CSGConfig:
     """Strengths and sizes; the defaults are the paper's for VisDA-17."""
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from csg_train.distributed import gathered
 from csg_train.methods.contrastive import Queue, info_nce
 from csg_train.methods.patches import patch_pool, patches
-from csg_train.seeds import generator_for, seed_for
+from csg_train.seeds import generator_for, seed_for, seeded
 
 __all__ = ["Contrast"]
 
@@ -52,8 +52,7 @@ class Contrast(nn.Module):
     ) -> None:
         super().__init__()
         self.temperature, self.pool, self.patches, self.momentum = temperature, pool, patches, momentum
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed_for(seed, "csg-heads"))
+        with seeded(seed_for(seed, "csg-heads")):
             heads = {name: nn.Identity() if head == "none" else _mlp(width, dim) for name, width in widths.items()}
         self.heads = nn.ModuleDict(heads).requires_grad_(head == "mlp")
         self.teacher_heads = copy.deepcopy(self.heads).requires_grad_(False)

@@ -1,7 +1,8 @@
 """What a method's module declares, without running the rest of it: torch takes seconds to import, a list must not.
 
-A module declares itself in its first lines, whose only needs are ``typing``, ``pydantic`` and `MethodInfo`: a dataclass
-with its fields, and the class attributes ``info`` and ``Config``. Those statements alone are compiled and run.
+A module declares itself in its first lines, whose only needs are ``typing``, ``pydantic``, `config` and `MethodInfo`: a
+dataclass with its fields, and the class attributes ``info`` and ``Config``. Those statements alone are compiled and
+run.
 """
 
 import ast
@@ -17,7 +18,7 @@ from csg_train.methods.table import PLACES
 
 __all__ = ["Declaration", "declaration"]
 
-_NEEDED = ("typing", "pydantic", "pydantic.dataclasses", MethodInfo.__module__)
+_NEEDED = ("typing", "pydantic", "pydantic.dataclasses", "csg_train.methods.config", MethodInfo.__module__)
 
 
 @dataclass(frozen=True)

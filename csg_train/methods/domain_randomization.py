@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
@@ -15,6 +15,7 @@ from csg_train.demos.table import style_folder
 from csg_train.errors import UserError
 from csg_train.files import home_expanded
 from csg_train.methods.base import Method, Setup
+from csg_train.methods.config import STRICT
 from csg_train.methods.info import MethodInfo
 from csg_train.methods.pixels import task_loss
 from csg_train.methods.pyramid import pyramid_consistency
@@ -23,7 +24,7 @@ from csg_train.models.network import Output, TaskNetwork
 __all__ = ["DomainRandomization", "DomainRandomizationConfig"]
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class DomainRandomizationConfig:
     """Whose styles, how many at a time, and how hard they must agree. The paper has no public code."""
 

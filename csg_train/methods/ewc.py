@@ -4,7 +4,7 @@ import warnings
 from typing import Annotated, Literal
 
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
@@ -12,6 +12,7 @@ from torch.func import functional_call, grad, vmap
 from csg_train.data.loaders.batch import Batch
 from csg_train.methods.anchored import Anchored, flatten
 from csg_train.methods.base import Setup
+from csg_train.methods.config import STRICT
 from csg_train.methods.info import MethodInfo
 from csg_train.models.backbones import Backbone
 from csg_train.models.network import Output, TaskNetwork
@@ -20,7 +21,7 @@ from csg_train.seeds import generator_for
 __all__ = ["EWC", "diagonal_fisher"]
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class EWCConfig:
     """Strength and estimator; the papers give no value."""
 

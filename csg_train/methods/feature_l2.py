@@ -4,12 +4,13 @@ from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from csg_train.data.loaders.batch import Batch
 from csg_train.methods.base import Setup
+from csg_train.methods.config import STRICT
 from csg_train.methods.info import MethodInfo
 from csg_train.methods.teacher import Taught
 from csg_train.models.network import Output, TaskNetwork
@@ -17,7 +18,7 @@ from csg_train.models.network import Output, TaskNetwork
 __all__ = ["FeatureL2"]
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class FeatureL2Config:
     """Strength and layers; the papers give neither."""
 

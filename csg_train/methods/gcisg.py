@@ -17,13 +17,14 @@ from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from csg_train.data.loaders.batch import Batch
 from csg_train.distributed import mean_over_processes, process_count
 from csg_train.methods.base import Setup
+from csg_train.methods.config import STRICT
 from csg_train.methods.contrastive import attention, attention_pool
 from csg_train.methods.info import MethodInfo
 from csg_train.methods.teacher import Taught
@@ -32,7 +33,7 @@ from csg_train.models.network import Output, TaskNetwork
 __all__ = ["GCISG", "GCISGConfig", "guidance"]
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class GCISGConfig:
     """The defaults are the paper's."""
 

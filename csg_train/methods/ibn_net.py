@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from csg_train.methods.base import Method
+from csg_train.methods.config import STRICT
 from csg_train.methods.info import MethodInfo
 from csg_train.models.backbones import Backbone
 from csg_train.models.ibn import rewrite_ibn
@@ -13,7 +13,7 @@ from csg_train.models.ibn import rewrite_ibn
 __all__ = ["IBNNet", "IBNNetConfig"]
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class IBNNetConfig:
     """Which variant, and which weights it starts from."""
 

@@ -20,12 +20,13 @@ from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from csg_train.data.loaders.batch import Batch
 from csg_train.methods.base import Setup
+from csg_train.methods.config import STRICT
 from csg_train.methods.info import MethodInfo
 from csg_train.methods.teacher import Taught
 from csg_train.models.network import Output, TaskNetwork
@@ -35,7 +36,7 @@ __all__ = ["MIRO", "MIROConfig", "ldifs_distance", "variational_distance"]
 _LEAST, _START = 1e-5, 0.1  # of a variance
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class MIROConfig:
     """Which distance, how strong, and between which maps."""
 

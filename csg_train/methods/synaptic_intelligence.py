@@ -3,13 +3,14 @@
 from typing import Annotated, Literal
 
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, optim
 
 from csg_train.data.loaders.batch import Batch
 from csg_train.methods.anchored import Anchored, backbone_weights, flatten, split, trained_weights
 from csg_train.methods.base import Setup
+from csg_train.methods.config import STRICT
 from csg_train.methods.info import MethodInfo
 from csg_train.models.network import Output, TaskNetwork
 
@@ -21,7 +22,7 @@ def path_importance(path_K: Tensor, moved_K: Tensor, xi: float) -> Tensor:
     return (path_K / (moved_K.square() + xi)).clamp_min(0)
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class SynapticIntelligenceConfig:
     """Strength and damping, named as in the paper."""
 

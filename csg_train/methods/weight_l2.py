@@ -2,19 +2,20 @@
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from csg_train.data.loaders.batch import Batch
 from csg_train.methods.anchored import Anchored
+from csg_train.methods.config import STRICT
 from csg_train.methods.info import MethodInfo
 from csg_train.models.network import Output, TaskNetwork
 
 __all__ = ["WeightL2"]
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class WeightL2Config:
     """The paper gives no value; choose it on held-out synthetic pictures."""
 

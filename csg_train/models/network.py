@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from csg_train.models.backbones import Backbone, Features, backbone_spec
-from csg_train.seeds import seed_for
+from csg_train.seeds import seed_for, seeded
 
 __all__ = ["Network", "Output", "TaskNetwork", "layer_groups"]
 
@@ -34,10 +33,9 @@ class TaskNetwork(nn.Module):
     ) -> None:
         super().__init__()
         spec = backbone_spec(backbone)
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed_for(seed, "backbone"))  # `torch.manual_seed` would seed GPUs too
+        with seeded(seed_for(seed, "backbone")):
             self.backbone = Backbone(spec, output_stride=output_stride)
-            torch.default_generator.manual_seed(seed_for(seed, "head"))
+        with seeded(seed_for(seed, "head")):
             self.head = head(self.backbone.widths["layer4"])
 
     def set_training(self, *, batch_norm: str) -> None:

@@ -13,7 +13,7 @@ from csg_train.data.readers.images import ImageSet
 from csg_train.data.views.transforms import evaluation_view
 from csg_train.devices import full_float32
 from csg_train.errors import UserError
-from csg_train.evaluate.accuracy import logits_of_views, mean_scores, require_numbers
+from csg_train.evaluate.accuracy import logits_of_views, mean_scores, require_numbers, without_numbers
 from csg_train.models.network import TaskNetwork
 from csg_train.predictions.table import Outcome
 from csg_train.recipes.sections import Recipe
@@ -72,7 +72,7 @@ def _rows(
 ) -> list[dict[str, str | float]]:
     logits_VNC = logits_of_views(network, images_NCHW, flip=recipe.evaluate.flip)
     scores_NC = mean_scores(logits_VNC)
-    require_numbers(~scores_NC.isnan().any(dim=1))
+    require_numbers(without_numbers(scores_NC))
     order_NK = scores_NC.sort(dim=1, descending=True, stable=True).indices[:, :top]  # ties as argmax does
     shares_NK = logits_VNC.softmax(dim=2).mean(dim=0).gather(1, order_NK)
     endings = ["", *(f"_{place}" for place in range(2, top + 1))]

@@ -1,7 +1,7 @@
 """What a recipe needs before its first step; ``csg-train data check`` and every run ask the same."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -38,18 +38,17 @@ def load_splits(recipe: Recipe, splits: Sequence[str] = SPLITS) -> dict[str, Any
     return {split: load_split(recipe.data, split, classes) for split in chosen}
 
 
-def require_ready(recipe: Recipe, splits: Sequence[str] = SPLITS) -> None:
+def require_ready(recipe: Recipe, sets: Mapping[str, AnySet]) -> None:
     """Refuse what would end a run later; of a large set not every file is decoded.
 
     Args:
         recipe: What is to be trained.
-        splits: Those that training or measuring will read.
+        sets: The splits that training or measuring will read, by `load_splits`.
 
     Raises:
-        UserError: A split lacks files or other classes than the source, a file does not decode, a mask has another size
+        UserError: A file is empty, a file does not decode, a mask has another size
             than its picture or an id without a class, or the settings give a network that cannot train.
     """
-    sets = load_splits(recipe, splits)
     for images in sets.values():
         for file in images.stored_files:
             if not file_size(path := images.root / file):

@@ -27,7 +27,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from csg_train.errors import UserError
+from csg_train.errors import UserError, within
 from csg_train.names import absent
 from csg_train.recipes.faults import differences, in_words
 from csg_train.recipes.reading import load_recipe
@@ -95,10 +95,8 @@ def load_sweep(path: Path) -> list[Planned]:
             raise UserError(f"{path}: {name}: {twice[0]} is set twice, and the last would win; set it in one place")
         if name in runs:
             raise UserError(f"{path}: two runs are both called {name}; rename one of the variations")
-        try:
+        with within(f"{path}: {name}"):
             runs[name] = load_recipe(sweep.recipe, overrides)
-        except UserError as error:
-            raise UserError(f"{path}: {name}: {error.message}") from error
     _require_different(path, runs)
     return [Planned(name, recipe) for name, recipe in runs.items()]
 

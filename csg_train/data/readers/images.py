@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from PIL import ExifTags, Image
 
@@ -27,6 +27,7 @@ __all__ = [
     "decode",
     "file_size",
     "image_folder",
+    "orientation",
     "over_white",
     "reduced_size",
     "require_same_classes",
@@ -202,6 +203,11 @@ def reduced_size(size: tuple[int, int], shorter_side: int | None) -> tuple[int, 
     return round(size[0] * shorter_side / short), round(size[1] * shorter_side / short)
 
 
+def orientation(image: Image.Image) -> Any:
+    """How a picture lies, as its EXIF data say: 1 upright, 2 to 8 the keys of `TURNS`; another value says nothing."""
+    return image.getexif().get(ExifTags.Base.Orientation, 1)
+
+
 def decode(path: Path) -> Image.Image:
     """Read one image file completely, upright (EXIF), as ``RGB`` or, where it has transparency, ``RGBA``.
 
@@ -219,7 +225,7 @@ def decode(path: Path) -> Image.Image:
                 if max(image.size) > _LONGEST * min(image.size):
                     raise UserError(f"{path}: a strip of {image.width} x {image.height} pixels; crop or remove it")
                 image.load()
-                turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+                turn = TURNS.get(orientation(image))
                 upright = image if turn is None else image.transpose(turn)
                 alpha = upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info
                 if deep or upright.mode.startswith("I;16") or upright.mode in ("I", "F"):

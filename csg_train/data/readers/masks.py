@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
-from csg_train.data.readers.images import FORMATS, TURNS, PictureFiles, file_size, over_white
+from csg_train.data.readers.images import FORMATS, TURNS, PictureFiles, file_size, orientation, over_white
 from csg_train.data.readers.listing import LeftOut
 from csg_train.errors import UserError
 from csg_train.files import foreign_content
@@ -215,7 +215,7 @@ def _pixels(path: Path, order: str | None) -> np.ndarray:
                 if order is not None:
                     image.tile = [tile._replace(args=order) for tile in image.tile]
                 pixels = np.array(image)
-                if (turn := image.getexif().get(ExifTags.Base.Orientation, 1)) in TURNS:
+                if (turn := orientation(image)) in TURNS:
                     raise UserError(f"{path}: a mask with the EXIF orientation {turn}; save it upright, without one")
                 return pixels
     except UserError:
@@ -289,7 +289,7 @@ def _size(path: Path) -> tuple[int, int]:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.simplefilter("ignore", UserWarning)
             with Image.open(path, formats=FORMATS) as image:
-                turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)  # rows are columns
+                turned = orientation(image) in (5, 6, 7, 8)  # rows are columns
                 return (image.height, image.width) if turned else image.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UserError(f"{path}: cannot read its size ({error}); replace or restore it") from error

@@ -8,9 +8,10 @@ three views.
 
 import random
 
-import torch
 from PIL import Image
 from torchvision.transforms import v2
+
+from csg_train.seeds import seeded
 
 __all__ = ["augmix"]
 
@@ -19,7 +20,6 @@ _MIX = v2.AugMix(severity=3, mixture_width=3, chain_depth=-1, alpha=1.0, all_ops
 
 def augmix(image: Image.Image, rng: random.Random) -> Image.Image:
     """The mixture of an ``RGB`` picture; torch's global generators, from one of which torchvision draws, stay."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(rng.getrandbits(63))  # `torch.manual_seed` would seed GPUs too
+    with seeded(rng.getrandbits(63)):
         mixed: Image.Image = _MIX(image)
     return mixed

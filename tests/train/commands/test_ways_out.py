@@ -310,6 +310,6 @@ def test_no_memory_is_one_line(error, asked):
     group.add_command(fail)
     result = CliRunner().invoke(group, ["fail"])
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
-    assert "out of memory" in result.stderr
+    assert "Error: out of memory" in result.stderr
     assert asked in result.stderr
     assert "train.batch_size" in result.stderr

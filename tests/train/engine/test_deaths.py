@@ -3,12 +3,9 @@
 import json
 import math
 
-import click
 import pytest
 import torch
-from click.testing import CliRunner
 
-from csg_train.commands.options import Commands
 from csg_train.data.loaders.batch import Batch
 from csg_train.engine.finite import require_finite_row, require_finite_weights
 from csg_train.engine.loop import _Run, train
@@ -106,22 +103,6 @@ def test_a_step_that_finds_no_memory_is_one_line_with_the_way_out(error, recipe_
     assert line.startswith(f"{tmp_path}: step 4: out of memory")
     assert "train.batch_size" in line
     assert line.endswith("the checkpoint of step 2 is kept")
-
-
-@pytest.mark.parametrize(
-    "error", [RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), MemoryError("Unable to allocate")]
-)
-def test_memory_that_a_command_does_not_get_is_one_line(error):
-    @click.group(cls=Commands)
-    def program() -> None: ...
-
-    @program.command()
-    def ask() -> None:
-        raise error
-
-    result = CliRunner().invoke(program, ["ask"])
-    assert result.exit_code == 2
-    assert "Error: out of memory" in result.output
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):
