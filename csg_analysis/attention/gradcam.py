@@ -24,6 +24,7 @@ from csg_train.data.readers.images import ImageSet
 from csg_train.data.readers.sets import AnySet
 from csg_train.devices import full_float32
 from csg_train.errors import UserError
+from csg_train.evaluate.accuracy import require_numbers, without_numbers
 from csg_train.models.backbones import Backbone, Features
 from csg_train.models.maps import MapLayout
 from csg_train.models.network import Output, TaskNetwork
@@ -162,7 +163,7 @@ def attend_batches(
         explain: ``predicted``, the name of a class of the checkpoint or, except of a segmentation, ``label``.
 
     Raises:
-        UserError: No such layer or class.
+        UserError: No such layer or class, or the network gives a picture no numbers.
     """
     backbone = network if isinstance(network, Backbone) else network.backbone
     backbone.require_stages([layer], "--layer")
@@ -175,7 +176,9 @@ def attend_batches(
     for batch in shown_batches(images, recipe, device):
         pictures = batch.views[0].to(device, non_blocking=True).float() / 255
         with torch.no_grad(), full_float32():
-            guesses = _logits(network(pictures)).argmax(dim=1)
+            logits = _logits(network(pictures))
+        require_numbers(without_numbers(logits))
+        guesses = logits.argmax(dim=1)
         regions_NHW, missing = None, ""
         if isinstance(recipe, Recipe) and recipe.segmentation is not None:
             region = explained_region(guesses[0], images.classes, explain)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from csg_train.data.readers.images import ImageSet
 from csg_train.devices import full_float32
-from csg_train.evaluate.accuracy import predict
+from csg_train.evaluate.accuracy import predict, require_numbers, without_numbers
 from csg_train.evaluate.segmentation import logits_of
 from csg_train.models.network import TaskNetwork
 from csg_train.recipes.sections import Recipe
@@ -43,5 +43,6 @@ def _predicted(network: TaskNetwork, images: ImageSet, recipe: Recipe) -> Iterat
     logits = logits_of(network, recipe)
     for batch in batches:
         with torch.no_grad(), full_float32():
-            predicted = logits(batch.views[0].to(device, non_blocking=True)).argmax(dim=1)
-        yield predicted
+            scores_NCHW = logits(batch.views[0].to(device, non_blocking=True))
+        require_numbers(without_numbers(scores_NCHW))
+        yield scores_NCHW.argmax(dim=1)

@@ -176,6 +176,13 @@ class Segmentation(Settings):
     """Side in pixels of the tiles in which a picture goes through the backbone when masks are predicted: less memory,
     more time, the same numbers but for rounding (docs/scale.md). None for all of it at once."""
 
+    @field_validator("scale")
+    @classmethod
+    def _in_order(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if value[0] > value[1]:
+            raise ValueError(f"from {value[0]:g} to {value[1]:g} is no range; write the smaller factor first")
+        return value
+
 
 class Recipe(Settings):
     """Everything that determines a run."""

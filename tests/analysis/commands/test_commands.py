@@ -55,7 +55,9 @@ def test_a_network_that_gives_no_numbers_is_not_measured(recipe_file, tmp_path):
         torch.save(saved, tmp_path / "bad.pt")
         for words in (("accuracy", "bad.pt"), ("energy", "bad.pt"), ("features", "bad.pt", "--out", "f.npy")):
             assert_user_error(command("csg-analyze", *words, cwd=tmp_path), *parts)
+        assert_user_error(command("csg-analyze", "gradcam", "bad.pt", "--out", "g", cwd=tmp_path), *parts)
         target = yaml.safe_load(recipe_file.read_text())["data"]["target"]["root"]
         result = command("csg-train", "predict", "bad.pt", target, "--out", "p.csv", cwd=tmp_path)
         assert_user_error(result, *parts)
         assert not (tmp_path / "p.csv").exists()
+        assert not (tmp_path / "g").exists()

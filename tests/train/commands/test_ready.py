@@ -129,6 +129,7 @@ def test_settings_that_torch_would_refuse_in_the_first_step(sets, parts, recipe_
     [
         (("train.batch_size=1", "segmentation.head=deeplab-v3"), ("train.batch_size", "deeplab-v3")),
         (("segmentation.scale=[1.0e+308, 1.0e+308]",), ("segmentation.scale",)),
+        (("segmentation.scale=[1.25, 0.75]",), ("segmentation.scale", "1.25 to 0.75", "smaller factor first")),
         (("data.source.images=masks",), ("data.source", "images and masks are both 'masks'")),
         (("method={name: domain-randomization, styles: m/images, levels: [0]}",), ("method.levels.0",)),
         (("method={name: domain-randomization, styles: m/images, levels: [3]}",), ("3 x 3 patches",)),
