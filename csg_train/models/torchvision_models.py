@@ -137,14 +137,14 @@ def _imagenet(name: str) -> tuple[StateDict, str]:
     if torch.hub.get_dir().startswith("~"):  # else a folder of that name would be made here
         raise UserError(
             f"ImageNet weights of {name}: no home folder to keep them in (HOME is not set); set HOME or "
-            "TORCH_HOME, or give a file with --weights FILE"
+            "TORCH_HOME, or give a file: --weights FILE, or --model NAME:FILE"
         )
     try:
         state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (urllib.error.URLError, OSError) as error:
         raise UserError(
             f"ImageNet weights of {name}: torchvision cannot download them ({error}); "
-            f"give a file with --weights FILE ({weights.url.rsplit('/', 1)[-1]})"
+            f"give a file: --weights FILE, or --model NAME:FILE ({weights.url.rsplit('/', 1)[-1]})"
         ) from error
     cached = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
     return dict(state), sha256_file(cached)

@@ -11,7 +11,7 @@ from csg_train.errors import UserError
 from csg_train.files import sha256_file
 from csg_train.models.backbones import Backbone, backbone_spec
 from csg_train.models.timm_models import PREFIX
-from csg_train.models.wrapping import unprefixed, unwrapped
+from csg_train.models.wrapping import found_below, unprefixed, unwrapped
 from csg_train.names import absent
 from csg_train.tensors import load_tensors, unreadable
 
@@ -86,7 +86,7 @@ def _read(path: Path) -> tuple[Any, str]:
         return load_tensors(path), sha256_file(path)
     except FileNotFoundError as error:
         word = path.name.lower() if path.name.lower() in ("imagenet", "none") else None
-        mend = f"write {word} in lower case, if that is meant" if word else "check model.weights"
+        mend = f"write {word} in lower case, if that is meant" if word else "check model.weights or --model"
         raise UserError(f"{path}: no such weights file{absent(path)}; {mend}") from error
     except PermissionError as error:
         raise UserError(f"{path}: {error.strerror}; make it readable") from error
@@ -103,19 +103,31 @@ def _state_of(content: Any, backbone: Backbone, origin: str, name: str) -> Mappi
     """The state dict in what a file holds, under the names that the network may have."""
     own = backbone.net.state_dict()
     if isinstance(content, Mapping) and str(content.get("format")).startswith("csg-train/"):
-        raise UserError(f"{origin}: a checkpoint of csg-train, not starting weights; continue it with --resume")
+        raise UserError(
+            f"{origin}: a checkpoint of csg-train, not weights of a backbone; continue it with --resume, measure it "
+            "without --model"
+        )
     imported = f"csg-train import {origin} --kind {import_kind(name)} --set model.backbone={name} --out NEW.pt"
-    choice = f"choose one: {imported} --field NAME, then --weights NEW.pt"
+    choice = f"choose one: {imported} --field NAME, then --weights NEW.pt or --model {name}:NEW.pt"
     state, _ = unwrapped(content, field=None, origin=origin, choice=choice)
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         fields = f" ({', '.join(map(str, list(state)[:5]))})" if isinstance(state, Mapping) else ""
         raise UserError(f"{origin}: holds a {type(state).__name__}{fields}, not a state dict of tensors")
-    state = backbone.spec.adapt(unprefixed(state, own))
+    state = unprefixed(state, own)
     if any(str(key).startswith("encoder_q.") for key in state):
         raise UserError(
             f"{origin}: a checkpoint of CSG's released code, trained already; csg-train import {origin} --kind csg "
             "--out NEW.pt makes it one to measure"
         )
+    if below := found_below(state, own):
+        prefix, others = below
+        if others:
+            raise UserError(
+                f"{origin}: has {name} under names that begin with {prefix!r}, and {len(others)} others "
+                f"({others[0]}); save it alone, each name without {prefix!r}"
+            )
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
+    state = backbone.spec.adapt(state)
     if (lacking := set(own) - set(state)) and all(key.endswith(".num_batches_tracked") for key in lacking):
         raise UserError(f"{origin}: of an old torch, without {min(lacking)}; fill it in: {imported}")
     return state

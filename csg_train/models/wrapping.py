@@ -1,11 +1,11 @@
 """State dicts as training scripts save them: in a field of a larger file, or with a prefix before every name."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from typing import Any
 
 from csg_train.errors import UserError
 
-__all__ = ["unprefixed", "unwrapped"]
+__all__ = ["found_below", "unprefixed", "unwrapped"]
 
 _FIELDS = ("state_dict", "model_state_dict", "model")
 _AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "model_ema_state_dict", "ema_model", "ema")
@@ -66,3 +66,17 @@ def _prefix(state: Mapping[str, Any], own: Container[str]) -> str | None:
     if not state or any(key in own for key in state):
         return None
     return next((prefix for prefix in _PREFIXES if all(str(key).startswith(prefix) for key in state)), None)
+
+
+def found_below(state: Mapping[str, Any], own: Collection[str]) -> tuple[str, list[str]] | None:
+    """What a state dict has before every name of a network, as in ``net.conv1.weight``, and its names without that.
+
+    Returns:
+        The prefix and the other names; None where the network's names are there as they are, or not all with one.
+    """
+    longest = max(own, key=len)
+    for key in map(str, state):
+        prefix = key.removesuffix(longest)
+        if prefix != key and prefix.endswith(".") and all(f"{prefix}{name}" in state for name in own):
+            return prefix, [other for other in map(str, state) if not other.startswith(prefix)]
+    return None

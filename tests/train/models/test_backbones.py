@@ -134,6 +134,6 @@ def test_imagenet_weights_without_a_home_folder(monkeypatch, tmp_path):
     monkeypatch.setattr("pwd.getpwuid", unknown)
     for name in ("HOME", "XDG_CACHE_HOME", "TORCH_HOME"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(UserError, match=r"no home folder .* TORCH_HOME, or give a file with --weights"):
+    with pytest.raises(UserError, match=r"no home folder .* TORCH_HOME, or give a file: --weights"):
         load_weights(Backbone(BACKBONES["resnet18"]), "resnet18", "imagenet")
     assert not list(tmp_path.iterdir())

@@ -171,9 +171,7 @@ def test_imagenet_is_what_timm_fetches_or_one_line(monkeypatch):
         raise OSError("no route to host\nand more")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(
-        UserError, match=r"timm cannot fetch them \(no route to host\); give a file with --weights FILE"
-    ):
+    with pytest.raises(UserError, match=r"timm cannot fetch them \(no route to host\); give a file: --weights FILE"):
         load_weights(backbone, FAMILIES["convnext"], "imagenet")
 
 

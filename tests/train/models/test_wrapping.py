@@ -33,6 +33,7 @@ FORMS = {
     "compile": lambda net: torch.compile(net).state_dict(),
     "both": lambda net: torch.nn.DataParallel(torch.compile(net)).state_dict(),
     "Lightning": lambda net: {"state_dict": prefixed("model.", net), "epoch": 3, "hyper_parameters": {"lr": 0.1}},
+    "Lightning, another name": lambda net: {"state_dict": prefixed("net.backbone.", net)},
     "state_dict": lambda net: {"state_dict": net.state_dict(), "epoch": 3},
     "model": lambda net: {"model": prefixed("module.", net), "args": {"a": 1}},
     "model_state_dict": lambda net: {"model_state_dict": net.state_dict(), "loss": 0.5},
@@ -101,9 +102,13 @@ def test_the_chosen_field_is_imported_and_the_other_named(tmp_path):
             lambda state: {name: value for name, value in state.items() if "num_batches" not in name},
             "without layer1.1.num_batches_tracked; fill it in: csg-train import .* --kind torchvision",
         ),
+        (
+            lambda state: {f"model.{name}": value for name, value in state.items()} | {"loss.weight": torch.ones(3)},
+            r"begin with 'model\.', and 1 others \(loss\.weight\); save it alone, each name without 'model\.'",
+        ),
     ],
 )
-def test_what_takes_an_import_points_at_it(change, parts, net, tmp_path):
+def test_what_cannot_be_taken_says_what_to_do(change, parts, net, tmp_path):
     torch.save(change(net.state_dict()), tmp_path / "w.pt")
     with pytest.raises(UserError, match=parts):
         load_weights(Backbone(tiny.SPEC), "tiny", tmp_path / "w.pt")
