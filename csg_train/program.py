@@ -61,6 +61,7 @@ def start() -> None:
     for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if ending == signal.SIGINT or signal.getsignal(ending) != signal.SIG_IGN:  # which nohup asks for
             signal.signal(ending, _interrupt)
+    os.environ.pop("MPLBACKEND", None)  # we draw into files, and matplotlib ends with a traceback at a name it dropped
     sys.unraisablehook = _unraisable
     threading.excepthook = _failed_thread
     _require_folder()

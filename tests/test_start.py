@@ -54,6 +54,13 @@ def test_an_answer_about_the_program_imports_nothing_heavy(words):
     assert program(*words) & HEAVY == set()
 
 
+def test_a_drawing_library_set_up_for_a_screen_that_it_dropped():
+    """As notebooks and old profiles leave ``MPLBACKEND``; the import of matplotlib would end in a traceback."""
+    assert "matplotlib" in loaded_by(
+        "from csg_train.program import start; start(); import matplotlib", MPLBACKEND="Qt4Agg"
+    )
+
+
 @pytest.mark.parametrize("name", ENTRIES)
 def test_help_describes_no_records(name):
     """An annotation of a command had asked for a record's class, and so for pydantic: twice the processor time."""
