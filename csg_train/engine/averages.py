@@ -176,6 +176,10 @@ def _require_alike(one: Checkpoint, other: Checkpoint) -> None:
 
 
 def _doubts(parts: Sequence[Checkpoint]) -> Iterator[str]:
+    hashes = [part.sha256 for part in parts]
+    for index, part in enumerate(parts):
+        if (times := hashes.count(part.sha256)) > 1 and part.sha256 not in hashes[:index]:
+            yield f"{part.path}: given {times} times, so it counts {times} times"
     if len(seeds := {part.recipe["seed"] for part in parts}) > 1:
         yield (
             f"the heads began from different draws (seeds {', '.join(map(str, sorted(seeds)))}): their mean is no head "

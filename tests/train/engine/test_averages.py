@@ -197,7 +197,7 @@ def test_a_soup_and_what_no_average_is_made_of(recipe_dict, tmp_path):
     name = "head.2.weight"
     expected = ((2 * one[name].double() + two[name].double()) / 3).float()
     torch.testing.assert_close(made.model[name], expected, rtol=1e-7, atol=0)
-    assert doubts == []
+    assert doubts == [f"{a}: given 2 times, so it counts 2 times"]
     assert [of["method"] for of in made.averaged["of"]] == ["baseline", "feature-l2", "baseline"]
     assert "different draws (seeds 0, 1)" in average_runs([a, c], tmp_path / "seeds", device=CPU)[1][0]
     for given, alpha, message in (
