@@ -108,6 +108,11 @@ def load_split(data: Data, split: str, classes: Sequence[str] | None = None) -> 
         images = _load_split(data, split, classes)
     except OSError as error:  # of a folder without permission, or too long a name
         raise UserError(f"data.{split}: {error}; check its paths") from error
+    except UserError as error:
+        root = getattr(getattr(data, split), "root", None)
+        if root is None or root.exists():
+            raise
+        raise UserError(f"{error.message} (--set data.{split}.root=FOLDER, where it lies elsewhere)") from error
     return dataclasses.replace(images, shorter_side=data.shorter_side) if isinstance(images, ImageSet) else images
 
 

@@ -113,7 +113,8 @@ def test_a_relative_root_says_where_it_starts(recipe_file, recipe_dict, tmp_path
     assert command("csg-train", "run", recipe_file, "--out", "o", "--quiet", cwd=tmp_path).returncode == 0
     (tmp_path / "away").mkdir()
     result = command("csg-analyze", "energy", tmp_path / "o" / "ckpt.pt", cwd=tmp_path / "away")
-    assert_user_error(result, "own", "working directory", str(tmp_path / "away"))
+    where = ("working directory", str(tmp_path / "away"), "--set data.source.root=FOLDER")
+    assert_user_error(result, "own", *where)
 
 
 def test_a_picture_that_is_a_pointer_is_named(recipe_file, trees, tmp_path):
