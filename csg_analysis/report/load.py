@@ -157,7 +157,8 @@ def load_runs(roots: Sequence[Path]) -> list[Run]:
         where = ", ".join(map(str, roots))
         raise UserError(f"{where}: no records; train with csg-train run, then measure with csg-analyze")
     shared = Path(os.path.commonpath(folders)) if len(folders) > 1 else folders[0].parent
-    runs = [_load(folder, printable(folder.relative_to(shared).as_posix())) for folder in folders]
+    names: dict[str, str] = {}
+    runs = [_load(folder, printable(folder.relative_to(shared).as_posix()), names) for folder in folders]
     _check_distinct(runs)
     return runs
 
@@ -169,11 +170,11 @@ def _find(root: Path) -> list[Path]:
     return [owner_of(path.parent.resolve()) for path in files_below(root, *_PATTERNS)]
 
 
-def _load(folder: Path, name: str) -> Run:
-    records = _records(folder)
+def _load(folder: Path, name: str, names: dict[str, str]) -> Run:
+    records = _records(folder, names)
     if not records:
         raise UserError(f"{folder}: only its snapshots were measured; measure the run too (csg-analyze energy)")
-    snapshots = {step: _records(path) for step, path in snapshot_folders(folder).items()}
+    snapshots = {step: _records(path, names) for step, path in snapshot_folders(folder).items()}
     check_snapshots(records, snapshots)
     recipe = _read_recipe(folder / "recipe.yaml")
     along = {
@@ -199,8 +200,18 @@ def _load(folder: Path, name: str) -> Run:
     )
 
 
-def _records(folder: Path) -> dict[Path, Record]:
-    return {path: _read(path) for path in sorted(path for pattern in _PATTERNS for path in folder.glob(pattern))}
+def _records(folder: Path, names: dict[str, str]) -> dict[Path, Record]:
+    paths = sorted(path for pattern in _PATTERNS for path in folder.glob(pattern))
+    return {path: _named_alike(_read(path), names) for path in paths}
+
+
+def _named_alike(record: Record, names: dict[str, str]) -> Record:
+    """Pictures of one identity under the name that they had first: their folder has others on other machines."""
+    fields = {name: getattr(record, name) for name in ("data", "held_out") if hasattr(record, name)}
+    alike = {
+        name: own.model_copy(update={"name": names.setdefault(own.identity, own.name)}) for name, own in fields.items()
+    }
+    return record.model_copy(update=alike)
 
 
 def _run(records: Mapping[Path, Record], folder: Path, name: str, **others: Any) -> Run:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from csg_analysis.report.build import build_report
+from csg_analysis.report.compare import check_comparable
 from csg_analysis.report.load import load_runs
 from tests.analysis.report.cases import NO_DIFFERENCE, command, refused, sha, visible_text, write_all, write_run
 
@@ -47,6 +48,19 @@ def test_refuses_other_measurements(tmp_path: Path, file: str, key: str, value: 
     path = write_run(tmp_path / "runs", "csg") / file
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
     assert named in refused(tmp_path / "runs", "--out", tmp_path / "out")
+
+
+def test_pictures_of_one_identity_are_one_set_whatever_their_folder_is_called(tmp_path: Path) -> None:
+    """As where runs were measured on two machines, or one run's records on both."""
+    for method in ("baseline", "csg"):
+        folder = write_run(tmp_path / "runs", method)
+    for file in ("energy-target.json", "attention.json"):
+        record = json.loads((folder / file).read_text())
+        record["data"]["name"] = "moved"
+        (folder / file).write_text(json.dumps(record))
+    (first, second) = load_runs([tmp_path / "runs"])
+    assert check_comparable([first, second], allow_mixed=False).differing == {}
+    assert second.energy["target"].data == second.scores["target"].data == first.scores["target"].data
 
 
 def test_mixed_report_is_marked_and_keeps_groups_apart(tmp_path: Path) -> None:
