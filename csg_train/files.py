@@ -8,6 +8,8 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,7 +24,9 @@ __all__ = [
     "home_expanded",
     "is_safetensors",
     "remove_abandoned",
+    "require_outside",
     "sha256_file",
+    "together",
     "write_json",
     "write_text",
     "writing",
@@ -81,6 +85,45 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+@contextlib.contextmanager
+def together(folder: Path) -> Iterator[Path]:
+    """A hidden folder within ``folder``: what is written there moves up when the block ends well, all of it or nothing.
+
+    What is there already stays, but for files of the same names.
+
+    Raises:
+        UserError: ``folder`` cannot be written, or the disk is full.
+    """
+    new = not folder.exists()
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=folder, prefix=".", suffix=".tmp"))
+    try:
+        yield work
+        with writing(folder):
+            for path in sorted(path for path in work.rglob("*") if path.is_file()):
+                place = folder / path.relative_to(work)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(place)
+    except UserError as error:  # of a file in there: the user knows it by the name that it was to have
+        raise UserError(error.message.replace(f"{work}{os.sep}", f"{folder}{os.sep}")) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+        if new:
+            with contextlib.suppress(OSError):  # it holds what was moved
+                folder.rmdir()
+
+
+def require_outside(out: Path, shown: Path) -> None:
+    """Refuse to put pictures into a folder of pictures, all of which are taken, at any depth: the next time these too.
+
+    Raises:
+        UserError: ``out`` is ``shown``, or in it.
+    """
+    if shown.is_dir() and out.resolve().is_relative_to(shown.resolve()):
+        raise UserError(f"--out {out}: in {shown}, whose pictures are shown: the next time these too; choose another")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -13,7 +13,7 @@ import click
 from csg_analysis import choosing
 from csg_analysis.commands.labels import Named, labelled
 from csg_analysis.commands.options import checkpoints, device_option, json_option, layer_option, set_option
-from csg_analysis.commands.subject import Subject
+from csg_analysis.commands.subject import Subject, require_record_folders
 from csg_train import data as pictures
 from csg_train import runs
 from csg_train.console import console, print_json, print_table, progress
@@ -50,6 +50,7 @@ def choose(
     Held-out synthetic pictures (data.validation) stand beside the real ones: none that a run was trained on.
     """
     names = _names(checkpoints)
+    require_record_folders(checkpoints)
     if target is not None:
         root = target.absolute() if str(target).startswith("~") else target  # in a recipe the home
         overrides = (f"data.target={json.dumps({'dataset': 'pictures', 'root': str(root)})}", *overrides)

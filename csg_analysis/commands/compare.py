@@ -24,7 +24,7 @@ from csg_analysis.commands.options import (
 )
 from csg_analysis.commands.output import warn_unstable
 from csg_analysis.commands.outside import Outside
-from csg_analysis.commands.subject import Asked
+from csg_analysis.commands.subject import Asked, require_record_folders
 from csg_train import runs
 from csg_train.console import console, print_json, print_table
 from csg_train.errors import UserError
@@ -64,6 +64,7 @@ def compare(
     """
     if len(models) == 1:
         raise UserError("--model: give two or more; the first is what the others are compared with")
+    require_record_folders(checkpoints)
     asked = Asked(checkpoints, models, folder, records, overrides, splits, device)
     found = []
     first: Outside | None = None

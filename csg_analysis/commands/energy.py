@@ -27,7 +27,7 @@ from csg_analysis.commands.options import (
 )
 from csg_analysis.commands.output import warn_unstable, write_csv
 from csg_analysis.commands.outside import Outside
-from csg_analysis.commands.subject import Asked, Subject
+from csg_analysis.commands.subject import Asked, Subject, require_record_folders
 from csg_train import runs
 from csg_train.console import console, print_json, print_table
 from csg_train.errors import UserError, within
@@ -89,6 +89,7 @@ def energy(
         found = [_of_file(file, coincident=coincident, device=device) for file in files]
     else:
         measured: list[tuple[Named, runs.EnergyRecord]] = []
+        require_record_folders(checkpoints)
         asked = Asked(checkpoints, models, folder, records, overrides, splits, device)
         for subject, split in asked.measured("source", "target"):
             record = _of_subject(subject, split, layer=layer, pool=pool, coincident=coincident)

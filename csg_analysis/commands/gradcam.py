@@ -19,13 +19,14 @@ from csg_analysis.commands.options import (
     set_option,
     some_checkpoints,
 )
+from csg_analysis.commands.output import numbered_pictures, require_own_pictures
 from csg_analysis.commands.outside import IMAGES, Outside
-from csg_analysis.commands.subject import Asked, Subject, on_same_pictures
+from csg_analysis.commands.subject import Asked, Subject, on_same_pictures, require_record_folders
 from csg_train import data as pictures
 from csg_train import runs
 from csg_train.console import console
 from csg_train.errors import UserError
-from csg_train.files import atomic_write, write_text
+from csg_train.files import atomic_write, require_outside
 from csg_train.names import absent
 from csg_train.splits import SPLITS
 
@@ -70,6 +71,8 @@ def gradcam(
     folder = Path(where) if models and where is not None else None
     asked = Asked(checkpoints, models, folder, records, overrides, (), device)
     where = where or "target"
+    require_record_folders(checkpoints)
+    require_own_pictures(out)
     first: list[tuple[str, np.ndarray]] = []
     found: list[tuple[Named, list[_View]]] = []
     subjects = on_same_pictures(
@@ -81,6 +84,8 @@ def gradcam(
     for subject, images in subjects:
         if explain == "label" and isinstance(images, pictures.ImageSet) and not images.labelled:
             raise UserError(f"--explain label: {where} has no labels; use predicted or a class name")
+        if isinstance(images, pictures.ImageSet) and not images.labelled and not Path(where).is_file():
+            require_outside(out, images.root)
         named = dataclasses.replace(images, classes=subject.classes) if isinstance(subject, Outside) else images
         maps = cams.attend(subject.network, named, subject.shown, layer=layer, explain=explain)
         split = where if checkpoints and where in SPLITS else IMAGES
@@ -94,17 +99,16 @@ def gradcam(
         views = zip(record.pictures, pairs, maps.flat, strict=True)
         found.append((subject.named, [(own, drawing.overlay(*pair), reason) for own, pair, reason in views]))
     shown = labelled(found)
-    for index, picture in enumerate(first):
-        name, row = f"{index:04d}.png", [picture]
-        for label, (own, pixels, reason) in ((label, views[index]) for label, views in shown):
-            row.append((f"{label}: {own.predicted}" + (" (flat map)" if own.flat else ""), pixels))
-            if own.flat:
-                console.print(f"{name} {label}: flat map of {own.target}, {reason}", highlight=False, markup=False)
-        drawing.side_by_side(out / name, row)
+    with numbered_pictures(out, images.files) as work:
+        for index, picture in enumerate(first):
+            name, row = f"{index:04d}.png", [picture]
+            for label, (own, pixels, reason) in ((label, views[index]) for label, views in shown):
+                row.append((f"{label}: {own.predicted}" + (" (flat map)" if own.flat else ""), pixels))
+                if own.flat:
+                    console.print(f"{name} {label}: flat map of {own.target}, {reason}", highlight=False, markup=False)
+            drawing.side_by_side(work / name, row)
     count = len(checkpoints or models)
     what = ("checkpoint" if checkpoints else "model") + "s" * (count != 1)
-    names = [f"{index:04d}.png\t{images.files[index]}" for index in range(len(first))]
-    write_text(out / "index.tsv", "\n".join(names) + "\n")
     console.print(f"{len(first)} pictures under {count} {what}: {out}", highlight=False)
 
 

@@ -1,18 +1,24 @@
-"""How commands write tables."""
+"""How commands write tables, and folders of pictures."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from csg_train import runs
 from csg_train.console import console
-from csg_train.files import write_text
+from csg_train.errors import UserError
+from csg_train.files import together, write_text
 
-__all__ = ["warn_unstable", "write_csv"]
+__all__ = ["numbered_pictures", "require_own_pictures", "warn_unstable", "write_csv"]
+
+_INDEX = "index.tsv"
+"""Beside numbered pictures: the name of each and, after a tab, the file that it shows."""
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -34,3 +40,38 @@ def warn_unstable(label: str, stability: Mapping[str, runs.PoolStability | None]
                 highlight=False,
                 markup=False,
             )
+
+
+def require_own_pictures(out: Path) -> set[str]:
+    """The numbered pictures of an earlier call in a folder, which the next one replaces.
+
+    Raises:
+        UserError: It is a file, or holds such a picture, or an index, of somebody else.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out}: a file; give a folder")
+    index = out / _INDEX
+    lines = index.read_bytes().splitlines() if index.is_file() else []
+    own = {found[1].decode() for line in lines if (found := re.match(rb"(\d{4,}\.png)\t", line))}
+    there = {path.name for path in out.glob("*.png") if re.fullmatch(r"\d{4,}\.png", path.name)}
+    if len(own) < len(lines) or there - own:
+        what = min(there - own, default=_INDEX)
+        raise UserError(f"{out / what}: not of this command, which would write over it; choose another --out")
+    return own
+
+
+@contextlib.contextmanager
+def numbered_pictures(out: Path, files: Sequence[str]) -> Iterator[Path]:
+    """Where to write ``0000.png`` and so on; they become those of ``out``, with their index, when all are there.
+
+    Args:
+        out: The folder.
+        files: What each picture shows.
+    """
+    old = require_own_pictures(out)
+    names = [f"{index:04d}.png" for index in range(len(files))]
+    with together(out) as work:
+        yield work
+        write_text(work / _INDEX, "".join(f"{name}\t{file}\n" for name, file in zip(names, files, strict=True)))
+    for name in old - {*names}:
+        (out / name).unlink(missing_ok=True)

@@ -13,12 +13,13 @@ import click
 from csg_analysis import drawing
 from csg_analysis.commands.labels import Named, labelled
 from csg_analysis.commands.options import checkpoints, device_option, set_option
-from csg_analysis.commands.subject import Subject, on_same_pictures
+from csg_analysis.commands.output import numbered_pictures, require_own_pictures
+from csg_analysis.commands.subject import Subject, on_same_pictures, require_record_folders
 from csg_train import data as pictures
 from csg_train import evaluate, runs
 from csg_train.console import console
 from csg_train.data import check
-from csg_train.files import atomic_write, write_text
+from csg_train.files import atomic_write
 from csg_train.splits import SPLITS
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def predictions(
     Below each, in red, the pixels where it differs from the truth. They are also kept beside each checkpoint, small,
     for the report.
     """
+    require_record_folders(checkpoints)
+    require_own_pictures(out)
     found: list[tuple[Named, list[np.ndarray]]] = []
     subjects = on_same_pictures(
         (Subject.open(path, overrides, device) for path in checkpoints),
@@ -61,10 +64,9 @@ def predictions(
         _keep(subject, split, images, predicted)
         found.append((subject.named, predicted))
     columns = labelled(found)
-    for index in range(len(images)):
-        _write(out / f"{index:04d}.png", images, index, [(label, masks[index]) for label, masks in columns])
-    names = [f"{index:04d}.png\t{file}" for index, file in enumerate(images.files)]
-    write_text(out / "index.tsv", "\n".join(names) + "\n")
+    with numbered_pictures(out, images.files) as work:
+        for index in range(len(images)):
+            _write(work / f"{index:04d}.png", images, index, [(label, masks[index]) for label, masks in columns])
     console.print(f"{len(images)} pictures under {len(checkpoints)} checkpoints: {out}", highlight=False)
 
 

@@ -24,7 +24,7 @@ from csg_analysis.commands.options import (
     split_option,
 )
 from csg_analysis.commands.outside import IMAGES
-from csg_analysis.commands.subject import Asked, on_same_pictures
+from csg_analysis.commands.subject import Asked, on_same_pictures, require_record_folders
 from csg_train import data as pictures
 from csg_train import runs
 from csg_train.console import console
@@ -70,6 +70,7 @@ def sphere(
 
     if out.suffix not in (".png", ".svg"):
         raise UserError(f"--out {out}: give a name that ends in .png or .svg")
+    require_record_folders(checkpoints)
     asked = Asked(checkpoints, models, folder, records, overrides, (split,) if split else (), device)
     split = IMAGES if models else split or "target"
     unnamed: list[tuple[Named, circle.Panel]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from csg_train.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Asked", "Subject", "measured", "on_same_pictures"]
+__all__ = ["Asked", "Subject", "measured", "on_same_pictures", "require_record_folders"]
 
 _Set = TypeVar("_Set", bound="pictures.AnySet")
 _Measured = TypeVar("_Measured", bound="Subject | Outside")
@@ -138,10 +139,28 @@ class Asked:
                 yield subject, split
 
 
+def require_record_folders(checkpoints: Sequence[Path]) -> None:
+    """Refuse, before hours of measuring, what leaves no record: two checkpoints of one folder, or one that is not ours.
+
+    Raises:
+        UserError: The second would write over the records of the first, or a folder cannot be written.
+    """
+    seen: dict[Path, Path] = {}
+    for path in checkpoints:
+        folder = path.parent.resolve()
+        if (other := seen.setdefault(folder, path)) is not path:
+            raise UserError(f"{path}: its records would replace those of {other} beside it; give one, or each a folder")
+        if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+            raise UserError(
+                f"{folder}: cannot write there, where the records of {path.name} go; copy the folder to one of yours"
+            )
+
+
 def measured(
     checkpoints: Sequence[Path], splits: Sequence[str], overrides: tuple[str, ...], device: torch.device
 ) -> Iterator[tuple[Subject, str]]:
     """Every checkpoint, opened once, with every split to measure it on."""
+    require_record_folders(checkpoints)
     for path in checkpoints:
         subject = Subject.open(path, overrides, device)
         for split in splits or ("source", "target"):

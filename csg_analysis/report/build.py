@@ -14,7 +14,7 @@ from csg_analysis.report.mask_gallery import mask_chart
 from csg_analysis.report.page import Report, make_report, render_markdown, render_page
 from csg_analysis.report.tables import to_csv, to_json
 from csg_train.errors import UserError
-from csg_train.files import atomic_write
+from csg_train.files import atomic_write, together
 
 __all__ = ["FILES", "build_report", "listed_files", "report_files"]
 
@@ -34,8 +34,11 @@ def build_report(roots: Sequence[Path], out: Path, *, allow_mixed: bool, beside:
     other = None if beside is None else read_beside(beside, out)
     files = report_files(make_report(load_runs(roots), allow_mixed=allow_mixed, beside=other))
     old = _old_files(out)
-    for name in sorted(files):
-        _write(out / name, files[name])
+    if foreign := sorted(name for name in files if out / name not in {*old, out / FILES} and (out / name).exists()):
+        raise UserError(f"{out / foreign[0]}: not of a report, which would write over it; choose another --out")
+    with together(out) as work:
+        for name in sorted(files):
+            _write(work / name, files[name])
     for path in sorted(old - {out / name for name in files}):
         path.unlink(missing_ok=True)
     return out / "index.html"

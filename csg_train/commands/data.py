@@ -16,6 +16,7 @@ from csg_train.commands.render import render
 from csg_train.console import console, print_json, print_table
 from csg_train.data import check as checks
 from csg_train.errors import UserError
+from csg_train.files import together
 
 __all__ = ["data"]
 
@@ -95,10 +96,10 @@ def _print_findings(found: Mapping[str, checks.Check | checks.MaskCheck]) -> Non
 
 
 def _write_sheets(sets: Mapping[str, pictures.AnySet], folder: Path) -> list[tuple[str, Path]]:
-    paths = [(split, folder / f"{split}.png") for split in sets]
-    for images, (_, path) in zip(sets.values(), paths, strict=True):
-        if isinstance(images, pictures.MaskedSet):
-            checks.mask_sheet(images, path)
-        else:
-            checks.contact_sheet(images, path)
-    return paths
+    with together(folder) as work:
+        for split, images in sets.items():
+            if isinstance(images, pictures.MaskedSet):
+                checks.mask_sheet(images, work / f"{split}.png")
+            else:
+                checks.contact_sheet(images, work / f"{split}.png")
+    return [(split, folder / f"{split}.png") for split in sets]

@@ -11,6 +11,7 @@ from csg_train import predictions, runs
 from csg_train.commands.options import device_option
 from csg_train.commands.recipe_options import set_option
 from csg_train.console import console, progress
+from csg_train.files import require_outside
 
 if TYPE_CHECKING:
     import torch
@@ -50,6 +51,8 @@ def predict(
     """
     opened = runs.load_checkpoint(checkpoint)
     recipe = opened.resolved_recipe(overrides)
+    for path in paths if recipe.segmentation is not None else ():
+        require_outside(out.with_suffix(""), path)
     found = predictions.find_pictures(paths, opened.classes)
     total = len(found.images)
     with progress("pictures", total) as show:

@@ -13,6 +13,7 @@ import pytest
 from csg_analysis.report.build import build_report
 from csg_analysis.report.tables import Table, to_csv
 from csg_analysis.report.verify import verify_report
+from csg_train.errors import UserError
 from tests.analysis.report.cases import (
     command,
     sha,
@@ -55,6 +56,11 @@ def test_rebuilding_removes_only_its_own_old_files(tmp_path: Path) -> None:
     assert not (out / "figures/gradcam.png").exists()
     assert (out / "mine.txt").exists()
     assert outside.exists()
+    (out / "files.json").unlink()
+    before = (out / "index.html").read_bytes()
+    with pytest.raises(UserError, match=r"out/.*: not of a report, which would write over it; choose another --out"):
+        build_report([tmp_path / "runs"], out, allow_mixed=False)
+    assert (out / "index.html").read_bytes() == before
 
 
 EVIL = '<script>alert("1")</script>'

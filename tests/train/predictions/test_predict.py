@@ -190,6 +190,7 @@ def test_masks_that_cannot_all_be_written_are_not_written(masked_checkpoint, mas
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "mine").write_text("")
     assert_user_error(command(*run, "own", "--out", "t.csv", cwd=tmp_path), "t: not an empty folder", "--out")
+    assert_user_error(command(*run, "own", "--out", "own/t.csv", cwd=tmp_path), "--out own/t: in own", "the next time")
     assert_user_error(command(*run, "own", "--top", "2", cwd=tmp_path), "--top 2", "a segmentation")
     result = command(*run, "own", "--out", "n.csv", "--skip-broken", cwd=tmp_path)
     assert result.returncode == 0, result.stderr

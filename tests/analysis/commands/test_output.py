@@ -1,0 +1,77 @@
+"""Where commands put what they make: never over what is not theirs, all of it or nothing, each record its own."""
+
+import os
+import shutil
+
+import pytest
+
+from csg_analysis.commands.output import numbered_pictures, require_own_pictures
+from csg_train import files
+from csg_train.errors import UserError
+from tests.analysis.conftest import analyze, refused
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_numbered_pictures_replace_those_of_before_and_no_others(tmp_path):
+    out = tmp_path / "out"
+    for shown in (["a", "b", "c"], ["d"]):
+        with numbered_pictures(out, shown) as work:
+            for index, name in enumerate(shown):
+                (work / f"{index:04d}.png").write_text(name)
+        (out / "note.txt").write_text("mine")
+    assert content(out) == {"0000.png": b"d", "index.tsv": b"0000.png\td\n", "note.txt": b"mine"}
+    (out / "0007.png").write_text("mine")
+    before = content(out)
+    with pytest.raises(UserError, match=r"out/0007\.png: not of this command.*--out"), numbered_pictures(out, ["e"]):
+        pass
+    assert content(out) == before
+    (out / "index.tsv").write_text("name\tprice\n")
+    with pytest.raises(UserError, match=r"out/0000\.png: not of"):
+        require_own_pictures(out)
+    with pytest.raises(UserError, match="a file; give a folder"):
+        require_own_pictures(out / "note.txt")
+
+
+def write_two(folder):
+    with files.together(folder) as work:
+        for name in ("a.png", "b.png"):
+            files.write_text(work / name, "new")
+
+
+def test_a_disk_that_fills_leaves_what_was_there(tmp_path, monkeypatch):
+    """Of numbered pictures, a report and sheets: the line has the name that the file was to have."""
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "a.png").write_text("old")
+    real = files.atomic_write
+
+    def write(path, how):
+        if path.name == "b.png":
+            raise UserError(f"{path}: cannot write (No space left on device)")
+        real(path, how)
+
+    monkeypatch.setattr(files, "atomic_write", write)
+    for folder in ("old", "new"):
+        with pytest.raises(UserError, match=rf"{tmp_path}/{folder}/b\.png: cannot write"):
+            write_two(tmp_path / folder)
+    assert {path.name: content(path) for path in tmp_path.iterdir()} == {"old": {"a.png": b"old"}}
+
+
+def test_the_folder_of_the_pictures_takes_no_overlays(trained, trees, tmp_path):
+    """There the next call would explain them."""
+    shutil.copytree(trees / "target" / "bus", tmp_path / "photos")
+    for out in ("photos", "photos/gradcam"):
+        refused(analyze("gradcam", trained[0], "--images", tmp_path / "photos", "--out", tmp_path / out), out, "--out")
+    assert len(list((tmp_path / "photos").iterdir())) == 3
+
+
+@pytest.mark.parametrize("name", ["energy", "accuracy", "gradcam", "compare", "attention", "sphere", "predictions"])
+def test_records_that_could_not_be_kept_are_refused_before_measuring(name, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    beside = trained[0].with_name("best.pt")
+    refused(analyze(name, trained[0], beside), str(beside), f"those of {trained[0]}")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    refused(analyze(name, trained[0]), str(trained[0].parent), "cannot write there", "copy the folder")
+    assert not list(tmp_path.iterdir())
