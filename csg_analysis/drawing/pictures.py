@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from csg_analysis.drawing.svg import plain, plain_label
+from csg_analysis.drawing.svg import class_label, plain
 from csg_train.files import atomic_write
 
 __all__ = ["overlay", "side_by_side"]
@@ -65,7 +65,7 @@ def side_by_side(
                 axes.set_title(_folded(place[0]), fontsize=9)
     if legend:
         handles = [
-            Patch(color="#{:02x}{:02x}{:02x}".format(*colour), label=plain_label(name)) for name, colour in legend
+            Patch(color="#{:02x}{:02x}{:02x}".format(*colour), label=class_label(name)) for name, colour in legend
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=abreast, fontsize=7, frameon=False)
     atomic_write(path, lambda stream: figure.savefig(stream, format="png", metadata={"Software": None}))

@@ -13,12 +13,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-__all__ = ["INK", "PAPER", "plain", "plain_label", "to_both", "to_png", "to_svg"]
+__all__ = ["INK", "PAPER", "class_label", "plain", "plain_label", "to_both", "to_png", "to_svg"]
 
 INK = "#1b1f27"
 """Text and lines: becomes ``currentColor`` in SVG."""
 PAPER = "#fefefd"
 """Rims of markers: becomes the page's own background in SVG."""
+
+_LETTERS = 24
+"""Of a class's name in a figure, at most."""
 
 _SETTINGS: Any = {
     "axes.edgecolor": INK,
@@ -145,3 +148,11 @@ def _font(value: str) -> list[str]:
 def plain_label(text: str) -> str:
     """A label that matplotlib does not hide: it takes a leading underscore for a wish to."""
     return f" {text}" if text.startswith("_") else text
+
+
+def class_label(name: str) -> str:
+    """Name of a class in a figure; a long one without its middle, for it would take the room of what it names.
+
+    Tables have it whole.
+    """
+    return plain_label(name if len(name) <= _LETTERS else f"{name[: _LETTERS - 10]}…{name[-9:]}")

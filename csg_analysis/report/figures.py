@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from csg_analysis.drawing.style import published_style
-from csg_analysis.drawing.svg import INK, PAPER, plain_label
+from csg_analysis.drawing.svg import INK, PAPER, class_label, plain_label
 from csg_analysis.report.chart import Chart, add_legend, clean, line_places, name_lines, new_figure
 from csg_analysis.report.paper import published
 from csg_analysis.report.rows import BASELINE, Measure, Row, energy, reference, score, to_baseline, wording
@@ -173,7 +173,7 @@ def _one_matrix(axes: Axes, classes: Sequence[str], matrix: np.ndarray, *, first
     axes.set(aspect="equal", xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5))
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelsize=7.5)
-    labels = [plain_label(name) for name in classes]
+    labels = [class_label(name) for name in classes]
     axes.set_xticks(range(count), labels, rotation=60, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(count), labels if first else [""] * count)
     if first:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from csg_analysis.drawing.masks import differing_text, differs, mask_overlay
-from csg_analysis.drawing.svg import plain_label
+from csg_analysis.drawing.svg import class_label, plain_label
 from csg_analysis.report.arrays import Masks, read_masks
 from csg_analysis.report.chart import Chart
 from csg_analysis.report.gallery import choose, how_chosen, jpeg_uri
@@ -206,7 +206,7 @@ def mask_chart(gallery: MaskGallery) -> Chart:
                 _captioned(axes, difference, text)
         for axes, name in zip(grid[0], ("picture", "true mask", *gallery.columns), strict=True):
             axes.set_title(plain_label(name), fontsize=8)
-        handles = [Patch(color=colour, label=plain_label(name)) for name, colour in gallery.legend]
+        handles = [Patch(color=colour, label=class_label(name)) for name, colour in gallery.legend]
         figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=7)
         return figure
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from csg_analysis.drawing.numbers import fixed
-from csg_analysis.drawing.svg import INK, plain_label
+from csg_analysis.drawing.svg import INK, class_label
 from csg_analysis.sphere.circle import CONCENTRATION, on_circle, von_mises_density
 
 __all__ = ["TALL", "Panel", "draw", "edge", "frame", "ring"]
@@ -64,7 +64,8 @@ def draw(panels: Sequence[Panel], classes: Sequence[str], subject: str) -> Figur
     columns = math.ceil(len(panels) / rows)
     width = max(_SIDE * columns, 5.6)
     note = textwrap.fill(_note(subject, circle.share, rings=len(classes) > 1), round(17 * width))
-    keys = math.ceil(len(classes) / round(1.1 * width))  # lines of the legend
+    names = [class_label(name) for name in classes]
+    keys = _legend_lines(names, width)
     below = 0.3 + 0.2 * keys + 0.135 * len(note.splitlines())
     side = width / columns * float(np.ptp(limits[1]) / np.ptp(limits[0])) + _TITLE
     figure = Figure(figsize=(width, side * rows + below))
@@ -79,7 +80,7 @@ def draw(panels: Sequence[Panel], classes: Sequence[str], subject: str) -> Figur
         )
         ring(axes, edge_2G, scale, title=panel.title, energy=panel.energy, colour=panel.colour)
         _dots(axes, panel, angles_N, colours)
-    _legend(figure, classes, colours, lines=keys, top=bottom)
+    _legend(figure, names, colours, lines=keys, top=bottom)
     figure.text(0.5, 0.07 / figure.get_figheight(), note, ha="center", va="bottom", fontsize=7)
     return figure
 
@@ -128,14 +129,23 @@ def _dots(axes: Axes, panel: Panel, angles_N: np.ndarray, colours: Sequence[_Col
         axes.plot(*where, linestyle="", marker="o", color=colour, markersize=2.4, alpha=0.55, markeredgewidth=0)
 
 
-def _legend(figure: Figure, classes: Sequence[str], colours: Sequence[_Colour], *, lines: int, top: float) -> None:
+def _legend_lines(names: Sequence[str], width: float) -> int:
+    """Lines of a legend that is filled column by column, as wide as the figure at most."""
+    for lines in range(math.ceil(len(names) / round(1.1 * width)), len(names)):
+        columns = (names[start : start + lines] for start in range(0, len(names), lines))
+        if sum(4 + max(map(len, column)) for column in columns) <= 14 * width:
+            return lines
+    return len(names)
+
+
+def _legend(figure: Figure, names: Sequence[str], colours: Sequence[_Colour], *, lines: int, top: float) -> None:
     handles = [Line2D([], [], marker="o", linestyle="", color=colour, markersize=4) for colour in colours]
     figure.legend(
         handles,
-        [plain_label(name) for name in classes],
+        names,
         loc="upper center",
         bbox_to_anchor=(0.5, top),
-        ncols=math.ceil(len(classes) / lines),
+        ncols=math.ceil(len(names) / lines),
         handletextpad=0.1,
         columnspacing=1.2,
     )

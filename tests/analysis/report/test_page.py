@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from csg_analysis.drawing.svg import plain
 from csg_analysis.report.build import build_report
+from csg_analysis.report.figures import confusion
 from csg_analysis.report.tables import Table, to_csv
 from csg_analysis.report.verify import verify_report
 from csg_train.errors import UserError
 from tests.analysis.report.cases import (
     command,
+    rows_of,
     sha,
     visible_text,
     write_run,
@@ -91,6 +94,14 @@ def test_names_are_escaped_everywhere(evil: Path) -> None:
     for path in evil.glob("tables/*.csv"):
         for row in csv.reader(path.read_text().splitlines()):
             assert not any(re.match(r"[=+@\t\r]|-(?![\d.])", cell) for cell in row), (path.name, row)
+
+
+def test_long_names_of_classes_leave_the_confusion_its_room(tmp_path: Path) -> None:
+    write_run(tmp_path, "baseline", classes=["great white shark, white shark, man-eater, man-eating shark", "fish"])
+    with plain():
+        figure = confusion(rows_of(tmp_path)).draw()
+        figure.draw_without_rendering()
+    assert figure.axes[0].get_position().width > 0.2  # of half the figure
 
 
 def test_formula_cells_are_guarded_and_numbers_are_not() -> None:

@@ -9,7 +9,7 @@ from scipy.integrate import quad
 from scipy.stats import vonmises
 from sklearn.decomposition import PCA
 
-from csg_analysis.drawing.svg import to_png, to_svg
+from csg_analysis.drawing.svg import plain, to_png, to_svg
 from csg_analysis.sphere.circle import CONCENTRATION, on_circle, von_mises_density
 from csg_analysis.sphere.figure import Panel, draw
 from csg_train.errors import UserError
@@ -99,6 +99,19 @@ def test_figure_has_one_scale_and_names_projection_kernel_and_convention():
         drawn = np.concatenate([line.get_xydata() for line in axes.lines if line.get_marker() == "o"])
         assert len(drawn) == 40
         np.testing.assert_allclose(np.sort(np.arctan2(drawn[:, 1], drawn[:, 0])), np.sort(circle), atol=1e-9)
+
+
+def test_long_names_of_classes_stay_in_the_figure():
+    """As ImageNet's: beside them short ones were pushed out of the picture."""
+    shark = "great white shark, white shark, man-eater, man-eating shark, Carcharodon carcharias"
+    with plain():
+        figure = draw(panels(1), [f"{shark} {number}" for number in range(7)], "40 pictures")
+        figure.draw_without_rendering()
+    box, names = figure.legends[0].get_window_extent(), [text.get_text() for text in figure.legends[0].get_texts()]
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+    assert 0 <= box.y0 < box.y1 <= figure.axes[0].get_window_extent().y0
+    assert names[0] == "great white sh…charias 0"
+    assert len(set(names)) == 7
 
 
 def test_the_highest_density_is_drawn_to_scale():
