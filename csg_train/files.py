@@ -88,6 +88,17 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 @contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder; an `OSError` where another process does, or where there are none."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
 def together(folder: Path) -> Iterator[Path]:
     """A hidden folder within ``folder``: what is written there moves up when the block ends well, all of it or nothing.
 
@@ -99,8 +110,14 @@ def together(folder: Path) -> Iterator[Path]:
     new = not folder.exists()
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=folder, prefix=".", suffix=".tmp"))
+        for abandoned in folder.glob(".csg-*.tmp"):  # of a process that was killed
+            with contextlib.suppress(OSError), _locked(abandoned):
+                shutil.rmtree(abandoned)
+        work = Path(tempfile.mkdtemp(dir=folder, prefix=".csg-", suffix=".tmp"))
+    lock = contextlib.ExitStack()
     try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            lock.enter_context(_locked(work))
         yield work
         with writing(folder):
             for path in sorted(path for path in work.rglob("*") if path.is_file()):
@@ -110,6 +127,7 @@ def together(folder: Path) -> Iterator[Path]:
     except UserError as error:  # of a file in there: the user knows it by the name that it was to have
         raise UserError(error.message.replace(f"{work}{os.sep}", f"{folder}{os.sep}")) from error
     finally:
+        lock.close()
         shutil.rmtree(work, ignore_errors=True)
         if new:
             with contextlib.suppress(OSError):  # it holds what was moved
@@ -145,6 +163,8 @@ def sha256_file(path: Path) -> str:
 def files_below(root: Path, *patterns: str) -> list[Path]:
     """Every file at or below a folder whose name fits one of the patterns, in no order; no linked folder is followed.
 
+    Hidden folders below it (``.Trash``, ``.ipynb_checkpoints``, snapshots of a server) hold copies, and are left out.
+
     What is not there, or is no folder, has none.
 
     Raises:
@@ -158,12 +178,11 @@ def files_below(root: Path, *patterns: str) -> list[Path]:
             f"{error.filename}: cannot read the folder ({error.strerror}); make it readable or remove it"
         ) from error
 
-    return [
-        Path(folder) / name
-        for folder, _, names in os.walk(root, onerror=refuse)
-        for name in names
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-    ]
+    found: list[Path] = []
+    for folder, below, names in os.walk(root, onerror=refuse):
+        below[:] = [name for name in below if not name.startswith(".")]
+        found += [Path(folder) / name for name in names if any(fnmatch.fnmatchcase(name, one) for one in patterns)]
+    return found
 
 
 def data_root() -> Path:

@@ -27,7 +27,7 @@ from csg_analysis.commands.outside import Outside
 from csg_analysis.commands.subject import Asked, require_record_folders
 from csg_train import runs
 from csg_train.console import console, print_json, print_table
-from csg_train.errors import UserError
+from csg_train.errors import UserError, within
 
 if TYPE_CHECKING:
     import torch
@@ -74,13 +74,14 @@ def compare(
             continue
         images = subject.images(split)
         how: dict[str, Any] = {"data": subject.data_info(images, split), "layer": layer, "pool": pool}
-        if isinstance(subject, Outside):
-            assert first is not None
-            own, other = (subject.network, subject.shown), (first.network, first.shown)
-            record = similarity.beside(own, other, images, run=subject.run, start=first.run.sha256, **how)
-        else:
-            how["recipe"] = subject.recipe
-            record = similarity.similarity_record(subject.checkpoint, subject.network, images, **how)
+        with within(f"{subject.origin}, {images.name}"):
+            if isinstance(subject, Outside):
+                assert first is not None
+                own, other = (subject.network, subject.shown), (first.network, first.shown)
+                record = similarity.beside(own, other, images, run=subject.run, start=first.run.sha256, **how)
+            else:
+                how["recipe"] = subject.recipe
+                record = similarity.similarity_record(subject.checkpoint, subject.network, images, **how)
         runs.write_record(subject.folder / f"similarity-{split}.json", record)
         found.append((subject.named, record))
     if as_json:

@@ -75,7 +75,7 @@ def _check_rule(rule: Coincident, pairs: int, coincident: int) -> None:
     if rule == "exclude" and coincident >= pairs:
         raise UserError(
             f"all {pairs} pairs coincide: the features collapsed to one point; lower the learning rates if training "
-            'diverged, or count such pairs with coincident="infinite" (--coincident infinite)'
+            'diverged, or count such pairs with coincident="infinite" (csg-analyze energy --coincident infinite)'
         )
 
 

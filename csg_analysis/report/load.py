@@ -237,7 +237,10 @@ def _read(path: Path) -> Record:
     record = read_record(path)
     named = "" if isinstance(record, AttentionRecord) else f"-{record.data.split}"
     if path.stem != record.kind.removesuffix("-scores") + named:
-        raise UserError(f"{path}: holds the {record.kind} record of {record.data.split}; measure again (csg-analyze)")
+        raise UserError(
+            f"{path}: holds the {record.kind} record of {record.data.split} under a name of its own; "
+            "remove the copy, or measure again (csg-analyze)"
+        )
     return record
 
 

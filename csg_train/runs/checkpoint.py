@@ -22,6 +22,7 @@ from csg_train.recipes.network import build_network
 from csg_train.recipes.reading import parse_recipe
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.portable import portable_bytes, portable_content
+from csg_train.runs.versions import written_by
 from csg_train.splits import Rule
 from csg_train.tensors import first_bytes, first_not_finite, load_tensors, unreadable
 
@@ -91,7 +92,10 @@ class Checkpoint:
             recipe = copy.deepcopy(self.recipe)
         except RecursionError as error:
             raise UserError(f"{self.path}: its recipe is nested too deeply; restore the file") from error
-        return parse_recipe(as_trained(recipe), overrides=overrides, origin=str(self.path))
+        try:
+            return parse_recipe(as_trained(recipe), overrides=overrides, origin=str(self.path))
+        except UserError as error:
+            raise UserError(f"{error.message}{written_by(self.versions)}") from error
 
     def build_network(self, device: torch.device) -> TaskNetwork:
         """The trained network, in evaluation mode.
@@ -139,8 +143,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         UserError: The file is missing, cut, damaged, foreign, or of another format version.
     """
     if path.is_dir():
-        inside = path / "ckpt.pt"
-        fix = f"give the checkpoint in it, {inside}" if inside.is_file() else "give a checkpoint of csg-train run"
+        inside = (path / name for name in ("ckpt.pt", "average.pt", "model.safetensors"))
+        found = next((file for file in inside if file.is_file()), None)
+        fix = f"give the checkpoint in it, {found}" if found else "give a checkpoint of csg-train run"
         raise UserError(f"{path}: a folder; {fix}")
     try:
         portable = is_safetensors(first_bytes(path))
@@ -156,7 +161,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     found = content.get("format") if isinstance(content, dict) else type(content).__name__
     if not isinstance(content, dict) or not isinstance(found, str) or found != FORMAT:
         shown = repr(found) if isinstance(found, str | None) else type(found).__name__
-        raise UserError(f"{path}: not a checkpoint of csg-train (format {shown}, expected {FORMAT!r})")
+        by = written_by(content.get("versions")) if isinstance(content, dict) else ""
+        raise UserError(f"{path}: not a checkpoint of csg-train (format {shown}, expected {FORMAT!r}){by}")
     if missing := [name for name in _FILE_FIELDS if name not in content and name not in _LATER_FIELDS]:
         raise UserError(f"{path}: incomplete checkpoint, without {', '.join(missing)}")
     fields = {name: content[name] for name in _FILE_FIELDS if name in content}

@@ -170,6 +170,8 @@ def import_file(file: Path, kind: str, recipe: Recipe, out: Path, *, field: str 
     """
     if out.exists():
         raise UserError(f"{out}: exists; remove it or choose another --out")
+    if out.suffix == ".safetensors":
+        raise UserError(f"--out {out}: a file of torch is written; give a name that ends in .pt")
     _check_recipe(kind, recipe)
     content, digest = _read(file)
     state, rest = _unwrap(content, file, field)

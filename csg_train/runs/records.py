@@ -1,5 +1,6 @@
 """Records: JSON files in which every number carries its definition. Reports are built from them alone."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from csg_train.errors import UserError
 from csg_train.files import write_json
+from csg_train.runs.versions import written_by
 from csg_train.splits import Rule
 
 __all__ = [
@@ -477,5 +479,12 @@ def read_record(path: Path) -> Record:
         first = error.errors(include_url=False)[0]
         where = f"{'.'.join(map(str, first['loc']))}: ".removeprefix(": ")
         raise UserError(
-            f"{path}: not a csg-record/1 ({where}{first['msg']}); measure again with csg-analyze"
+            f"{path}: not a csg-record/1 ({where}{first['msg']}); measure again with csg-analyze{_written_by(path)}"
         ) from error
+
+
+def _written_by(path: Path) -> str:
+    try:
+        return written_by(json.loads(path.read_bytes())["run"]["versions"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return ""

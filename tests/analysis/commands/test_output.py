@@ -59,6 +59,15 @@ def test_a_disk_that_fills_leaves_what_was_there(tmp_path, monkeypatch):
     assert {path.name: content(path) for path in tmp_path.iterdir()} == {"old": {"a.png": b"old"}}
 
 
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
+    (tmp_path / ".csg-dead.tmp").mkdir()
+    (tmp_path / ".csg-dead.tmp" / "a.png").write_text("half")
+    with files.together(tmp_path) as first:
+        write_two(tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} == {"a.png", "b.png", first.name}
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "b.png"}
+
+
 def test_the_folder_of_the_pictures_takes_no_overlays(trained, trees, tmp_path):
     """There the next call would explain them."""
     shutil.copytree(trees / "target" / "bus", tmp_path / "photos")

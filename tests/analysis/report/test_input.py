@@ -123,6 +123,26 @@ def test_refuses_damaged_files(tmp_path: Path, file: str, content: bytes) -> Non
     assert file in refused(tmp_path / "runs", "--out", tmp_path / "out")
 
 
+def test_a_record_of_another_version_says_so(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "runs", "csg") / "energy-target.json"
+    record = json.loads(path.read_text()) | {"later": 1}
+    record["run"]["versions"]["csg-toolkit"] = "9.1"
+    path.write_text(json.dumps(record))
+    assert "csg-toolkit 9.1 wrote it" in refused(tmp_path / "runs", "--out", tmp_path / "out")
+
+
+def test_hidden_folders_hold_copies_and_no_runs(tmp_path: Path) -> None:
+    """Of a trash, of a notebook's checkpoints; one that is asked for by its name is read."""
+    folder = write_run(tmp_path / "runs", "csg")
+    shutil.copytree(folder, tmp_path / "runs" / ".Trash-1000" / "files")
+    (folder / ".ipynb_checkpoints").mkdir()
+    shutil.copy(folder / "energy-target.json", folder / ".ipynb_checkpoints" / "energy-target-checkpoint.json")
+    assert [run.folder for run in load_runs([tmp_path / "runs"])] == [folder]
+    assert len(load_runs([tmp_path / "runs" / ".Trash-1000"])) == 1
+    shutil.copy(folder / "energy-target.json", folder / "energy-target (1).json")
+    assert "remove the copy" in refused(tmp_path / "runs", "--out", tmp_path / "out")
+
+
 def test_refuses_a_record_under_a_wrong_name(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "runs", "csg")
     (folder / "energy-target.json").rename(folder / "energy-source.json")

@@ -1,6 +1,7 @@
 """A checkpoint beside its starting weights: which weights, which features, which record."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def test_trained_weights_against_features_taken_by_hand(opened, resnet_weights):
     assert np.mean(list(record.spread_by_class.values())) == pytest.approx(record.measures["spread"], rel=1e-12)
 
 
-def test_command_writes_what_it_prints(trained, tmp_path):
+def test_command_writes_what_it_prints(trained, trees, tmp_path):
     result = analyze("compare", *trained, "--split", "target", "--json")
     assert result.exit_code == 0, result.output
     for path, printed in zip(trained, json.loads(result.stdout), strict=True):
@@ -92,4 +93,8 @@ def test_command_writes_what_it_prints(trained, tmp_path):
     changed = analyze("compare", trained[0], "--split", "target", "--set", f"model.weights={tmp_path / 'other.pt'}")
     assert "trained from" in changed.stdout
     refused(analyze("compare", trained[0], "--layer", "layer9"), "layer9", "layer4")
+    (tmp_path / "one").mkdir()
+    shutil.copy(trees / "target" / "bus" / "0.png", tmp_path / "one")
+    one = f"data.target={{dataset: pictures, root: {tmp_path / 'one'}}}"
+    refused(analyze("compare", trained[0], "--split", "target", "--set", one), str(trained[0]), "1 feature rows")
     refused(analyze("compare", trained[0], "--set", "model.weights=gone.pt"), "gone.pt")

@@ -207,6 +207,7 @@ def test_a_soup_and_what_no_average_is_made_of(recipe_dict, tmp_path):
         ([a, wide], None, r"differs from .*wide.* in model\.hidden \(8 there, 9 here\)"),
         ([a, none], None, "differs from .*none.* in starting weights"),
         ([a, tmp_path / "gone.pt"], None, "no such checkpoint"),
+        ([a, tmp_path / "soup"], None, r"soup: a folder; give the checkpoint in it, .*soup/average\.pt"),
     ):
         with pytest.raises(UserError, match=message):
             average_runs(given, tmp_path / "no", alpha=alpha, device=CPU)

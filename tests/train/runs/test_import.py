@@ -331,6 +331,8 @@ def test_an_existing_file_and_another_methods_recipe_are_refused(tmp_path):
     with pytest.raises(UserError, match="exists; remove it"):
         import_file(file, "asg", load_recipe("visda17-resnet101-asg", RESNET18), out)
     assert out.read_bytes() == before
+    with pytest.raises(UserError, match=r"x\.safetensors: a file of torch is written; give a name that ends in \.pt"):
+        import_file(file, "asg", load_recipe("visda17-resnet101-asg", RESNET18), tmp_path / "x.safetensors")
     with pytest.raises(UserError, match="its method is asg, not csg; use visda17-resnet101-csg"):
         import_file(file, "csg", load_recipe("visda17-resnet101-asg", RESNET18), tmp_path / "new.pt")
 
