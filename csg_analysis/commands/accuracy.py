@@ -53,8 +53,12 @@ def accuracy(
     if as_json:
         print_json([record for _, record in (*scores, *unknown)])
         return
-    if scores:
-        _print_scores(scores, rules)
+    alike: dict[tuple[object, ...], list[tuple[str, runs.ScoreRecord, str]]] = {}
+    for (label, record), rule in zip(scores, rules, strict=True):
+        flip = record.flip if isinstance(record, runs.AccuracyRecord) else None
+        alike.setdefault((record.score_name, flip, *record.classes), []).append((label, record, rule))
+    for group in alike.values():  # a table of each task and list of classes
+        _print_scores([(label, record) for label, record, _ in group], [rule for _, _, rule in group])
     for label, record in unknown:
         console.print(f"{label}: {record.sentence}", highlight=False, markup=False)
 

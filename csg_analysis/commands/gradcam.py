@@ -45,7 +45,13 @@ __all__ = ["gradcam"]
 @model_option
 @click.option("--images", "where", help="A file, a folder, or (of checkpoints) a split. [default: target]")
 @records_option
-@click.option("--per-class", default=2, show_default=True, help="Pictures from a split: so many times its classes.")
+@click.option(
+    "--per-class",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Pictures from a split: so many times its classes.",
+)
 @click.option(
     "--explain", default="predicted", show_default=True, help="predicted, a class name, or (without masks) label."
 )

@@ -90,8 +90,8 @@ class Subject:
     def named(self) -> Named:
         """For `labelled`; with the step, where nobody chose it, it is not the last, and nothing was averaged."""
         own = self.checkpoint
-        before_the_end = own.selection == "last" and own.step < self.recipe.train.steps and not own.averaged
-        return Named(self.run, f"s{self.recipe.seed}" + (f" step {own.step}" if before_the_end else ""), own.path)
+        before_the_end = own.selection == "last" and own.step < own.recipe["train"]["steps"] and not own.averaged
+        return Named(self.run, f"s{self.run.seed}" + (f" step {own.step}" if before_the_end else ""), own.path)
 
 
 @dataclass(frozen=True)

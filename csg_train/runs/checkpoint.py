@@ -144,8 +144,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     if path.is_dir():
         inside = (path / name for name in ("ckpt.pt", "average.pt", "model.safetensors"))
-        found = next((file for file in inside if file.is_file()), None)
-        fix = f"give the checkpoint in it, {found}" if found else "give a checkpoint of csg-train run"
+        there = next((file for file in inside if file.is_file()), None)
+        fix = f"give the checkpoint in it, {there}" if there else "give a checkpoint of csg-train run"
         raise UserError(f"{path}: a folder; {fix}")
     try:
         portable = is_safetensors(first_bytes(path))

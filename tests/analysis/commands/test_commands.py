@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 
+from tests.analysis.conftest import analyze
 from tests.commands import assert_user_error, command
 from tests.conftest import write_tree
 
@@ -42,6 +43,21 @@ def test_energy_of_two_pictures_has_no_interval(recipe_file, tmp_path):
     assert json.loads((tmp_path / "run" / "energy-target.json").read_text())["interval"] == {}
 
 
+def test_accuracy_of_other_classes_is_another_table(trained, tmp_path):
+    """In one table the numbers of the second stood beside the names of the first."""
+    saved = torch.load(trained[0], weights_only=True)
+    for name, classes in {"other": [*saved["classes"][::-1]], "same": saved["classes"]}.items():
+        (tmp_path / name).mkdir()
+        torch.save(saved | {"classes": classes}, tmp_path / name / "ckpt.pt")
+    paths = [tmp_path / name / "ckpt.pt" for name in ("other", "same")]
+    result = analyze("accuracy", *paths, "--split", "target")
+    assert result.exit_code == 0, result.output
+    words = [line.split()[1] for line in result.stdout.splitlines() if line.startswith("│")]
+    first, second = words[: len(words) // 2], words[len(words) // 2 :]
+    assert first[1:4] == saved["classes"][::-1]
+    assert second[1:4] == saved["classes"]
+
+
 def test_a_network_that_gives_no_numbers_is_not_measured(recipe_file, tmp_path):
     """Every comparison with NaN is false, so the largest of its logits was the first class's: a number, and wrong."""
     sets = ("--set", "train.steps=1", "--blind", "--quiet")
@@ -61,3 +77,9 @@ def test_a_network_that_gives_no_numbers_is_not_measured(recipe_file, tmp_path):
         assert_user_error(result, *parts)
         assert not (tmp_path / "p.csv").exists()
         assert not (tmp_path / "g").exists()
+
+
+def test_gradcam_of_no_pictures_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = analyze("gradcam", "ckpt.pt", "--per-class", "-3")
+    assert (result.exit_code, "--per-class" in result.stderr) == (2, True)
