@@ -36,6 +36,8 @@ class DomainRandomizationConfig:
     """Highest frequency that ``fourier`` swaps, in cycles a pixel."""
     count: Annotated[int, Field(ge=2)] = 3
     """Styles of each picture in a step."""
+    over_styles: Literal["mean", "sum"] = "mean"
+    """Of their cross-entropies: with ``sum`` the gradient grows with ``count``, and the recipe's rates have to fall."""
     weight: Annotated[float, Field(ge=0)] = 1.0
     """Of the pyramid consistency."""
     layer: str = "layer4"
@@ -50,9 +52,9 @@ class DomainRandomization(Method):
         name="domain-randomization",
         title="Domain randomization (pyramid consistency)",
         summary="Restyles each picture after several real ones and holds the features of all styles together.",
-        equation="L = sum_k CE(y, f(x_k)) + lambda * mean_p mean_k |a_p(v(x_k)) - mean_j a_p(v(x_j))|",
+        equation="L = mean_k CE(y, f(x_k)) + lambda * mean_p mean_k |a_p(v(x_k)) - mean_j a_p(v(x_j))|",
         source="Yue et al., ICCV 2019",
-        deviation="styles by amplitude or colour moments instead of CycleGAN",
+        deviation="styles by amplitude or colour moments instead of CycleGAN; the mean of their losses, or the sum",
         cost="a forward and a backward pass for every further style (count)",
     )
     Config = DomainRandomizationConfig
@@ -78,10 +80,11 @@ class DomainRandomization(Method):
         model.backbone.require_stages([self.config.layer], "method.layer")
 
     def loss(self, model: TaskNetwork, batch: Batch, output: Output) -> dict[str, Tensor]:
-        """Cross-entropy of the further styles, and the weighted consistency of all."""
+        """What the further styles add to the first one's cross-entropy, and the weighted consistency of all."""
         others = [model(view) for view in batch.views[1:]]
         maps_KNCHW = torch.stack([out.stages[self.config.layer] for out in (output, *others)])
+        ce_K = torch.stack([task_loss(out.logits, batch.labels) for out in (output, *others)])
         return {
-            "ce_styles": torch.stack([task_loss(out.logits, batch.labels) for out in others]).sum(),
+            "ce_styles": getattr(ce_K, self.config.over_styles)() - ce_K[0],  # the loop adds that of the first
             "consistency": self.config.weight * pyramid_consistency(maps_KNCHW, self.config.levels),
         }

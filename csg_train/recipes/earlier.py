@@ -9,7 +9,10 @@ from typing import Any
 
 __all__ = ["as_trained", "is_of_a_run"]
 
-_METHOD_FIELDS = {name: {"update": "gradient"} for name in ("weight-l2", "ewc", "si")}
+_METHOD_FIELDS = {
+    **{name: {"update": "gradient"} for name in ("weight-l2", "ewc", "si")},
+    "domain-randomization": {"over_styles": "sum"},
+}
 
 
 def as_trained(recipe: Any) -> Any:

@@ -21,10 +21,10 @@ def trial(run: Path) -> dict[str, Any]:
     """What one run measured: accuracy on held-out models, energy of the unlabelled photos."""
     accuracy = json.loads((run / "accuracy-validation.json").read_text(encoding="utf-8"))
     energy = json.loads((run / "energy-target.json").read_text(encoding="utf-8"))
-    config = accuracy["run"]["method_config"]
+    method, config = accuracy["run"]["method"], accuracy["run"]["method_config"]
     return {
-        "method": accuracy["run"]["method"],
-        "strength": config["c" if accuracy["run"]["method"] == "si" else "weight"],
+        "method": config.get("distance", method),  # LDIFS is a distance of the method miro
+        "strength": config["c" if method == "si" else "weight"],
         "seed": accuracy["run"]["seed"],
         "held_out_percent": round(100 * accuracy["mean_per_class"], 2),
         "e0_mhe_photos": round(energy["mhe"]["0"], 4),

@@ -163,8 +163,11 @@ def test_dense_terms_from_their_definition(masked_recipe_dict, tmp_path, patches
         assert len(z) == len(batch.labels) * patches**2
 
 
-def test_domain_randomization_sums_the_styles_losses(masked_recipe_dict, tmp_path):
-    trained = engine._Run(recipe_of(masked_recipe_dict, "domain-randomization"), tmp_path, CPU)
+@pytest.mark.parametrize(("over_styles", "share"), [("mean", 0.5), ("sum", 1)])
+def test_domain_randomization_joins_the_losses_of_the_styles(over_styles, share, masked_recipe_dict, tmp_path):
+    recipe = recipe_of(masked_recipe_dict, "domain-randomization")
+    recipe.method["over_styles"] = over_styles
+    trained = engine._Run(recipe, tmp_path, CPU)
     batch = next(trained._batches()).to(CPU)
     assert len(batch.views) == 2
     assert not torch.equal(*batch.views)  # two styles of one crop
@@ -172,7 +175,8 @@ def test_domain_randomization_sums_the_styles_losses(masked_recipe_dict, tmp_pat
     with torch.no_grad():
         outputs = [trained.network(view) for view in batch.views]
         terms = trained.method.loss(trained.network, batch, outputs[0])
-    torch.testing.assert_close(terms["ce_styles"], pixel_cross_entropy(outputs[1].logits, batch.labels))
+    first, second = (pixel_cross_entropy(output.logits, batch.labels) for output in outputs)
+    torch.testing.assert_close(first + terms["ce_styles"], share * (first + second))
     a, b = (output.stages["layer4"] for output in outputs)
     coarse = (a.mean(dim=(2, 3)) - b.mean(dim=(2, 3))).abs().mean() / 2
     fine = sum(

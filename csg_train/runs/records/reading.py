@@ -1,0 +1,79 @@
+"""Records of any kind, read and written."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from csg_train.errors import UserError
+from csg_train.files import write_json
+from csg_train.runs.records.attention import AttentionRecord, AttentionScores
+from csg_train.runs.records.choosing import ChoosingRecord
+from csg_train.runs.records.features import EnergyRecord, SimilarityRecord, SphereRecord
+from csg_train.runs.records.parts import BaseRecord, OutsideInfo, RunInfo
+from csg_train.runs.records.predictions import PredictionsRecord
+from csg_train.runs.records.scores import AccuracyRecord, SegmentationRecord, UnlabelledRecord
+from csg_train.runs.versions import written_by
+
+__all__ = ["Record", "read_record", "trained", "write_record"]
+
+
+Record = (
+    EnergyRecord
+    | AccuracyRecord
+    | SegmentationRecord
+    | AttentionRecord
+    | PredictionsRecord
+    | AttentionScores
+    | SimilarityRecord
+    | SphereRecord
+    | UnlabelledRecord
+    | ChoosingRecord
+)
+
+
+_ADAPTER: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
+
+
+def trained(record: Record, path: Path) -> RunInfo:
+    """The run that a record is of; ``path`` names it in the error.
+
+    Raises:
+        UserError: It is of a model that the toolkit did not train.
+    """
+    if isinstance(record.run, OutsideInfo):
+        raise UserError(
+            f"{path}: of {record.run.model}, a model from outside, and a report shows runs; give the folders of runs"
+        )
+    return record.run
+
+
+def write_record(path: Path, record: BaseRecord) -> None:
+    """Write a record atomically as JSON with sorted keys."""
+    write_json(path, record.model_dump(mode="json"))
+
+
+def read_record(path: Path) -> Record:
+    """Read a record of any kind.
+
+    Raises:
+        UserError: The file is unreadable or not a record of this format.
+    """
+    try:
+        return _ADAPTER.validate_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); restore it or measure again") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = f"{'.'.join(map(str, first['loc']))}: ".removeprefix(": ")
+        raise UserError(
+            f"{path}: not a csg-record/1 ({where}{first['msg']}); measure again with csg-analyze{_written_by(path)}"
+        ) from error
+
+
+def _written_by(path: Path) -> str:
+    try:
+        return written_by(json.loads(path.read_bytes())["run"]["versions"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return ""
