@@ -150,7 +150,7 @@ def require_record_folders(checkpoints: Sequence[Path]) -> None:
         folder = path.parent.resolve()
         if (other := seen.setdefault(folder, path)) is not path:
             raise UserError(f"{path}: its records would replace those of {other} beside it; give one, or each a folder")
-        if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+        if os.access(path, os.R_OK) and not os.access(folder, os.W_OK | os.X_OK):
             raise UserError(
                 f"{folder}: cannot write there, where the records of {path.name} go; copy the folder to one of yours"
             )
