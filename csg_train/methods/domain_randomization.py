@@ -35,11 +35,13 @@ class DomainRandomizationConfig:
     beta: Annotated[float, Field(ge=0, le=0.5)] = 0.01
     """Highest frequency that ``fourier`` swaps, in cycles a pixel."""
     count: Annotated[int, Field(ge=2)] = 3
-    """Styles of each picture in a step."""
+    """Looks of each picture in a step."""
+    first: Literal["plain", "styled"] = "plain"
+    """The first of them: the picture as it is, or in a style too, which some runs did not survive at their rates."""
     over_styles: Literal["mean", "sum"] = "mean"
     """Of their cross-entropies: with ``sum`` the gradient grows with ``count``, and the recipe's rates have to fall."""
-    weight: Annotated[float, Field(ge=0)] = 1.0
-    """Of the pyramid consistency."""
+    weight: Annotated[float, Field(ge=0)] = 0.1
+    """Of the pyramid consistency, which smaller features lower as well."""
     layer: str = "layer4"
     levels: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 2, 4, 8)
     """Patches to a side at each level of the pyramid."""
@@ -54,7 +56,7 @@ class DomainRandomization(Method):
         summary="Restyles each picture after several real ones and holds the features of all styles together.",
         equation="L = mean_k CE(y, f(x_k)) + lambda * mean_p mean_k |a_p(v(x_k)) - mean_j a_p(v(x_j))|",
         source="Yue et al., ICCV 2019",
-        deviation="styles by amplitude or colour moments instead of CycleGAN; the mean of their losses, or the sum",
+        deviation="styles by amplitude or colour moments, not CycleGAN; mean over looks, one of them the plain picture",
         cost="a forward and a backward pass for every further style (count)",
     )
     Config = DomainRandomizationConfig
@@ -62,8 +64,9 @@ class DomainRandomization(Method):
 
     @property
     def views(self) -> tuple[str, ...]:
-        """The same crop in ``count`` styles."""
-        return tuple(f"styled{k}" for k in range(1, self.config.count + 1))
+        """The same crop in ``count`` looks."""
+        first = "student" if self.config.first == "plain" else "styled1"
+        return (first, *(f"styled{k}" for k in range(2, self.config.count + 1)))
 
     def styles(self) -> Styles:
         """The pictures of the folder."""

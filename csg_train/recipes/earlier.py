@@ -11,7 +11,7 @@ __all__ = ["as_trained", "is_of_a_run"]
 
 _METHOD_FIELDS = {
     **{name: {"update": "gradient"} for name in ("weight-l2", "ewc", "si")},
-    "domain-randomization": {"over_styles": "sum"},
+    "domain-randomization": {"first": "styled", "over_styles": "sum"},
 }
 
 

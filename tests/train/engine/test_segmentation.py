@@ -163,14 +163,16 @@ def test_dense_terms_from_their_definition(masked_recipe_dict, tmp_path, patches
         assert len(z) == len(batch.labels) * patches**2
 
 
-@pytest.mark.parametrize(("over_styles", "share"), [("mean", 0.5), ("sum", 1)])
-def test_domain_randomization_joins_the_losses_of_the_styles(over_styles, share, masked_recipe_dict, tmp_path):
+@pytest.mark.parametrize(("first", "over_styles", "share"), [("plain", "mean", 0.5), ("styled", "sum", 1)])
+def test_domain_randomization_joins_the_losses_of_the_looks(first, over_styles, share, masked_recipe_dict, tmp_path):
     recipe = recipe_of(masked_recipe_dict, "domain-randomization")
-    recipe.method["over_styles"] = over_styles
+    recipe.method.update(first=first, over_styles=over_styles)
+    plain = engine._Run(recipe_of(masked_recipe_dict, "baseline"), tmp_path / "plain", CPU)
     trained = engine._Run(recipe, tmp_path, CPU)
     batch = next(trained._batches()).to(CPU)
     assert len(batch.views) == 2
-    assert not torch.equal(*batch.views)  # two styles of one crop
+    assert not torch.equal(*batch.views)  # two looks of one crop
+    assert torch.equal(batch.views[0], next(plain._batches()).views[0]) == (first == "plain")
     trained.network.set_training(batch_norm="frozen")
     with torch.no_grad():
         outputs = [trained.network(view) for view in batch.views]
@@ -184,7 +186,7 @@ def test_domain_randomization_joins_the_losses_of_the_styles(over_styles, share,
         for r in (0, 2)
         for c in (0, 2)
     )
-    torch.testing.assert_close(terms["consistency"], (coarse + fine / 4) / 2)
+    torch.testing.assert_close(terms["consistency"], recipe.method["weight"] * (coarse + fine / 4) / 2)
 
 
 def test_task_loss_of_pictures_and_of_pixels():
