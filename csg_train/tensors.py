@@ -106,8 +106,15 @@ class _NotDenseError(ValueError):
     """A tensor of a kind that no weight is."""
 
 
-def _require_dense(content: Any, name: str = "its content") -> None:
-    """Refuse tensors that no network takes, however deep they lie: even a look at their shape or values may fail."""
+def _require_dense(content: Any, name: str = "its content", seen: set[int] | None = None) -> None:
+    """Refuse tensors that no network takes, however deep they lie: even a look at their shape or values may fail.
+
+    What is shared is looked at once (``seen``): a few bytes can lead to one value in 2^60 ways.
+    """
+    seen = set() if seen is None else seen
+    if id(content) in seen:
+        return
+    seen.add(id(content))
     if isinstance(content, Tensor):
         kinds = {
             "a nested tensor": content.is_nested,
@@ -118,10 +125,10 @@ def _require_dense(content: Any, name: str = "its content") -> None:
             raise _NotDenseError(f"{name} is {found}")
     elif isinstance(content, Mapping):
         for key, value in content.items():
-            _require_dense(value, str(key))
+            _require_dense(value, str(key), seen)
     elif isinstance(content, list | tuple):
         for value in content:
-            _require_dense(value, name)
+            _require_dense(value, name, seen)
 
 
 def _first_line(text: str) -> str:

@@ -41,7 +41,7 @@ def test_a_run_for_scale_has_its_own_table_and_leaves_every_other_as_it_was(tmp_
 
 def test_a_run_for_scale_on_another_target_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path, "baseline")
-    _for_scale(tmp_path, "trained on real pictures", name="other photos")
+    _for_scale(tmp_path, "trained on real pictures", name="other photos", identity="f" * 64)
     with pytest.raises(UserError, match="target pictures"):
         build_report([tmp_path], tmp_path / "out", allow_mixed=False)
 
