@@ -48,7 +48,7 @@ class DomainRandomizationConfig:
 
 
 class DomainRandomization(Method):
-    """Every step sees each picture in several styles of real pictures; their features must agree at every scale."""
+    """Every step sees each picture as it is and in styles of real pictures; features must agree at every scale."""
 
     info = MethodInfo(
         name="domain-randomization",
@@ -83,11 +83,12 @@ class DomainRandomization(Method):
         model.backbone.require_stages([self.config.layer], "method.layer")
 
     def loss(self, model: TaskNetwork, batch: Batch, output: Output) -> dict[str, Tensor]:
-        """What the further styles add to the first one's cross-entropy, and the weighted consistency of all."""
+        """What the further looks add to the first one's cross-entropy, and the weighted consistency of all."""
         others = [model(view) for view in batch.views[1:]]
         maps_KNCHW = torch.stack([out.stages[self.config.layer] for out in (output, *others)])
         ce_K = torch.stack([task_loss(out.logits, batch.labels) for out in (output, *others)])
+        ce = ce_K.mean() if self.config.over_styles == "mean" else ce_K.sum()
         return {
-            "ce_styles": getattr(ce_K, self.config.over_styles)() - ce_K[0],  # the loop adds that of the first
+            "ce_styles": ce - ce_K[0],  # the loop adds that of the first
             "consistency": self.config.weight * pyramid_consistency(maps_KNCHW, self.config.levels),
         }
