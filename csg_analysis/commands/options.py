@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from csg_train.commands.options import device_option, json_option
+from csg_train.commands.recipe_options import checkpoint_set_option as set_option
 from csg_train.splits import SPLITS
 
 __all__ = [
@@ -44,9 +45,6 @@ records_option = click.option(
     help="Where the records of --model go, a folder each.",
 )
 checkpoints = click.argument("checkpoints", nargs=-1, required=True, type=click.Path(path_type=Path))
-set_option = click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a recipe field, e.g. data.target.root."
-)
 splits_option = click.option(
     "--split", "splits", multiple=True, type=click.Choice(SPLITS), help="May be repeated. [default: source and target]"
 )

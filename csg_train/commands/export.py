@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from csg_train import exports, runs
-from csg_train.commands.recipe_options import set_option
+from csg_train.commands.recipe_options import checkpoint_set_option
 from csg_train.console import console
 from csg_train.exports.names import FORMATS
 
@@ -17,7 +17,7 @@ __all__ = ["export"]
 @click.option("--to", "folder", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--format", "format_name", type=click.Choice(FORMATS), required=True, help="Of the files.")
 @click.option("--images", default="target", show_default=True, help="To compare on: a split, a file or a folder.")
-@set_option
+@checkpoint_set_option
 def export(checkpoint: Path, folder: Path, format_name: str, images: str, overrides: tuple[str, ...]) -> None:
     """Write backbone and head of CHECKPOINT for use elsewhere, with class names, normalisation and a model card.
 

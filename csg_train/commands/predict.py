@@ -9,7 +9,7 @@ import click
 
 from csg_train import predictions, runs
 from csg_train.commands.options import device_option
-from csg_train.commands.recipe_options import set_option
+from csg_train.commands.recipe_options import checkpoint_set_option
 from csg_train.console import console, progress
 from csg_train.files import require_outside
 
@@ -34,7 +34,7 @@ _REPORTS = 20
 )
 @click.option("--top", type=click.IntRange(min=1), default=1, show_default=True, help="Classes of each picture.")
 @click.option("--skip-broken", is_flag=True, help="Leave out pictures that cannot be read, and count them.")
-@set_option
+@checkpoint_set_option
 @device_option
 def predict(
     checkpoint: Path,

@@ -1,11 +1,29 @@
 """The argument and the option that name a recipe and change it."""
 
+import re
+
 import click
 
 from csg_train.commands.completion import complete_override, complete_recipe
+from csg_train.errors import UserError
 from csg_train.recipes.packaged import DEFAULT_RECIPE
 
-__all__ = ["recipe_argument", "set_option"]
+__all__ = ["checkpoint_set_option", "recipe_argument", "set_option"]
+
+_MAY = "data, evaluate.flip, model.weights, segmentation.longest_side or tile, train.batch_size or workers"
+_READ = re.compile(
+    r"(data[.=]|evaluate\.flip|model\.weights|segmentation\.(longest_side|tile)|train\.(batch_size|workers))"
+)
+"""What measuring a checkpoint takes from its recipe; the rest is in its weights."""
+
+
+def _read_later(_context: click.Context, _option: click.Parameter, overrides: tuple[str, ...]) -> tuple[str, ...]:
+    for override in overrides:
+        if "=" in override and not _READ.match(override.strip()):
+            key = override.partition("=")[0].strip()
+            raise UserError(f"--set {key}: a checkpoint keeps what it was trained with; change {_MAY}, or train anew")
+    return overrides
+
 
 set_option = click.option(
     "--set",
@@ -14,6 +32,14 @@ set_option = click.option(
     metavar="KEY=VALUE",
     shell_complete=complete_override,
     help="Change one field of the recipe.",
+)
+checkpoint_set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=_read_later,
+    help="Change a field of its recipe, e.g. data.target.root.",
 )
 recipe_argument = click.argument(
     "recipe_name", metavar="[RECIPE]", default=DEFAULT_RECIPE, shell_complete=complete_recipe

@@ -83,3 +83,13 @@ def test_gradcam_of_no_pictures_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = analyze("gradcam", "ckpt.pt", "--per-class", "-3")
     assert (result.exit_code, "--per-class" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "change", ["method.name=ewc", "model.hidden=9", "train.precision=tf32", "evaluate.select=oracle"]
+)
+def test_what_a_checkpoint_was_trained_with_is_not_set_afterwards(change, trained, tmp_path):
+    """Without a word the number was that of the checkpoint as it is."""
+    for words in (("csg-analyze", "energy"), ("csg-train", "predict"), ("csg-train", "export")):
+        result = command(*words, trained[0], "--set", change, cwd=tmp_path)
+        assert_user_error(result, f"--set {change.partition('=')[0]}:", "keeps what it was trained with", "data")
