@@ -70,17 +70,25 @@ def joined(device: torch.device) -> Iterator[torch.device]:
         The device of this process.
 
     Raises:
-        UserError: A numbered card, more processes than cards, or a second run, for which the others are gone.
+        UserError: A numbered card, more processes than cards, a second run, for which the others are gone, or variables
+            that torchrun did not set.
     """
     global _over
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if os.environ.get("WORLD_SIZE", "1") == "1":
         yield device
         return
     if _over:
         raise UserError("torchrun: trains one run a start; give csg-train sweep a --shard for every process instead")
     if device.type == "cuda":
         device = _own_card(device, int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    try:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).split("\n", maxsplit=1)[0]
+        raise UserError(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, and the processes do not meet ({reason}); start them with "
+            "torchrun, or unset it to train in one"
+        ) from error
     try:
         yield device
     finally:

@@ -11,7 +11,7 @@ from csg_train import engine, evaluate, recipes, runs
 from csg_train.commands.options import device_option, records_option
 from csg_train.commands.recipe_options import recipe_argument, set_option
 from csg_train.console import console, print_json, print_table, progress
-from csg_train.errors import UserError
+from csg_train.errors import UserError, within
 from csg_train.splits import SPLITS
 
 if TYPE_CHECKING:
@@ -86,6 +86,13 @@ def sweep(file: Path, out: Path, part: str, blind: bool, device: torch.device, a
     planned = recipes.shard(recipes.load_sweep(file), part)
     waiting = [one for one in planned if not one.finished(out, "validation" if blind else "target")]
     console.print(f"{file}: {len(planned)} runs, {len(planned) - len(waiting)} finished", highlight=False)
+    classes: dict[str, int] = {}
+    for one in waiting:  # a fault of the last one, hours before its turn
+        with within(f"{file}: {one.name}"):
+            data = one.recipe.data.model_dump_json()
+            if data not in classes:
+                classes[data] = len(recipes.load_splits(one.recipe, _measured(one.recipe, blind))["source"].classes)
+            recipes.require_trainable(one.recipe, classes=classes[data])
     records = []
     for number, one in enumerate(waiting, start=len(planned) - len(waiting) + 1):
         title = f"[{number}/{len(planned)}] {one.name}"
@@ -107,7 +114,7 @@ def _run(
 ) -> list[runs.ScoreRecord | runs.UnlabelledRecord]:
     if blind and recipe.evaluate.select == "oracle":
         raise UserError("--blind: evaluate.select oracle measures the target while it trains; choose another rule")
-    splits = [split for split in SPLITS if getattr(recipe.data, split) and not (blind and split == "target")]
+    splits = _measured(recipe, blind)
     with progress(title, recipe.train.steps) as report:
         path = engine.train(
             recipe,
@@ -120,6 +127,10 @@ def _run(
             report=report,
         )
     return _evaluate(path, recipe, device, splits)
+
+
+def _measured(recipe: recipes.Recipe, blind: bool) -> list[str]:
+    return [split for split in SPLITS if getattr(recipe.data, split) and not (blind and split == "target")]
 
 
 def _evaluate(

@@ -5,9 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 from filelock import FileLock, Timeout
-from PIL import Image
 
-from csg_train.data.readers.images import FORMATS, reduced_size
+from csg_train.data.readers.images import UNDECODABLE, opened, reduced_size
 from csg_train.data.readers.masks import MaskedSet
 from csg_train.data.readers.sets import AnySet
 from csg_train.data.readers.store import Store, open_store, write_store
@@ -22,11 +21,11 @@ def decoded_bytes(images: AnySet) -> int:
     total = 0
     for index, file in enumerate(images.stored_files):
         try:
-            with Image.open(images.root / file, formats=FORMATS) as image:
+            with opened(images.root / file) as image:
                 alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
                 width, height = reduced_size(image.size, images.shorter_side)
                 total += width * height * (1 if index >= len(images) else 3 + alpha)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        except UNDECODABLE:
             continue  # the build says what is wrong with it
     return total
 

@@ -21,7 +21,7 @@ from csg_train.distributed import agreed, average, highest, is_first, joined, pr
 from csg_train.engine.averages import averaged_state, build_average, hold
 from csg_train.engine.batches import batches_of
 from csg_train.engine.finite import kept, require_finite_row, require_finite_weights
-from csg_train.engine.folder import locked, make_ready
+from csg_train.engine.folder import locked, make_ready, require_no_class
 from csg_train.engine.interrupts import Interrupts
 from csg_train.engine.optimizer import build_optimizer
 from csg_train.engine.precision import InBfloat16, compile_backbone, require_arithmetic, training_arithmetic
@@ -113,6 +113,7 @@ def train(
     with joined(usable_device(device)) as own, training_arithmetic(recipe.train, own):
         with agreed():  # first of all, so that a run that cannot start leaves no folder
             require_arithmetic(recipe.train, own)
+            require_no_class(out, recipe)
             require_ready(recipe, load_splits(recipe, splits))
         with locked(out):
             with agreed():

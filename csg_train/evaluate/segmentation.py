@@ -90,8 +90,9 @@ def count_pixels(pairs: Iterable[tuple[_Mask, _Mask]], classes: int) -> PixelCou
 def bootstrap_mean_iou(counts: PixelCounts, *, seed: int, resamples: int = 2000, level: float = 0.95) -> Interval:
     """Percentile bootstrap of `mean_iou`: whole pictures are resampled, since a picture's pixels are not independent.
 
-    A class that a resample lacks altogether is left out of that resample's mean. It measures the sampling of test
-    pictures alone, not the spread over training seeds.
+    A class that a resample lacks altogether is left out of that resample's mean, and a resample of pictures whose every
+    pixel is ignored is left out itself. It measures the sampling of test pictures alone, not the spread over training
+    seeds.
     """
     rng = np.random.default_rng(seed)
     number = len(counts.pictures)
@@ -101,7 +102,7 @@ def bootstrap_mean_iou(counts: PixelCounts, *, seed: int, resamples: int = 2000,
         rows = min(_RESAMPLES_AT_ONCE, resamples - start)
         draws = rng.multinomial(number, np.full(number, 1 / number), size=rows).astype(np.float64)
         means.append(mean_of_present(iou((draws @ flat).reshape(rows, *counts.pictures.shape[1:]))))
-    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.nanquantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
     kind = f"percentile bootstrap, {resamples} resamples of whole pictures"
     return Interval(low=float(low), high=float(high), level=level, kind=kind)
 

@@ -9,6 +9,7 @@ from .reading import parse_recipe as parse_recipe
 from .reading import to_yaml as to_yaml
 from .ready import load_splits as load_splits
 from .ready import require_ready as require_ready
+from .ready import require_trainable as require_trainable
 from .ready import require_weights as require_weights
 from .sections import Recipe as Recipe
 from .shown import Showing as Showing

@@ -1,17 +1,18 @@
 """`ImageSet`: a list of labelled image files with an identity, and the one place that decodes them."""
 
+import contextlib
 import dataclasses
 import difflib
 import hashlib
 import stat
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFile
 
 from csg_train.data.readers.listing import IMAGE_SUFFIXES, LeftOut, class_folders, left_out_line, listing
 from csg_train.data.readers.store import Store, open_store, store_path
@@ -20,13 +21,14 @@ from csg_train.files import foreign_content
 from csg_train.names import absent, other_form, require_plain
 
 __all__ = [
-    "FORMATS",
     "TURNS",
+    "UNDECODABLE",
     "ImageSet",
     "PictureFiles",
     "decode",
     "file_size",
     "image_folder",
+    "opened",
     "orientation",
     "over_white",
     "reduced_size",
@@ -35,7 +37,8 @@ __all__ = [
 
 _LONGEST = 100
 """Times that a side may be the other: a strip, made square, would take more memory than there is."""
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # few decoders, small attack surface
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # few decoders, small attack surface
+UNDECODABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 TURNS = {  # by EXIF orientation; Pillow's exif_transpose writes the other tags anew too, and fails where one is odd
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -208,6 +211,16 @@ def orientation(image: Image.Image) -> Any:
     return image.getexif().get(ExifTags.Base.Orientation, 1)
 
 
+@contextlib.contextmanager
+def opened(path: Path, formats: tuple[str, ...] = _FORMATS) -> Iterator[ImageFile.ImageFile]:
+    """A picture file as Pillow opens it, or one of `UNDECODABLE`; what of its metadata is bad is not there."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        warnings.simplefilter("ignore", UserWarning)
+        with Image.open(path, formats=formats) as image:
+            yield image
+
+
 def decode(path: Path) -> Image.Image:
     """Read one image file completely, upright (EXIF), as ``RGB`` or, where it has transparency, ``RGBA``.
 
@@ -217,29 +230,24 @@ def decode(path: Path) -> Image.Image:
     if path.is_fifo():
         raise UserError(f"{path}: a pipe, which would be waited for; replace it or remove it from the list")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            warnings.simplefilter("ignore", UserWarning)  # of metadata; what of it cannot be read is not there
-            with Image.open(path, formats=FORMATS) as image:
-                deep = image.format == "PNG" and any("16" in str(tile[3]) for tile in image.tile)
-                if max(image.size) > _LONGEST * min(image.size):
-                    raise UserError(f"{path}: a strip of {image.width} x {image.height} pixels; crop or remove it")
-                image.load()
-                turn = TURNS.get(orientation(image))
-                upright = image if turn is None else image.transpose(turn)
-                alpha = upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info
-                if deep or upright.mode.startswith("I;16") or upright.mode in ("I", "F"):
-                    raise UserError(
-                        f"{path}: {upright.mode} samples of more than 8 bits; convert it to 8 bits a channel"
-                    )
-                return upright.convert("RGBA" if alpha else "RGB")
+        with opened(path) as image:
+            deep = image.format == "PNG" and any("16" in str(tile[3]) for tile in image.tile)
+            if max(image.size) > _LONGEST * min(image.size):
+                raise UserError(f"{path}: a strip of {image.width} x {image.height} pixels; crop or remove it")
+            image.load()
+            turn = TURNS.get(orientation(image))
+            upright = image if turn is None else image.transpose(turn)
+            alpha = upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info
+            if deep or upright.mode.startswith("I;16") or upright.mode in ("I", "F"):
+                raise UserError(f"{path}: {upright.mode} samples of more than 8 bits; convert it to 8 bits a channel")
+            return upright.convert("RGBA" if alpha else "RGB")
     except UserError:
         raise
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such image{absent(path)}; restore it or remove it from the list") from error
     except PermissionError as error:
         raise UserError(f"{path}: {error.strerror}; make it readable or remove it") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except UNDECODABLE as error:
         raise UserError(
             f"{path}: cannot decode ({foreign_content(path) or error}); replace the image or remove it"
         ) from error

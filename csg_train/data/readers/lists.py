@@ -84,6 +84,8 @@ def manifest(root: Path, file: Path, *, name: str, classes: Sequence[str] | None
         rows = list(_rows(root, file))
     except csv.Error as error:
         raise UserError(f"{file}: not a CSV file ({error}); mend it") from error
+    if not rows:
+        raise UserError(f"{file}: no rows below the first line; add a path and a label for each picture")
     names = tuple(classes or sorted({label for _, label in rows}))
     if unknown := sorted({label for _, label in rows} - set(names)):
         raise UserError(f"{file}: labels {unknown} are no classes of the source ({', '.join(names)})")
@@ -101,16 +103,20 @@ def manifest(root: Path, file: Path, *, name: str, classes: Sequence[str] | None
 
 def _rows(root: Path, file: Path) -> Iterator[tuple[str, str]]:
     """Path and label of each row."""
-    reader = csv.DictReader(f"{line}\n" for _, line in list_lines(file))
+    lines = list(list_lines(file))
+    reader = csv.DictReader((f"{line}\n" for _, line in lines), strict=True)  # else a stray quote swallows rows
     found = list(reader.fieldnames or ())
     if missing := {"path", "label"} - set(found):
         raise UserError(
             f"{file}: no column {', '.join(sorted(missing))}, for the first line is {','.join(found)!r}; it must name "
             "path and label, in lower case, separated by a comma and no space"
         )
-    for number, row in enumerate(reader, start=2):
+    if twice := [name for name in ("path", "label") if found.count(name) > 1]:
+        raise UserError(f"{file}: two columns {twice[0]}; rename or remove one")
+    for row in reader:
+        number = lines[reader.line_num - 1][0]
         if not row["path"] or not row["label"]:
-            raise UserError(f"{file}: row {number} has no path or no label; complete or remove it")
+            raise UserError(f"{file}:{number}: no path or no label; complete or remove the line")
         yield inside(row["path"], root, file, number), row["label"]
 
 

@@ -4,7 +4,6 @@ Shapes: H rows, W columns, N pictures, C classes.
 """
 
 import hashlib
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from csg_train.data.readers.images import FORMATS, TURNS, PictureFiles, file_size, orientation, over_white
+from csg_train.data.readers.images import TURNS, UNDECODABLE, PictureFiles, file_size, opened, orientation, over_white
 from csg_train.data.readers.listing import LeftOut
 from csg_train.errors import UserError
 from csg_train.files import foreign_content
@@ -208,19 +207,16 @@ def _colours(path: Path) -> np.ndarray:
 def _pixels(path: Path, order: str | None) -> np.ndarray:
     """Stored samples, unconverted. ``order`` replaces Pillow's reading of 16-bit samples: the other byte is kept."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            warnings.simplefilter("ignore", UserWarning)
-            with Image.open(path, formats=("PNG",)) as image:
-                if order is not None:
-                    image.tile = [tile._replace(args=order) for tile in image.tile]
-                pixels = np.array(image)
-                if (turn := orientation(image)) in TURNS:
-                    raise UserError(f"{path}: a mask with the EXIF orientation {turn}; save it upright, without one")
-                return pixels
+        with opened(path, ("PNG",)) as image:
+            if order is not None:
+                image.tile = [tile._replace(args=order) for tile in image.tile]
+            pixels = np.array(image)
+            if (turn := orientation(image)) in TURNS:
+                raise UserError(f"{path}: a mask with the EXIF orientation {turn}; save it upright, without one")
+            return pixels
     except UserError:
         raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except UNDECODABLE as error:
         raise UserError(f"{path}: cannot decode ({error}); replace the mask") from error
 
 
@@ -285,11 +281,8 @@ def mismatches(images: MaskedSet) -> list[Mismatch]:
 
 def _size(path: Path) -> tuple[int, int]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            warnings.simplefilter("ignore", UserWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                turned = orientation(image) in (5, 6, 7, 8)  # rows are columns
-                return (image.height, image.width) if turned else image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        with opened(path) as image:
+            turned = orientation(image) in (5, 6, 7, 8)  # rows are columns
+            return (image.height, image.width) if turned else image.size
+    except UNDECODABLE as error:
         raise UserError(f"{path}: cannot read its size ({error}); replace or restore it") from error

@@ -161,3 +161,16 @@ def test_a_picture_of_sixteen_bits_is_refused_whatever_its_mode(recipe_file, tre
         (root / "car" / "0.png").write_bytes(content)
         result = command("csg-train", "data", "check", recipe_file, "--set", f"data.source.root={root}", cwd=tmp_path)
         assert_user_error(result, "car/0.png", "more than 8 bits")
+
+
+@pytest.mark.parametrize("out", ["source/run", "source", "target/bus/run"])
+def test_a_run_inside_folders_of_classes(out, recipe_dict, trees, tmp_path):
+    """Its folder was made, found to be a class without images, and left behind, in the way of every run after it."""
+    for split in ("source", "target"):
+        shutil.copytree(trees / split, tmp_path / split)
+        recipe_dict["data"][split]["root"] = split
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(recipe_dict))
+    before = sorted(tmp_path.rglob("*"))
+    refused = command("csg-train", "run", "tiny.yaml", "--out", out, cwd=tmp_path)
+    assert_user_error(refused, f"{out}: in {out.split('/')[0]}, where each folder is a class")
+    assert sorted(tmp_path.rglob("*")) == before

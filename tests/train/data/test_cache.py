@@ -367,3 +367,15 @@ def test_command_line(masked_recipe_dict: dict, masked_tree: Path, tmp_path: Pat
     Image.new("RGB", (9, 9)).save(root / "images" / "3.png")
     stale = command("csg-train", "run", "tiny.yaml", "--device", "cpu", cwd=tmp_path)
     assert_user_error(stale, str(root / "images" / "3.png"), "changed since", "csg-train data cache")
+
+
+def test_metadata_that_cannot_be_read_is_no_word_of_the_cache(recipe_dict: dict, trees: Path, tmp_path: Path) -> None:
+    """Pillow's warning was printed; where warnings are errors it was a traceback."""
+    shutil.copytree(trees / "source", tmp_path / "source")
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 30
+    picture = next((tmp_path / "source").rglob("*.png"))
+    Image.new("RGB", (9, 9)).save(picture.with_suffix(".jpg"), exif=exif)
+    recipe_dict["data"]["source"]["root"] = str(tmp_path / "source")
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(recipe_dict))
+    built = command("csg-train", "data", "cache", "tiny.yaml", cwd=tmp_path)
+    assert (built.returncode, built.stderr) == (0, "")

@@ -110,7 +110,9 @@ def test_manifest_sorts_classes_or_takes_the_sources(tmp_path):
     ("rows", "part"),
     [
         ([["path"], ["a.png"]], "no column label"),
-        ([["path", "label"], ["a.png", ""]], "row 2"),
+        ([["path", "label"], ["a.png", ""]], "m.csv:2: no path or no label"),
+        ([["path", "label"]], "m.csv: no rows"),
+        ([["path", "label", "label"], ["a.png", "bus", "car"]], "two columns label"),
         ([["path", "label"], ["../a.png", "bus"]], "leaves the data folder"),
         ([["path", "label"], ["a.png", "tram"]], "tram"),
         ([["path", "label"], ["a.png", "bus"]], "without images"),
@@ -119,6 +121,20 @@ def test_manifest_sorts_classes_or_takes_the_sources(tmp_path):
 def test_manifest_faults_are_named(rows, part, tmp_path):
     with pytest.raises(UserError, match=part):
         manifest(tmp_path, write_csv(tmp_path / "m.csv", rows), name="m", classes=("bus", "car"))
+
+
+def test_a_stray_quote_swallows_no_rows(tmp_path):
+    """Up to the next one they were one row, whose other column nobody reads."""
+    file = tmp_path / "m.csv"
+    file.write_text('path,label,note\na.png,bus,"old\nb.png,car,\nc.png,car,"new\n')
+    with pytest.raises(UserError, match=r"m\.csv: not a CSV file"):
+        manifest(tmp_path, file, name="m")
+
+
+def test_an_error_has_the_line_of_the_file_where_others_are_blank(tmp_path):
+    (tmp_path / "m.csv").write_text("path,label\n\n\na.png,bus\n../b.png,bus\n")
+    with pytest.raises(UserError, match=r"m\.csv:5: "):
+        manifest(tmp_path, tmp_path / "m.csv", name="m")
 
 
 @pytest.mark.parametrize("label", ["tr\nam", "tr\x0cam", "tr\u2028am"])

@@ -15,7 +15,7 @@ import yaml
 
 from csg_train.runs.checkpoint import load_checkpoint
 from csg_train.runs.snapshots import snapshot_folder
-from tests.commands import Done, assert_user_error, commands
+from tests.commands import Done, assert_user_error, command, commands
 from tests.nested import equal
 from tests.train.methods.test_methods import recipe_of, run
 
@@ -139,3 +139,11 @@ def test_a_batch_that_does_not_divide_is_refused_by_one_line(recipe_dict, tmp_pa
     assert_user_error(first, "Error: train.batch_size: 5 pictures do not divide among 2 processes")
     assert (second.returncode, second.stderr) == (2, "")
     assert not list((tmp_path / "two").glob("[!.]*"))
+
+
+@pytest.mark.parametrize("size", ["2", "two"])
+def test_variables_that_torchrun_did_not_set(size, recipe_file, tmp_path):
+    """As a scheduler or an earlier job leaves them: torch's traceback."""
+    result = command("csg-train", "run", recipe_file, cwd=tmp_path, env={"WORLD_SIZE": size, "RANK": "0"})
+    assert_user_error(result, f"WORLD_SIZE is {size}", "torchrun")
+    assert not (tmp_path / "runs").exists()

@@ -136,3 +136,14 @@ def test_what_would_count_twice_or_be_lost_is_refused_before_the_first_run(vary,
         load_sweep(tmp_path / "sweep.yaml")
     for part in parts:
         assert part in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("fault", "part"), [("data.target.root=none", "none: no such folder"), ("data.size=1", "size")]
+)
+def test_a_fault_of_the_last_run_is_found_before_the_first(fault, part, sweep_file, tmp_path):
+    """It ended the sweep hours later, and its line did not say whose it was."""
+    sweep_file.write_text(sweep_file.read_text().replace("seed=1", fault))
+    result = command("csg-train", "sweep", sweep_file, "--out", tmp_path / "runs", cwd=tmp_path)
+    assert_user_error(result, f"{sweep_file}: base-s1: ", part)
+    assert not (tmp_path / "runs").exists()
