@@ -15,9 +15,11 @@ from csg_train.errors import UserError, within
 from csg_train.splits import SPLITS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     import torch
+
+    from csg_train.data import AnySet
 
 __all__ = ["run", "sweep"]
 
@@ -114,7 +116,7 @@ def _run(
 ) -> list[runs.ScoreRecord | runs.UnlabelledRecord]:
     if blind and recipe.evaluate.select == "oracle":
         raise UserError("--blind: evaluate.select oracle measures the target while it trains; choose another rule")
-    splits = _measured(recipe, blind)
+    sets = recipes.load_splits(recipe, _measured(recipe, blind))  # as they are before training: none may get lost
     with progress(title, recipe.train.steps) as report:
         path = engine.train(
             recipe,
@@ -122,11 +124,11 @@ def _run(
             device=device,
             resume=resume,
             overwrite=overwrite,
-            splits=splits,
+            splits=[*sets],
             profile=profile,
             report=report,
         )
-    return _evaluate(path, recipe, device, splits)
+    return _evaluate(path, recipe, device, sets)
 
 
 def _measured(recipe: recipes.Recipe, blind: bool) -> list[str]:
@@ -134,14 +136,13 @@ def _measured(recipe: recipes.Recipe, blind: bool) -> list[str]:
 
 
 def _evaluate(
-    path: Path, recipe: recipes.Recipe, device: torch.device, splits: Sequence[str]
+    path: Path, recipe: recipes.Recipe, device: torch.device, sets: Mapping[str, AnySet]
 ) -> list[runs.ScoreRecord | runs.UnlabelledRecord]:
     checkpoint = runs.load_checkpoint(path)
     network = checkpoint.build_network(device)
     rows: list[list[str]] = []
     records: list[runs.ScoreRecord | runs.UnlabelledRecord] = []
-    for split in splits:
-        images = recipes.load_split(recipe.data, split, checkpoint.classes)
+    for split, images in sets.items():
         record = evaluate.measure(checkpoint, network, images, split=split, recipe=recipe)
         runs.write_record(path.parent / f"{record.kind}-{split}.json", record)
         records.append(record)

@@ -3,10 +3,14 @@
 import copy
 import errno
 import shutil
+from pathlib import Path
 
 import filelock
 import pytest
+from click.testing import CliRunner
 
+from csg_train import engine
+from csg_train.cli import main
 from csg_train.engine.loop import train
 from csg_train.errors import UserError
 from csg_train.recipes.reading import parse_recipe
@@ -55,3 +59,21 @@ def test_an_error_of_the_training_is_not_one_of_its_folder(error, recipe_dict, t
     assert found.value is error
     with pytest.raises(type(error)):  # the folder is free again
         train(recipe, tmp_path / "out", device="cpu", report=fail, overwrite=True)
+
+
+@pytest.mark.parametrize("split", ["source", "target"])
+def test_a_picture_lost_while_those_in_memory_train_is_not_left_out(split, recipe_file, tmp_path, monkeypatch):
+    """The score was of those that were left."""
+    write_tree(tmp_path / "own", seed=1)
+    lost = tmp_path / "own" / "bus" / "0.png"
+
+    def losing(*args: object, **options: object) -> Path:
+        path = train(*args, **options)
+        lost.unlink()
+        return path
+
+    monkeypatch.setattr(engine, "train", losing)
+    own = f"data.{split}.root={tmp_path / 'own'}"
+    done = CliRunner().invoke(main, ["run", str(recipe_file), "--set", own, "--out", str(tmp_path / "run")])
+    assert done.exit_code == 2
+    assert f"{lost}: no such image" in done.output
