@@ -15,13 +15,17 @@ class TrainingLog:
     """``log.jsonl``: one line a step, cut back to the checkpoint's length at a resume.
 
     Raises:
-        UserError: It cannot be written, or is shorter than the checkpoint says.
+        UserError: It cannot be written, is shorter than the checkpoint says, or has no end of a line there.
     """
 
     def __init__(self, path: Path, keep: int) -> None:
         self.path, self.bytes = path, keep
         if keep and (not path.exists() or path.stat().st_size < keep):
             raise UserError(f"{path}: shorter than the checkpoint says; restore it or use --overwrite")
+        if keep and path.read_bytes()[keep - 1] != ord("\n"):
+            raise UserError(
+                f"{path}: edited; no line ends where the checkpoint says; restore it or use --overwrite"
+            )
 
     def __enter__(self) -> "TrainingLog":
         with writing(self.path):
