@@ -23,9 +23,7 @@ class TrainingLog:
         if keep and (not path.exists() or path.stat().st_size < keep):
             raise UserError(f"{path}: shorter than the checkpoint says; restore it or use --overwrite")
         if keep and path.read_bytes()[keep - 1] != ord("\n"):
-            raise UserError(
-                f"{path}: edited; no line ends where the checkpoint says; restore it or use --overwrite"
-            )
+            raise UserError(f"{path}: edited; no line ends where the checkpoint says; restore it or use --overwrite")
 
     def __enter__(self) -> "TrainingLog":
         with writing(self.path):

@@ -47,7 +47,8 @@ def visda17(root: Path, split: str) -> ImageSet:
         split: One of those.
 
     Raises:
-        UserError: The list is missing, or a line is not a path inside the folder and a label of 0 to 11.
+        UserError: The list is missing or empty, or a line is not a path inside the folder and a label of 0 to 11, that
+            of the path's folder where this has a class's name.
     """
     path = root / split / "image_list.txt"
     files, labels = [], []
@@ -55,8 +56,13 @@ def visda17(root: Path, split: str) -> ImageSet:
         file, label, *rest = [*line.split(), "", ""]
         if "".join(rest) or label not in _VISDA_LABELS:
             raise UserError(f"{path}:{number}: {line!r} is not 'PATH LABEL' with a label of 0 to 11; mend the line")
+        named = VISDA_CLASSES[_VISDA_LABELS[label]]
+        if (folder := file.partition("/")[0]) in VISDA_CLASSES and folder != named:
+            raise UserError(f"{path}:{number}: {file!r} has label {label}, which is {named}; mend the line")
         files.append(inside(file, root / split, path, number))
         labels.append(_VISDA_LABELS[label])
+    if not files:
+        raise UserError(f"{path}: an empty list; add a line 'PATH LABEL' for each picture")
     return ImageSet(
         name=f"visda17:{split}",
         root=root / split,

@@ -53,12 +53,18 @@ def test_visda_lists_are_read_in_their_order_and_counted_against_the_official(vi
     assert "official counts: all agree" in list(check_pictures(exact).lines())
 
 
-@pytest.mark.parametrize("line", ["a.png", "a.png 12", "a.png -1", "a.png x", "a b.png 1", "../a.png 1", "/a.png 1"])
+@pytest.mark.parametrize(
+    "line",
+    ["a.png", "a.png 12", "a.png -1", "a.png x", "a b.png 1", "../a.png 1", "/a.png 1", "bicycle/a.png 2"],
+)
 def test_a_bad_line_is_named(line, tmp_path):
     path = tmp_path / "train" / "image_list.txt"
     path.parent.mkdir()
     path.write_text(f"fine.png 3\n{line}\n")
     with pytest.raises(UserError, match=r"image_list\.txt:2: "):
+        visda17(tmp_path, "train")
+    path.write_text("\n")
+    with pytest.raises(UserError, match=r"image_list\.txt: an empty list"):
         visda17(tmp_path, "train")
 
 
