@@ -83,6 +83,7 @@ def run(
 def sweep(file: Path, out: Path, part: str, blind: bool, device: torch.device, as_json: bool) -> None:
     """Train every run of a sweep FILE: finished runs are skipped, interrupted ones continue.
 
+    A run that fails is said, the others are trained all the same, and the exit code is 2.
     --json prints the records of the runs that this call trained.
     """
     planned = recipes.shard(recipes.load_sweep(file), part)
@@ -95,12 +96,18 @@ def sweep(file: Path, out: Path, part: str, blind: bool, device: torch.device, a
             if data not in classes:
                 classes[data] = len(recipes.load_splits(one.recipe, _measured(one.recipe, blind))["source"].classes)
             recipes.require_trainable(one.recipe, classes=classes[data])
-    records = []
+    records, failed = [], []
     for number, one in enumerate(waiting, start=len(planned) - len(waiting) + 1):
         title = f"[{number}/{len(planned)}] {one.name}"
-        records += _run(one.recipe, out / one.name, title, device, resume=True, blind=blind)
+        try:
+            records += _run(one.recipe, out / one.name, title, device, resume=True, blind=blind)
+        except UserError as error:
+            failed.append(f"{one.name}: {error.message}")
+            console.print(f"failed: {failed[-1]}", highlight=False, markup=False)
     if as_json:
         print_json(records)
+    if failed:
+        raise UserError(f"{file}: {len(failed)} of {len(waiting)} runs failed: {'; '.join(failed)}")
 
 
 def _run(

@@ -147,3 +147,13 @@ def test_a_fault_of_the_last_run_is_found_before_the_first(fault, part, sweep_fi
     result = command("csg-train", "sweep", sweep_file, "--out", tmp_path / "runs", cwd=tmp_path)
     assert_user_error(result, f"{sweep_file}: base-s1: ", part)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_fails_costs_the_others_nothing(recipe_file, tmp_path):
+    """It ended the sweep."""
+    vary = {"rate": {"high": ["train.lr_backbone=1.0e+30", "train.lr_head=1.0e+30"], "low": []}}
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump({"recipe": str(recipe_file), "vary": vary}))
+    result = command("csg-train", "sweep", "sweep.yaml", "--out", "runs", cwd=tmp_path)
+    assert_user_error(result, "sweep.yaml: 1 of 2 runs failed: high: ", "not finite")
+    assert "failed: high: " in result.stdout
+    assert [path.parent.name for path in (tmp_path / "runs").glob("*/accuracy-target.json")] == ["low"]
