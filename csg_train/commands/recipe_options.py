@@ -1,7 +1,5 @@
 """The argument and the option that name a recipe and change it."""
 
-import re
-
 import click
 
 from csg_train.commands.completion import complete_override, complete_recipe
@@ -10,18 +8,19 @@ from csg_train.recipes.packaged import DEFAULT_RECIPE
 
 __all__ = ["checkpoint_set_option", "recipe_argument", "set_option"]
 
-_MAY = "data, evaluate.flip, model.weights, segmentation.longest_side or tile, train.batch_size or workers"
-_READ = re.compile(
-    r"(data[.=]|evaluate\.flip|model\.weights|segmentation\.(longest_side|tile)|train\.(batch_size|workers))"
+_READ = (
+    *("data", "evaluate.flip", "model.weights", "segmentation.longest_side", "segmentation.tile"),
+    *("train.batch_size", "train.workers"),
 )
 """What measuring a checkpoint takes from its recipe; the rest is in its weights."""
 
 
 def _read_later(_context: click.Context, _option: click.Parameter, overrides: tuple[str, ...]) -> tuple[str, ...]:
     for override in overrides:
-        if "=" in override and not _READ.match(override.strip()):
-            key = override.partition("=")[0].strip()
-            raise UserError(f"--set {key}: a checkpoint keeps what it was trained with; change {_MAY}, or train anew")
+        key, separator, _ = override.partition("=")
+        if separator and not f"{key.strip()}.".startswith(tuple(f"{field}." for field in _READ)):
+            may = ", ".join(_READ)
+            raise UserError(f"--set {key}: a checkpoint keeps what it was trained with; change {may}, or train anew")
     return overrides
 
 

@@ -94,7 +94,7 @@ def sweep(file: Path, out: Path, part: str, blind: bool, device: torch.device, a
         with within(f"{file}: {one.name}"):
             data = one.recipe.data.model_dump_json()
             if data not in classes:
-                classes[data] = len(recipes.load_splits(one.recipe, _measured(one.recipe, blind))["source"].classes)
+                classes[data] = len(recipes.load_splits(one.recipe, _measured(blind))["source"].classes)
             recipes.require_trainable(one.recipe, classes=classes[data])
     records, failed = [], []
     for number, one in enumerate(waiting, start=len(planned) - len(waiting) + 1):
@@ -123,7 +123,7 @@ def _run(
 ) -> list[runs.ScoreRecord | runs.UnlabelledRecord]:
     if blind and recipe.evaluate.select == "oracle":
         raise UserError("--blind: evaluate.select oracle measures the target while it trains; choose another rule")
-    sets = recipes.load_splits(recipe, _measured(recipe, blind))  # as they are before training: none may get lost
+    sets = recipes.load_splits(recipe, _measured(blind))  # as they are before training: none may get lost
     with progress(title, recipe.train.steps) as report:
         path = engine.train(
             recipe,
@@ -138,8 +138,8 @@ def _run(
     return _evaluate(path, recipe, device, sets)
 
 
-def _measured(recipe: recipes.Recipe, blind: bool) -> list[str]:
-    return [split for split in SPLITS if getattr(recipe.data, split) and not (blind and split == "target")]
+def _measured(blind: bool) -> list[str]:
+    return [split for split in SPLITS if not (blind and split == "target")]
 
 
 def _evaluate(

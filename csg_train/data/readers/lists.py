@@ -56,11 +56,11 @@ def visda17(root: Path, split: str) -> ImageSet:
         file, label, *rest = [*line.split(), "", ""]
         if "".join(rest) or label not in _VISDA_LABELS:
             raise UserError(f"{path}:{number}: {line!r} is not 'PATH LABEL' with a label of 0 to 11; mend the line")
-        named = VISDA_CLASSES[_VISDA_LABELS[label]]
+        labels.append(_VISDA_LABELS[label])
+        named = VISDA_CLASSES[labels[-1]]
         if (folder := file.partition("/")[0]) in VISDA_CLASSES and folder != named:
             raise UserError(f"{path}:{number}: {file!r} has label {label}, which is {named}; mend the line")
         files.append(inside(file, root / split, path, number))
-        labels.append(_VISDA_LABELS[label])
     if not files:
         raise UserError(f"{path}: an empty list; add a line 'PATH LABEL' for each picture")
     return ImageSet(
