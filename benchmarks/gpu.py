@@ -127,6 +127,26 @@ def steps(bench: Bench, folder: Path) -> None:
         bench.add(title, seconds[method, "float32"], "its bfloat16 step", seconds[method, "bfloat16"])
 
 
+def graphs(bench: Bench, folder: Path) -> None:
+    """VisDA-17's bfloat16 steps compiled and captured as CUDA graphs, beside uncompiled ones."""
+    classified(folder / "classified", bench)
+    domain = {"dataset": "folder", "root": str(folder / "classified")}
+    for method in ("baseline", "csg"):
+        name, steps = f"visda17-resnet101-{method}", {}
+        for captured in (False, True):
+            chosen = {"precision": "bfloat16", "compile": captured, "cuda_graphs": captured}
+            recipe = recipe_for(name, domain, bench, **chosen)
+            with training_arithmetic(recipe.train, bench.device):
+                steps[captured] = our_steps(recipe, bench, folder / "run", 2 if bench.quick else 12)
+        bench.add(
+            f"step of {name}, bfloat16, CUDA graphs",
+            steps[True]["loaded"],
+            "uncompiled",
+            steps[False]["loaded"],
+            **steps[True],
+        )
+
+
 def scenes(bench: Bench, folder: Path) -> None:
     """Steps of GTA5's recipes, and the hours of a run of CSG from them."""
     width, height, count = (96, 64, 6) if bench.quick else (1914, 1052, 24)
@@ -183,6 +203,7 @@ def measures(bench: Bench, folder: Path) -> None:
 PARTS: dict[str, Callable[[Bench, Path], None]] = {
     "energies": lambda bench, _folder: energies(bench),
     "steps": steps,
+    "graphs": graphs,
     "scenes": scenes,
     "measures": measures,
     "epoch": epoch,

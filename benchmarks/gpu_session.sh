@@ -8,7 +8,8 @@
 # (captum, pydantic, pydantic-core, annotated-types, typing-inspection; nvidia-ml-py for the load) are taken from .whl, if
 # there is one. Each part has its own limit, TESTS and TIMINGS in seconds, so that one that hangs costs the others
 # nothing; PARTS chooses timings, and SUITE=1 runs all other tests after them as well. A second call for what takes
-# minutes: TESTS=1 TIMINGS=560 PARTS="--only epoch --only streets". The page wants all parts: python -m benchmarks.
+# minutes: TESTS=1 TIMINGS=560 PARTS="--only graphs --only epoch --only streets". The page wants all parts: python -m
+# benchmarks.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 OUT=${OUT:-gpu-session}

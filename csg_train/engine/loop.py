@@ -160,7 +160,7 @@ class _Run:
         backbones = [self.network.backbone, *([self.method.teacher] if isinstance(self.method, Taught) else [])]
         if recipe.train.compile:
             for backbone in backbones:
-                compile_backbone(backbone)
+                compile_backbone(backbone, graphs=recipe.train.cuda_graphs)
         lowered = recipe.train.precision == "bfloat16"
         self.arithmetic: contextlib.AbstractContextManager[None] = (
             InBfloat16([*backbones, self.network.head], device) if lowered else contextlib.nullcontext()
@@ -291,6 +291,9 @@ class _Run:
             backbone.eval()
         elif self.step == self.recipe.train.probe:
             self.optimizer.state.clear()  # LP-FT's second stage: a new optimiser
+        if self.recipe.train.cuda_graphs:
+            # what the last step's graphs gave may be written over
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         with self.arithmetic, lp_ft.without_gradient(backbone) if probing else contextlib.nullcontext():
             output = self.network(batch.views[0])
             terms = {"ce": task_loss(output.logits, batch.labels)}

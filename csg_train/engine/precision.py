@@ -59,13 +59,15 @@ def training_arithmetic(train: Train, device: torch.device) -> Iterator[None]:
 
 
 def require_arithmetic(train: Train, device: torch.device) -> None:
-    """Refuse TF32 where there is none: the run would say that it was trained so.
+    """Refuse TF32 and CUDA graphs where there are none: the run would say that it was trained so.
 
     Raises:
         UserError: It is.
     """
     if train.precision == "tf32" and not _has_tf32(device):
         raise UserError(f"train.precision tf32: {device} has no TF32; use float32, or an NVIDIA GPU of 2020 or later")
+    if train.cuda_graphs and device.type != "cuda":
+        raise UserError(f"train.cuda_graphs: {device} has none; set it false, or use a GPU")
 
 
 def _has_tf32(device: torch.device) -> bool:
@@ -111,18 +113,19 @@ def _float32(result: Any) -> Any:
     return result.float()
 
 
-def compile_backbone(backbone: Backbone) -> None:
+def compile_backbone(backbone: Backbone, *, graphs: bool = False) -> None:
     """``torch.compile`` the backbone's blocks in place; the first step of each takes minutes, later ones less.
 
     Blocks are the largest modules that no stage lies inside of: stages are read by hooks, which a compiled module would
-    pass over.
+    pass over. With ``graphs`` torch captures each block's passes as CUDA graphs: what they give is valid until the
+    next ``torch.compiler.cudagraph_mark_step_begin``.
     """
     import torch._dynamo.config as dynamo  # not before it is needed: it takes seconds
 
     blocks = [*_blocks(backbone.net, [backbone.stage(name) for name in backbone.stage_paths])]
     dynamo.recompile_limit += _GRAPHS * len(blocks)  # for all together; what is beyond it torch would run eagerly
     for block in blocks:
-        block.forward = torch.compile(block.forward)
+        block.forward = torch.compile(block.forward, mode="reduce-overhead" if graphs else None)
 
 
 def _blocks(module: nn.Module, stages: list[nn.Module]) -> Iterator[nn.Module]:

@@ -130,6 +130,8 @@ class Train(Settings):
     as it does on a CPU; slower."""
     compile: bool = False
     """``torch.compile`` the backbones: faster after minutes of compilation; needs a C++ compiler, on a GPU Triton."""
+    cuda_graphs: bool = False
+    """With ``compile``, capture the compiled blocks as CUDA graphs: the host launches each at once; more memory."""
     log_every: Annotated[int, Field(ge=1)] = 10
     save_every: Annotated[int, Field(ge=1)] = 500
     snapshots: Annotated[int, Field(ge=0, le=65536)] = 0
@@ -262,6 +264,8 @@ class Recipe(Settings):
             raise ValueError(f"data.augment: {self.data.augment} moves pixels away from their masks; use pasta or none")
         if self.data.augment_on == "device":
             self._require_for_device()
+        if self.train.cuda_graphs and not self.train.compile:
+            raise ValueError("train.cuda_graphs: captures compiled blocks; set train.compile to true as well")
         if self.train.probe >= self.train.steps:
             raise ValueError(f"train.probe: {self.train.probe} of {self.train.steps} steps leave none to train all")
         if self.train.probe and self.method["name"] == "oracle":

@@ -98,10 +98,12 @@ def test_lower_precision_is_near_float32(precision, method, recipe_dict, tmp_pat
 
 @only_on_card
 @pytest.mark.filterwarnings("ignore")  # torch's own, of its compiler
+@pytest.mark.parametrize("graphs", [False, True])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_compiled_backbone_is_near_an_eager_one(precision, recipe_dict, tmp_path):
+def test_a_compiled_backbone_is_near_an_eager_one(precision, graphs, recipe_dict, tmp_path):
     for compiled in (False, True):
-        recipe = recipe_of(recipe_dict, "csg", steps=3, compile=compiled, precision=precision)
+        chosen = {"compile": compiled, "cuda_graphs": compiled and graphs, "precision": precision}
+        recipe = recipe_of(recipe_dict, "csg", steps=3 + 3 * graphs, **chosen)  # captured at the third use
         train(recipe, tmp_path / str(compiled))
     tolerance = {"float32": 1e-3, "bfloat16": 0.05}[precision]
     for ours, eager in zip(losses(tmp_path / "True"), losses(tmp_path / "False"), strict=True):

@@ -193,10 +193,17 @@ def test_training_computes_as_the_recipe_says_and_its_selection_exactly(wanted, 
     assert all(found == EXACT for found in measured)
 
 
-def test_tf32_is_refused_where_there_is_none(recipe_dict, tmp_path):
+@pytest.mark.parametrize(
+    ("chosen", "words"),
+    [
+        ({"precision": "tf32"}, r"train\.precision tf32: cpu has no TF32; use float32, or an NVIDIA GPU"),
+        ({"compile": True, "cuda_graphs": True}, r"train\.cuda_graphs: cpu has none; set it false, or use a GPU"),
+    ],
+)
+def test_what_a_cpu_has_not_is_refused(chosen, words, recipe_dict, tmp_path):
     out = tmp_path / "run"
-    with pytest.raises(UserError, match=r"train\.precision tf32: cpu has no TF32; use float32, or an NVIDIA GPU"):
-        run(recipe_of(recipe_dict, "baseline", precision="tf32"), out)
+    with pytest.raises(UserError, match=words):
+        run(recipe_of(recipe_dict, "baseline", **chosen), out)
     assert not out.exists()
 
 

@@ -56,7 +56,7 @@ def rows_and_megabytes(path, code, threads):
 @pytest.mark.parametrize("threads", [2, 16])
 def test_memory_beside_the_features_is_bounded(tmp_path, threads):
     """Long rows in clusters that need float64: the most that a block can hold."""
-    shape = (5000, 8192)
+    shape = (2500, 8192)
     rows = np.lib.format.open_memmap(tmp_path / "rows.npy", "w+", np.float32, shape)
     for start in range(0, shape[0], 500):
         rows[start : start + 500] = clusters(500, shape[1], 1e-3, 12, seed=start)
