@@ -224,6 +224,7 @@ def test_a_soup_and_what_no_average_is_made_of(recipe_dict, tmp_path):
         ({"average": {"rule": "ema"}, "evaluate": {"select": "oracle"}}, r"x: average: .*evaluate\.select to last"),
         ({"method": {"name": "oracle"}, "train": {"steps": 5, "probe": 2}}, r"x: train\.probe: method oracle"),
         ({"train": {"steps": 5, "probe": 5}}, r"x: train\.probe: 5 of 5 steps leave none"),
+        ({"train": {"steps": 5, "cuda_graphs": True}}, r"x: train\.cuda_graphs: .*set train\.compile to true"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(changes, message, recipe_dict):
