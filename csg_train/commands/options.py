@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -43,6 +44,18 @@ def _device(context: click.Context, _parameter: click.Parameter, name: str) -> t
     return usable_device(name)
 
 
+class _Path(click.Path):
+    """As click's, but its command says itself what cannot be read; an empty one does not name the current folder."""
+
+    def __init__(self, plain: click.Path) -> None:
+        vars(self).update(vars(plain) | {"readable": False})
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.fspath(value):
+            self.fail("empty; name a file or folder, or give . for the working directory", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class Commands(click.Group):
     """A group whose every command takes ``--quiet``; called without arguments, it is the program."""
 
@@ -68,10 +81,10 @@ class Commands(click.Group):
             raise fault from error
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        """Add a command, with ``--quiet`` last among its options; what it opens says itself what cannot be read."""
+        """Add a command, with ``--quiet`` last among its options."""
         for given in cmd.params:
             if isinstance(given.type, click.Path):
-                given.type.readable = False
+                given.type = _Path(given.type)
         if not isinstance(cmd, click.Group):
             settings: dict[str, Any] = {"expose_value": False, "is_eager": True, "callback": _set_quiet}
             cmd.params.append(click.Option(["--quiet"], is_flag=True, help="Print errors only.", **settings))

@@ -59,6 +59,8 @@ class TrainingLog:
         with writing(self.path):
             self.stream.flush()
             os.fsync(self.stream.fileno())
+        if not self.path.exists():
+            raise UserError(f"{self.path}: moved or removed while the run wrote it; train again")
 
 
 def read_log(path: Path) -> list[tuple[int, dict[str, float]]]:

@@ -58,6 +58,17 @@ def test_a_log_that_does_not_fit(end, tmp_path):
         log.stream.close()
 
 
+def test_a_log_that_was_moved_away_ends_the_run(tmp_path):
+    """With its folder, which a checkpoint would make anew."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with TrainingLog(folder / "log.jsonl", 0) as log:
+        log.sync()
+        folder.rename(tmp_path / "moved")
+        with pytest.raises(UserError, match=r"run/log\.jsonl: moved or removed while the run wrote it"):
+            log.sync()
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO])
 def test_a_disk_that_fails_when_it_is_flushed(number, tmp_path, monkeypatch):
     path = tmp_path / "a.json"

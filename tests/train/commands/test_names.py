@@ -46,6 +46,24 @@ def test_weights_are_the_file_of_that_name(name, recipe_file, recipe_dict, tmp_p
     assert used == torch.load(tmp_path / "plain" / "ckpt.pt", weights_only=True)["weights"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("csg-train", "run", "digits", "--out", ""),
+        ("csg-analyze", "energy", ""),
+        ("csg-report", "build", "runs", "--out="),
+    ],
+)
+def test_an_empty_path_is_not_the_working_directory(words, tmp_path):
+    """As a shell makes of "$OUT" where that is not set."""
+    result = command(*words, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].endswith(
+        ": empty; name a file or folder, or give . for the working directory"
+    )
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_comment_in_an_override_is_not_dropped(recipe_file, tmp_path):
     result = command("csg-train", "data", "check", recipe_file, "--set", "data.source.root=a #1", cwd=tmp_path)
     assert_user_error(result, "data.source.root", "comment", "quotes")
