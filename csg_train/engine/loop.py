@@ -325,7 +325,9 @@ class _Run:
         if self.selected_on is None or not is_due(self.step, self.recipe):
             return False
         measure = selection_score if self.average is None else held_out_loss
-        score = measure(self.network.eval(), self.selected_on, self.recipe)
+        compiled = self.recipe.train.compile
+        with torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext():  # as measured later
+            score = measure(self.network.eval(), self.selected_on, self.recipe)
         if self.unlogged:
             self.unlogged[-1][measure_name(self.recipe)] = score
         if isinstance(self.average, SWAD):
