@@ -132,19 +132,14 @@ def graphs(bench: Bench, folder: Path) -> None:
     classified(folder / "classified", bench)
     domain = {"dataset": "folder", "root": str(folder / "classified")}
     for method in ("baseline", "csg"):
-        name, steps = f"visda17-resnet101-{method}", {}
+        name, ours = f"visda17-resnet101-{method}", {}
         for captured in (False, True):
             chosen = {"precision": "bfloat16", "compile": captured, "cuda_graphs": captured}
             recipe = recipe_for(name, domain, bench, **chosen)
             with training_arithmetic(recipe.train, bench.device):
-                steps[captured] = our_steps(recipe, bench, folder / "run", 2 if bench.quick else 12)
-        bench.add(
-            f"step of {name}, bfloat16, CUDA graphs",
-            steps[True]["loaded"],
-            "uncompiled",
-            steps[False]["loaded"],
-            **steps[True],
-        )
+                ours[captured] = our_steps(recipe, bench, folder / "run", 2 if bench.quick else 12)
+        title = f"step of {name}, bfloat16, CUDA graphs"
+        bench.add(title, ours[True]["loaded"], "uncompiled", ours[False]["loaded"], **ours[True])
 
 
 def scenes(bench: Bench, folder: Path) -> None:
