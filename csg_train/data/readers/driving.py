@@ -6,7 +6,7 @@ and the README of SYNTHIA-RAND-CITYSCAPES (Ros et al., CVPR 2016).
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 from csg_train.data.readers.listing import LeftOut, listing
@@ -140,13 +140,16 @@ def gta5(
         classes: Some of the 19 `CLASSES`; pixels of the others are ignored.
 
     Raises:
-        UserError: A folder, the list or a file is missing, or a line is not a pair of paths.
+        UserError: A folder, the list or a file is missing, the list is empty, or a line is not a pair of paths or has
+            two different numbers.
     """
     layout = "images/NNNNN.png and labels/NNNNN.png"
     path, name = root / f"gta5_{split}.txt", f"gta5:{split}"
     left_out: tuple[LeftOut, ...] = ()
     if split != "all" and path.is_file():
         pairs = [_pair(line, root, path, number) for number, line in list_lines(path)]
+        if not pairs:
+            raise UserError(f"{path}: an empty list; add a line 'images/NNNNN.png labels/NNNNN.png' for each picture")
     elif split in ("all", "train"):
         found = listing(root, _folder(root / "images", layout))
         pairs = [(file, file.replace("images/", "labels/", 1)) for file in found.files]
@@ -166,6 +169,9 @@ def _pair(line: str, root: Path, path: Path, number: int) -> tuple[str, str]:
     parts = line.split()
     if len(parts) != 2:
         raise UserError(f"{path}:{number}: {line!r} is not 'images/NNNNN.png labels/NNNNN.png'; mend the line")
+    picture, mask = (PurePosixPath(part).stem for part in parts)
+    if picture.isdecimal() and mask.isdecimal() and int(picture) != int(mask):
+        raise UserError(f"{path}:{number}: {line!r} is a picture with another one's mask; mend the line")
     return inside(parts[0], root, path, number), inside(parts[1], root, path, number)
 
 

@@ -301,6 +301,12 @@ def test_gta5_errors(tmp_path: Path) -> None:
     (root / "gta5_val.txt").write_text("images/00001.png ../labels/00001.png\n")
     with pytest.raises(UserError, match="leaves the data folder"):
         gta5(root, "val")
+    (root / "gta5_val.txt").write_text("images/00001.png labels/00002.png\n")
+    with pytest.raises(UserError, match=r"gta5_val\.txt:1: .* is a picture with another one's mask"):
+        gta5(root, "val")
+    (root / "gta5_val.txt").write_text("\n")
+    with pytest.raises(UserError, match=r"gta5_val\.txt: an empty list"):
+        gta5(root, "val")
     (root / "labels" / "00002.png").unlink()
     with pytest.raises(UserError, match=r"labels/00002\.png: no such file \(1 are missing\)"):
         gta5(root, "all")
