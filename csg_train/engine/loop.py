@@ -242,7 +242,7 @@ class _Run:
     def _leave(self, stop: int, broken: Exception | None) -> NoReturn:
         """Leave after a step that was saved: a signal came, or a picture is broken, of this process or another's."""
         interrupted = "" if stop == _BROKEN else "interrupted and "
-        console.print(f"{interrupted}saved at step {self.step}; continue with --resume")
+        console.print(f"{interrupted}saved at step {self.step}; continue with --resume (a sweep: start it again)")
         with agreed():
             if broken is not None and stop == _BROKEN:
                 raise broken
