@@ -12,13 +12,21 @@ from csg_train.files import foreign_content
 __all__ = ["parse_yaml", "parse_yaml_value", "read_yaml"]
 
 _CHARACTERS = 1 << 16
+_LEVELS = 50
 
 
 class _Loader(yaml.SafeLoader):
+    _level = 0
+
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):  # a few lines of them stand for more values than memory holds
             raise ValueError("an alias (*name); write its value out")
-        return super().compose_node(parent, index)
+        if self._level == _LEVELS:  # each takes time in proportion to those above it
+            raise ValueError(f"values nested more than {_LEVELS} deep")
+        self._level += 1
+        node = super().compose_node(parent, index)
+        self._level -= 1
+        return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -63,7 +71,7 @@ def parse_yaml(text: str) -> Any:
     """The plain value of a YAML document.
 
     Raises:
-        ValueError: Not YAML, more than 65,536 characters, an alias, a key twice, or nested too deeply.
+        ValueError: Not YAML, more than 65,536 characters, an alias, a key twice, or nested more than 50 deep.
     """
     if len(text) > _CHARACTERS:
         raise ValueError(f"{len(text)} characters, more than {_CHARACTERS}")

@@ -70,7 +70,7 @@ class Checkpoint:
 
     recipe: dict[str, Any]
     step: _Count
-    classes: list[str]
+    classes: Annotated[list[str], Field(min_length=1)]
     data: dict[str, Any]
     weights: str
     model: dict[str, Tensor]

@@ -127,7 +127,9 @@ def test_a_shard_of_thousands_of_digits():
     [
         ("&a [1, *a]", "alias"),
         ("a: &a {k: 1}\nb: {<<: [" + "*a, " * 9 + "*a]}", "alias"),
-        ("[" * 5000, "recursion"),
+        ("[" * 51, "nested more than 50 deep"),
+        ("[" * 50 + "]" * 49, "expected"),
+        ("{a: " * 5000, "nested more than 50 deep"),
         ("9" * 100, "63 bits"),
         ("x" * 70_000, "65536"),
         ("!!python/object/apply:os.getcwd []", "constructor"),

@@ -164,6 +164,13 @@ def test_values_that_double_at_every_level_are_named_in_short(place, whole):
         assert refused_or_fine("checkpoints, values", lambda: use(path)) is None
 
 
+def test_a_checkpoint_without_classes_is_refused_before_a_network_is_made(place, whole):
+    path = place / "classless.pt"
+    torch.save(torch.load(whole, weights_only=True) | {"classes": []}, path)
+    with pytest.raises(UserError, match=r"classless\.pt: damaged checkpoint \(classes: "):
+        load_checkpoint(path)
+
+
 @pytest.mark.parametrize("change", ["shape", "group", "text", "missing"])
 def test_an_optimiser_state_that_does_not_fit_is_refused(change, place, whole):
     saved = load_checkpoint(whole)
