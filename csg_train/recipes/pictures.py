@@ -1,6 +1,7 @@
 """From a recipe's domain to its `ImageSet`."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 
 from csg_train.data.readers.class_map import ClassMap, mapped, read_class_map
@@ -110,7 +111,7 @@ def load_split(data: Data, split: str, classes: Sequence[str] | None = None) -> 
         raise UserError(f"data.{split}: {error}; check its paths") from error
     except UserError as error:
         root = getattr(getattr(data, split), "root", None)
-        if root is None or root.exists():
+        if root is None or os.path.lexists(root):  # Path.exists raises where a name is too long
             raise
         raise UserError(f"{error.message} (--set data.{split}.root=FOLDER, where it lies elsewhere)") from error
     return dataclasses.replace(images, shorter_side=data.shorter_side) if isinstance(images, ImageSet) else images

@@ -172,6 +172,12 @@ def test_faults_of_a_recipe_are_named(override, parts, place):
     assert all(part in error.value.message for part in parts), error.value.message
 
 
+def test_too_long_a_folder_of_a_source_that_is_split_is_refused(place):
+    recipe = load_recipe(str(place / "tiny.yaml"), [f"data.source.root={'x' * 300}"])
+    with pytest.raises(UserError, match=r"data\.source: .*File name too long"):
+        load_split(recipe.data, "source")
+
+
 def test_a_recipe_extends_packaged_ones_only(place):
     path = place / "extends.yaml"
     path.write_text(f"extends: {path.with_suffix('')}\n")  # itself, without end
