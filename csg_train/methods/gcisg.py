@@ -55,7 +55,7 @@ def guidance(features_NCHW: Tensor, teacher_NCHW: Tensor) -> Tensor:
     squared = (_pooled(features_NCHW) - _pooled(teacher_NCHW)).square().sum()
     count = process_count()
     norm = (mean_over_processes(squared.detach()) * count).sqrt()
-    return (count * squared / norm.clamp_min(torch.finfo(norm.dtype).tiny) + norm) / 2
+    return (count * squared / torch.where(norm > 0, norm, 1) + norm) / 2  # a weight times 1 / tiny would overflow
 
 
 class GCISG(Taught):
