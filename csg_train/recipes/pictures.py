@@ -16,6 +16,7 @@ from csg_train.errors import UserError
 from csg_train.recipes.domains import (
     CityscapesDomain,
     GTA5Domain,
+    HoldoutDomain,
     LabelledDomain,
     MaskedDemoDomain,
     MaskedDomain,
@@ -105,27 +106,29 @@ def load_split(data: Data, split: str, classes: Sequence[str] | None = None) -> 
     """
     if getattr(data, split) is None:
         raise UserError(f"data.{split}: not in this recipe; add it, or choose another split")
+    holdout = data.validation if split != "target" and isinstance(data.validation, HoldoutDomain) else None
+    listed = split if holdout is None else "source"
+    domain = getattr(data, listed)
     try:
-        images = _load_split(data, split, classes)
+        images = _load(domain, classes)
     except OSError as error:  # of a folder without permission, or too long a name
-        raise UserError(f"data.{split}: {error}; check its paths") from error
+        raise UserError(f"data.{listed}: {error}; check its paths") from error
     except UserError as error:
-        root = getattr(getattr(data, split), "root", None)
+        root = getattr(domain, "root", None)
         if root is None or os.path.lexists(root):  # Path.exists raises where a name is too long
             raise
-        raise UserError(f"{error.message} (--set data.{split}.root=FOLDER, where it lies elsewhere)") from error
-    return dataclasses.replace(images, shorter_side=data.shorter_side) if isinstance(images, ImageSet) else images
+        raise UserError(f"{error.message} (--set data.{listed}.root=FOLDER, where it lies elsewhere)") from error
+    if not isinstance(images, ImageSet):
+        return images
+    if holdout is not None:
+        rest, held = hold_out(images, holdout.fraction)
+        images = held if split == "validation" else rest
+    return dataclasses.replace(images, shorter_side=data.shorter_side)
 
 
-def _load_split(data: Data, split: str, classes: Sequence[str] | None) -> AnySet:
-    domain = getattr(data, split)
+def _load(domain: LabelledDomain | MaskedDomain | PicturesDomain, classes: Sequence[str] | None) -> AnySet:
     if isinstance(domain, PicturesDomain):
         return unlabelled(domain.root, classes or (), name=domain.name)
     if isinstance(domain, MaskedDomain):
         return load_masked_domain(domain, classes)
-    if split != "target" and data.validation is not None and data.validation.dataset == "holdout":
-        whole = load_split(data.model_copy(update={"validation": None}), "source", classes)
-        assert isinstance(whole, ImageSet)
-        rest, held = hold_out(whole, data.validation.fraction)
-        return held if split == "validation" else rest
     return load_domain(domain, classes)

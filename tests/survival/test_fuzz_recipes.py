@@ -178,6 +178,14 @@ def test_too_long_a_folder_of_a_source_that_is_split_is_refused(place):
         load_split(recipe.data, "source")
 
 
+@pytest.mark.parametrize("split", ["source", "validation"])
+def test_a_source_that_is_split_and_missing_is_said_once(split, place):
+    recipe = load_recipe(str(place / "tiny.yaml"), ["data.source.root=nowhere"])
+    with pytest.raises(UserError, match=r"^nowhere: no such folder") as error:
+        load_split(recipe.data, split)
+    assert error.value.message.count("--set data.source.root=FOLDER") == 1
+
+
 def test_a_recipe_extends_packaged_ones_only(place):
     path = place / "extends.yaml"
     path.write_text(f"extends: {path.with_suffix('')}\n")  # itself, without end
