@@ -18,6 +18,8 @@ __all__ = ["Comparison", "check_comparable", "check_same_target", "gallery_setti
 
 _GALLERY = "GradCAM"
 _MASKS = "predicted masks of"
+_FIELDS = {"probe": "train.probe", "frozen": "train.frozen", "augment": "data.augment"}
+"""Of a recipe, by the option that a row's name says: such a difference is what the row is."""
 _MEASURED = (
     *("task", "target pictures", "input size", "selection rule"),
     *("energy layer and pool", "rule for coincident pairs", "flip averaging"),
@@ -216,8 +218,10 @@ def _chosen_on_the_target(runs: Sequence[Run]) -> Iterator[str]:
 def _recipe_differences(runs: Sequence[Run]) -> Iterator[str]:
     values: dict[str, dict[str, list[str]]] = {}
     for run in runs:
+        named = {_FIELDS[option] for option in _FIELDS.keys() & run.info.options.keys()}
         for name, value in _flat(_training_part(run.recipe)):
-            values.setdefault(name, {}).setdefault(value, []).append(run.name)
+            if name not in named:
+                values.setdefault(name, {}).setdefault(value, []).append(run.name)
     for name, found in sorted(values.items()):
         if len(found) > 1:
             yield (

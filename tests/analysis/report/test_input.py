@@ -185,6 +185,20 @@ def test_one_run_with_one_record_is_a_report(tmp_path: Path, kept: str) -> None:
     assert build_report([folder], tmp_path / "out", allow_mixed=False).is_file()
 
 
+def test_what_a_row_is_named_after_is_no_difference_between_recipes(tmp_path: Path) -> None:
+    options: dict[str, dict[str, Any]] = {"plain": {}, "lp-ft": {"probe": 9}, "frozen": {"frozen": ["layer1"]}, "pasta": {"augment": "pasta"}}
+    for name, added in options.items():
+        folder = write_run(tmp_path / "runs" / name, "baseline", options=added)
+        recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+        recipe["train"] |= {"probe": added.get("probe", 0), "frozen": added.get("frozen", [])}
+        recipe["data"] = {"augment": added.get("augment", "none" if name == "plain" else "randaugment")}
+        (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    text = visible_text(build_report([tmp_path / "runs"], tmp_path / "out", allow_mixed=False).read_text())
+    assert text.count("The recipes differ in") == 1
+    assert "The recipes differ in data.augment" in text  # RandAugment, which no row is named after
+    assert '"pasta" (' not in text
+
+
 def test_notices_name_other_recipes_and_old_records(tmp_path: Path) -> None:
     write_run(tmp_path / "runs", "baseline")
     folder = write_run(tmp_path / "runs", "csg")
