@@ -186,7 +186,12 @@ def test_one_run_with_one_record_is_a_report(tmp_path: Path, kept: str) -> None:
 
 
 def test_what_a_row_is_named_after_is_no_difference_between_recipes(tmp_path: Path) -> None:
-    options: dict[str, dict[str, Any]] = {"plain": {}, "lp-ft": {"probe": 9}, "frozen": {"frozen": ["layer1"]}, "pasta": {"augment": "pasta"}}
+    options: dict[str, dict[str, Any]] = {
+        "plain": {},
+        "lp-ft": {"probe": 9},
+        "frozen": {"frozen": ["layer1"]},
+        "pasta": {"augment": "pasta"},
+    }
     for name, added in options.items():
         folder = write_run(tmp_path / "runs" / name, "baseline", options=added)
         recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
