@@ -18,8 +18,6 @@ __all__ = ["Comparison", "check_comparable", "check_same_target", "gallery_setti
 
 _GALLERY = "GradCAM"
 _MASKS = "predicted masks of"
-_FIELDS = {"probe": "train.probe", "frozen": "train.frozen", "augment": "data.augment"}
-"""Of a recipe, by the option that a row's name says: such a difference is what the row is."""
 _MEASURED = (
     *("task", "target pictures", "input size", "selection rule"),
     *("energy layer and pool", "rule for coincident pairs", "flip averaging"),
@@ -218,10 +216,8 @@ def _chosen_on_the_target(runs: Sequence[Run]) -> Iterator[str]:
 def _recipe_differences(runs: Sequence[Run]) -> Iterator[str]:
     values: dict[str, dict[str, list[str]]] = {}
     for run in runs:
-        named = {_FIELDS[option] for option in _FIELDS.keys() & run.info.options.keys()}
-        for name, value in _flat(_training_part(run.recipe)):
-            if name not in named:
-                values.setdefault(name, {}).setdefault(value, []).append(run.name)
+        for name, value in _flat(_training_part(run)):
+            values.setdefault(name, {}).setdefault(value, []).append(run.name)
     for name, found in sorted(values.items()):
         if len(found) > 1:
             yield (
@@ -230,11 +226,16 @@ def _recipe_differences(runs: Sequence[Run]) -> Iterator[str]:
             )
 
 
-def _training_part(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a recipe that should be equal for all methods; data identity and weights are compared elsewhere."""
-    skipped = {"data": {"source", "validation", "target", "size", "fit"}, "model": {"weights", "backbone"}}
-    skipped["train"] = {"workers", "log_every", "save_every", "snapshots", "steps"}
-    sections = {name: recipe[name] for name in ("data", "model", "train") if isinstance(recipe.get(name), dict)}
+def _training_part(run: Run) -> dict[str, Any]:
+    """The part of a recipe that should be equal for all methods.
+
+    Data identity and weights are compared elsewhere; a field that is an option of the run makes it a row of its own.
+    """
+    skipped = {"data": {"source", "validation", "target", "size", "fit", "pasta"}, "model": {"weights", "backbone"}}
+    skipped["train"] = {"workers", "log_every", "save_every", "snapshots", "steps", "probe", "frozen"}
+    if "augment" in run.info.options:  # PASTA or AugMix; RandAugment is none
+        skipped["data"].add("augment")
+    sections = {name: run.recipe[name] for name in skipped if isinstance(run.recipe.get(name), dict)}
     return {
         name: {key: value for key, value in section.items() if key not in skipped[name]}
         for name, section in sections.items()

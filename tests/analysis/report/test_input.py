@@ -191,12 +191,14 @@ def test_what_a_row_is_named_after_is_no_difference_between_recipes(tmp_path: Pa
         "lp-ft": {"probe": 9},
         "frozen": {"frozen": ["layer1"]},
         "pasta": {"augment": "pasta"},
+        "strong": {"augment": "pasta", "alpha": 20.0},
     }
     for name, added in options.items():
         folder = write_run(tmp_path / "runs" / name, "baseline", options=added)
         recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
         recipe["train"] |= {"probe": added.get("probe", 0), "frozen": added.get("frozen", [])}
         recipe["data"] = {"augment": added.get("augment", "none" if name == "plain" else "randaugment")}
+        recipe["data"]["pasta"] = {"alpha": added.get("alpha", 10.0)} if "augment" in added else None
         (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     text = visible_text(build_report([tmp_path / "runs"], tmp_path / "out", allow_mixed=False).read_text())
     assert text.count("The recipes differ in") == 1
