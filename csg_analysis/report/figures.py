@@ -106,8 +106,10 @@ def _one_difference(axes: Axes, place: float, row: Row, rows: Sequence[Row], mea
         return
     colour = style_of(row, rows).colour
     values = [scale * value for value in found.values]
-    axes.scatter(values, np.full(len(values), place + 0.2), s=11, c=colour, alpha=0.6, linewidths=0)
-    if found.interval is not None and found.decisive is not None:
+    if found.interval is None or found.decisive is None:
+        axes.scatter(values, np.full(len(values), place), s=26, c=colour, linewidths=0)
+    else:
+        axes.scatter(values, np.full(len(values), place + 0.2), s=11, c=colour, alpha=0.6, linewidths=0)
         for ends, width in ((found.decisive, 1.1), (found.interval, 3)):
             axes.plot([scale * end for end in ends], [place, place], color=colour, linewidth=width)
         axes.plot(scale * found.mean, place, "o", color=colour, markersize=6.5, markeredgecolor=PAPER)

@@ -52,7 +52,7 @@ def method_table(rows: Sequence[Row]) -> Table:
             Column("ΔE₀", "to baseline"),
             Column(capital(words.short), words.unit),
             Column(f"Δ {words.short}", "points, to baseline"),
-            *([Column("Step", "time, baseline = 1")] if timed(rows) else []),
+            *([Column("Step", "baseline = 1")] if timed(rows) else []),
             Column("E₁"),
             Column("E₂"),
             Column("Overall", words.overall),
