@@ -8,11 +8,12 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from csg_analysis.drawing.svg import plain
 from csg_analysis.report.build import build_report
-from csg_analysis.report.figures import confusion
+from csg_analysis.report.figures import confusion, differences
 from csg_analysis.report.tables import Table, to_csv
 from csg_analysis.report.verify import verify_report
 from csg_train.errors import UserError
@@ -102,6 +103,18 @@ def test_long_names_of_classes_leave_the_confusion_its_room(tmp_path: Path) -> N
         figure = confusion(rows_of(tmp_path)).draw()
         figure.draw_without_rendering()
     assert figure.axes[0].get_position().width > 0.2  # of half the figure
+
+
+def test_pairs_too_few_for_an_interval_lie_on_the_line_of_their_row(tmp_path: Path) -> None:
+    for method in ("baseline", "csg"):
+        write_run(tmp_path, method)
+    with plain():
+        figure = differences(rows_of(tmp_path)).draw()
+    (line,) = figure.axes[0].get_yticks()
+    assert [np.asarray(dots.get_offsets())[:, 1].tolist() for axes in figure.axes for dots in axes.collections] == [
+        [line],
+        [line],
+    ]
 
 
 def test_formula_cells_are_guarded_and_numbers_are_not() -> None:
