@@ -21,7 +21,13 @@ _FORKED = multiprocessing.get_context("forkserver")
 _FORKED.set_forkserver_preload(["tests.narrow", *ENTRIES.values(), "csg_analysis.report.build"])
 
 
-def _enter(arguments: list[str], folder: Path, environment: Mapping[str, str], streams: list[str]) -> None:
+def _enter(
+    arguments: list[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    streams: list[str],
+    before: Callable[[], object] = int,
+) -> None:
     for number, path in enumerate(streams):
         if path == UNREAD:
             reader, writer = os.pipe()
@@ -38,6 +44,7 @@ def _enter(arguments: list[str], folder: Path, environment: Mapping[str, str], s
     multiprocessing.set_start_method("fork", force=True)  # of its own children, as in a program that the shell starts
     importlib.import_module("tests.narrow")
     importlib.import_module("torch").set_num_threads(1)
+    before()
     importlib.import_module(ENTRIES[arguments[0]]).main()
 
 
@@ -47,18 +54,19 @@ def command(
     cwd: Path,
     env: Mapping[str, str] | None = None,
     stdout: str | None = None,
+    before: Callable[[], object] = int,
     during: Callable[[int], object] = lambda _pid: None,
 ) -> Done:
     """Run ``csg-train``, ``csg-analyze`` or ``csg-report`` as a user would.
 
-    ``stdout`` is a file for it, `CLOSED`, or `UNREAD`: a pipe that nobody reads; ``during`` is called with the id of
-    the process once it has started.
+    ``stdout`` is a file for it, `CLOSED`, or `UNREAD`: a pipe that nobody reads. ``before``, a function of a module, is
+    called in the process before the program; ``during`` here, with the id of the process once it has started.
     """
     words = [name, *map(str, arguments)]
     with tempfile.TemporaryDirectory() as folder:
         out, error = f"{folder}/out", f"{folder}/err"
         streams = [f"{folder}/in", stdout or out, error]
-        process = _FORKED.Process(target=_enter, args=(words, cwd, os.environ | (env or {}), streams))
+        process = _FORKED.Process(target=_enter, args=(words, cwd, os.environ | (env or {}), streams, before))
         process.start()
         try:
             during(process.pid)

@@ -23,7 +23,8 @@ _NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 def build_backbone(name: str, weights: str | Path = "none") -> tuple[Backbone, str]:
     """A backbone by its name, with its own normalisation and input size, in evaluation mode.
 
-    A file may hold a classifier of other classes than the published one: the classifier is then made of its size.
+    A file may hold a classifier of other classes than the published one: the classifier is then made of its size; or
+    none: the backbone is then one without.
 
     Args:
         name: Of `BACKBONES`, ``timm/NAME``, or a classifier's in torchvision.
@@ -41,7 +42,7 @@ def build_backbone(name: str, weights: str | Path = "none") -> tuple[Backbone, s
     content, digest = _read(Path(weights))
     state = _state_of(content, backbone, str(weights), name)
     _fit_classifier(backbone, state)
-    _load_strict(backbone.net, state, str(weights), name)
+    _load_strict(backbone.net, _filled_up(backbone, state), str(weights), name)
     return backbone.eval(), digest
 
 
@@ -55,8 +56,28 @@ def _fit_classifier(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
             backbone.classes = len(theirs)
 
 
+def _places(backbone: Backbone) -> tuple[str, ...]:
+    """What the names of the own classifier's tensors begin with."""
+    return tuple(f"{path}." for path in backbone.spec.classifiers)
+
+
+def _filled_up(backbone: Backbone, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The state with zeros in the place of the network's own classifier where nothing in the file fits it.
+
+    Such files have none (self-supervised training), a projection head, or a classifier of other classes. The backbone
+    then counts as one without a classifier, and nothing reads what it gives.
+    """
+    places = _places(backbone)
+    own = {key: value for key, value in backbone.net.state_dict().items() if key.startswith(places)}
+    if not own or any(key in state and _fits(state[key], value) for key, value in own.items()):
+        return state
+    backbone.classes = 0
+    rest = {key: value for key, value in state.items() if not key.startswith(places)}
+    return rest | {key: torch.zeros_like(value) for key, value in own.items()}
+
+
 def load_weights(backbone: Backbone, name: str, weights: str | Path) -> str:
-    """Load starting weights into a backbone, strictly.
+    """Load starting weights into a backbone, strictly but for its own classifier: a file may have none or another.
 
     Args:
         backbone: To load into.
@@ -76,7 +97,7 @@ def load_weights(backbone: Backbone, name: str, weights: str | Path) -> str:
     else:
         content, digest = _read(Path(weights))
     state = _state_of(content, backbone, str(weights), name)
-    _load_strict(backbone.net, state, str(weights), name)
+    _load_strict(backbone.net, _filled_up(backbone, state), str(weights), name)
     return digest
 
 
@@ -119,7 +140,7 @@ def _state_of(content: Any, backbone: Backbone, origin: str, name: str) -> Mappi
             f"{origin}: a checkpoint of CSG's released code, trained already; csg-train import {origin} --kind csg "
             "--out NEW.pt makes it one to measure"
         )
-    if below := found_below(state, own):
+    if below := found_below(state, [key for key in own if not key.startswith(_places(backbone))]):
         prefix, others = below
         if others:
             raise UserError(

@@ -167,7 +167,7 @@ def test_bad_model_is_one_line_with_its_name(tmp_path: Path, name: str) -> None:
 
 
 @pytest.fixture
-def models(tmp_path: Path) -> Path:
+def models(one_process: None, tmp_path: Path) -> Path:
     root = tmp_path / "models"
     write_box(root / "box" / "cube.obj")
     write_box(root / "box" / "wide" / "plank.obj", width=3)

@@ -22,6 +22,7 @@ from csg_train.demos.table import DEMOS, demo_domain, fetch
 from csg_train.errors import UserError
 from csg_train.files import data_root
 from csg_train.recipes.reading import load_recipe
+from tests.train.demos.conftest import one_by_one
 from tests.train.demos.models import write_box
 
 pytest.importorskip("trimesh")
@@ -123,7 +124,7 @@ def unpack(package: str, files: Path) -> None:
 
 
 @pytest.fixture
-def downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def downloads(one_process: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Hand-made packages and tables; the names of packages as they are downloaded."""
     fetched: list[str] = []
 
@@ -204,12 +205,14 @@ def test_build_makes_three_domains_and_an_interrupted_one_goes_on(
 def test_other_versions_draw_anew_and_have_another_identity(
     downloads: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(render_demos, "drawn", one_by_one)
     for folder in (tmp_path / "built", tmp_path / "work"):
         folder.mkdir()
     first = render_demos.build(PHOTOS, tmp_path / "built", tmp_path / "work", lambda line: None)
     drawn: list[int] = []
-    real = render_demos.drawn
-    monkeypatch.setattr(render_demos, "drawn", lambda jobs, workers: drawn.append(len(jobs)) or real(jobs, workers))
+    monkeypatch.setattr(
+        render_demos, "drawn", lambda jobs, workers: drawn.append(len(jobs)) or one_by_one(jobs, workers)
+    )
     again = render_demos.build(PHOTOS, tmp_path / "built", tmp_path / "work", lambda line: None)
     assert again == first
     monkeypatch.setattr(render_demos, "versions", lambda: {"vtk": "9.9"})
@@ -241,6 +244,7 @@ def test_missing_client_is_named_before_any_download(
 def test_renders_alone_need_one_package_and_have_no_photos(
     downloads: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(render_demos, "drawn", one_by_one)
     alone = RenderDemo(models="render_models.csv", poses={"food": PHOTOS.poses["food"]})
     for folder in (tmp_path / "built", tmp_path / "work"):
         folder.mkdir()

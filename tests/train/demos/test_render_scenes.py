@@ -22,6 +22,7 @@ from csg_train.demos.scene_plan import SETTINGS, Camera, Light, Plan, Thing, dra
 from csg_train.demos.scene_stage import Model, SceneStage
 from csg_train.demos.table import fetch, masked_demo_domain, style_folder
 from csg_train.errors import UserError
+from tests.train.demos.conftest import one_by_one
 from tests.train.demos.models import write_box, write_square
 
 SUN = Light(azimuth=90.0, elevation=45.0, key=0.9, fill=0.4, softness=0.5, warmth=0.0)
@@ -192,7 +193,7 @@ def unpack(package: str, files: Path, wanted) -> None:
 
 
 @pytest.fixture
-def downloads(renderer: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def downloads(one_process: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     fetched: list[str] = []
 
     def download(package: object, folder: Path) -> Path:
@@ -207,7 +208,6 @@ def downloads(renderer: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(render_scenes, "SIDE", 32)
     monkeypatch.setattr(render_scenes, "table", lambda name: tables[name])
     monkeypatch.setattr(render_scenes, "require_clients", lambda packages: None)
-    monkeypatch.setattr(render_scenes, "require_renderer", lambda: "OpenGL")
     monkeypatch.setattr(render_demos, "download", download)
     monkeypatch.setattr(
         render_demos,
@@ -215,12 +215,6 @@ def downloads(renderer: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         lambda archive, files, wanted: unpack(archive.name.replace("_", "/"), files, wanted),
     )
     return fetched
-
-
-def one_by_one(jobs, workers, draw):
-    """What `drawn` does, without its processes, which take longer to start than to draw; a bad model starts one."""
-    for job in jobs:
-        yield job, draw(job)
 
 
 def contents(folder: Path) -> dict[str, str]:
