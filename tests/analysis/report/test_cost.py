@@ -11,6 +11,8 @@ from csg_train.errors import UserError
 from csg_train.runs.cost import Cost, write_cost
 from tests.analysis.report.cases import table, visible_text, write_run
 
+pytestmark = pytest.mark.usefixtures("sketched")
+
 
 def timed_run(root, method, seed, ms, *, device="CPU A", threads=1, peak=100, **changes):
     folder = write_run(root, method, seed, right=50 + seed, attention=False, **changes)
@@ -30,7 +32,7 @@ def timed_run(root, method, seed, ms, *, device="CPU A", threads=1, peak=100, **
     return folder
 
 
-def test_medians_divided_by_the_baseline_s_of_the_same_machine(tmp_path):
+def test_medians_divided_by_the_baseline_s_of_the_same_machine(drawn, tmp_path):
     """CPU A: 200 and 500, 2.5 x; the card: 10 and 16, 1.6 x; seed 3 of CSG on two threads has no baseline there."""
     for seed, (base, ours) in enumerate([(190, 500), (200, 900), (300, 450)]):
         timed_run(tmp_path / "runs", "baseline", seed, base)

@@ -24,6 +24,8 @@ from tests.analysis.report.cases import (
     write_run,
 )
 
+pytestmark = pytest.mark.usefixtures("sketched")
+
 
 def made(root: Path, methods: tuple[str, ...] = ("baseline", "csg"), **changes: int) -> Path:
     """Two seeds of each method, a row of twelve pixels wrong with every one but the first."""
@@ -53,7 +55,7 @@ def test_a_large_mask_keeps_its_classes_and_a_large_picture_is_averaged():
     assert reduced(mask, 8) is mask
 
 
-def test_the_page_shows_one_run_a_method_beside_the_truth(tmp_path):
+def test_the_page_shows_one_run_a_method_beside_the_truth(drawn, tmp_path):
     root = made(tmp_path / "runs")
     page = build_report([root], tmp_path / "out", allow_mixed=False).read_text()
     text = visible_text(page)
@@ -118,7 +120,7 @@ def test_two_strengths_of_a_method_stand_under_their_rows_labels(tmp_path):
     assert gallery.columns == ("asg weight=0.1", "asg weight=1.0")
 
 
-def test_verify_knows_the_arrays_and_the_sheet(tmp_path):
+def test_verify_knows_the_arrays_and_the_sheet(drawn, tmp_path):
     root, out = made(tmp_path / "runs"), tmp_path / "out"
     build_report([root], out, allow_mixed=False)
     other = root / "clean-csg-1/predictions-target.npz"  # of no run that is shown

@@ -30,6 +30,7 @@ from csg_train.runs.records import (
 from tests.analysis.conftest import analyze
 from tests.analysis.report.cases import HELP, built_text, refused, sha, table, visible_text, write_all, write_run
 
+pytestmark = pytest.mark.usefixtures("sketched")
 MEASURES = {"alignment": 0.5, "uniformity": -2.25, "effective rank": 40.0, "spread": 0.6}
 
 
@@ -165,8 +166,9 @@ def test_arrows_are_the_metrics_own_and_definitions_are_notes(out: Path) -> None
     assert "average pool" in page.lower()
 
 
-def test_the_circle_shows_what_was_projected_together(root: Path, out: Path) -> None:
+def test_the_circle_shows_what_was_projected_together(drawn: None, root: Path, tmp_path: Path) -> None:
     """The record's own density: integral 1; the panels in the figure, in order, with their energies."""
+    out = build_report([root], tmp_path / "out", allow_mixed=False).parent
     rows = table(out, "sphere_target")
     assert [record["run"] for record in rows] == [f"clean-{name}-0" for name in ("oracle", "baseline", "csg")]
     for record in rows:

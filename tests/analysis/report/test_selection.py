@@ -10,6 +10,8 @@ import yaml
 from csg_train.splits import Rule
 from tests.analysis.report.cases import built_text, refused, rows_of, sha, write_run
 
+pytestmark = pytest.mark.usefixtures("sketched")
+
 
 def log_accuracy(folder: Path, split: str, values: dict[int, float]) -> None:
     """Add what the rule measured to a run's log."""
@@ -107,7 +109,7 @@ def test_advice_names_the_checkpoint_that_the_rule_chose(tmp_path: Path, selecti
     assert f"on this folder's {file}" in refused(tmp_path / "runs", "--out", tmp_path / "out")
 
 
-def test_what_the_rule_measured_is_no_loss(tmp_path: Path) -> None:
+def test_what_the_rule_measured_is_no_loss(drawn: None, tmp_path: Path) -> None:
     """It has a chart of its own with a mark at the chosen step; the loss chart keeps its two panels."""
     folder = write_run(tmp_path / "runs", "csg", selection="source-val")
     log_accuracy(folder, "validation", {10: 0.5, 20: 0.75})
