@@ -113,6 +113,16 @@ def test_what_is_measured_is_the_plain_model_on_the_plain_pictures(models, pictu
     np.testing.assert_allclose(own, maps, rtol=1e-3, atol=1e-3 * float(maps.max()))
 
 
+def test_a_file_without_a_classifier_has_the_same_features_and_no_gradcam(models, pictures, resnet_weights, here):
+    state = torch.load(resnet_weights, weights_only=True)
+    torch.save({f"backbone.{key}": value for key, value in state.items() if not key.startswith("fc.")}, "trunk.pt")
+    trunk = ("--model", "resnet18:trunk.pt", "--images", pictures)
+    (whole,) = json.loads(ran("energy", *models[:2], "--images", pictures, "--json").stdout)
+    (record,) = json.loads(ran("energy", *trunk, "--json").stdout)
+    assert record["mhe"] == whole["mhe"]
+    refused(analyze("gradcam", *trunk), "resnet18:trunk.pt", "no classifier")
+
+
 def test_compare_and_sphere(models, pictures, here):
     result = ran("compare", *models, "--images", pictures)
     assert "alignment" in result.stdout

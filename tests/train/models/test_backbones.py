@@ -114,7 +114,7 @@ def test_values_that_cannot_stand_in_a_network(name, change, words, tmp_path):
 
 def test_names_behind_another_prefix_are_shown_and_halves_are_read(tmp_path):
     state = tiny.build().state_dict()
-    behind = {f"backbone.{name}": value for name, value in state.items() if name != "fc.bias"}  # else it is taken
+    behind = {f"backbone.{name}": value for name, value in state.items() if name != "conv1.bias"}  # else it is taken
     torch.save(behind, tmp_path / "w.pt")
     with pytest.raises(UserError, match=r"missing conv1\.weight; unexpected backbone\.conv1\.weight and \d+ more"):
         load_weights(Backbone(tiny.SPEC), "tiny", tmp_path / "w.pt")

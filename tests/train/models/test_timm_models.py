@@ -135,7 +135,7 @@ def test_a_file_of_any_kind_gives_the_same_weights_and_its_hash(tmp_path):
 
 @pytest.mark.parametrize("name", ["timm/tiny_clip", "timm/tiny_regnet", "resnet18"])
 def test_a_file_brings_its_own_classes(name, tmp_path):
-    """Fine-tuned on seven classes elsewhere: measured as it is, though no start for a training."""
+    """Fine-tuned on seven classes elsewhere: measured as it is; a training starts from all but its classifier."""
     backbone = build_backbone(name)[0]
     path = backbone.spec.classifiers[0]
     backbone.net.set_submodule(path, torch.nn.Linear(backbone.net.get_submodule(path).in_features, 7))
@@ -147,8 +147,34 @@ def test_a_file_brings_its_own_classes(name, tmp_path):
         expected = backbone.eval()(pictures(64)).imagenet_logits
     assert logits.shape == (2, 7)
     assert torch.equal(logits, expected)
-    with pytest.raises(UserError, match=rf"{path}\.weight is \(7, "):
-        load_weights(Backbone(backbone_spec(name)), name, tmp_path / "seven.pt")
+    assert_all_but_its_classifier(name, tmp_path / "seven.pt", backbone)
+
+
+def assert_all_but_its_classifier(name: str, path: Path, theirs: Backbone) -> None:
+    own = Backbone(backbone_spec(name)).eval()
+    load_weights(own, name, path)
+    assert (own.classes, own.solves_imagenet) == (0, False)
+    with torch.no_grad():
+        found, expected = own(pictures(64)), theirs(pictures(64))
+    assert all(torch.equal(value, expected.stages[stage]) for stage, value in found.stages.items())
+    assert found.imagenet_logits.shape == (2, 0)
+
+
+@pytest.mark.parametrize("name", ["timm/tiny_clip", "timm/tiny_regnet", "resnet18"])
+@pytest.mark.parametrize("before", ["", "student.backbone."])
+def test_a_file_without_a_classifier_or_with_a_projection_in_its_place(before, name, tmp_path):
+    """As self-supervised training leaves it."""
+    backbone = build_backbone(name)[0].eval()
+    place = f"{backbone.spec.classifiers[0]}."
+    state = {f"{before}{key}": value for key, value in backbone.net.state_dict().items() if not key.startswith(place)}
+    torch.save(state, tmp_path / "none.pt")
+    torch.save(state | {f"{before}{place}2.weight": torch.ones(3, 3)}, tmp_path / "projection.pt")
+    for path in (tmp_path / "none.pt", tmp_path / "projection.pt"):
+        assert build_backbone(name, path)[0].classes == 0
+        assert_all_but_its_classifier(name, path, backbone)
+    torch.save(dict(list(state.items())[1:]), tmp_path / "cut.pt")
+    with pytest.raises(UserError, match=r"cut\.pt: not weights of .*missing"):
+        build_backbone(name, tmp_path / "cut.pt")
 
 
 def test_imagenet_is_what_timm_fetches_or_one_line(monkeypatch):
