@@ -57,8 +57,8 @@ class Setup:
         if not backbone.solves_imagenet:
             own = f"{backbone.classes} outputs of another kind" if backbone.classes else "no classifier"
             raise UserError(
-                f"{field}: needs the ImageNet classifier, and this backbone has {own}; choose a model.backbone, or weights, "
-                "with one"
+                f"{field}: needs the ImageNet classifier, and this backbone has {own}; choose a model.backbone or "
+                "weights with one"
             )
         if self.weights == "none":
             raise UserError(f"{field}: needs the ImageNet classifier; set model.weights to imagenet or a file")
