@@ -135,7 +135,7 @@ def _state_of(content: Any, backbone: Backbone, origin: str, name: str) -> Mappi
         fields = f" ({', '.join(map(str, list(state)[:5]))})" if isinstance(state, Mapping) else ""
         raise UserError(f"{origin}: holds a {type(state).__name__}{fields}, not a state dict of tensors")
     state = unprefixed(state, own)
-    if any(str(key).startswith("encoder_q.") for key in state):
+    if any(str(key).startswith("encoder_q.fc_new.") for key in state):
         raise UserError(
             f"{origin}: a checkpoint of CSG's released code, trained already; csg-train import {origin} --kind csg "
             "--out NEW.pt makes it one to measure"

@@ -97,7 +97,16 @@ def test_the_chosen_field_is_imported_and_the_other_named(tmp_path):
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
-        (lambda state: {f"encoder_q.{name}": value for name, value in state.items()}, "csg-train import .* --kind csg"),
+        (
+            lambda state: {
+                f"encoder_q.{name}": value for name, value in {**state, "fc_new.0.weight": state["fc.weight"]}.items()
+            },
+            "csg-train import .* --kind csg",
+        ),
+        (
+            lambda state: {f"module.encoder_{side}.{name}": value for side in "qk" for name, value in state.items()},
+            r"begin with 'encoder_q\.', and \d+ others \(encoder_k\..*\); save it alone",  # MoCo's
+        ),
         (
             lambda state: {name: value for name, value in state.items() if "num_batches" not in name},
             "without layer1.1.num_batches_tracked; fill it in: csg-train import .* --kind torchvision",
