@@ -62,14 +62,14 @@ def _places(backbone: Backbone) -> tuple[str, ...]:
 
 
 def _filled_up(backbone: Backbone, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The state with zeros in the place of the network's own classifier where nothing in the file fits it.
+    """The state with zeros in the place of the network's own classifier where the file has none that fits.
 
-    Such files have none (self-supervised training), a projection head, or a classifier of other classes. The backbone
-    then counts as one without a classifier, and nothing reads what it gives.
+    Such files have none (self-supervised training), a projection head, a classifier of other classes, or zeros already.
+    The backbone then counts as one without a classifier, and nothing reads what it gives.
     """
     places = _places(backbone)
     own = {key: value for key, value in backbone.net.state_dict().items() if key.startswith(places)}
-    if not own or any(key in state and _fits(state[key], value) for key, value in own.items()):
+    if not own or any(key in state and _fits(state[key], value) and state[key].any() for key, value in own.items()):
         return state
     backbone.classes = 0
     rest = {key: value for key, value in state.items() if not key.startswith(places)}
@@ -82,7 +82,7 @@ def load_weights(backbone: Backbone, name: str, weights: str | Path) -> str:
     Args:
         backbone: To load into.
         name: Its name, for errors.
-        weights: ``imagenet``, ``none`` or the path of a state-dict file.
+        weights: ``imagenet``, ``none``, or the path of a state-dict file, or of a checkpoint, whose head is left out.
 
     Returns:
         SHA-256 of the weights' file, or ``"none"``.
@@ -96,9 +96,22 @@ def load_weights(backbone: Backbone, name: str, weights: str | Path) -> str:
         content, digest = backbone.spec.imagenet()
     else:
         content, digest = _read(Path(weights))
+        content = _backbone_of(content)
     state = _state_of(content, backbone, str(weights), name)
     _load_strict(backbone.net, _filled_up(backbone, state), str(weights), name)
     return digest
+
+
+def _backbone_of(content: Any) -> Any:
+    """Of a checkpoint of ours, or of its export as safetensors, the backbone's tensors; anything else as it is."""
+    state = content.get("model") if _is_ours(content) else content
+    if not isinstance(state, Mapping) or not all(str(key).startswith(("backbone.net.", "head.")) for key in state):
+        return content
+    return {key.removeprefix("backbone.net."): value for key, value in state.items() if not key.startswith("head.")}
+
+
+def _is_ours(content: Any) -> bool:
+    return isinstance(content, Mapping) and str(content.get("format")).startswith("csg-train/")
 
 
 def _read(path: Path) -> tuple[Any, str]:
@@ -123,11 +136,8 @@ def import_kind(name: str) -> str:
 def _state_of(content: Any, backbone: Backbone, origin: str, name: str) -> Mapping[str, Tensor]:
     """The state dict in what a file holds, under the names that the network may have."""
     own = backbone.net.state_dict()
-    if isinstance(content, Mapping) and str(content.get("format")).startswith("csg-train/"):
-        raise UserError(
-            f"{origin}: a checkpoint of csg-train, not weights of a backbone; continue it with --resume, measure it "
-            "without --model"
-        )
+    if _is_ours(content):
+        raise UserError(f"{origin}: a checkpoint of csg-train, not weights of a backbone; measure it without --model")
     imported = f"csg-train import {origin} --kind {import_kind(name)} --set model.backbone={name} --out NEW.pt"
     choice = f"choose one: {imported} --field NAME, then --weights NEW.pt or --model {name}:NEW.pt"
     state, _ = unwrapped(content, field=None, origin=origin, choice=choice)

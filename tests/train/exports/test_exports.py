@@ -24,7 +24,10 @@ from csg_train.exports.card import _origin
 from csg_train.exports.compare import compare
 from csg_train.exports.export import export_checkpoint
 from csg_train.exports.names import FORMATS
+from csg_train.files import sha256_file
+from csg_train.recipes.network import start_network
 from csg_train.recipes.pictures import load_split
+from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import Checkpoint, load_checkpoint
 from csg_train.runs.records import write_record
 from tests.commands import assert_user_error, command
@@ -157,6 +160,20 @@ def test_safetensors_are_a_checkpoint_again_without_what_only_training_needs(nar
         assert result.returncode == 0, result.stderr
         tables.append((tmp_path / "t.csv").read_text())
     assert tables[0] == tables[1]
+
+
+def test_a_checkpoint_and_its_safetensors_start_another_training(narrow, recipe_dict, tmp_path):
+    """With its backbone, and a new head for other classes."""
+    exported(narrow, tmp_path / "out", "safetensors")
+    for path in (narrow.path, tmp_path / "out" / "model.safetensors"):
+        recipe_dict["model"]["weights"] = str(path)
+        recipe = Recipe.model_validate(recipe_dict)
+        network, digest = start_network(recipe, recipe.build_method(), classes=5)
+        assert digest == sha256_file(path)
+        own = network.backbone.state_dict(prefix="backbone.")
+        assert own.keys() == {name for name in narrow.model if name.startswith("backbone.")}
+        assert all(torch.equal(value, narrow.model[name]) for name, value in own.items())
+        assert network(pictures()).logits.shape == (6, 5)
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,9 @@ def test_a_file_without_a_classifier_or_with_a_projection_in_its_place(before, n
     state = {f"{before}{key}": value for key, value in backbone.net.state_dict().items() if not key.startswith(place)}
     torch.save(state, tmp_path / "none.pt")
     torch.save(state | {f"{before}{place}2.weight": torch.ones(3, 3)}, tmp_path / "projection.pt")
-    for path in (tmp_path / "none.pt", tmp_path / "projection.pt"):
+    zeros = {key: torch.zeros_like(value) for key, value in backbone.net.state_dict().items() if key.startswith(place)}
+    torch.save(state | {f"{before}{key}": value for key, value in zeros.items()}, tmp_path / "zeros.pt")
+    for path in (tmp_path / f"{kind}.pt" for kind in ("none", "projection", "zeros")):
         assert build_backbone(name, path)[0].classes == 0
         assert_all_but_its_classifier(name, path, backbone)
     torch.save(dict(list(state.items())[1:]), tmp_path / "cut.pt")
