@@ -39,7 +39,9 @@ def _as_it_is(_context: click.Context, _parameter: click.Parameter, value: str |
 @recipe_argument
 @set_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run. [default: runs/NAME/METHOD-sSEED]")
-@click.option("--weights", type=click.Path(), callback=_as_it_is, help="State-dict file or checkpoint of starting weights.")
+@click.option(
+    "--weights", type=click.Path(), callback=_as_it_is, help="State-dict file or checkpoint of starting weights."
+)
 @device_option
 @click.option("--resume", is_flag=True, help="Continue the run in the folder.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in the folder.")

@@ -33,9 +33,9 @@ def load_splits(recipe: Recipe, splits: Sequence[str] = SPLITS) -> dict[str, Any
     Raises:
         UserError: As `load_split`.
     """
-    classes = load_split(recipe.data, "source").classes
+    source = load_split(recipe.data, "source")
     chosen = [split for split in splits if getattr(recipe.data, split) is not None]
-    return {split: load_split(recipe.data, split, classes) for split in chosen}
+    return {split: source if split == "source" else load_split(recipe.data, split, source.classes) for split in chosen}
 
 
 def require_ready(recipe: Recipe, sets: Mapping[str, AnySet]) -> None:
