@@ -27,7 +27,7 @@ demo: $(STAMP)
 	@echo "the report: $(CURDIR)/$(RUNS)/report/index.html"
 
 test: $(STAMP) system data
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile
 
 system:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && ! dpkg -s $(SYSTEM) > /dev/null 2>&1; then \
@@ -79,7 +79,7 @@ test-lowest test-latest: test-%:
 	.venv-$*/bin/python -m pip install --quiet uv
 	.venv-$*/bin/uv pip install --python .venv-$*/bin/python --upgrade \
 	  --resolution $(if $(filter lowest,$*),lowest-direct,highest) --editable '.[$(EXTRAS)]'
-	OMP_NUM_THREADS=1 .venv-$*/bin/python -m pytest -n 3 --dist loadfile
+	OMP_NUM_THREADS=1 .venv-$*/bin/python -m pytest -n 4 --dist loadfile
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
