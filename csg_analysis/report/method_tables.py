@@ -196,22 +196,26 @@ def class_table(rows: Sequence[Row]) -> Table:
     words = wording(rows)
     classes = list(dict.fromkeys(name for row in rows for run in row.runs for name in _per_class(run.scores)))
     counts = _counts(rows)
-    cells, data = [], []
-    for name in classes:
-        values = {row.label: _class_mean(row, name) for row in rows}
-        cells.append(
-            [
-                Cell(name),
-                Cell(counts.get(name, fmt.DASH)),
-                *(Cell(fmt.percent(value), sort=value, heat=value) for value in values.values()),
-            ]
-        )
-        data += [
-            {"class": name, "row": label, words.class_field: None if value is None else 100 * value}
-            for label, value in values.items()
+    shares = {(row.label, name): _class_mean(row, name) for name in classes for row in rows}
+    data: list[dict[str, Value]] = [
+        {"class": name, "row": label, words.class_field: None if value is None else 100 * value}
+        for (label, name), value in shares.items()
+    ]
+
+    def tinted(row: Row, name: str) -> Cell:
+        value = shares[row.label, name]
+        return Cell(fmt.percent(value), sort=value, heat=value)
+
+    if len(rows) > len(classes):  # the longer side goes down the page
+        columns = [Column("Method", numeric=False)]
+        columns += [Column(name, f"%, {counts.get(name, fmt.DASH)} {words.counted}") for name in classes]
+        cells = [[name_cell(row, rows), *(tinted(row, name) for name in classes)] for row in rows]
+    else:
+        columns = [Column("Class", numeric=False), Column(capital(words.counted))]
+        columns += [Column(row.label, "%") for row in rows]
+        cells = [
+            [Cell(name), Cell(counts.get(name, fmt.DASH)), *(tinted(row, name) for row in rows)] for name in classes
         ]
-    counted = Column(capital(words.counted))
-    columns = [Column("Class", numeric=False), counted, *(Column(row.label, "%") for row in rows)]
     notes = [f"{_CLASS_NOTES[task]}, mean over the method's runs." for task in _CLASS_NOTES if task in _tasks(rows)]
     return Table("per_class", f"{capital(words.by_class)} by class on the target", columns, cells, data, notes)
 

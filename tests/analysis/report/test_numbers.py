@@ -12,6 +12,7 @@ from scipy import stats
 
 from csg_analysis.report.build import build_report
 from csg_analysis.report.gallery import choose
+from csg_analysis.report.method_tables import class_table
 from csg_analysis.report.paper import published
 from csg_analysis.report.paper_order import order_sentences
 from csg_analysis.report.stats import paired_difference, rank_correlation, rank_correlation_interval, spread
@@ -254,3 +255,20 @@ def test_provenance_names_checkpoint_and_records(report: Path, runs: Path) -> No
     assert hashlib.sha256((folder / "energy-target.json").read_bytes()).hexdigest()[:8] in text
     data = json.loads((report / "tables/provenance.json").read_text())["rows"]
     assert {row["checkpoint_sha256"] for row in data} == {sha(str(path)) for path in runs.iterdir()}
+
+
+def test_of_classes_and_methods_the_more_numerous_go_down_the_page(tmp_path: Path) -> None:
+    for method, right in (("baseline", 20), ("csg", 80)):
+        write_run(tmp_path, method, right=right, classes=["ant", "bee", "cow"])
+    tall = class_table(rows_of(tmp_path))
+    assert [column.label for column in tall.columns] == ["Class", "Pictures", "baseline", "csg"]
+    assert [[cell.text for cell in row] for row in tall.rows] == [
+        [name, "100", "20.0", "80.0"] for name in ("ant", "bee", "cow")
+    ]
+    for method in ("oracle", "ewc"):
+        write_run(tmp_path, method, right=50, classes=["ant", "bee", "cow"])
+    wide = class_table(rows_of(tmp_path))
+    heads = [(column.label, column.hint) for column in wide.columns]
+    assert heads == [("Method", ""), *((name, "%, 100 pictures") for name in ("ant", "bee", "cow"))]
+    assert ["csg", "80.0", "80.0", "80.0"] in [[cell.text for cell in row] for row in wide.rows]
+    assert {(one["class"], one["row"]) for one in tall.data} < {(one["class"], one["row"]) for one in wide.data}
