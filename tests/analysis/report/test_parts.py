@@ -236,8 +236,8 @@ def test_no_such_section_without_records(report: Path) -> None:
     assert not list((report / "tables").glob("attention_*"))
 
 
-def test_same_records_same_bytes_verified_and_compared(root: Path, out: Path, tmp_path: Path) -> None:
-    build_report([root], tmp_path / "again", allow_mixed=False)
+def test_same_records_same_bytes_verified_and_compared(drawn: None, root: Path, tmp_path: Path) -> None:
+    out, _ = (build_report([root], tmp_path / name, allow_mixed=False).parent for name in ("out", "again"))
     for path in (path for path in out.rglob("*") if path.is_file()):
         assert path.read_bytes() == (tmp_path / "again" / path.relative_to(out)).read_bytes(), path
     assert verify_report(out, [root]).faults == []
