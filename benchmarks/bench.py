@@ -1,5 +1,6 @@
 """What the parts of `benchmarks.gpu` share: the clock and the rows, pictures to load, our step."""
 
+import gc
 import itertools
 import statistics
 import time
@@ -12,10 +13,10 @@ import click
 import numpy as np
 import torch
 from PIL import Image
-from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.pictures import jpeg
 from csg_train.engine.loop import _Run
+from csg_train.engine.waiting import Waits
 from csg_train.recipes.reading import load_recipe
 from csg_train.recipes.sections import Recipe
 
@@ -57,8 +58,10 @@ class Bench:
 def classified(root: Path, bench: Bench) -> None:
     """Pictures of twelve classes, as a camera's JPEGs are; so many that starting the loaders is little beside loading.
 
-    Of all files the first are distinct, the others links to them.
+    Of all files the first are distinct, the others links to them. Those that an earlier part made are kept.
     """
+    if root.exists():
+        return
     count, distinct = (24, 24) if bench.quick else (1536, 384)
     for index in range(count):
         folder = root / f"class{index % 12:02d}"
@@ -99,26 +102,17 @@ def recipe_for(name: str, domain: dict[str, Any], bench: Bench, **train: object)
     return Recipe.model_validate(plan)
 
 
-def _busy(bench: Bench, act: Callable[[], object], steps: int) -> float | None:
-    """Share of the time in which a kernel ran, by torch's profiler, which costs a little itself."""
-    if bench.device.type != "cuda":
-        return None
-    with profile(activities=[ProfilerActivity.CUDA]) as seen:
-        bench.wait()
-        start = time.perf_counter()
-        for _ in range(steps):
-            act()
-        bench.wait()
-        taken = time.perf_counter() - start
-    return sum(event.self_device_time_total for event in seen.key_averages()) / 1e6 / taken
-
-
 def our_steps(recipe: Recipe, bench: Bench, out: Path, number: int) -> dict[str, Any]:
-    """Seconds of a step with its loading, and of one on a batch that is there already."""
+    """Seconds of a step with its loading, and of one on a batch that is there already.
+
+    How busy the GPU was is what a run's own line says. torch's profiler is not used: it slows all that comes after it.
+    """
+    gc.collect()  # what an earlier run left in cycles is not this one's memory
     if bench.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     run = _Run(recipe, out, bench.device)
-    batches = run._batches()
+    waits = Waits(run._batches(), bench.device)
+    batches = iter(waits)
     fixed = next(batches).to(bench.device)
 
     def whole() -> None:
@@ -133,6 +127,6 @@ def our_steps(recipe: Recipe, bench: Bench, out: Path, number: int) -> dict[str,
 
     there = bench.time(alone, warm=1, times=3) / number
     loaded = bench.time(whole, warm=1, times=3) / number
-    busy = _busy(bench, alone, 1)
+    busy = statistics.mean(waits.loads) if waits.loads else None
     peak = torch.cuda.max_memory_allocated() if bench.device.type == "cuda" else None
     return {"loaded": loaded, "there": there, "busy": busy, "peak_bytes": peak}

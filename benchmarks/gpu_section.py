@@ -1,4 +1,9 @@
-"""The GPU's part of the page: measured where there is one, else kept from the last machine that had one."""
+"""The GPU's part of the page: measured where there is one, else kept from the last machine that had one.
+
+    python -m benchmarks.gpu_section first.json second.json
+
+What several calls of `benchmarks.gpu` on one kind of machine wrote becomes the figures that are kept.
+"""
 
 import contextlib
 import json
@@ -9,11 +14,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import click
 import torch
 
 from benchmarks.tables import table
+from csg_train.files import write_json
 
-__all__ = ["KEPT", "machine", "section", "shown"]
+__all__ = ["KEPT", "joined", "machine", "section", "shown"]
 
 _ROOT = Path(__file__).parents[1]
 KEPT = _ROOT / "reports" / "gpu.json"
@@ -21,17 +28,21 @@ KEPT = _ROOT / "reports" / "gpu.json"
 
 def machine(device: torch.device) -> dict[str, Any]:
     """What the figures depend on."""
-    commit = ""
-    with contextlib.suppress(OSError):  # no git on a machine that has a copy of the tree
-        ask = ["git", "rev-parse", "--short", "HEAD"]
-        commit = subprocess.run(ask, cwd=_ROOT, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
     return {
         "card": torch.cuda.get_device_name(device) if device.type == "cuda" else "no GPU",
         "cores": len(os.sched_getaffinity(0)),
         "torch": torch.__version__,
         "cudnn": torch.backends.cudnn.version(),
-        "commit": commit or "unknown",
+        "commit": _commit(),
     }
+
+
+def _commit() -> str:
+    commit = ""
+    with contextlib.suppress(OSError):  # no git on a machine that has a copy of the tree
+        ask = ["git", "rev-parse", "--short", "HEAD"]
+        commit = subprocess.run(ask, cwd=_ROOT, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
+    return commit or "unknown"
 
 
 def section(quick: bool, kept: Path = KEPT) -> str:
@@ -45,6 +56,21 @@ def section(quick: bool, kept: Path = KEPT) -> str:
         options = ["--quick"] if quick else []
         subprocess.run([sys.executable, "-m", "benchmarks.gpu", "--out", out, *options], cwd=_ROOT, check=True)  # noqa: S603
         return shown(json.loads(out.read_text()))
+
+
+def joined(calls: list[dict[str, Any]], commit: str) -> dict[str, Any]:
+    """The rows of several calls, one after another; of a machine that had no git the commit is this checkout's.
+
+    Raises:
+        click.UsageError: They are of different machines, versions or sizes.
+    """
+    abouts = [{name: found[name] for name in found if name not in ("rows", "commit")} for found in calls]
+    if any(about != abouts[0] for about in abouts):
+        raise click.UsageError(f"figures of different machines do not go together: {abouts}")
+    commits = {commit if found["commit"] == "unknown" else found["commit"] for found in calls}
+    if len(commits) > 1:
+        raise click.UsageError(f"figures of different commits do not go together: {', '.join(sorted(commits))}")
+    return abouts[0] | {"commit": commits.pop(), "rows": [row for found in calls for row in found["rows"]]}
 
 
 def shown(found: dict[str, Any]) -> str:
@@ -73,3 +99,16 @@ def _more(row: dict[str, Any]) -> str:
     if (peak := row.get("peak_bytes")) is not None:
         parts.append(f"peak {peak / 2**30:.1f} GiB")
     return ", ".join(parts)
+
+
+@click.command(help="Keep the figures of several calls on one kind of machine.")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), default=KEPT, show_default=True)
+def main(files: tuple[Path, ...], out: Path) -> None:
+    found = joined([json.loads(path.read_text()) for path in files], _commit())
+    write_json(out, found)
+    click.echo(shown(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from benchmarks import gpu
+from benchmarks import gpu, gpu_section
 from benchmarks.gpu_section import section, shown
 
 
@@ -51,3 +51,39 @@ def test_with_one_it_is_measured_and_kept_unless_quick(quick, tmp_path, monkeypa
     monkeypatch.setattr("subprocess.run", run)
     assert ("tiny sizes" in section(quick, kept)) == quick
     assert kept.exists() != quick
+
+
+def test_a_part_that_fails_costs_no_other(tmp_path, monkeypatch):
+    def fail(bench, _folder):
+        bench.add("before it", 1.0)
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setitem(gpu.PARTS, "graphs", fail)
+    monkeypatch.setitem(gpu.PARTS, "steps", lambda bench, _folder: bench.add("after it", 2.0))
+    out = tmp_path / "gpu.json"
+    options = ["--quick", "--device", "cpu", "--only", "graphs", "--only", "steps", "--out", str(out)]
+    done = CliRunner().invoke(gpu.main, options)
+    assert done.exit_code == 1
+    assert done.output.endswith("Error: not whole: graphs\n")
+    assert [row["what"] for row in json.loads(out.read_text())["rows"]] == ["before it", "after it"]
+
+
+def test_calls_on_one_machine_become_one_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu_section, "_commit", lambda: "here")
+    about = {"card": "A card", "cores": 16, "torch": "2.14", "quick": False}
+    commits, cards = ["unknown", "here", "other", "here"], ["A card", "A card", "A card", "Another"]
+    for index, (commit, card) in enumerate(zip(commits, cards, strict=True)):
+        row = {"what": f"row {index}", "seconds": 1.0, "peer": "", "ratio": None}
+        found = about | {"card": card, "commit": commit, "rows": [row]}
+        (tmp_path / f"{index}.json").write_text(json.dumps(found))
+
+    def joined(*calls):
+        files = [str(tmp_path / f"{call}.json") for call in calls]
+        return CliRunner().invoke(gpu_section.main, [*files, "--out", str(tmp_path / "gpu.json")])
+
+    assert joined(0, 1).exit_code == 0
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert found["commit"] == "here"
+    assert [row["what"] for row in found["rows"]] == ["row 0", "row 1"]
+    assert "different commits do not go together: here, other" in joined(1, 2).output
+    assert "different machines" in joined(1, 3).output

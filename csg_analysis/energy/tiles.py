@@ -59,17 +59,21 @@ class Tiles:
         """The share of one process."""
         n = self.positions.rows.n
         spans = [(start, min(start + self.step, n)) for start in range(0, n, self.step)]
-        dtype = self.positions.dtype
         for rows, columns in shares([stop - start for start, stop in spans], self.panel, rank, world):
-            panel = [self.load(*spans[index], dtype) for index in rows]
-            for index in columns:
-                column = panel[index - rows.start] if index in rows else self.load(*spans[index], dtype)
-                for row in panel[: index - rows.start + 1]:
-                    self.waiting.append((row, column, *self.tile(row, column)))
-                    if len(self.waiting) == _GROUP:
-                        self.settle()
-        self.settle()
+            self.run_panel(spans, rows, columns)
         self.add_near()
+
+    def run_panel(self, spans: list[tuple[int, int]], rows: range, columns: list[int]) -> None:
+        """The tiles of some rows, which are in memory until it ends."""
+        dtype = self.positions.dtype
+        panel = [self.load(*spans[index], dtype) for index in rows]
+        for index in columns:
+            column = panel[index - rows.start] if index in rows else self.load(*spans[index], dtype)
+            for row in panel[: index - rows.start + 1]:
+                self.waiting.append((row, column, *self.tile(row, column)))
+                if len(self.waiting) == _GROUP:
+                    self.settle()
+        self.settle()
 
     def load(self, start: int, stop: int, dtype: torch.dtype) -> _Side:
         """Read some positions, of whatever centres, for products of that precision."""
@@ -115,8 +119,10 @@ class Tiles:
                 sums, near_BC = self.tile(*exact)
             self.positions.merge(sums, row.start, column.start)
             if count:
-                start_2 = torch.tensor([row.start, column.start], device=near_BC.device)
-                self.near_P2.append(near_BC.nonzero() + start_2)
+                near_P2 = near_BC.nonzero()  # here too
+                near_P2[:, 0] += row.start
+                near_P2[:, 1] += column.start
+                self.near_P2.append(near_P2)
                 if sum(map(len, self.near_P2)) > _LISTED:
                     self.add_near()
         self.waiting.clear()

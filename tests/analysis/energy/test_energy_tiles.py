@@ -1,5 +1,7 @@
 """The GPU's pass over pairs, here on the processor: that it asks the device nothing tile by tile, and what it mends."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -86,3 +88,21 @@ def test_near_pairs_are_listed_in_parts(monkeypatch):
         assert parts.paper[s].value == pytest.approx(estimate.value, rel=1e-13)
         assert parts.paper[s].standard_error == pytest.approx(estimate.standard_error, rel=1e-10)
         assert estimate.value == pytest.approx(brute_force(rows, s), rel=1e-6)
+
+
+def test_a_panel_leaves_before_the_next_comes(monkeypatch):
+    """With the rows in memory are the columns of the tiles that wait to be settled, and no other panel."""
+    ours = tiles(clusters(2000, 72, 1.0, 1), 64)
+    ours.panel = 16 * 64
+    loaded, alive, load = [], [], Tiles.load
+
+    def counted(self, start, stop, dtype):
+        side = load(self, start, stop, dtype)
+        loaded.append(weakref.ref(side.residual))
+        alive.append(sum(one() is not None for one in loaded))
+        return side
+
+    monkeypatch.setattr(Tiles, "load", counted)
+    ours.run(0, 1)
+    assert len(loaded) == 32 + 16  # each is in one of two panels, those of the second are columns of the first too
+    assert max(alive) == 16 + _GROUP // 16 + 1
