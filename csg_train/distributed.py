@@ -12,7 +12,7 @@ The first process alone writes and prints. With one process every function here 
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
@@ -37,7 +37,7 @@ __all__ = [
     "summed",
 ]
 
-_over = False
+_over = _lost = False
 _Item = TypeVar("_Item")
 _PATIENCE = timedelta(hours=2)
 """Longest that a process waits for the others: for a checkpoint or a selection measured, never for a dead process,
@@ -92,8 +92,9 @@ def joined(device: torch.device) -> Iterator[torch.device]:
     try:
         yield device
     finally:
-        dist.destroy_process_group()
         _over = True
+        if not _lost:  # NCCL would wait for what the lost one was to send
+            dist.destroy_process_group()
 
 
 def _own_card(device: torch.device, local: int) -> torch.device:
@@ -108,9 +109,11 @@ def _own_card(device: torch.device, local: int) -> torch.device:
 @contextlib.contextmanager
 def _lost_peers() -> Iterator[None]:
     """A process that is gone ends the others: the first with a line, the rest in silence."""
+    global _lost
     try:
         yield
     except RuntimeError as error:
+        _lost = True
         if not is_first():
             raise SystemExit(1) from error
         raise UserError(
@@ -134,13 +137,17 @@ def highest(value: int) -> int:
     return int(tensor)
 
 
+class _OthersError(UserError):
+    """What this process met because another did: the other says it."""
+
+
 @contextlib.contextmanager
 def agreed() -> Iterator[None]:
     """Go on when every process came through the block; an error that several met is said by one of them."""
-    urgency = process_count() - process_index()
     try:
         yield
     except UserError as error:
+        urgency = 0 if isinstance(error, _OthersError) else process_count() - process_index()
         if highest(urgency) > urgency:  # an earlier process says its own
             raise SystemExit(UserError.exit_code) from error
         raise
@@ -179,6 +186,18 @@ def gathered(rows_ND: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def summed(counts: np.ndarray) -> np.ndarray:
-    """The sum over the processes, the same in each; of int64 counts it is exact."""
-    return counts if process_count() == 1 else _sum(torch.from_numpy(counts.copy())).numpy()
+def summed(count: Callable[[], np.ndarray]) -> np.ndarray:
+    """The sum of what each process counts, the same in each; of int64 counts it is exact.
+
+    Where one cannot count, all fail here, so that none waits for its sum.
+    """
+    if process_count() == 1:
+        return count()
+    try:
+        counts = count()
+    except Exception:  # whatever it is: the others are told
+        highest(1)
+        raise
+    if highest(0):
+        raise _OthersError("another process of this run could not count its part")
+    return _sum(torch.from_numpy(counts.copy())).numpy()

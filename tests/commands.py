@@ -78,14 +78,16 @@ def command(
         return Done(words, process.exitcode, Path(out).read_text() if not stdout else "", Path(error).read_text())
 
 
-def commands(name: str, *arguments: object, cwd: Path, envs: list[Mapping[str, str]]) -> list[Done]:
+def commands(
+    name: str, *arguments: object, cwd: Path, envs: list[Mapping[str, str]], before: Callable[[], object] = int
+) -> list[Done]:
     """The same command several times at once, each with variables of its own."""
     words = [name, *map(str, arguments)]
     with tempfile.TemporaryDirectory() as folder:
         started = []
         for number, env in enumerate(envs):
             streams = [f"{folder}/{stream}{number}" for stream in ("in", "out", "err")]
-            process = _FORKED.Process(target=_enter, args=(words, cwd, os.environ | env, streams))
+            process = _FORKED.Process(target=_enter, args=(words, cwd, os.environ | env, streams, before))
             process.start()
             started.append((process, streams))
         for process, _ in started:

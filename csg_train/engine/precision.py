@@ -7,6 +7,7 @@ Only networks change: weights, losses, penalties and the queue stay float32, and
 import contextlib
 import dataclasses
 import os
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -56,6 +57,8 @@ def training_arithmetic(train: Train, device: torch.device) -> Iterator[None]:
             raise
         finally:
             torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+            if train.compile:  # torch keeps what it compiled, and the memory of its graphs, as long as the process
+                torch._dynamo.reset()
 
 
 def require_arithmetic(train: Train, device: torch.device) -> None:
@@ -87,7 +90,8 @@ class InBfloat16:
     def __init__(self, networks: Iterable[nn.Module], device: torch.device) -> None:
         self._device, self._entered = device.type, False
         for network in networks:
-            network.forward = self._lowered(network.forward)
+            # weakly: a network that its own forward holds would stay until the next collection of cycles
+            network.forward = self._lowered(weakref.WeakMethod(network.forward))
 
     def __enter__(self) -> None:
         self._entered = True
@@ -95,8 +99,10 @@ class InBfloat16:
     def __exit__(self, *_error: object) -> None:
         self._entered = False
 
-    def _lowered(self, forward: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
+    def _lowered(self, own: weakref.WeakMethod[Callable[[Tensor], Any]]) -> Callable[[Tensor], Any]:
         def lowered(images_NCHW: Tensor) -> Any:
+            forward = own()
+            assert forward is not None
             if not self._entered:
                 return forward(images_NCHW)
             with torch.autocast(self._device, dtype=torch.bfloat16):
@@ -125,7 +131,8 @@ def compile_backbone(backbone: Backbone, *, graphs: bool = False) -> None:
     blocks = [*_blocks(backbone.net, [backbone.stage(name) for name in backbone.stage_paths])]
     dynamo.recompile_limit += _GRAPHS * len(blocks)  # for all together; what is beyond it torch would run eagerly
     for block in blocks:
-        block.forward = torch.compile(block.forward, mode="reduce-overhead" if graphs else None)
+        # not dynamic: blocks share their code, and torch would take the next one's size for a changed one of the last
+        block.forward = torch.compile(block.forward, mode="reduce-overhead" if graphs else None, dynamic=False)
 
 
 def _blocks(module: nn.Module, stages: list[nn.Module]) -> Iterator[nn.Module]:

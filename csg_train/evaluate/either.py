@@ -41,12 +41,15 @@ def score(network: TaskNetwork, images: AnySet, recipe: Recipe) -> float:
     """
     masked, classes = isinstance(images, MaskedSet), len(images.classes)
     own = _own_part(images, 1 if masked else recipe.train.batch_size)
-    counts = np.zeros((classes, classes), dtype=np.int64)
-    if isinstance(own, MaskedSet):
-        counts = count_masks(network, own, recipe).confusion
-    elif own is not None:
-        counts = confusion_of(network, own, recipe)
-    counts = summed(counts)
+
+    def count() -> np.ndarray:
+        if own is None:
+            return np.zeros((classes, classes), dtype=np.int64)
+        if isinstance(own, MaskedSet):
+            return count_masks(network, own, recipe).confusion
+        return confusion_of(network, own, recipe)
+
+    counts = summed(count)
     return mean_iou(counts) if masked else mean_per_class(counts)
 
 
@@ -61,18 +64,22 @@ def held_out_loss(network: TaskNetwork, images: AnySet, recipe: Recipe) -> float
     masked, device = isinstance(images, MaskedSet), next(network.parameters()).device
     own = _own_part(images, 1 if masked else recipe.train.batch_size)
     logits_of_batch = logits_of(network, recipe) if masked else lambda pictures: network(pictures).logits
-    total, count = 0.0, 0
-    for batch in () if own is None else shown_batches(own, recipe, device):
-        there = batch.to(device)
-        logits, labels = logits_of_batch(there.views[0]), there.labels
-        if logits.shape[2:] != labels.shape[1:]:
-            logits = F.interpolate(logits, size=labels.shape[1:], mode="bilinear", align_corners=True)
-        # of pixels no sum of the library's own, which cannot be repeated on a GPU and is refused in a deterministic run
-        how = {"ignore_index": IGNORE, "reduction": "none"} if masked else {"reduction": "sum"}
-        total += float(F.cross_entropy(logits, labels, **how).sum())
-        count += int((labels != IGNORE).sum()) if masked else len(labels)
-    total, pictures = summed(np.array([total, count])).tolist()
-    return float(total / pictures)
+
+    def count() -> np.ndarray:
+        total, shown = 0.0, 0
+        for batch in () if own is None else shown_batches(own, recipe, device):
+            there = batch.to(device)
+            logits, labels = logits_of_batch(there.views[0]), there.labels
+            if logits.shape[2:] != labels.shape[1:]:
+                logits = F.interpolate(logits, size=labels.shape[1:], mode="bilinear", align_corners=True)
+            # of pixels no sum of the library's own, which a GPU cannot repeat: refused in a deterministic run
+            how = {"ignore_index": IGNORE, "reduction": "none"} if masked else {"reduction": "sum"}
+            total += float(F.cross_entropy(logits, labels, **how).sum())
+            shown += int((labels != IGNORE).sum()) if masked else len(labels)
+        return np.array([total, shown])
+
+    total, shown = summed(count).tolist()
+    return float(total / shown)
 
 
 def _own_part(images: AnySet, batch: int) -> AnySet | None:

@@ -1,6 +1,7 @@
 """Training on a GPU: every method against the CPU, exact resume, lower precision, memory, interrupts, NCCL."""
 
 import functools
+import gc
 import json
 import os
 import signal
@@ -113,6 +114,7 @@ def test_a_compiled_backbone_is_near_an_eager_one(precision, graphs, recipe_dict
 @only_on_card
 @pytest.mark.parametrize(("task", "method"), TASK_CASES)
 def test_a_step_gives_its_memory_back(task, method, task_dict, tmp_path):  # noqa: F811
+    gc.collect()  # what interrupted runs of other tests left in cycles goes now, not between two steps
     ours = engine._Run(recipe_of(task_dict, method, steps=8, log_every=100), tmp_path, CARD)
     held = []
     for batch in ours._batches():

@@ -2,17 +2,24 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 import yaml
 
+from csg_train import distributed
+from csg_train.distributed import highest, joined
+from csg_train.errors import UserError
+from csg_train.recipes import ready
 from csg_train.runs.checkpoint import load_checkpoint
 from csg_train.runs.snapshots import snapshot_folder
 from tests.commands import Done, assert_user_error, command, commands
@@ -32,14 +39,14 @@ def torchrun(recipe: dict, folder: Path) -> subprocess.Popen:
     )
 
 
-def run_two(recipe: dict, folder: Path, *options: str) -> tuple[Done, Done]:
+def run_two(recipe: dict, folder: Path, *options: str, before: Callable[[], object] = int) -> tuple[Done, Done]:
     """Two processes with the variables that torchrun gives them."""
     (folder / "tiny.yaml").write_text(yaml.safe_dump(recipe))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     both = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     envs = [both | {"RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
-    first, second = commands("csg-train", *ARGUMENTS, *options, cwd=folder, envs=envs)
+    first, second = commands("csg-train", *ARGUMENTS, *options, cwd=folder, envs=envs, before=before)
     return first, second
 
 
@@ -132,6 +139,51 @@ def test_two_processes_choose_the_step_that_one_chooses(recipe_dict, tmp_path):
     assert len(set(scores)) > 1
     assert both.step == alone.step == 1 + scores.index(max(scores))
     assert both.best_score == alone.best_score == max(scores)
+
+
+def look_at_one_picture_of_each_split():
+    ready._FEW_PIXELS = 1
+
+
+def test_a_picture_that_one_process_cannot_measure_costs_no_step(recipe_dict, trees, tmp_path):
+    """The other one had waited for its counts, and both had ended without saving."""
+    shutil.copytree(trees / "target", tmp_path / "target")
+    recipe_dict["data"]["target"]["root"] = str(tmp_path / "target")
+    recipe_dict["evaluate"] = {"select": "oracle", "select_every": 2}
+    recipe = recipe_of(recipe_dict, "baseline", batch_size=4, steps=4, save_every=100)
+    run(recipe, tmp_path / "whole")
+    broken = tmp_path / "target" / "car" / "1.png"  # the fifth picture: in the second batch of four
+    good = broken.read_bytes()
+    broken.write_bytes(good[:200] + bytes(500) + good[700:])
+    first, second = run_two(recipe.as_dict(), tmp_path, before=look_at_one_picture_of_each_split)
+    assert (first.returncode, second.returncode) == (2, 2)
+    assert "Error" not in first.stderr
+    assert_user_error(second, str(broken))
+    assert load_checkpoint(tmp_path / "two" / "ckpt.pt").step == 2
+
+    broken.write_bytes(good)
+    train_two(recipe.as_dict(), tmp_path, "--resume")
+    for one, two in zip(losses(tmp_path / "whole"), losses(tmp_path / "two"), strict=True):
+        assert two == pytest.approx(one, rel=1e-6, abs=1e-6)
+
+
+def test_with_a_lost_process_nothing_is_waited_for(monkeypatch):
+    """NCCL's group, which a GPU has, ends after all its work: what the lost one was to send never comes."""
+    ended = []
+    monkeypatch.setattr(distributed, "_over", False)
+    monkeypatch.setattr(distributed, "_lost", False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: ended.append(distributed._lost))
+    monkeypatch.setattr(dist, "all_reduce", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("closed by peer")))
+    monkeypatch.setattr(distributed, "process_count", lambda: 2)
+    with pytest.raises(UserError, match="another process of this run ended"), joined(torch.device("cpu")):
+        highest(0)
+    assert not ended
+    distributed._over = distributed._lost = False
+    with joined(torch.device("cpu")):
+        pass
+    assert ended == [False]
 
 
 def test_a_batch_that_does_not_divide_is_refused_by_one_line(recipe_dict, tmp_path):

@@ -2,6 +2,8 @@
 
 import copy
 import functools
+import gc
+import weakref
 
 import pytest
 import torch
@@ -47,7 +49,7 @@ class GraphMemory:
 def test_a_compiled_backbone_trains_the_same(task, method, recipe_dict, masked_recipe_dict, tmp_path, monkeypatch):
     """Stages are still read by hooks, and nothing of a step is read in the next, when graphs write over it."""
     memory = GraphMemory()
-    monkeypatch.setattr(torch, "compile", lambda forward, mode: torch_compile(forward, backend=memory.backend))
+    monkeypatch.setattr(torch, "compile", lambda forward, **_: torch_compile(forward, backend=memory.backend))
     monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", memory.new_step)
     monkeypatch.setattr(engine, "require_arithmetic", lambda *_: None)  # of a CPU
     base = recipe_dict if task == "classification" else masked_recipe_dict
@@ -67,16 +69,24 @@ def test_a_compiled_backbone_trains_the_same(task, method, recipe_dict, masked_r
 def test_every_block_is_compiled_for_each_of_its_uses(recipe_dict, tmp_path, monkeypatch):
     """Of four blocks: the student's with and without gradients and the teacher's, more than torch's limit of 8.
 
-    What is measured along the run is not compiled, as it is not afterwards.
+    Each for its own sizes, none for any: a run that goes on in the middle compiles what the whole one did. What is
+    measured along the run is not compiled, as it is not afterwards, and nothing outlives the run.
     """
-    graphs = []
-    count = lambda graph, _inputs: graphs.append(graph) or graph.forward  # noqa: E731
+    sizes = []
+
+    def count(graph, inputs):
+        sizes.append([size for value in inputs if isinstance(value, torch.Tensor) for size in value.shape])
+        return graph.forward
+
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=count))
-    torch._dynamo.reset()
+    reset = []
+    monkeypatch.setattr(torch._dynamo, "reset", lambda: reset.append(len(sizes)))
     with torch._dynamo.config.patch(recompile_limit=8):
         measured = recipe_dict | {"evaluate": {"select": "oracle", "select_every": 1}}
         run(recipe_of(measured, "csg", steps=2, compile=True), tmp_path)
-    assert len(graphs) == 12
+    assert len(sizes) == 12
+    assert {type(size) for own in sizes for size in own} == {int}
+    assert reset == [12]
 
 
 def test_within_its_block_a_network_computes_in_bfloat16_and_gives_float32(recipe_dict, tmp_path):
@@ -103,6 +113,19 @@ def test_within_its_block_a_network_computes_in_bfloat16_and_gives_float32(recip
     with pytest.raises(ZeroDivisionError), lowered:
         raise ZeroDivisionError
     assert torch.equal(network(pictures).logits, plain(pictures).logits)
+
+
+def test_a_lowered_network_goes_when_nobody_holds_it(recipe_dict, tmp_path):
+    """At once: in a sweep each run's weights had stayed on the card until the next collection of cycles."""
+    network = engine._Run(recipe_of(recipe_dict, "baseline"), tmp_path, CPU).network
+    InBfloat16([network.backbone, network.head], CPU)
+    gone = weakref.ref(network.head)
+    gc.disable()
+    try:
+        del network
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_bfloat16_is_near_float32_and_not_equal(recipe_dict, tmp_path):
