@@ -25,6 +25,8 @@ __all__ = ["load_splits", "require_ready", "require_trainable", "require_weights
 
 _FEW_PIXELS = 1 << 26
 """So many of each split, its first files in order, are decoded before the first step: a second's work."""
+_trainable: set[tuple[str, int, int]] = set()
+"""Settings, classes and processes that were found to train: of a sweep many runs differ in the seed alone."""
 
 
 def load_splits(recipe: Recipe, splits: Sequence[str] = SPLITS) -> dict[str, AnySet]:
@@ -89,6 +91,9 @@ def require_trainable(recipe: Recipe, *, classes: int) -> None:
     Raises:
         UserError: It names the field.
     """
+    settings = recipe.model_dump_json(exclude={"name": True, "seed": True, "data": set(SPLITS)})
+    if (asked := (settings, classes, process_count())) in _trainable:
+        return
     method = recipe.build_method()
     if method.styles() is not None and recipe.segmentation is None:
         raise UserError(f"method {method.info.name}: restyles crops of a segmentation; add that section")
@@ -105,6 +110,7 @@ def require_trainable(recipe: Recipe, *, classes: int) -> None:
         if recipe.segmentation is not None and recipe.segmentation.longest_side is not None:
             network.eval()
             _pass(network, recipe, 1, recipe.segmentation.longest_side, "segmentation.longest_side")
+    _trainable.add(asked)
 
 
 def require_weights(recipe: Recipe, *, classes: int) -> None:

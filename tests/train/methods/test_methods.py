@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from csg_train.engine import loop as engine
+from csg_train.engine.selection import chosen_file
 from csg_train.methods.table import METHODS
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import load_checkpoint
@@ -43,14 +44,28 @@ def test_every_method_has_a_case():
     assert {case.get("name", label) for label, case in METHOD_CASES.items()} == set(METHODS)
 
 
+@pytest.fixture(scope="module")
+def finished() -> dict[tuple[str, str], Path]:
+    """Folders of `whole`."""
+    return {}
+
+
+@pytest.fixture
+def whole(task, method, task_dict, finished, tmp_path_factory) -> Path:
+    """The folder of a method's finished run, one for all tests of the method; read only."""
+    if (task, method) not in finished:
+        folder = tmp_path_factory.mktemp("whole")
+        run(recipe_of(task_dict, method), folder)
+        finished[task, method] = folder
+    return finished[task, method]
+
+
 @pytest.mark.parametrize(
     ("task", "method", "stop_at"),
     [(*case, stop_at) for case in TASK_CASES for stop_at in ([1, 3] if case[0] == "classification" else [3])],
 )
-def test_resume_equals_uninterrupted(method, stop_at, task_dict, tmp_path, monkeypatch):
-    """Stopped in the middle of an epoch, before and after a periodic save; workers differ too."""
-    whole = load_checkpoint(run(recipe_of(task_dict, method), tmp_path / "whole"))
-
+def test_resume_equals_uninterrupted(method, stop_at, whole, task_dict, tmp_path, monkeypatch):
+    """Stopped in the middle of an epoch, before and after a periodic save."""
     original = engine._Run._train_step
 
     def die(self, batch):
@@ -62,26 +77,27 @@ def test_resume_equals_uninterrupted(method, stop_at, task_dict, tmp_path, monke
     with pytest.raises(KeyboardInterrupt):
         run(recipe_of(task_dict, method), tmp_path / "parts")
     monkeypatch.setattr(engine._Run, "_train_step", original)
-    parts = load_checkpoint(run(recipe_of(task_dict, method), tmp_path / "parts", resume=True))
+    chosen = run(recipe_of(task_dict, method), tmp_path / "parts", resume=True)
 
-    assert parts.step == whole.step == 5
-    assert parts.path.name == ("ckpt.pt" if parts.resolved_recipe().average is None else "average.pt")
-    saved = [(whole, parts), [load_checkpoint(tmp_path / folder / "ckpt.pt") for folder in ("whole", "parts")]]
-    for one, other in saved:
+    averaged = load_checkpoint(chosen).resolved_recipe().average is not None
+    assert chosen.name == ("average.pt" if averaged else "ckpt.pt")
+    for file in {"ckpt.pt", chosen.name}:
+        one, other = (load_checkpoint(folder / file) for folder in (whole, tmp_path / "parts"))
+        assert one.step == other.step == 5
         for name in ("model", "method", "optimizer", "rng", "log_bytes", "average", "averaged"):
             assert equal(getattr(one, name), getattr(other, name)), name
-    logs = [(tmp_path / name / "log.jsonl").read_text() for name in ("whole", "parts")]
+    logs = [(folder / "log.jsonl").read_text() for folder in (whole, tmp_path / "parts")]
     assert logs[0] == logs[1]
     assert [json.loads(line)["step"] for line in logs[0].splitlines()] == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(("task", "method"), TASK_CASES)
-def test_frozen_parts_do_not_move(task, method, task_dict, tmp_path):
+def test_frozen_parts_do_not_move(task, method, whole, task_dict, tmp_path):
     """BatchNorm statistics and the ImageNet classifier, bit for bit; with the oracle the whole backbone."""
     recipe = recipe_of(task_dict, method)
     start = engine._Run(recipe, tmp_path, CPU).network.state_dict()
     start = {name: value.clone() for name, value in start.items()}
-    end = load_checkpoint(run(recipe, tmp_path / "run")).model
+    end = load_checkpoint(chosen_file(recipe, whole)).model
     moved = {name for name in start if not torch.equal(start[name], end[name])}
     assert any(name.startswith("head.") for name in moved)
     assert not [name for name in moved if "running_" in name or ".fc." in name or "num_batches" in name]

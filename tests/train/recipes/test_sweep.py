@@ -1,11 +1,15 @@
 """Sweeps: order, shards, skipping what is finished, and refusals, through the real command where it matters."""
 
+import copy
 import shutil
 
 import pytest
 import yaml
 
 from csg_train.errors import UserError
+from csg_train.recipes import ready
+from csg_train.recipes.network import build_network
+from csg_train.recipes.sections import Recipe
 from csg_train.recipes.sweep import load_sweep, shard
 from tests.commands import assert_user_error, command
 
@@ -147,6 +151,25 @@ def test_a_fault_of_the_last_run_is_found_before_the_first(fault, part, sweep_fi
     result = command("csg-train", "sweep", sweep_file, "--out", tmp_path / "runs", cwd=tmp_path)
     assert_user_error(result, f"{sweep_file}: base-s1: ", part)
     assert not (tmp_path / "runs").exists()
+
+
+def test_settings_are_tried_once_whatever_the_seeds_and_pictures(recipe_dict, trees, monkeypatch):
+    """A third of a second each time, twice a run; what is refused is refused again, and so are more classes."""
+    tried = []
+    monkeypatch.setattr(ready, "_trainable", set())
+    monkeypatch.setattr(ready, "build_network", lambda *given, **how: tried.append(how) or build_network(*given, **how))
+    other = copy.deepcopy(recipe_dict) | {"seed": 1, "name": "other"}
+    other["data"]["target"]["root"] = str(trees / "source")
+    for plan in (recipe_dict, other, recipe_dict):
+        ready.require_trainable(Recipe.model_validate(plan), classes=3)
+    assert len(tried) == 1
+    ready.require_trainable(Recipe.model_validate(other), classes=4)
+    ready.require_trainable(Recipe.model_validate(other | {"method": {"name": "csg"}}), classes=4)
+    assert len(tried) == 3
+    wrong = Recipe.model_validate(other | {"train": other["train"] | {"frozen": ["layer9"]}})
+    for _ in range(2):
+        with pytest.raises(UserError, match="layer9"):
+            ready.require_trainable(wrong, classes=4)
 
 
 def test_a_run_that_fails_costs_the_others_nothing(recipe_file, tmp_path):
