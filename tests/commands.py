@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from subprocess import CompletedProcess as Done
 
-__all__ = ["CLOSED", "ENTRIES", "UNREAD", "Done", "assert_user_error", "command", "commands"]
+__all__ = ["CLOSED", "ENTRIES", "UNREAD", "Done", "assert_user_error", "command", "commands", "together"]
 
 CLOSED, UNREAD = "<closed>", "<unread>"
 
@@ -100,6 +100,17 @@ def commands(
             Done(words, process.exitcode, Path(out).read_text(), Path(error).read_text())
             for process, (_, out, error) in started
         ]
+
+
+def together(act: Callable[..., object], *given: tuple[object, ...]) -> None:
+    """Call a function of a module in processes of its own at once, one for each tuple of arguments; none may fail."""
+    processes = [_FORKED.Process(target=act, args=arguments) for arguments in given]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        process.kill()
+    assert [process.exitcode for process in processes] == [0] * len(given)
 
 
 def assert_user_error(result: Done, *parts: str) -> None:

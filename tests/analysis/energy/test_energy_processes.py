@@ -10,8 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch.distributed as dist
 
+from csg_analysis.energy.energy import hyperspherical_energy
 from tests.analysis.energy.cases import clusters
+from tests.commands import together
 
 BEFORE = """
     import sys
@@ -76,32 +79,21 @@ def test_memory_does_not_grow_with_the_number_of_rows(tmp_path):
     assert count == len(rows)
 
 
-WORKER = """
-    import json, sys
-    import numpy as np
-    import torch.distributed as dist
-    from csg_analysis.energy.energy import hyperspherical_energy
-
-    rank, folder = int(sys.argv[1]), sys.argv[2]
-    rows = np.load(f"{folder}/rows.npy", mmap_mode="r")
+def measured_by(rank: int, folder: Path) -> None:
+    rows = np.load(folder / "rows.npy", mmap_mode="r")
     labels = np.arange(len(rows)) % 4
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     shared = hyperspherical_energy(rows, labels=labels, block_rows=200, distributed=True)
     alone = hyperspherical_energy(rows, labels=labels, block_rows=200)
     dist.destroy_process_group()
-    with open(f"{folder}/result{rank}.json", "w") as stream:
-        json.dump([shared.record(), alone.record()], stream)
-"""
+    (folder / f"result{rank}.json").write_text(json.dumps([shared.record(), alone.record()]))
 
 
 def test_two_processes_equal_one(tmp_path):
     rows = clusters(1500, 80, 1e-3, 3)
     rows[700] = rows[20]
     np.save(tmp_path / "rows.npy", rows)
-    root = Path(__file__).parents[3]
-    command = [sys.executable, "-c", textwrap.dedent(WORKER)]
-    workers = [subprocess.Popen([*command, str(rank), str(tmp_path)], cwd=root) for rank in range(2)]
-    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+    together(measured_by, (0, tmp_path), (1, tmp_path))
     (shared, alone), (second, _) = (json.loads((tmp_path / f"result{rank}.json").read_text()) for rank in range(2))
     assert shared == second
     assert shared["coincident_pairs"] == alone["coincident_pairs"] == 1

@@ -2,20 +2,19 @@
 
 import importlib
 import json
-import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+from torch.utils.data import DataLoader, DistributedSampler
 
 from csg_analysis.energy.energy import hyperspherical_energy
 from csg_analysis.energy.metric import HypersphericalEnergy
 from csg_train.errors import UserError
-
-ROOT = Path(__file__).parents[3]
+from tests.commands import together
 
 
 def rows(count: int = 41, seed: int = 0) -> torch.Tensor:
@@ -104,39 +103,23 @@ def test_mistakes(features, index, message):
         metric(features, index)
 
 
-WORKER = """
-    import json, sys
-    import numpy as np
-    import torch
-    import torch.distributed as dist
-    from torch.utils.data import DataLoader, DistributedSampler
-    from csg_analysis import HypersphericalEnergy
-
-    rank, folder = int(sys.argv[1]), sys.argv[2]
-    rows = torch.from_numpy(np.load(f"{folder}/rows.npy"))
+def measured_by(rank: int, features: torch.Tensor, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    sampler = DistributedSampler(rows, num_replicas=2, rank=rank, shuffle=True, seed=3)
+    sampler = DistributedSampler(features, num_replicas=2, rank=rank, shuffle=True, seed=3)
     metric, seen = HypersphericalEnergy(s=2), 0
-    for index in DataLoader(torch.arange(len(rows)), sampler=sampler, batch_size=4):
-        metric.update(rows[index], index)
+    for index in DataLoader(torch.arange(len(features)), sampler=sampler, batch_size=4):
+        metric.update(features[index], index)
         seen += len(index)
     value = metric.compute().item()
-    try:
-        metric.update(rows[:2])
-    except ValueError as error:
-        refused = str(error)
+    with pytest.raises(ValueError, match="index") as refused:
+        metric.update(features[:2])
     dist.destroy_process_group()
-    with open(f"{folder}/result{rank}.json", "w") as stream:
-        json.dump([value, seen, refused], stream)
-"""
+    (folder / f"result{rank}.json").write_text(json.dumps([value, seen, str(refused.value)]))
 
 
 def test_two_processes_equal_one_though_the_sampler_repeats_a_picture(tmp_path):
     features = rows()
-    np.save(tmp_path / "rows.npy", features.numpy())
-    command = [sys.executable, "-c", textwrap.dedent(WORKER)]
-    workers = [subprocess.Popen([*command, str(rank), str(tmp_path)], cwd=ROOT) for rank in range(2)]
-    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+    together(measured_by, (0, features, tmp_path), (1, features, tmp_path))
     results = [json.loads((tmp_path / f"result{rank}.json").read_text()) for rank in range(2)]
     expected = hyperspherical_energy(features, s=2).mhe[2].value
     for value, seen, refused in results:
