@@ -18,7 +18,7 @@ from csg_train.runs.cost import COST
 from csg_train.runs.snapshots import ALONG
 from csg_train.splits import SPLITS
 
-__all__ = ["locked", "make_ready", "require_no_class"]
+__all__ = ["locked", "make_ready", "remove_run", "require_no_class"]
 
 _OUTPUTS = (
     *("ckpt.pt", "best.pt", "average.pt", "log.jsonl", "recipe.yaml", COST, PROFILE),
@@ -42,21 +42,29 @@ def require_no_class(out: Path, recipe: Recipe) -> None:
 
 
 def make_ready(out: Path, *, resume: bool, overwrite: bool) -> None:
-    """Take the folder for a run: empty, a run to continue, or what it holds taken away.
+    """Refuse a folder that holds a run; the first process looks, and the others are silent from here on.
 
     Raises:
-        UserError: It holds a run and neither was asked for, or cannot be written.
+        UserError: It holds one, and neither was asked for.
     """
     if not is_first():
         console.quiet = True
-    elif overwrite:  # records of the old checkpoint must not stand beside the new one
+    elif any((out / name).exists() for name in ("log.jsonl", "ckpt.pt", "average.pt")) and not (resume or overwrite):
+        raise UserError(f"{out}: holds a run; continue it with --resume, or replace it with --overwrite")
+
+
+def remove_run(out: Path) -> None:
+    """Take away what the folder holds of a run: records of the old checkpoint must not stand beside the new one.
+
+    Raises:
+        UserError: The folder cannot be written.
+    """
+    if is_first():
         with writing(out):
             for stale in (path for pattern in _OUTPUTS for path in out.glob(pattern)):
                 stale.unlink()
             if (out / ALONG).exists():
                 shutil.rmtree(out / ALONG)
-    elif any((out / name).exists() for name in ("log.jsonl", "ckpt.pt", "average.pt")) and not resume:
-        raise UserError(f"{out}: holds a run; continue it with --resume, or replace it with --overwrite")
 
 
 @contextlib.contextmanager

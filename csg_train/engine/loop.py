@@ -21,7 +21,7 @@ from csg_train.distributed import agreed, average, highest, is_first, joined, pr
 from csg_train.engine.averages import averaged_state, build_average, hold
 from csg_train.engine.batches import batches_of
 from csg_train.engine.finite import kept, require_finite_row, require_finite_weights
-from csg_train.engine.folder import locked, make_ready, require_no_class
+from csg_train.engine.folder import locked, make_ready, remove_run, require_no_class
 from csg_train.engine.interrupts import Interrupts
 from csg_train.engine.optimizer import build_optimizer
 from csg_train.engine.precision import InBfloat16, compile_backbone, require_arithmetic, training_arithmetic
@@ -120,8 +120,12 @@ def train(
                 make_ready(out, resume=resume, overwrite=overwrite)
             with agreed():
                 run = _Run(recipe, out, own)
-                log_bytes = run.restore(out / "ckpt.pt") if resume and (out / "ckpt.pt").exists() else 0
+                old = resume and not overwrite and (out / "ckpt.pt").exists()
+                log_bytes = run.restore(out / "ckpt.pt") if old else 0
                 require_steps(profile, recipe.train.steps - run.step)
+            with agreed():
+                if overwrite:  # not before: what cannot start costs no run
+                    remove_run(out)
             first, chosen = is_first(), run.train(log_bytes, report, profile)
     if not first:
         raise SystemExit(0)

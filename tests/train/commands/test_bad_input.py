@@ -9,10 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from csg_train.runs.checkpoint import load_checkpoint
 from tests.commands import assert_user_error, command
 from tests.conftest import write_tree
+from tests.narrow import Narrow
 
 
 def test_unknown_method_names_the_allowed_ones(recipe_file, tmp_path):
@@ -113,6 +115,20 @@ def test_overwrite_leaves_no_record_of_the_old_run(recipe_file, tmp_path):
     assert command("csg-train", "run", recipe_file, "--out", out, "--overwrite", *sets, cwd=tmp_path).returncode == 2
     assert not [path.name for path in out.iterdir() if path.name.startswith(("accuracy", "ckpt"))]
     assert not [name for name in measured if (out / name).exists()]
+
+
+def test_a_run_that_cannot_start_overwrites_none(recipe_file, tmp_path):
+    """Weights that do not fit, and settings that the method refuses as it is prepared: the old run was gone by then."""
+    out, bad, bare = (tmp_path / name for name in ("run", "bad.pt", "bare.pt"))
+    assert command("csg-train", "run", recipe_file, "--out", out, cwd=tmp_path).returncode == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    bad.write_text("no weights")
+    torch.save({name: value for name, value in Narrow().state_dict().items() if "fc." not in name}, bare)
+    for weights, method, said in ((bad, "csg", "bad.pt"), (bare, "asg", "this backbone has no classifier")):
+        options = ("--weights", weights, "--set", f"method.name={method}")
+        done = command("csg-train", "run", recipe_file, "--out", out, "--overwrite", *options, cwd=tmp_path)
+        assert_user_error(done, said)
+        assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
 def test_interrupt_finishes_the_step_saves_and_exits_130(recipe_file, tmp_path):
