@@ -73,6 +73,8 @@ def complete_folder(folder: Path) -> Iterator[Path]:
     Raises:
         UserError: ``folder`` holds something already, or cannot be written.
     """
+    if not folder.name:
+        raise UserError(f"{folder}: is the folder that the command runs in; name a new one")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: exists and is not empty; remove it or choose another --out")
     try:

@@ -20,6 +20,8 @@ __all__ = ["FILES", "build_report", "listed_files", "report_files"]
 
 FILES = "files.json"
 """Every other file of the report and its SHA-256."""
+_PAGES = {"index.html", "report.md"}
+"""What each report has: a list without them is somebody else's."""
 
 
 def build_report(roots: Sequence[Path], out: Path, *, allow_mixed: bool, beside: Path | None = None) -> Path:
@@ -34,7 +36,7 @@ def build_report(roots: Sequence[Path], out: Path, *, allow_mixed: bool, beside:
     other = None if beside is None else read_beside(beside, out)
     files = report_files(make_report(load_runs(roots), allow_mixed=allow_mixed, beside=other))
     old = _old_files(out)
-    if foreign := sorted(name for name in files if out / name not in {*old, out / FILES} and (out / name).exists()):
+    if foreign := sorted(name for name in files if out / name not in old and (out / name).exists()):
         raise UserError(f"{out / foreign[0]}: not of a report, which would write over it; choose another --out")
     with together(out) as work:
         for name in sorted(files):
@@ -72,11 +74,11 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _old_files(out: Path) -> set[Path]:
-    """Files of an older report in this folder, as its own list names them; never one outside the folder."""
-    if not (out / FILES).is_file():
+    """Files of an older report in this folder, as its own list names them, and the list; never one outside it."""
+    if not (out / FILES).is_file() or not (listed := listed_files(out)).keys() >= _PAGES:
         return set()
     root = out.resolve()
-    return {out / name for name in listed_files(out) if (out / name).resolve().is_relative_to(root)}
+    return {out / name for name in (FILES, *listed) if (out / name).resolve().is_relative_to(root)}
 
 
 def listed_files(out: Path) -> dict[str, str]:

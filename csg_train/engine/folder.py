@@ -20,11 +20,13 @@ from csg_train.splits import SPLITS
 
 __all__ = ["locked", "make_ready", "remove_run", "require_no_class"]
 
+_RUN = ("log.jsonl", "ckpt.pt", "best.pt", "average.pt")
 _OUTPUTS = (
-    *("ckpt.pt", "best.pt", "average.pt", "log.jsonl", "recipe.yaml", COST, PROFILE),
+    *(*_RUN, "recipe.yaml", COST, PROFILE),
     *("accuracy-*", "segmentation-*", "confusion-*", "energy-*"),
-    *("attention.*", "attention-*", "similarity-*", "sphere-*", "unlabelled-*"),
+    *("attention.*", "attention-*", "similarity-*", "sphere-*", "unlabelled-*", "choosing-*", "predictions-*"),
 )
+"""Files of a run and of what measures it."""
 
 
 def require_no_class(out: Path, recipe: Recipe) -> None:
@@ -49,7 +51,7 @@ def make_ready(out: Path, *, resume: bool, overwrite: bool) -> None:
     """
     if not is_first():
         console.quiet = True
-    elif any((out / name).exists() for name in ("log.jsonl", "ckpt.pt", "average.pt")) and not (resume or overwrite):
+    elif any((out / name).exists() for name in _RUN) and not (resume or overwrite):
         raise UserError(f"{out}: holds a run; continue it with --resume, or replace it with --overwrite")
 
 
@@ -61,10 +63,11 @@ def remove_run(out: Path) -> None:
     """
     if is_first():
         with writing(out):
-            for stale in (path for pattern in _OUTPUTS for path in out.glob(pattern)):
-                stale.unlink()
-            if (out / ALONG).exists():
-                shutil.rmtree(out / ALONG)
+            for stale in {path for pattern in (*_OUTPUTS, ALONG) for path in out.glob(pattern)}:
+                if stale.is_symlink() or not stale.is_dir():
+                    stale.unlink()
+                elif stale.name == ALONG:  # another folder is the user's own
+                    shutil.rmtree(stale)
 
 
 @contextlib.contextmanager

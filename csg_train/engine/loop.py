@@ -123,10 +123,7 @@ def train(
                 old = resume and not overwrite and (out / "ckpt.pt").exists()
                 log_bytes = run.restore(out / "ckpt.pt") if old else 0
                 require_steps(profile, recipe.train.steps - run.step)
-            with agreed():
-                if overwrite:  # not before: what cannot start costs no run
-                    remove_run(out)
-            first, chosen = is_first(), run.train(log_bytes, report, profile)
+            first, chosen = is_first(), run.train(log_bytes, report, profile, replace=overwrite)
     if not first:
         raise SystemExit(0)
     return chosen
@@ -178,8 +175,11 @@ class _Run:
         self.unlogged: list[dict[str, Tensor | float]] = []
         torch.manual_seed(seed_for(recipe.seed, "torch"))
 
-    def train(self, log_bytes: int, report: Report, profile: int) -> Path:
-        """Train to the last step; ``log_bytes`` of the log are kept, and ``profile`` steps recorded."""
+    def train(self, log_bytes: int, report: Report, profile: int, *, replace: bool) -> Path:
+        """Train to the last step; ``log_bytes`` of the log are kept, ``profile`` steps recorded.
+
+        With ``replace`` an old run in the folder is taken away.
+        """
         steps = self.recipe.train.steps
         chosen = chosen_file(self.recipe, self.out)
         owed = bool(highest(self._owes_a_measure(log_bytes)))
@@ -189,12 +189,15 @@ class _Run:
             return chosen
         console.print(picture_source(self.images), highlight=False, markup=False)
         recording = recorded(self.out, profile if is_first() else 0)
-        with self._log(log_bytes) as log, Interrupts() as interrupts, recording as end_step:
-            if log is not None and self.step == 0:
-                self._save_snapshot()
+        with Interrupts() as interrupts, contextlib.ExitStack() as opened:
             batches, clock = Waits(self._batches(), self.device), StepClock(self.recipe, self.device)
             coming = iter(batches)
             batch = None if owed else _first(coming, interrupts)
+            # not before: what cannot start costs no old run
+            log = opened.enter_context(self._log(log_bytes, replace=replace))
+            end_step = opened.enter_context(recording)
+            if log is not None and self.step == 0:
+                self._save_snapshot()
             while owed or batch is not None:
                 if batch is not None:
                     self._step_in_memory(batch)
@@ -271,7 +274,10 @@ class _Run:
                 "than one; use one process, or deeplab-v2 and batch_norm: frozen"
             )
 
-    def _log(self, keep: int) -> contextlib.AbstractContextManager[TrainingLog | None]:
+    def _log(self, keep: int, *, replace: bool) -> contextlib.AbstractContextManager[TrainingLog | None]:
+        with agreed():
+            if replace:
+                remove_run(self.out)
         if not is_first():
             return contextlib.nullcontext()
         write_text(self.out / "recipe.yaml", to_yaml(self.recipe))

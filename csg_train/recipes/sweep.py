@@ -18,6 +18,7 @@ Each leaf is a list of ``key=value`` overrides, as after ``--set``; the folder o
 """
 
 import itertools
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -65,9 +66,20 @@ class Planned:
         if saved.exists() and (old := load_recipe(str(saved))) != self.recipe:
             changed = "; ".join(differences(old.as_dict(), self.recipe.as_dict())[:3])
             raise UserError(f"{folder}: holds a run of another recipe ({changed}); remove it or choose another --out")
-        return saved.exists() and any(
+        measured = any(
             (folder / f"{kind}-{split}.json").exists() for kind in ("accuracy", "segmentation", "unlabelled")
         )
+        return saved.exists() and measured and not self._interrupted(folder / "log.jsonl")
+
+    def _interrupted(self, log: Path) -> bool:
+        """Whether the log says that steps are left: such a run may have been measured by hand."""
+        try:
+            line = log.read_bytes().rstrip(b"\n").rsplit(b"\n", 1)[-1]
+            return bool(line) and json.loads(line)["step"] < self.recipe.train.steps
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError, KeyError, TypeError):  # the run that goes on says what is wrong
+            return True
 
 
 def load_sweep(path: Path) -> list[Planned]:

@@ -146,6 +146,7 @@ def test_one_forward_pass_a_batch_whatever_the_layers(opened):
 
 def test_mistakes_are_one_line(trained, written, tmp_path):
     refused(analyze("features", trained[0], "--out", written), str(written), "not empty")
+    refused(analyze("features", trained[0], "--out", "."), "the folder that the command runs in")
     refused(analyze("features", trained[0], "--layer", "layer9", "--out", tmp_path / "a"), "layer9", "layer4")
     refused(analyze("features", trained[0], trained[0], "--out", tmp_path / "a"), "seed0-LAYER.npy")
     refused(analyze("features", trained[0], "--split", "validation", "--out", tmp_path / "a"), "data.validation")

@@ -67,6 +67,22 @@ def test_rebuilding_removes_only_its_own_old_files(tmp_path: Path) -> None:
     assert (out / "index.html").read_bytes() == before
 
 
+@pytest.mark.parametrize("listed", [["thesis.pdf"], {"thesis.pdf": "my thesis"}])
+def test_a_list_of_somebody_else_gives_nothing_away(listed: object, tmp_path: Path) -> None:
+    """Every file that it names was removed."""
+    write_run(tmp_path / "runs", "csg")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.pdf").write_text("mine")
+    (out / "files.json").write_text(json.dumps(listed))
+    with pytest.raises(UserError, match=r"out/files\.json: not of a report"):
+        build_report([tmp_path / "runs"], out, allow_mixed=False)
+    assert {path.name: path.read_text() for path in out.iterdir()} == {
+        "thesis.pdf": "mine",
+        "files.json": json.dumps(listed),
+    }
+
+
 EVIL = '<script>alert("1")</script>'
 
 

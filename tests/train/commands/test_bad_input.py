@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from csg_analysis.report.load import _PATTERNS
+from csg_train.recipes import ready
 from csg_train.runs.checkpoint import load_checkpoint
 from tests.commands import assert_user_error, command
 from tests.conftest import write_tree
@@ -108,17 +110,28 @@ def test_a_run_is_not_overwritten_unasked_and_then_measured(recipe_file, tmp_pat
 def test_overwrite_leaves_no_record_of_the_old_run(recipe_file, tmp_path):
     out = tmp_path / "run"
     assert command("csg-train", "run", recipe_file, "--out", out, cwd=tmp_path).returncode == 0
-    measured = ("attention.json", "attention-target.json", "similarity-source.json", "energy-target.csv")
+    measured = ["energy-target.csv", "predictions-target.npz", *(name.replace("*", "target") for name in _PATTERNS)]
     for name in measured:  # as csg-analyze writes them beside the checkpoint
         (out / name).write_text("of the old checkpoint")
+    (out / "attention-maps").mkdir()  # a user's own, on which the removal broke off behind the checkpoint
+    (tmp_path / "elsewhere").mkdir()
+    (out / "along").symlink_to(tmp_path / "elsewhere")
     sets = ("--set", "train.lr_head=1e30", "--set", "train.warmup=0", "--set", "model.batch_norm=train")
     assert command("csg-train", "run", recipe_file, "--out", out, "--overwrite", *sets, cwd=tmp_path).returncode == 2
     assert not [path.name for path in out.iterdir() if path.name.startswith(("accuracy", "ckpt"))]
-    assert not [name for name in measured if (out / name).exists()]
+    assert not [name for name in (*measured, "along") if (out / name).exists()]
+    assert (out / "attention-maps").is_dir()
+    assert (tmp_path / "elsewhere").is_dir()
 
 
-def test_a_run_that_cannot_start_overwrites_none(recipe_file, tmp_path):
-    """Weights that do not fit, and settings that the method refuses as it is prepared: the old run was gone by then."""
+def look_at_one_picture():
+    ready._FEW_PIXELS = 1
+
+
+def test_a_run_that_cannot_start_overwrites_none(recipe_file, trees, tmp_path):
+    """Weights that do not fit, settings that the method refuses as it is prepared, a broken picture behind those that
+    are looked at: the old run was gone by then.
+    """
     out, bad, bare = (tmp_path / name for name in ("run", "bad.pt", "bare.pt"))
     assert command("csg-train", "run", recipe_file, "--out", out, cwd=tmp_path).returncode == 0
     before = {path.name: path.read_bytes() for path in out.iterdir()}
@@ -129,6 +142,13 @@ def test_a_run_that_cannot_start_overwrites_none(recipe_file, tmp_path):
         done = command("csg-train", "run", recipe_file, "--out", out, "--overwrite", *options, cwd=tmp_path)
         assert_user_error(done, said)
         assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    shutil.copytree(trees / "source", tmp_path / "source")
+    for picture in (tmp_path / "source").glob("*/[1-9].png"):
+        picture.write_bytes(picture.read_bytes()[:200])
+    options = ("--overwrite", "--set", f"data.source.root={tmp_path / 'source'}")
+    done = command("csg-train", "run", recipe_file, "--out", out, *options, cwd=tmp_path, before=look_at_one_picture)
+    assert_user_error(done, ".png: cannot decode")
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
 def test_interrupt_finishes_the_step_saves_and_exits_130(recipe_file, tmp_path):

@@ -51,6 +51,25 @@ def test_finished_runs_are_skipped_and_a_changed_sweep_is_refused(sweep_file, tm
     assert_user_error(run(), "another recipe")
 
 
+def test_an_interrupted_run_that_was_measured_by_hand_goes_on(sweep_file, tmp_path):
+    """It counted as finished: it was never trained to the end, without a word."""
+
+    def run(*arguments):
+        return command("csg-train", *arguments, cwd=tmp_path)
+
+    planned = load_sweep(sweep_file)[0]
+    out = tmp_path / "runs" / planned.name
+    assert run("sweep", sweep_file, "--shard", "1/4", "--out", "runs").returncode == 0
+    log = (out / "log.jsonl").read_text().splitlines(keepends=True)
+    assert planned.finished(tmp_path / "runs")
+    (out / "log.jsonl").write_text(log[0])
+    assert not planned.finished(tmp_path / "runs")
+    (out / "log.jsonl").write_text("no row")
+    assert not planned.finished(tmp_path / "runs")
+    (out / "log.jsonl").unlink()  # of a run of which the records were kept
+    assert planned.finished(tmp_path / "runs")
+
+
 def test_a_run_recorded_before_a_field_existed_is_finished_still(sweep_file, tmp_path):
     planned = load_sweep(sweep_file)[0]
     folder = tmp_path / planned.name
