@@ -53,7 +53,7 @@ def _machine(quick: bool, load: float) -> str:
     changed = _git("status", "--porcelain", "benchmarks", "csg_analysis", "csg_train") and " with uncommitted changes"
     return (
         f"`python -m benchmarks{' --quick' if quick else ''}` writes this page; nothing in it is typed by hand. "
-        f"Commit {_git('rev-parse', '--short', 'HEAD') or 'unknown'}{changed}. {_processor()}, {os.cpu_count()} cores, "
+        f"Commit {gpu_section.commit_here()}{changed}. {_processor()}, {os.cpu_count()} cores, "
         f"{torch.get_num_threads()} threads, load {load:.1f} before the start; Python {platform.python_version()}, "
         f"{', '.join(map(_version, _PACKAGES))}."
     )

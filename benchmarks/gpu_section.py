@@ -20,7 +20,7 @@ import torch
 from benchmarks.tables import table
 from csg_train.files import write_json
 
-__all__ = ["KEPT", "joined", "machine", "section", "shown"]
+__all__ = ["KEPT", "commit_here", "joined", "machine", "section", "shown"]
 
 _ROOT = Path(__file__).parents[1]
 KEPT = _ROOT / "reports" / "gpu.json"
@@ -33,11 +33,12 @@ def machine(device: torch.device) -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "torch": torch.__version__,
         "cudnn": torch.backends.cudnn.version(),
-        "commit": _commit(),
+        "commit": commit_here(),
     }
 
 
-def _commit() -> str:
+def commit_here() -> str:
+    """Of this checkout; ``unknown`` where there is none."""
     commit = ""
     with contextlib.suppress(OSError):  # no git on a machine that has a copy of the tree
         ask = ["git", "rev-parse", "--short", "HEAD"]
@@ -105,7 +106,7 @@ def _more(row: dict[str, Any]) -> str:
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), default=KEPT, show_default=True)
 def main(files: tuple[Path, ...], out: Path) -> None:
-    found = joined([json.loads(path.read_text()) for path in files], _commit())
+    found = joined([json.loads(path.read_text()) for path in files], commit_here())
     write_json(out, found)
     click.echo(shown(found))
 

@@ -69,7 +69,7 @@ def test_a_part_that_fails_costs_no_other(tmp_path, monkeypatch):
 
 
 def test_calls_on_one_machine_become_one_table(tmp_path, monkeypatch):
-    monkeypatch.setattr(gpu_section, "_commit", lambda: "here")
+    monkeypatch.setattr(gpu_section, "commit_here", lambda: "here")
     about = {"card": "A card", "cores": 16, "torch": "2.14", "quick": False}
     commits, cards = ["unknown", "here", "other", "here"], ["A card", "A card", "A card", "Another"]
     for index, (commit, card) in enumerate(zip(commits, cards, strict=True)):

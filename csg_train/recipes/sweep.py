@@ -38,6 +38,7 @@ from csg_train.yaml_files import read_yaml
 __all__ = ["Planned", "load_sweep", "shard"]
 
 _RUNS = 10_000
+_TAIL = 1 << 16  # bytes, more than a row of a log: a long run's has tens of megabytes
 _Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
@@ -74,7 +75,9 @@ class Planned:
     def _interrupted(self, log: Path) -> bool:
         """Whether the log says that steps are left: such a run may have been measured by hand."""
         try:
-            line = log.read_bytes().rstrip(b"\n").rsplit(b"\n", 1)[-1]
+            with log.open("rb") as stream:
+                stream.seek(max(0, log.stat().st_size - _TAIL))
+                line = stream.read().rstrip(b"\n").rsplit(b"\n", 1)[-1]
             return bool(line) and json.loads(line)["step"] < self.recipe.train.steps
         except FileNotFoundError:
             return False

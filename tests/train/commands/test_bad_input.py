@@ -12,10 +12,9 @@ import pytest
 import torch
 
 from csg_analysis.report.load import _PATTERNS
-from csg_train.recipes import ready
 from csg_train.runs.checkpoint import load_checkpoint
 from tests.commands import assert_user_error, command
-from tests.conftest import write_tree
+from tests.conftest import look_at_one_picture_of_each_split, write_tree
 from tests.narrow import Narrow
 
 
@@ -124,10 +123,6 @@ def test_overwrite_leaves_no_record_of_the_old_run(recipe_file, tmp_path):
     assert (tmp_path / "elsewhere").is_dir()
 
 
-def look_at_one_picture():
-    ready._FEW_PIXELS = 1
-
-
 def test_a_run_that_cannot_start_overwrites_none(recipe_file, trees, tmp_path):
     """Weights that do not fit, settings that the method refuses as it is prepared, a broken picture behind those that
     are looked at: the old run was gone by then.
@@ -146,7 +141,8 @@ def test_a_run_that_cannot_start_overwrites_none(recipe_file, trees, tmp_path):
     for picture in (tmp_path / "source").glob("*/[1-9].png"):
         picture.write_bytes(picture.read_bytes()[:200])
     options = ("--overwrite", "--set", f"data.source.root={tmp_path / 'source'}")
-    done = command("csg-train", "run", recipe_file, "--out", out, *options, cwd=tmp_path, before=look_at_one_picture)
+    before_it = look_at_one_picture_of_each_split
+    done = command("csg-train", "run", recipe_file, "--out", out, *options, cwd=tmp_path, before=before_it)
     assert_user_error(done, ".png: cannot decode")
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 

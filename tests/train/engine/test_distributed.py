@@ -19,10 +19,10 @@ import yaml
 from csg_train import distributed
 from csg_train.distributed import highest, joined
 from csg_train.errors import UserError
-from csg_train.recipes import ready
 from csg_train.runs.checkpoint import load_checkpoint
 from csg_train.runs.snapshots import snapshot_folder
 from tests.commands import Done, assert_user_error, command, commands
+from tests.conftest import look_at_one_picture_of_each_split
 from tests.nested import equal
 from tests.train.methods.test_methods import recipe_of, run
 
@@ -139,10 +139,6 @@ def test_two_processes_choose_the_step_that_one_chooses(recipe_dict, tmp_path):
     assert len(set(scores)) > 1
     assert both.step == alone.step == 1 + scores.index(max(scores))
     assert both.best_score == alone.best_score == max(scores)
-
-
-def look_at_one_picture_of_each_split():
-    ready._FEW_PIXELS = 1
 
 
 def test_a_picture_that_one_process_cannot_measure_costs_no_step(recipe_dict, trees, tmp_path):

@@ -79,8 +79,9 @@ def test_every_block_is_compiled_for_each_of_its_uses(recipe_dict, tmp_path, mon
         return graph.forward
 
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=count))
-    reset = []
-    monkeypatch.setattr(torch._dynamo, "reset", lambda: reset.append(len(sizes)))
+    forget, reset = torch._dynamo.reset, []
+    forget()
+    monkeypatch.setattr(torch._dynamo, "reset", lambda: (reset.append(len(sizes)), forget()))
     with torch._dynamo.config.patch(recompile_limit=8):
         measured = recipe_dict | {"evaluate": {"select": "oracle", "select_every": 1}}
         run(recipe_of(measured, "csg", steps=2, compile=True), tmp_path)
