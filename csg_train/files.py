@@ -24,6 +24,7 @@ __all__ = [
     "home_expanded",
     "is_safetensors",
     "remove_abandoned",
+    "require_new",
     "require_outside",
     "sha256_file",
     "together",
@@ -100,38 +101,55 @@ def _locked(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def together(folder: Path) -> Iterator[Path]:
-    """A hidden folder within ``folder``: what is written there moves up when the block ends well, all of it or nothing.
+    """A hidden folder that becomes ``folder`` when the block ends well: all that is written there, or nothing.
 
-    What is there already stays, but for files of the same names.
+    What is in ``folder`` already stays, but for files of the same names.
 
     Raises:
         UserError: ``folder`` cannot be written, or the disk is full.
     """
     new = not folder.exists()
+    beside = folder.parent if new else folder
     with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        for abandoned in folder.glob(".csg-*.tmp"):  # of a process that was killed
+        beside.mkdir(parents=True, exist_ok=True)
+        for abandoned in beside.glob(".csg-*.tmp"):  # of a process that was killed
             with contextlib.suppress(OSError), _locked(abandoned):
                 shutil.rmtree(abandoned)
-        work = Path(tempfile.mkdtemp(dir=folder, prefix=".csg-", suffix=".tmp"))
+        hidden = Path(tempfile.mkdtemp(dir=beside, prefix=".csg-", suffix=".tmp"))
+    work = hidden / "folder"  # not their owner's alone, as what mkdtemp makes
     lock = contextlib.ExitStack()
     try:
         with contextlib.suppress(OSError):  # a file system without locks
-            lock.enter_context(_locked(work))
-        yield work
+            lock.enter_context(_locked(hidden))
         with writing(folder):
-            for path in sorted(path for path in work.rglob("*") if path.is_file()):
-                place = folder / path.relative_to(work)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                path.replace(place)
+            work.mkdir()
+            yield work
+            if new:
+                work.replace(folder)
+            else:
+                _move_into(folder, work)
     except UserError as error:  # of a file in there: the user knows it by the name that it was to have
         raise UserError(error.message.replace(f"{work}{os.sep}", f"{folder}{os.sep}")) from error
     finally:
         lock.close()
-        shutil.rmtree(work, ignore_errors=True)
-        if new:
-            with contextlib.suppress(OSError):  # it holds what was moved
-                folder.rmdir()
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _move_into(folder: Path, work: Path) -> None:
+    for path in sorted(path for path in work.rglob("*") if path.is_file()):
+        place = folder / path.relative_to(work)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(place)
+
+
+def require_new(folder: Path, option: str) -> None:
+    """Refuse, before the work, to write a whole folder where something is.
+
+    Raises:
+        UserError: It is a file, or a folder that is not empty.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder}: not an empty folder; choose another {option}")
 
 
 def require_outside(out: Path, shown: Path) -> None:

@@ -23,7 +23,7 @@ from csg_analysis.commands.output import numbered_pictures, require_own_pictures
 from csg_analysis.commands.outside import IMAGES, Outside
 from csg_analysis.commands.subject import Asked, Subject, on_same_pictures, require_record_folders
 from csg_train import data as pictures
-from csg_train import runs
+from csg_train import recipes, runs
 from csg_train.console import console
 from csg_train.errors import UserError
 from csg_train.files import atomic_write, require_outside
@@ -88,6 +88,8 @@ def gradcam(
         advice="give each its own --out",
     )
     for subject, images in subjects:
+        if isinstance(subject, Subject):
+            recipes.require_outside_data(out, subject.recipe.data)
         if explain == "label" and isinstance(images, pictures.ImageSet) and not images.labelled:
             raise UserError(f"--explain label: {where} has no labels; use predicted or a class name")
         if isinstance(images, pictures.ImageSet) and not images.labelled and not Path(where).is_file():

@@ -24,9 +24,9 @@ from csg_analysis.commands.options import (
     split_option,
 )
 from csg_analysis.commands.outside import IMAGES
-from csg_analysis.commands.subject import Asked, on_same_pictures, require_record_folders
+from csg_analysis.commands.subject import Asked, Subject, on_same_pictures, require_record_folders
 from csg_train import data as pictures
-from csg_train import runs
+from csg_train import recipes, runs
 from csg_train.console import console
 from csg_train.errors import UserError, within
 from csg_train.files import atomic_write, write_text
@@ -83,6 +83,8 @@ def sphere(
         advice="draw them in two figures",
     )
     for subject, images in subjects:
+        if isinstance(subject, Subject):
+            recipes.require_outside_data(out, subject.recipe.data)
         features_ND = features.extract(subject.network, images, subject.shown, layer=layer, pool=pool)
         with within(f"{subject.folder}: {layer} of {images.name}"):
             energy = engine.hyperspherical_energy(features_ND, s=0).mhe[0].value

@@ -143,7 +143,7 @@ def require_record_folders(checkpoints: Sequence[Path]) -> None:
     """Refuse, before hours of measuring, what leaves no record: two checkpoints of one folder, or one that is not ours.
 
     Raises:
-        UserError: The second would write over the records of the first, or a folder cannot be written.
+        UserError: One would write over the records of another, a folder cannot be written, or one is not there.
     """
     seen: dict[Path, Path] = {}
     for path in checkpoints:
@@ -154,6 +154,9 @@ def require_record_folders(checkpoints: Sequence[Path]) -> None:
             raise UserError(
                 f"{folder}: cannot write there, where the records of {path.name} go; copy the folder to one of yours"
             )
+    for path in checkpoints:
+        if not path.is_file():
+            runs.load_checkpoint(path)  # says what is wrong
 
 
 def measured(

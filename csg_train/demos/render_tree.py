@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import random
 import signal
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
@@ -26,7 +25,7 @@ from PIL import Image
 from csg_train.demos.render import Stage, covered, require_renderer, well_filled
 from csg_train.demos.views import POSES, Poses
 from csg_train.errors import UserError
-from csg_train.files import write_text
+from csg_train.files import require_new, together, write_text
 
 __all__ = ["SUFFIXES", "Job", "Row", "draw_model", "drawn", "manifest_text", "processes", "render_tree"]
 
@@ -211,31 +210,16 @@ def render_tree(
     """
     require_renderer()
     found = _models(models)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: not an empty folder; choose another")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as work:
-            folder = Path(work) / "drawn"
-            jobs = [
-                Job(
-                    model=path,
-                    label=label,
-                    name=name,
-                    folder=folder,
-                    views=views,
-                    size=size,
-                    seed=seed,
-                    poses=poses,
-                    up=up,
-                )
-                for (label, name), path in found.items()
-            ]
-            rows, broken = _draw_all(jobs, workers or processes(), report, skip_broken=skip_broken)
-            write_text(folder / "manifest.csv", manifest_text(rows))
-            folder.replace(out)
-    except OSError as error:
-        raise UserError(f"{out}: cannot write ({error.strerror or error}); free space or choose another") from error
+    require_new(out, "--out")
+    with together(out) as folder:
+        jobs = [
+            Job(
+                model=path, label=label, name=name, folder=folder, views=views, size=size, seed=seed, poses=poses, up=up
+            )
+            for (label, name), path in found.items()
+        ]
+        rows, broken = _draw_all(jobs, workers or processes(), report, skip_broken=skip_broken)
+        write_text(folder / "manifest.csv", manifest_text(rows))
     return Counter(str(row["label"]) for row in rows), broken
 
 

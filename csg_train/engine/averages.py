@@ -13,7 +13,7 @@ from csg_train.data.readers.sets import AnySet
 from csg_train.devices import full_float32
 from csg_train.engine.batches import batches_of
 from csg_train.errors import UserError
-from csg_train.files import write_text
+from csg_train.files import require_new, write_text
 from csg_train.methods.averaging import EMA, Average, mixed
 from csg_train.methods.base import Method
 from csg_train.methods.frozen import freeze
@@ -128,8 +128,7 @@ def average_runs(
         raise UserError(f"{len(paths)} checkpoints given; {asked} are averaged")
     if alpha is not None and not 0 <= alpha <= 1:
         raise UserError(f"--alpha {alpha:g}: from 0, the start, to 1, the end")
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError(f"{out}: is not empty; choose a new folder for --out")
+    require_new(out, "--out")
     parts = [replace(load_checkpoint(path), method={}, optimizer={}, rng=[], average={}) for path in paths]
     for part in parts[:-1]:
         _require_alike(part, parts[-1])

@@ -12,13 +12,10 @@ from csg_train.distributed import is_first
 from csg_train.engine.profiling import PROFILE
 from csg_train.errors import UserError
 from csg_train.files import writing
-from csg_train.recipes.domains import FolderDomain
-from csg_train.recipes.sections import Recipe
 from csg_train.runs.cost import COST
 from csg_train.runs.snapshots import ALONG
-from csg_train.splits import SPLITS
 
-__all__ = ["locked", "make_ready", "remove_run", "require_no_class"]
+__all__ = ["locked", "make_ready", "remove_run"]
 
 _RUN = ("log.jsonl", "ckpt.pt", "best.pt", "average.pt")
 _OUTPUTS = (
@@ -27,20 +24,6 @@ _OUTPUTS = (
     *("attention.*", "attention-*", "similarity-*", "sphere-*", "unlabelled-*", "choosing-*", "predictions-*"),
 )
 """Files of a run and of what measures it."""
-
-
-def require_no_class(out: Path, recipe: Recipe) -> None:
-    """Refuse a folder that would be read as a class of the recipe's own pictures, in this run and in all after it.
-
-    Raises:
-        UserError: It lies in a folder that holds one for each class.
-    """
-    for split in SPLITS:
-        domain = getattr(recipe.data, split)
-        if isinstance(domain, FolderDomain) and domain.classes is None:
-            root = domain.root.resolve()
-            if root.is_dir() and out.resolve().is_relative_to(root):
-                raise UserError(f"{out}: in {domain.root}, where each folder is a class; choose another --out")
 
 
 def make_ready(out: Path, *, resume: bool, overwrite: bool) -> None:

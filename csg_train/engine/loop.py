@@ -21,7 +21,7 @@ from csg_train.distributed import agreed, average, highest, is_first, joined, pr
 from csg_train.engine.averages import averaged_state, build_average, hold
 from csg_train.engine.batches import batches_of
 from csg_train.engine.finite import kept, require_finite_row, require_finite_weights
-from csg_train.engine.folder import locked, make_ready, remove_run, require_no_class
+from csg_train.engine.folder import locked, make_ready, remove_run
 from csg_train.engine.interrupts import Interrupts
 from csg_train.engine.optimizer import build_optimizer
 from csg_train.engine.precision import InBfloat16, compile_backbone, require_arithmetic, training_arithmetic
@@ -42,7 +42,7 @@ from csg_train.methods.pixels import task_loss
 from csg_train.methods.swad import SWAD
 from csg_train.methods.teacher import Taught
 from csg_train.recipes.network import start_network
-from csg_train.recipes.pictures import load_split
+from csg_train.recipes.pictures import load_split, require_outside_data
 from csg_train.recipes.reading import to_yaml
 from csg_train.recipes.ready import load_splits, require_ready
 from csg_train.recipes.sections import Recipe, Train
@@ -113,7 +113,7 @@ def train(
     with joined(usable_device(device)) as own, training_arithmetic(recipe.train, own):
         with agreed():  # first of all, so that a run that cannot start leaves no folder
             require_arithmetic(recipe.train, own)
-            require_no_class(out, recipe)
+            require_outside_data(out, recipe.data)
             require_ready(recipe, load_splits(recipe, splits))
         with locked(out):
             with agreed():

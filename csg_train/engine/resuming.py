@@ -10,8 +10,6 @@ from csg_train.runs.checkpoint import Checkpoint
 
 __all__ = ["require_same_run"]
 
-_FREE = ("train.workers",)  # changes no result: a run whose loader processes died may go on without them
-
 
 def require_same_run(
     saved: Checkpoint, recipe: Recipe, *, classes: Sequence[str], weights: str, data: Mapping[str, Any]
@@ -31,11 +29,7 @@ def require_same_run(
     path = saved.path
     if not saved.optimizer:
         raise UserError(f"{path}: imported or a snapshot, without the optimiser's state; choose another --out to train")
-    then, now = (
-        {**one.as_dict(), "train": one.as_dict()["train"] | dict.fromkeys(_FREE)}
-        for one in (saved.resolved_recipe(), recipe)
-    )
-    if changed := differences(then, now):
+    if changed := differences(saved.resolved_recipe().as_run(), recipe.as_run()):
         raise UserError(
             f"{path}: its recipe differs from this run's in {'; '.join(changed[:3])}; use the same recipe, or "
             "--overwrite"

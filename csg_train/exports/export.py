@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from csg_train.errors import UserError
 from csg_train.exports.card import model_card
 from csg_train.exports.compare import Comparison, compare
 from csg_train.exports.subject import Logits, Subject
-from csg_train.files import write_json, write_text
+from csg_train.files import require_new, together, write_json, write_text
 from csg_train.names import require_plain
 from csg_train.recipes.pictures import load_split
 from csg_train.recipes.sections import Recipe
@@ -73,31 +72,22 @@ def export_checkpoint(
         UserError: The folder is not empty, the format has no such network, pictures are missing, or the export gives
             other logits than the checkpoint.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder}: not an empty folder; choose another --to")
+    require_new(folder, "--to")
     require_plain([str(folder)], "--to")  # which the libraries that read it again insist on
     subject = Subject(checkpoint, recipe, checkpoint.build_network(torch.device("cpu")))
     source, pictures = _pictures(subject, images)
     kind = cast(_Format, importlib.import_module(f"csg_train.exports.to_{format_name.replace('-', '_')}"))
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as place:
-            work = Path(place) / "export"
-            work.mkdir()
-            changes = kind.write(subject, work, pictures)
-            write_json(work / "config.json", subject.described | changes)
-            fitting = _of_size(pictures, changes.get("input_HW"))
-            comparison = compare(
-                Logits(subject.network),
-                kind.load(subject, work),
-                fitting,
-                source=source,
-                what=f"--format {format_name}",
-            )
-            write_text(work / "README.md", model_card(subject, comparison, work, kind.usage(subject), format_name))
-            work.replace(folder)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot write ({error.strerror or error}); free space or choose another") from error
+    with together(folder) as work:
+        changes = kind.write(subject, work, pictures)
+        write_json(work / "config.json", subject.described | changes)
+        comparison = compare(
+            Logits(subject.network),
+            kind.load(subject, work),
+            _of_size(pictures, changes.get("input_HW")),
+            source=source,
+            what=f"--format {format_name}",
+        )
+        write_text(work / "README.md", model_card(subject, comparison, work, kind.usage(subject), format_name))
     return Exported({path.name: path.stat().st_size for path in sorted(folder.iterdir())}, comparison)
 
 

@@ -1,7 +1,6 @@
 """Predict pictures with a checkpoint: a table of them, of a segmentation their masks, and what the numbers are."""
 
 import dataclasses
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, BinaryIO
 import torch
 
 from csg_train.errors import UserError
-from csg_train.files import atomic_write, write_json
+from csg_train.files import atomic_write, require_new, together, write_json
 from csg_train.predictions.classes import predicted_classes
 from csg_train.predictions.found import Found
 from csg_train.predictions.masks import mask_names, predicted_classes_of_pixels
@@ -115,8 +114,7 @@ def predict_pictures(
 def _new_folder(out: Path, found: Found) -> Path:
     mask_names(found)
     folder = out.with_suffix("")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder}: not an empty folder, and the masks go there; remove it or choose another --out")
+    require_new(folder, "--out, for the masks go there")
     return folder
 
 
@@ -125,19 +123,12 @@ def _write(out: Path, folder: Path | None, write: Callable[[BinaryIO, Path], Non
     if folder is None:
         atomic_write(out, lambda stream: write(stream, Path()))
         return
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{folder.name}.") as work:
-            masks = Path(work) / "masks"
-            masks.mkdir()
 
-            def both(stream: BinaryIO) -> None:
-                write(stream, masks)
-                masks.replace(folder)
+    def both(stream: BinaryIO) -> None:
+        with together(folder) as masks:
+            write(stream, masks)
 
-            atomic_write(out, both)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot write ({error.strerror or error}); free space or choose another") from error
+    atomic_write(out, both)
 
 
 def _definition(checkpoint: Checkpoint, recipe: Recipe, done: Done) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from .packaged import DEFAULT_RECIPE as DEFAULT_RECIPE
 from .packaged import RECIPES as RECIPES
 from .packaged import packaged_recipes as packaged_recipes
 from .pictures import load_split as load_split
+from .pictures import require_outside_data as require_outside_data
 from .reading import load_recipe as load_recipe
 from .reading import parse_recipe as parse_recipe
 from .reading import to_yaml as to_yaml

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from csg_train.data.readers.class_map import ClassMap, mapped, read_class_map
 from csg_train.data.readers.driving import cityscapes, gta5, synthia
@@ -15,6 +16,7 @@ from csg_train.demos.table import demo_domain, masked_demo_domain
 from csg_train.errors import UserError
 from csg_train.recipes.domains import (
     CityscapesDomain,
+    FolderDomain,
     GTA5Domain,
     HoldoutDomain,
     LabelledDomain,
@@ -25,8 +27,9 @@ from csg_train.recipes.domains import (
     SynthiaDomain,
 )
 from csg_train.recipes.sections import Data
+from csg_train.splits import SPLITS
 
-__all__ = ["load_domain", "load_masked_domain", "load_split"]
+__all__ = ["load_domain", "load_masked_domain", "load_split", "require_outside_data"]
 
 
 def load_domain(domain: LabelledDomain, classes: Sequence[str] | None = None) -> ImageSet:
@@ -124,6 +127,22 @@ def load_split(data: Data, split: str, classes: Sequence[str] | None = None) -> 
         rest, held = hold_out(images, holdout.fraction)
         images = held if split == "validation" else rest
     return dataclasses.replace(images, shorter_side=data.shorter_side)
+
+
+def require_outside_data(out: Path, data: Data) -> None:
+    """Refuse a folder to write whose pictures, or which itself as a class, a split would take from then on.
+
+    Raises:
+        UserError: It lies in a class's folder, or where every folder is a class.
+    """
+    for split in SPLITS:
+        domain = getattr(data, split)
+        if not isinstance(domain, FolderDomain):
+            continue
+        classes = domain.classes or {"": (".",)}
+        for folder in (domain.root / name for names in classes.values() for name in names):
+            if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
+                raise UserError(f"{out}: in {folder}, from which data.{split} reads; choose another")
 
 
 def _load(domain: LabelledDomain | MaskedDomain | PicturesDomain, classes: Sequence[str] | None) -> AnySet:

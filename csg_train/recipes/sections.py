@@ -314,3 +314,7 @@ class Recipe(Settings):
     def as_dict(self) -> dict[str, Any]:
         """The resolved recipe in plain JSON types."""
         return self.model_dump(mode="json")
+
+    def as_run(self) -> dict[str, Any]:
+        """The same, less ``train.workers``, which changes no result: where loader processes died, others may go on."""
+        return self.model_dump(mode="json", exclude={"train": {"workers"}})

@@ -64,9 +64,9 @@ class Planned:
         """
         folder = out / self.name
         saved = folder / "recipe.yaml"
-        if saved.exists() and (old := load_recipe(str(saved))) != self.recipe:
-            changed = "; ".join(differences(old.as_dict(), self.recipe.as_dict())[:3])
-            raise UserError(f"{folder}: holds a run of another recipe ({changed}); remove it or choose another --out")
+        if saved.exists() and (changed := differences(load_recipe(str(saved)).as_run(), self.recipe.as_run())):
+            shown = "; ".join(changed[:3])
+            raise UserError(f"{folder}: holds a run of another recipe ({shown}); remove it or choose another --out")
         measured = any(
             (folder / f"{kind}-{split}.json").exists() for kind in ("accuracy", "segmentation", "unlabelled")
         )

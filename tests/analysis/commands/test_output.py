@@ -64,7 +64,7 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
     (tmp_path / ".csg-dead.tmp" / "a.png").write_text("half")
     with files.together(tmp_path) as first:
         write_two(tmp_path)
-        assert {path.name for path in tmp_path.iterdir()} == {"a.png", "b.png", first.name}
+        assert {path.name for path in tmp_path.iterdir()} == {"a.png", "b.png", first.parent.name}
     assert {path.name for path in tmp_path.iterdir()} == {"a.png", "b.png"}
 
 
@@ -74,12 +74,17 @@ def test_the_folder_of_the_pictures_takes_no_overlays(trained, trees, tmp_path):
     for out in ("photos", "photos/gradcam"):
         refused(analyze("gradcam", trained[0], "--images", tmp_path / "photos", "--out", tmp_path / out), out, "--out")
     assert len(list((tmp_path / "photos").iterdir())) == 3
+    inside = trees / "target" / "bus" / "drawn.png"
+    for name in ("gradcam", "sphere"):
+        refused(analyze(name, trained[0], "--out", inside), f"{inside}: in {trees / 'target'}, from which data.target")
+    assert not inside.exists()
 
 
 @pytest.mark.parametrize("name", ["energy", "accuracy", "gradcam", "compare", "attention", "sphere", "predictions"])
 def test_records_that_could_not_be_kept_are_refused_before_measuring(name, trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     beside = trained[0].with_name("best.pt")
+    refused(analyze(name, trained[0], tmp_path / "gone.pt"), "gone.pt: no such checkpoint")
     refused(analyze(name, trained[0], beside), str(beside), f"those of {trained[0]}")
     monkeypatch.setattr(os, "access", lambda _path, mode: mode == os.R_OK)
     refused(analyze(name, trained[0]), str(trained[0].parent), "cannot write there", "copy the folder")

@@ -1,5 +1,6 @@
 """What ``data check`` passes, ``run`` accepts; both refuse before the first step, in the same words."""
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,9 @@ import pytest
 import yaml
 from PIL import ExifTags, Image
 
+from csg_train.errors import UserError
+from csg_train.recipes import require_outside_data
+from csg_train.recipes.sections import Data
 from tests.commands import assert_user_error, command
 from tests.survival.test_fuzz_pictures import deep_pictures
 
@@ -172,5 +176,20 @@ def test_a_run_inside_folders_of_classes(out, recipe_dict, trees, tmp_path):
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(recipe_dict))
     before = sorted(tmp_path.rglob("*"))
     refused = command("csg-train", "run", "tiny.yaml", "--out", out, cwd=tmp_path)
-    assert_user_error(refused, f"{out}: in {out.split('/')[0]}, where each folder is a class")
+    assert_user_error(refused, f"{out}: in {out.split('/')[0]}, from which data.{out.split('/')[0]} reads")
+    refused = command("csg-train", "data", "check", "tiny.yaml", "--sheet", out, cwd=tmp_path)
+    assert_user_error(refused, f"{out}: in {out.split('/')[0]}, from which")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_that_no_class_takes_may_lie_among_those_of_classes(recipe_dict, trees, tmp_path):
+    """Where a recipe says which folders are classes, the others are the user's own."""
+    shutil.copytree(trees / "source", tmp_path / "source")
+    own = {"vehicles": ["bus", "truck"], "cars": ["car"]}
+    recipe_dict["data"]["source"] = {"dataset": "folder", "root": "source", "classes": own}
+    data = Data.model_validate(recipe_dict["data"])
+    with contextlib.chdir(tmp_path):
+        require_outside_data(Path("source/run"), data)
+        for out in ("source/truck", "source/car/run"):
+            with pytest.raises(UserError, match=r"from which data\.source reads"):
+                require_outside_data(Path(out), data)

@@ -177,7 +177,7 @@ def test_finished_runs_through_the_command(recipe_dict, recipe_file, tmp_path):
     ]
     assert read_record(tmp_path / "run" / "accuracy-target.json").run.options == own
     again = command("csg-train", "average", *ends, "--out", "wise", cwd=tmp_path)
-    assert_user_error(again, "wise: is not empty; choose a new folder")
+    assert_user_error(again, "wise: not an empty folder; choose another --out")
     assert_user_error(command("csg-train", "run", recipe_file, "--out", "wise", cwd=tmp_path), "holds a run")
 
 

@@ -251,6 +251,21 @@ def test_a_segmentation_whose_padding_rests_on_the_size_is_traced_at_the_picture
         assert_equal_logits(logits(pictures(36, 40)), checkpoint, pictures(36, 40))
 
 
+def test_an_empty_folder_is_filled_where_it_is(narrow, tmp_path):
+    """The working directory, a link or a container's mount cannot take the place of another folder."""
+    for name in ("here", "far"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to("far")
+    for place, words in {"here": ".", "link": tmp_path / "link"}.items():
+        run = ("csg-train", "export", narrow.path, "--format", "safetensors", "--to", words)
+        done = command(*run, cwd=tmp_path / place)
+        assert done.returncode == 0, done.stderr
+        kept = {path.name for path in (tmp_path / place).iterdir()}
+        assert kept == {"README.md", "config.json", "model.safetensors"}
+    assert (tmp_path / "link").is_symlink()
+    load_checkpoint(tmp_path / "far" / "model.safetensors").build_network(CPU)
+
+
 def test_an_export_that_gives_other_logits_is_not_kept(narrow, tmp_path, monkeypatch):
     wrong = importlib.import_module("csg_train.exports.to_safetensors")
     network = narrow.build_network(CPU)

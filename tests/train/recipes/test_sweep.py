@@ -80,6 +80,9 @@ def test_a_run_recorded_before_a_field_existed_is_finished_still(sweep_file, tmp
     assert not planned.finished(tmp_path)
     (folder / "accuracy-target.json").write_text("{}")
     assert planned.finished(tmp_path)
+    fields["train"]["workers"] = 3  # as a run of which a loader process died went on
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(fields))
+    assert planned.finished(tmp_path)
     (folder / "recipe.yaml").write_text(yaml.safe_dump(fields | {"evaluate": {"select": "oracle"}}))
     with pytest.raises(UserError, match="another recipe"):
         planned.finished(tmp_path)
