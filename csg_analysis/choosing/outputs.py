@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from csg_analysis.features.pooled import Copies
 from csg_train.data.readers.images import ImageSet
 from csg_train.devices import full_float32
 from csg_train.evaluate.accuracy import mean_scores
@@ -51,12 +52,16 @@ def network_outputs(network: TaskNetwork, images: ImageSet, recipe: Recipe, *, l
     network.backbone.require_stages([layer], "--layer")
     device = next(network.parameters()).device
     found: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+    copies = Copies()
     for batch in shown_batches(images, recipe, device):
         views = batch.views[0].to(device, non_blocking=True)
         output = network(views)
+        copies.see(batch.views[0])
         mirrored = [network(views.flip(-1)).logits] if recipe.evaluate.flip else []
         logits_VNC = torch.stack([output.logits, *mirrored])
         features_ND = output.stages[layer].mean(dim=(2, 3)).float()
         shares_NC = logits_VNC.double().softmax(dim=2).mean(dim=0)
         found.append((features_ND, shares_NC, mean_scores(logits_VNC).argmax(dim=1)))
-    return Outputs(*(torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True)))
+    outputs = Outputs(*(torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True)))
+    copies.unify(outputs.features_ND)
+    return outputs

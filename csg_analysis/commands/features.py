@@ -54,6 +54,8 @@ def features(
     device: torch.device,
 ) -> None:
     """Pooled features of every picture of a split as memory-mappable .npy files, with index and definition."""
+    import numpy as np
+
     layers = tuple(dict.fromkeys(layers))
     asked = Asked(checkpoints, models, folder, out, overrides, (split,) if split else (), device)
     names = _names(checkpoints) or [folder_name(model) for model in models]
@@ -63,12 +65,14 @@ def features(
         for name, (subject, shown) in zip(names, asked.measured("target"), strict=True):
             images = subject.images(shown)
             backbone = subject.backbone
-            seen = kept.Stability()
-            batches = kept.pooled_batches(backbone, images, subject.shown, layers=layers, pool=pool, stability=seen)
+            seen, copies = kept.Stability(), kept.Copies()
+            how = {"layers": layers, "pool": pool, "stability": seen, "copies": copies}
+            batches = kept.pooled_batches(backbone, images, subject.shown, **how)
             backbone.require_stages(layers, "--layer")
             widths = {layer: backbone.widths[layer] for layer in layers}
             digest = kept.write_rows(work, name, images, widths, batches, dtype=dtype)
             for layer in layers:
+                copies.unify(np.load(work / f"{name}-{layer}.npy", mmap_mode="r+"))
                 files[f"{name}-{layer}.npy"] = kept.FeatureFile(
                     run=subject.run,
                     data=subject.data_info(images, shown),

@@ -7,6 +7,7 @@ from .files import write_rows as write_rows
 from .matrices import Matrix as Matrix
 from .matrices import open_matrix as open_matrix
 from .matrices import split_name as split_name
+from .pooled import Copies as Copies
 from .pooled import Pool as Pool
 from .pooled import Stability as Stability
 from .pooled import extract as extract

@@ -2,20 +2,24 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from csg_analysis.choosing.outputs import network_outputs
 from csg_analysis.energy.energy import hyperspherical_energy
 from csg_analysis.features.files import Definitions, FeatureFile, complete_folder, open_features, write_rows
 from csg_analysis.features.pooled import extract, pooled_batches
 from csg_train.data.loaders.loader import evaluation_batches
 from csg_train.errors import UserError
+from csg_train.models.backbones import Backbone
 from csg_train.recipes.pictures import load_split
 from csg_train.runs.checkpoint import load_checkpoint
 from csg_train.runs.provenance import data_info, run_info
@@ -66,6 +70,38 @@ def test_files_are_the_features_in_memory_bit_by_bit(opened, written):
         assert own.run == run_info(checkpoint)
         assert own.data.identity == images.identity
     assert not np.array_equal(np.load(written / "seed1-layer4.npy"), rows)
+
+
+def test_equal_pictures_have_equal_features_in_any_batch(opened, trees, tmp_path, monkeypatch):
+    """A last batch of another size is rounded otherwise: they lay 1e-7 apart, were not counted and made E_2 1e10."""
+    checkpoint, network, recipe, _ = opened
+    shutil.copytree(trees / "target", tmp_path / "own")
+    for name in ("8.png", "9.png"):
+        shutil.copy(tmp_path / "own" / "bus" / "0.png", tmp_path / "own" / "truck" / name)
+    plain = Backbone.forward
+
+    def rounding(self, images):
+        found = plain(self, images)
+        off_C = 1 + len(images) * 1e-7 * (torch.arange(512) % 2)
+        return replace(found, stages={"layer4": found.stages["layer4"] * off_C[:, None, None]})
+
+    monkeypatch.setattr(Backbone, "forward", rounding)
+    root = f"data.target.root={tmp_path / 'own'}"
+    energies = []
+    for size in (11, 5, 2):
+        own = checkpoint.resolved_recipe((root, f"train.batch_size={size}"))
+        images = load_split(own.data, "target", checkpoint.classes)
+        assert images.files[0] == "bus/0.png"
+        rows_ND = extract(network, images, own)
+        assert (rows_ND == rows_ND[0]).all(axis=1).tolist() == [True, *[False] * 8, True, True]
+        np.testing.assert_array_equal(network_outputs(network, images, own, layer="layer4").features_ND, rows_ND)
+        out = tmp_path / f"out{size}"
+        result = analyze("features", checkpoint.path, "--set", root, "--set", f"train.batch_size={size}", "--out", out)
+        assert result.exit_code == 0, result.output
+        np.testing.assert_array_equal(np.load(out / f"{checkpoint.path.parent.name}-layer4.npy"), rows_ND)
+        energies.append(hyperspherical_energy(rows_ND, s=2))
+    assert [energy.coincident_pairs for energy in energies] == [3, 3, 3]
+    assert energies[2].paper[2].value == pytest.approx(energies[0].paper[2].value, rel=1e-4)
 
 
 def test_index_names_every_row(opened, written):
