@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from csg_train.data.loaders.batch import Batch
@@ -49,8 +50,12 @@ def logits_of_views(network: TaskNetwork, images_NCHW: Tensor, *, flip: bool) ->
 
 
 def mean_scores(logits_VNC: Tensor) -> Tensor:
-    """What is compared between classes, ``(N, C)``: the mean of the views' sigmoids (the released code)."""
-    return logits_VNC.sigmoid().mean(dim=0)
+    """What is compared between classes, ``(N, C)`` float64: the logit of the mean of the views' sigmoids.
+
+    The released code compares the means, of which float32 makes 1 from a logit of 17 on: the first such class would win.
+    """
+    logits_VNC = logits_VNC.double()
+    return F.logsigmoid(logits_VNC).logsumexp(dim=0) - F.logsigmoid(-logits_VNC).logsumexp(dim=0)
 
 
 @torch.no_grad()
@@ -70,17 +75,17 @@ def predict(network: TaskNetwork, batches: Iterable[Batch], *, flip: bool) -> Pr
     predicted, labels, lost = [], [], []
     for batch in batches:
         pictures = batch.views[0].to(device, non_blocking=True)
-        scores_NC = mean_scores(logits_of_views(network, pictures, flip=flip))
-        lost.append(without_numbers(scores_NC))
-        predicted.append(scores_NC.argmax(dim=1))
+        logits_VNC = logits_of_views(network, pictures, flip=flip)
+        lost.append(without_numbers(logits_VNC.transpose(0, 1)))
+        predicted.append(mean_scores(logits_VNC).argmax(dim=1))
         labels.append(batch.labels)
     require_numbers(torch.cat(lost))
     return Predictions(torch.cat(predicted).cpu(), torch.cat(labels))
 
 
-def without_numbers(scores: Tensor) -> Tensor:
-    """Which pictures a network gave NaN, ``(N,)`` bool, of scores ``(N, ...)``."""
-    return scores.flatten(1).isnan().any(dim=1)
+def without_numbers(logits: Tensor) -> Tensor:
+    """Which pictures a network gave NaN or infinity, ``(N,)`` bool, of logits ``(N, ...)``."""
+    return ~logits.flatten(1).isfinite().all(dim=1)
 
 
 def require_numbers(lost_N: Tensor) -> None:

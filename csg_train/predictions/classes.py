@@ -71,9 +71,8 @@ def _rows(
     network: TaskNetwork, images_NCHW: Tensor, classes: Sequence[str], recipe: Recipe, top: int
 ) -> list[dict[str, str | float]]:
     logits_VNC = logits_of_views(network, images_NCHW, flip=recipe.evaluate.flip)
-    scores_NC = mean_scores(logits_VNC)
-    require_numbers(without_numbers(scores_NC))
-    order_NK = scores_NC.sort(dim=1, descending=True, stable=True).indices[:, :top]  # ties as argmax does
+    require_numbers(without_numbers(logits_VNC.transpose(0, 1)))
+    order_NK = mean_scores(logits_VNC).sort(dim=1, descending=True, stable=True).indices[:, :top]  # ties as argmax does
     shares_NK = logits_VNC.softmax(dim=2).mean(dim=0).gather(1, order_NK)
     endings = ["", *(f"_{place}" for place in range(2, top + 1))]
     rows: list[dict[str, str | float]] = []

@@ -1,6 +1,8 @@
 """Accuracy against scikit-learn, the bootstrap against its exact variance, the schedule and order of samples."""
 
 import collections
+import math
+import types
 
 import numpy as np
 import pytest
@@ -8,10 +10,19 @@ import torch
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.metrics import confusion_matrix as sklearn_confusion
 
+from csg_train.data.loaders.batch import Batch
 from csg_train.data.loaders.loader import balanced_order, step_keys, uniform_order
 from csg_train.data.readers.images import image_folder
 from csg_train.engine.loop import learning_rate_factor
-from csg_train.evaluate.accuracy import Predictions, bootstrap_mean_per_class, by_true_class, confusion_matrix
+from csg_train.errors import UserError
+from csg_train.evaluate.accuracy import (
+    Predictions,
+    bootstrap_mean_per_class,
+    by_true_class,
+    confusion_matrix,
+    mean_scores,
+    predict,
+)
 from csg_train.evaluate.scores import mean_per_class
 from csg_train.recipes.sections import Train
 
@@ -78,3 +89,32 @@ def test_balanced_order_draws_every_class_equally_often(trees):
     images = image_folder(trees / "source", name="s")
     drawn = collections.Counter(images.labels[i] for epoch in range(3) for i in balanced_order(images, 0, epoch))
     assert drawn == {0: 12, 1: 12, 2: 12}
+
+
+def test_a_prediction_is_the_largest_logit_however_large_or_small():
+    """Float32 makes a sigmoid 1 from 17 on and 0 below -104: all such classes were equal, and the first one won."""
+    logits_NC = torch.tensor([[17.5, 25, 3], [-120, -110, -130], [17, 40, 0], [0.1, 0.2, -0.3]])
+    assert mean_scores(logits_NC[None]).argmax(dim=1).tolist() == [1, 1, 1, 1]
+    torch.testing.assert_close(mean_scores(logits_NC.expand(2, -1, -1)), logits_NC.double())
+
+
+def test_predictions_of_two_views_are_those_of_the_mean_sigmoid():
+    """By hand where it saturates: 1 - m is (e^-20 + e^-30) / 2 or e^-22, and m is e^-90 / 2 or e^-100."""
+    views_VNC = torch.tensor([[[20.0, 22.0], [-120.0, -100.0]], [[30.0, 22.0], [-90.0, -100.0]]])
+    assert mean_scores(views_VNC).argmax(dim=1).tolist() == [1, 0]
+    expected = [[math.log(2) + 20, 22], [-90 - math.log(2), -100]]
+    torch.testing.assert_close(mean_scores(views_VNC), torch.tensor(expected).double(), rtol=0, atol=1e-4)
+    moderate_VNC = torch.randn(2, 1000, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 3
+    mean_NC = moderate_VNC.sigmoid().mean(dim=0)
+    torch.testing.assert_close(mean_scores(moderate_VNC).sigmoid(), mean_NC, rtol=1e-12, atol=1e-14)
+    assert torch.equal(mean_scores(moderate_VNC).argmax(dim=1), mean_NC.argmax(dim=1))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_logits_that_are_no_numbers_are_no_prediction(value):
+    logits = torch.tensor([[3.0, 1.0], [value, 1.0]])
+    answers = iter([logits, torch.zeros(2, 2)])  # of the mirror image they are numbers
+    network = torch.nn.Linear(1, 1)
+    network.forward = lambda _views: types.SimpleNamespace(logits=next(answers))
+    with pytest.raises(UserError, match="logits of 1 of 2 pictures are not finite"):
+        predict(network, [Batch((torch.zeros(2, 3, 1, 1),), torch.zeros(2).long())], flip=True)
