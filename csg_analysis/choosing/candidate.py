@@ -26,11 +26,13 @@ class Candidate:
     Attributes:
         record: Of it alone, without the measures that take other runs.
         setting: Everything that determines the run but its seed.
+        seed: Its seed.
         predicted_N: Classes that it gives to the real pictures.
     """
 
     record: ChoosingRecord
     setting: str
+    seed: int
     predicted_N: np.ndarray
 
 
@@ -85,7 +87,7 @@ def measure_run(
     )
     chosen_step = run.step if run.selection == "last" else run.selection
     setting = [recipe.model_dump(mode="json", exclude={"seed"}), run.options, chosen_step]
-    return Candidate(record, json.dumps(setting, sort_keys=True), real.predicted_N)
+    return Candidate(record, json.dumps(setting, sort_keys=True), run.seed, real.predicted_N)
 
 
 def choosing_records(candidates: Sequence[Candidate]) -> list[ChoosingRecord]:
@@ -101,7 +103,9 @@ def _all_measures(own: Candidate, candidates: Sequence[Candidate]) -> dict[str, 
     others = [one for one in candidates if one is not own]
     inputs = {
         "of_runs": np.array([one.predicted_N for one in others]),
-        "of_seeds": np.array([one.predicted_N for one in others if one.setting == own.setting]),
+        "of_seeds": np.array(
+            [one.predicted_N for one in others if one.setting == own.setting and one.seed != own.seed]
+        ),
         "real_predicted": own.predicted_N,
     }
     return {name: own.record.measures.get(name) or one.recorded(inputs) for name, one in MEASURES.items()}

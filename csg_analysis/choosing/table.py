@@ -18,7 +18,10 @@ from csg_train.runs.records import HELD_OUT
 
 __all__ = ["MEASURES", "Measure"]
 
-_ATC = "share of real pictures with {} of t or more; t leaves below it as many held-out pictures as are wrong"
+_ATC = (
+    "share of real pictures with {} of t or more; t leaves below it as many held-out pictures as are wrong, of equal "
+    "scores all or none"
+)
 _AGREEMENT = "share of real pictures to which another run gives the same class, mean over {}"
 
 _ALL = (

@@ -56,9 +56,14 @@ def choose(
         overrides = (f"data.target={json.dumps({'dataset': 'pictures', 'root': str(root)})}", *overrides)
     found: list[tuple[Named, choosing.Candidate]] = []
     first: tuple[Subject, pictures.ImageSet, pictures.ImageSet] | None = None
+    opened: dict[str, Path] = {}
     with progress("measured", len(checkpoints)) as report:
         for path in checkpoints:
             subject = Subject.open(path, overrides, device)
+            if (other := opened.setdefault(subject.checkpoint.sha256, path)) is not path:
+                raise UserError(
+                    f"{path}: the same checkpoint as {other}, which would agree with itself; give one of them"
+                )
             held_out, real = _pictures(subject)
             if first is None:
                 first = subject, held_out, real

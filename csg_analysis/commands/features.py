@@ -23,6 +23,7 @@ from csg_analysis.commands.outside import folder_name
 from csg_analysis.commands.subject import Asked
 from csg_train.console import console
 from csg_train.errors import UserError, printable
+from csg_train.files import sha256_file
 
 if TYPE_CHECKING:
     import torch
@@ -72,8 +73,9 @@ def features(
             widths = {layer: backbone.widths[layer] for layer in layers}
             digest = kept.write_rows(work, name, images, widths, batches, dtype=dtype)
             for layer in layers:
-                copies.unify(np.load(work / f"{name}-{layer}.npy", mmap_mode="r+"))
-                files[f"{name}-{layer}.npy"] = kept.FeatureFile(
+                path = work / f"{name}-{layer}.npy"
+                copies.unify(np.load(path, mmap_mode="r+"))
+                files[path.name] = kept.FeatureFile(
                     run=subject.run,
                     data=subject.data_info(images, shown),
                     layer=layer,
@@ -84,6 +86,7 @@ def features(
                     stability=seen.of(layer),
                     index=f"{name}.csv",
                     index_sha256=digest,
+                    sha256=sha256_file(path),
                 )
         kept.Definitions(files=files).write(work)
     for name, file in files.items():

@@ -51,6 +51,8 @@ class FeatureFile(BaseModel):
     index: str
     """The CSV file that names the picture of each row, and its class where it has a label."""
     index_sha256: str
+    sha256: str | None = None
+    """Of the file itself; none in earlier files."""
 
 
 class Definitions(BaseModel):
@@ -186,6 +188,8 @@ def open_features(path: Path) -> tuple[np.ndarray, FeatureFile]:
     own = known[path.name]
     if not isinstance(rows_ND, np.ndarray) or (rows_ND.shape, rows_ND.dtype) != ((own.count, own.dim), own.dtype):
         raise UserError(f"{path}: not the {own.count} x {own.dim} {own.dtype} of {DEFINITION}; write both again")
+    if own.sha256 is not None and sha256_file(path) != own.sha256:
+        raise UserError(f"{path}: changed since {DEFINITION} was written; write both again")
     index = path.parent / own.index
     if not index.is_file() or sha256_file(index) != own.index_sha256:
         raise UserError(f"{index}: missing or changed since {path.name} was written; write both again")

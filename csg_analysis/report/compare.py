@@ -193,6 +193,7 @@ def notices(runs: Sequence[Run]) -> list[str]:
     return [
         *_unlabelled(runs),
         *death_notices(runs),
+        *_infinite(runs),
         *_chosen_on_the_target(runs),
         *_recipe_differences(runs),
         *_unfinished(runs),
@@ -202,6 +203,20 @@ def notices(runs: Sequence[Run]) -> list[str]:
 def _unlabelled(runs: Sequence[Run]) -> Iterator[str]:
     if sentence := unknown_score(runs):
         yield sentence
+
+
+def _infinite(runs: Sequence[Run]) -> Iterator[str]:
+    names = [one.name for run in runs for one in (run, *run.along.values()) if _any_infinite(one)]
+    if names:
+        yield (
+            f"Equal pictures make the energy of {_some(names)} infinite (rule for coincident pairs), so their methods "
+            "have no mean of it and stand in no comparison of it. "
+            "Measure all runs again with csg-analyze energy --coincident exclude, which counts such pairs."
+        )
+
+
+def _any_infinite(run: Run) -> bool:
+    return any(None in record.mhe.values() for record in run.energy.values())
 
 
 def _chosen_on_the_target(runs: Sequence[Run]) -> Iterator[str]:
@@ -232,6 +247,7 @@ def _training_part(run: Run) -> dict[str, Any]:
     Data identity and weights are compared elsewhere; a field that is an option of the run makes it a row of its own.
     """
     skipped = {"data": {"source", "validation", "target", "size", "fit", "pasta"}, "model": {"weights", "backbone"}}
+    skipped["segmentation"] = {"tile", "longest_side"}
     skipped["train"] = {"workers", "log_every", "save_every", "snapshots", "steps", "probe", "frozen"}
     if "augment" in run.info.options:  # PASTA or AugMix; RandAugment is none
         skipped["data"].add("augment")

@@ -1,5 +1,6 @@
 """What is followed along training, and what its intervals show."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -45,7 +46,7 @@ class Quantity:
 
     def measured(self, run: Run) -> set[int]:
         """The steps at which a run has it."""
-        return {step for step in run.along if self.at(step)(run) is not None}
+        return {step for step in run.along if self.at(step)(run) not in (None, math.inf)}
 
     def steps(self, row: Row) -> list[int]:
         """The steps that all of the method's runs with snapshots have: means over other steps mix other runs."""

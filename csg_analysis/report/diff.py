@@ -10,7 +10,7 @@ from csg_train.errors import UserError
 
 __all__ = ["Change", "Differences", "compare_reports", "read_tables"]
 
-_KEYS = ("run", "class", "true", "predicted", "step", "file", "method", "row")
+_KEYS = ("run", "class", "true", "predicted", "step", "machine", "file", "method", "row")
 """Fields that name a row of a table."""
 _PROVENANCE = "provenance"
 
@@ -114,4 +114,4 @@ def _key(row: Mapping[str, Value]) -> tuple[str, ...]:
     if "run" in row:
         return (str(row["run"]), *([str(row["file"])] if "file" in row else []))
     shown = row["row"] if row.get("row") is not None else row["method"]
-    return (*(str(row[name]) for name in ("class", "true", "predicted", "step") if name in row), str(shown))
+    return (*(str(row[name]) for name in ("class", "true", "predicted", "step", "machine") if name in row), str(shown))

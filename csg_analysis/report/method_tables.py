@@ -57,7 +57,7 @@ def method_table(rows: Sequence[Row]) -> Table:
             Column("E₂"),
             Column("Overall", words.overall),
         ],
-        rows=[_method_cells(row, rows, strong=row is top) for row in rows],
+        rows=[_method_cells(row, rows, strong=row in top) for row in rows],
         data=[_method_data(row, rows, words) for row in rows],
         notes=[
             *_energy_notes(rows),
@@ -149,9 +149,13 @@ def _predicted(record: ScoreRecord) -> str:
     )
 
 
-def _statistics_notes(top: Row | None, words: Wording, pictures: bool) -> list[str]:
+def _statistics_notes(top: Sequence[Row], words: Wording, pictures: bool) -> list[str]:
     which = f"; of {words.short} that over seeds and pictures, where there is one" if pictures else ""
-    strong = f"{top.label}'s {words.short} is bold" if top else f"no {words.short} is bold"
+    strong = (
+        " and ".join(f"{row.label}'s" for row in top) + f" {words.short} is bold"
+        if top
+        else f"no {words.short} is bold"
+    )
     return [
         f"±: standard deviation over runs (n {fmt.MINUS} 1); none for a single run. Below it the {LEVEL:.0%} "
         f"t-interval of the mean, from {MIN_PAIRS} runs on, as if all runs were independent, also those of one source.",

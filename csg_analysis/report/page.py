@@ -3,7 +3,9 @@
 import base64
 import hashlib
 import importlib.resources
-from collections.abc import Mapping, Sequence
+import math
+import statistics
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import jinja2
@@ -47,7 +49,14 @@ from csg_analysis.report.rows import (
     wording,
 )
 from csg_analysis.report.scale import scale_rows, scale_table
-from csg_analysis.report.stats import LEVEL, MIN_METHODS, MIN_PAIRS, rank_correlation, rank_correlation_interval
+from csg_analysis.report.stats import (
+    LEVEL,
+    MIN_METHODS,
+    MIN_PAIRS,
+    rank_correlation,
+    rank_correlation_interval,
+    shared_pairs,
+)
 from csg_analysis.report.summary import Statement, summarize
 from csg_analysis.report.tables import Table
 from csg_analysis.report.unlabelled import unknown_score
@@ -165,7 +174,7 @@ def _title(runs: Sequence[Run]) -> str:
 
 
 def _measured(rows: Sequence[Row], *measures: Measure) -> bool:
-    return any(all(measure(run) is not None for measure in measures) for row in rows for run in row.runs)
+    return any(all(measure(run) not in (None, math.inf) for measure in measures) for row in rows for run in row.runs)
 
 
 def _tables(rows: Sequence[Row], for_scale: Sequence[Row]) -> list[Table]:
@@ -208,16 +217,15 @@ def _charts(rows: Sequence[Row]) -> list[Chart]:
 def _correlation(rows: Sequence[Row]) -> str:
     sentences = [f"Spearman's rank correlation of E₀ and {wording(rows).short} over methods:"]
     for group in dict.fromkeys(row.group for row in rows):
-        own = [row for row in rows if row.group == group and row.spread(energy("0")) and row.spread(score())]
-        found = [(e, a) for row in own if (e := row.spread(energy("0"))) and (a := row.spread(score()))]
+        own = [row for row in rows if row.group == group]
+        found = [(e, a) for row in own if (e := row.values(energy("0"))) and (a := row.values(score()))]
         name = f" (group {group})" if group else ""
         if len(found) < MIN_METHODS:
             text = f"not given below {MIN_METHODS} methods (here {len(found)})"
-        elif any(spread.n < MIN_PAIRS for pair in found for spread in pair):
+        elif any(len(values) < MIN_PAIRS for pair in found for values in pair):
             text = f"not given while a method has fewer than {MIN_PAIRS} runs"
         else:
-            value = rank_correlation([e.mean for e, _ in found], [a.mean for _, a in found])
-            text = f"{fmt.fixed(value, 2)}{_interval(own)} (n = {len(found)} methods, their means)"
+            text = _value_and_interval(found)
         sentences.append(f"these runs{name}: {text};")
     return " ".join([*sentences, _published_correlation(rows)])
 
@@ -230,11 +238,21 @@ def _published_correlation(rows: Sequence[Row]) -> str:
     return f"published table: {fmt.fixed(theirs, 2)} ({how})."
 
 
-def _interval(rows: Sequence[Row]) -> str:
-    ends = rank_correlation_interval([row.values(energy("0")) for row in rows], [row.values(score()) for row in rows])
-    if ends is None:
-        return ""
-    return f" [{fmt.fixed(ends[0], 2)}, {fmt.fixed(ends[1], 2)}; {LEVEL:.0%} bootstrap over the paired runs]"
+def _value_and_interval(found: Sequence[tuple[Mapping[Hashable, float], Mapping[Hashable, float]]]) -> str:
+    """Both of the same runs: those that all methods have, where they are enough for an interval."""
+    first, second = [energies for energies, _ in found], [scores for _, scores in found]
+    ends = rank_correlation_interval(first, second)
+    pairs = [] if ends is None else shared_pairs([*first, *second])
+    shared = f" over the {len(pairs)} runs that all have" if any(len(own) > len(pairs) > 0 for own in first) else ""
+    value = rank_correlation(*([_mean(own, pairs or own) for own in side] for side in (first, second)))
+    interval = ""
+    if ends is not None:
+        interval = f" [{fmt.fixed(ends[0], 2)}, {fmt.fixed(ends[1], 2)}; {LEVEL:.0%} bootstrap over the paired runs]"
+    return f"{fmt.fixed(value, 2)}{interval} (n = {len(found)} methods, their means{shared})"
+
+
+def _mean(values: Mapping[Hashable, float], pairs: Iterable[Hashable]) -> float:
+    return statistics.fmean(values[pair] for pair in pairs)
 
 
 def _environment() -> jinja2.Environment:

@@ -1,5 +1,6 @@
 """From runs to the rows of the tables: one row a method and configuration, in the order of the registry."""
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from csg_analysis.report.compare import Comparison
-from csg_analysis.report.kinds import KINDS, kind_of
+from csg_analysis.report.kinds import KINDS, PAPER, kind_of
 from csg_analysis.report.load import Run
 from csg_analysis.report.stats import Difference, Spread, paired_difference, picture_variance, spread
 from csg_analysis.report.wording import Wording, wording_of
@@ -41,11 +42,13 @@ Measure = Callable[[Run], float | None]
 
 
 def energy(order: str, split: str = "target") -> Measure:
-    """E_s of one order in the convention ``mhe``."""
+    """E_s of one order in the convention ``mhe``; infinity where equal pictures make it so by rule."""
 
     def measure(run: Run) -> float | None:
         record = run.energy.get(split)
-        return None if record is None else record.mhe.get(order)
+        if record is None or order not in record.mhe:
+            return None
+        return math.inf if (value := record.mhe[order]) is None else value
 
     return measure
 
@@ -105,9 +108,9 @@ class Row:
     runs: tuple[Run, ...]
 
     def values(self, measure: Measure) -> dict[Hashable, float]:
-        """The measured numbers by pair key, in the order of the runs."""
-        found = ((run.pair, measure(run)) for run in self.runs)
-        return {pair: value for pair, value in found if value is not None}
+        """The measured numbers by pair key, in the order of the runs; none where one is infinite, and so their mean."""
+        found: dict[Hashable, float] = {run.pair: value for run in self.runs if (value := measure(run)) is not None}
+        return {} if math.inf in found.values() else found
 
     def spread(self, measure: Measure) -> Spread | None:
         """Mean and standard deviation over the runs that have the number."""
@@ -196,8 +199,8 @@ def _place(info: RunInfo) -> tuple[int, int, str, int]:
 
 
 def reference(rows: Sequence[Row], method: str, group: str) -> Row | None:
-    """The row of a reference method in a group, the one combined with least; None when it was not run."""
-    return next((row for row in rows if row.method == method and row.group == group), None)
+    """The row of a reference method in a group, nothing added to it; None when it was not run."""
+    return next((row for row in rows if (row.method, row.group, row.kind) == (method, group, PAPER)), None)
 
 
 def comparisons(rows: Sequence[Row], group: str, measure: Measure) -> int:
@@ -217,15 +220,15 @@ def to_baseline(row: Row, rows: Sequence[Row], measure: Measure) -> Difference |
     return row.against(base, measure, comparisons(rows, row.group, measure))
 
 
-def best(rows: Sequence[Row], measure: Measure) -> Row | None:
-    """The row whose `Difference.decisive` against every other row of its group lies above 0; None when no row has it.
+def best(rows: Sequence[Row], measure: Measure) -> list[Row]:
+    """The row of each group whose `Difference.decisive` against every other row of it lies above 0, where one has it.
 
     A false best is one that beats the true best, so there are as many comparisons as other rows.
     """
+    found = []
     for row in rows:
         others = [other for other in rows if other is not row and other.group == row.group and other.values(measure)]
-        found = [row.against(other, measure, len(others)) for other in others]
-        signs = [difference.sign if difference else "few" for difference in found]
-        if signs and all(sign == "higher" for sign in signs):
-            return row
-    return None
+        differences = [row.against(other, measure, len(others)) for other in others]
+        if differences and all(own is not None and own.sign == "higher" for own in differences):
+            found.append(row)
+    return found

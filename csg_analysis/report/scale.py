@@ -9,6 +9,7 @@ from csg_analysis.report.rows import Row, energy, overall, score, wording
 from csg_analysis.report.tables import Cell, Column, Table, Value
 from csg_analysis.report.wording import capital
 from csg_train.methods.declared import declaration
+from csg_train.runs.labels import row_labels
 
 __all__ = ["scale_rows", "scale_table"]
 
@@ -18,9 +19,11 @@ def scale_rows(runs: Sequence[Run], *, first: int) -> list[Row]:
     groups: dict[tuple[str, str, str], list[Run]] = {}
     for run in sorted(runs, key=lambda run: (run.info.source, run.info.seed)):
         groups.setdefault((run.for_scale or "", run.info.method, run.config), []).append(run)
+    infos = {key: own[0].info for key, own in groups.items()}
+    labels = {text: row_labels({key: info for key, info in infos.items() if key[0] == text}) for text, *_ in groups}
     return [
-        Row(f"{text} ({method})", declaration(method).info.title, method, "", "", position, tuple(own))
-        for position, ((text, method, _), own) in enumerate(sorted(groups.items()), start=first)
+        Row(f"{key[0]} ({labels[key[0]][key]})", declaration(key[1]).info.title, key[1], "", "", position, tuple(own))
+        for position, (key, own) in enumerate(sorted(groups.items()), start=first)
     ]
 
 

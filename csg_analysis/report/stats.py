@@ -19,6 +19,7 @@ __all__ = [
     "picture_variance",
     "rank_correlation",
     "rank_correlation_interval",
+    "shared_pairs",
     "spread",
 ]
 
@@ -180,6 +181,11 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float |
     return float(stats.spearmanr(first, second).statistic)
 
 
+def shared_pairs(values: Sequence[Mapping[Hashable, float]]) -> list[Hashable]:
+    """The pairs (source and seed) that every method has, in the order of the first."""
+    return [key for key in values[0] if all(key in own for own in values)] if values else []
+
+
 def rank_correlation_interval(
     first: Sequence[Mapping[Hashable, float]], second: Sequence[Mapping[Hashable, float]], *, resamples: int = 2000
 ) -> tuple[float, float] | None:
@@ -196,7 +202,7 @@ def rank_correlation_interval(
     Returns:
         The interval's ends; None below `MIN_METHODS` methods or `MIN_PAIRS` shared pairs.
     """
-    keys = [key for key in first[0] if all(key in values for values in (*first, *second))] if first else []
+    keys = shared_pairs([*first, *second])
     if len(first) < MIN_METHODS or len(keys) < MIN_PAIRS:
         return None
     chosen_RP = np.random.default_rng(0).integers(len(keys), size=(resamples, len(keys)))

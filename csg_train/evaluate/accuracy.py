@@ -52,7 +52,7 @@ def logits_of_views(network: TaskNetwork, images_NCHW: Tensor, *, flip: bool) ->
 def mean_scores(logits_VNC: Tensor) -> Tensor:
     """What is compared between classes, ``(N, C)`` float64: the logit of the mean of the views' sigmoids.
 
-    The released code compares the means, of which float32 makes 1 from a logit of 17 on: the first such class would win.
+    The released code compares the means. Float32 makes them 1 from a logit of 17 on: the first such class would win.
     """
     logits_VNC = logits_VNC.double()
     return F.logsigmoid(logits_VNC).logsumexp(dim=0) - F.logsigmoid(-logits_VNC).logsumexp(dim=0)

@@ -1,5 +1,8 @@
 """What every record says of its checkpoint and of its pictures."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from csg_train.data.readers.sets import AnySet
 from csg_train.recipes.options import options_of
 from csg_train.recipes.sections import Recipe
@@ -33,11 +36,21 @@ def run_info(checkpoint: Checkpoint) -> RunInfo:
 
 def _options(checkpoint: Checkpoint) -> dict[str, object]:
     """Those of its recipe; weights that were averaged after training have a rule of their own."""
-    options, averaged = options_of(checkpoint.recipe), checkpoint.averaged
-    if "of" in averaged:
-        options |= {"average": averaged["rule"]}
-        options |= {"average_alpha": averaged["alpha"]} if "alpha" in averaged else {"runs": len(averaged["of"])}
+    own, averaged = options_of(checkpoint.recipe), checkpoint.averaged
+    if "of" not in averaged:
+        return own
+    options = own | {"average": averaged["rule"]}
+    options |= {"average_alpha": averaged["alpha"]} if "alpha" in averaged else {"runs": len(averaged["of"])}
+    alike = {"method": checkpoint.recipe["method"]["name"], "options": own, "averaged": {}}
+    if any(alike != {name: part[name] for name in alike} for part in averaged["of"]):
+        options["of"] = sorted({_part(part) for part in averaged["of"]})
     return options
+
+
+def _part(part: Mapping[str, Any]) -> str:
+    """What went into an average: method and options, and the rule where it is one itself."""
+    options = [f"{name}={value}" for name, value in sorted(part["options"].items()) if name != "average"]
+    return " ".join([part["method"], *options, *([f"({rule})"] if (rule := part["averaged"].get("rule")) else [])])
 
 
 def data_info(images: AnySet, *, split: str, recipe: Recipe | Showing) -> DataInfo:

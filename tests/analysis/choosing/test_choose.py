@@ -104,13 +104,30 @@ def test_the_table_marks_what_each_measure_chooses(three):
     assert "undefined" in text
 
 
-def test_a_copy_of_a_run_agrees_with_it_and_is_chosen_beside_it(three, tmp_path):
+def saved_as(path: Path, into: Path, **changes: object) -> Path:
+    """The weights of a run under another recipe."""
+    own = load_checkpoint(path)
+    into.mkdir()
+    save_checkpoint(into / "ckpt.pt", dataclasses.replace(own, recipe=own.recipe | changes))
+    return into / "ckpt.pt"
+
+
+def test_a_run_of_the_same_weights_agrees_with_it_and_is_chosen_beside_it(three, tmp_path):
+    first, second = records(analyze("choose", three[0], saved_as(three[0], tmp_path / "seed", seed=7), "--json"))
+    assert values(first) == values(second)
+    assert values(first)["seed agreement"] == values(first)["run agreement"] == 1
+
+
+def test_a_copy_of_a_run_is_no_other_seed(three, tmp_path):
+    """It agreed with itself, in both measures of agreement."""
     copy = tmp_path / "copy" / "ckpt.pt"
     copy.parent.mkdir()
     shutil.copy(three[0], copy)
-    first, second = records(analyze("choose", three[0], copy, "--json"))
-    assert values(first) == values(second)
-    assert values(first)["seed agreement"] == values(first)["run agreement"] == 1
+    refused(analyze("choose", three[0], copy), f"{copy}: the same checkpoint as {three[0]}")
+    again = saved_as(three[0], tmp_path / "again", for_scale=None)  # nothing that says another run
+    save_checkpoint(again, dataclasses.replace(load_checkpoint(again), versions={"torch": "another"}))
+    first, _ = records(analyze("choose", three[0], again, "--json"))
+    assert values(first)["seed agreement"] is None
 
 
 def test_a_run_beside_its_snapshot_and_a_step_that_labels_chose(three, tmp_path):

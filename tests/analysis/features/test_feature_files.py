@@ -74,7 +74,7 @@ def test_files_are_the_features_in_memory_bit_by_bit(opened, written):
 
 def test_equal_pictures_have_equal_features_in_any_batch(opened, trees, tmp_path, monkeypatch):
     """A last batch of another size is rounded otherwise: they lay 1e-7 apart, were not counted and made E_2 1e10."""
-    checkpoint, network, recipe, _ = opened
+    checkpoint, network, _, _ = opened
     shutil.copytree(trees / "target", tmp_path / "own")
     for name in ("8.png", "9.png"):
         shutil.copy(tmp_path / "own" / "bus" / "0.png", tmp_path / "own" / "truck" / name)
@@ -111,6 +111,13 @@ def test_index_names_every_row(opened, written):
     assert [row["file"] for row in rows] == list(images.files)
     assert [row["label"] for row in rows] == [Path(file).parent.name for file in images.files]
     assert [int(row["row"]) for row in rows] == list(range(9))
+
+
+def test_a_matrix_that_was_replaced_is_refused(written, tmp_path):
+    shutil.copytree(written, tmp_path / "out")
+    path = tmp_path / "out" / "seed0-layer4.npy"
+    np.save(path, np.load(path)[::-1])
+    refused(analyze("energy", "--features", path), "seed0-layer4.npy: changed since features.json was written")
 
 
 def test_energy_of_the_file_is_that_in_memory(opened, written):

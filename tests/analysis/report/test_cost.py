@@ -5,6 +5,7 @@ import json
 import pytest
 
 from csg_analysis.report.build import build_report
+from csg_analysis.report.diff import compare_reports
 from csg_analysis.report.load import load_runs
 from csg_analysis.report.verify import verify_report
 from csg_train.errors import UserError
@@ -63,6 +64,11 @@ def test_medians_divided_by_the_baseline_s_of_the_same_machine(drawn, tmp_path):
     assert " 1.30 " not in methods
     assert (out / "figures/cost.png").stat().st_size > 1000
     assert verify_report(out, [tmp_path / "runs"]).faults == []
+    timed_run(tmp_path / "runs", "csg", 0, 800)  # of one machine: that of the others comes later in the table
+    again = build_report([tmp_path / "runs"], tmp_path / "again", allow_mixed=False).parent
+    changed = {(one.row, one.field, one.after) for one in compare_reports(out, again).numbers if one.table == "cost"}
+    assert ("CPU A, 1 thread csg", "step_ms", 800) in changed
+    assert {row for row, *_ in changed} == {"CPU A, 1 thread csg"}
 
 
 def test_runs_without_a_cost_have_no_word_of_it(tmp_path):

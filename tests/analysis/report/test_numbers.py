@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from scipy import stats
 
 from csg_analysis.report.build import build_report
@@ -15,10 +16,11 @@ from csg_analysis.report.gallery import choose
 from csg_analysis.report.method_tables import class_table
 from csg_analysis.report.paper import published
 from csg_analysis.report.paper_order import order_sentences
+from csg_analysis.report.rows import best, score
 from csg_analysis.report.stats import paired_difference, rank_correlation, rank_correlation_interval, spread
 from csg_analysis.report.summary import summarize
 from csg_train.runs.records import AccuracyRecord, only_prediction, read_record, write_record
-from tests.analysis.report.cases import HELP, built_text, rows_of, sha, visible_text, write_all, write_run
+from tests.analysis.report.cases import HELP, built_text, rows_of, sha, table, visible_text, write_all, write_run
 
 pytestmark = pytest.mark.usefixtures("sketched")
 
@@ -168,6 +170,42 @@ def test_best_is_bold_only_against_every_other(tmp_path: Path) -> None:
     assert "here no accuracy is bold" in visible_text((unclear / "index.html").read_text())
 
 
+def test_each_group_of_a_mixed_report_has_its_best(tmp_path: Path) -> None:
+    for backbone in ("resnet18", "resnet50"):
+        write_all(tmp_path / backbone, HELP, backbone=backbone)
+    rows = rows_of(tmp_path, allow_mixed=True)
+    assert [row.label for row in best(rows, score())] == ["csg [A]", "csg [B]"]
+    text = built_text(tmp_path, tmp_path / "out", allow_mixed=True)
+    assert "here csg [A]'s and csg [B]'s accuracy is bold" in text
+
+
+def test_an_infinite_energy_is_in_no_mean_and_said(tmp_path: Path) -> None:
+    """The two finite runs of CSG had a mean of their own, lower than the baseline's."""
+    for method in ("baseline", "csg"):
+        for seed in range(3):
+            path = write_run(tmp_path / "runs", method, seed, right=50 + seed) / "energy-target.json"
+            changes: dict[str, object] = {"coincident_rule": "infinite"}
+            if (method, seed) == ("csg", 2):
+                changes |= {"mhe": dict.fromkeys("012"), "paper": dict.fromkeys("012"), "interval": {}, "coincident": 1}
+            write_record(path, read_record(path).model_copy(update=changes))
+    text = built_text(tmp_path / "runs", tmp_path / "out")
+    assert "Equal pictures make the energy of clean-csg-2 infinite" in text
+    base, csg = table(tmp_path / "out", "methods")
+    assert base["e0_mhe_n"] == 3
+    assert (csg["e0_mhe"], csg["e0_mhe_n"], csg["e0_mhe_minus_baseline"]) == (None, 0, None)
+    assert csg["mean_per_class_percent_n"] == 3
+
+
+def test_recipes_that_differ_in_the_network_s_head_are_said(tmp_path: Path) -> None:
+    for method, head in {"baseline": "deeplab-v2", "csg": "deeplab-v3"}.items():
+        path = write_run(tmp_path / "runs", method, masks=True, attention=False) / "recipe.yaml"
+        parts = {"segmentation": {"head": head, "tile": len(method)}}
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | parts))
+    text = built_text(tmp_path / "runs", tmp_path / "out")
+    assert 'The recipes differ in segmentation.head: "deeplab-v2" (clean-baseline-0) / "deeplab-v3"' in text
+    assert "segmentation.tile" not in text
+
+
 @pytest.mark.parametrize(
     ("confusion", "expected"),
     [([[3, 0], [1, 0]], "a"), ([[0, 3], [0, 1]], "b"), ([[3, 0], [0, 0]], None), ([[3, 0], [0, 1]], None)],
@@ -211,6 +249,19 @@ def test_rank_correlation_of_four_methods_is_given(tmp_path: Path) -> None:
         "\u22121.00 [\u22121.00, \u22121.00; 95% bootstrap over the paired runs] (n = 4 methods, their means)"
         in visible_text((out / "index.html").read_text())
     )
+
+
+def test_rank_correlation_and_its_interval_are_of_the_same_runs(tmp_path: Path) -> None:
+    """Nine more runs of one method turned the value about, beside the interval of the shared ones."""
+    for place, method in enumerate(("baseline", "csg", "asg", "si")):
+        for seed in range(12 if method == "csg" else 3):
+            right = 50 + 2 * place + seed if seed < 3 else 90
+            write_run(tmp_path / "runs", method, seed, right=right, energy=-0.1 * place)
+    expected = (
+        "\u22121.00 [\u22121.00, \u22121.00; 95% bootstrap over the paired runs] "
+        "(n = 4 methods, their means over the 3 runs that all have)"
+    )
+    assert expected in built_text(tmp_path / "runs", tmp_path / "out")
 
 
 def test_published_numbers_are_table_1() -> None:

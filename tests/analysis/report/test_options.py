@@ -30,6 +30,15 @@ def test_a_combination_is_a_row_compared_with_the_plain_baseline(tmp_path):
     assert "baseline + SWAD" in built_text(tmp_path, tmp_path / "report")
 
 
+def test_a_combination_never_stands_for_the_plain_baseline(tmp_path):
+    for seed in range(3):
+        write_run(tmp_path / "swad", "baseline", seed, right=60 + seed, options=SWAD, averaged=MEAN)
+        write_run(tmp_path / "csg", "csg", seed, right=70 + seed)
+    rows = rows_of(tmp_path)
+    assert reference(rows, BASELINE, "") is None
+    assert to_baseline(rows[-1], rows, score()) is None
+
+
 def test_the_same_combination_twice_is_refused(tmp_path):
     for name in ("one", "two"):
         write_run(tmp_path / name, "baseline", options=SWAD, averaged=MEAN)

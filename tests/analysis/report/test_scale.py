@@ -39,6 +39,15 @@ def test_a_run_for_scale_has_its_own_table_and_leaves_every_other_as_it_was(tmp_
     assert verify_report(tmp_path / "after", [tmp_path / "runs"]).faults == []
 
 
+def test_two_configurations_of_one_text_have_names_of_their_own(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", "baseline")
+    for weight in (0.1, 1.0):
+        _for_scale(tmp_path / f"runs/{weight}", "on real pictures", method_config={"weight": weight})
+    build_report([tmp_path / "runs"], tmp_path / "out", allow_mixed=False)
+    rows = json.loads((tmp_path / "out/tables/scale.json").read_text())["rows"]
+    assert [row["row"] for row in rows] == [f"on real pictures (baseline weight={weight})" for weight in (0.1, 1.0)]
+
+
 def test_a_run_for_scale_on_another_target_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path, "baseline")
     _for_scale(tmp_path, "trained on real pictures", name="other photos", identity="f" * 64)

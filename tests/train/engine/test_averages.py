@@ -18,6 +18,7 @@ from csg_train.recipes.pictures import load_split
 from csg_train.recipes.reading import parse_recipe
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import load_checkpoint
+from csg_train.runs.provenance import run_info
 from csg_train.runs.records import read_record
 from csg_train.runs.snapshots import snapshot_folder
 from tests.commands import assert_user_error, command
@@ -199,6 +200,11 @@ def test_a_soup_and_what_no_average_is_made_of(recipe_dict, tmp_path):
     torch.testing.assert_close(made.model[name], expected, rtol=1e-7, atol=0)
     assert doubts == [f"{a}: given 2 times, so it counts 2 times"]
     assert [of["method"] for of in made.averaged["of"]] == ["baseline", "feature-l2", "baseline"]
+    assert run_info(made).options == {"average": "soup", "runs": 3, "of": ["baseline", "feature-l2"]}
+    alike, _ = average_runs([a, a, a], tmp_path / "alike", device=CPU)
+    assert run_info(alike).options == {"average": "soup", "runs": 3}
+    of_means, _ = average_runs([tmp_path / "alike" / "average.pt", a], tmp_path / "means", alpha=0.5, device=CPU)
+    assert run_info(of_means).options["of"] == ["baseline", "baseline runs=3 (soup)"]
     assert "different draws (seeds 0, 1)" in average_runs([a, c], tmp_path / "seeds", device=CPU)[1][0]
     for given, alpha, message in (
         ([a], None, "1 checkpoints given; two checkpoints or more"),
