@@ -25,7 +25,7 @@ BACKBONES["narrow"] = BackboneSpec(
     build=lambda output_stride=32: dilate(Narrow(), output_stride),
     imagenet=lambda: (Narrow().state_dict(), "none"),
     stages={f"layer{number}": (f"layer{number}", 4 << number) for number in (1, 2, 3, 4)},
-    classifier="fc",
+    classifiers=("fc",),
     mean=(0.485, 0.456, 0.406),
     std=(0.229, 0.224, 0.225),
 )

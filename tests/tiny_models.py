@@ -59,3 +59,9 @@ def tiny_dinov2(pretrained: bool = False, **options: Any) -> VisionTransformer:
 def tiny_clip(pretrained: bool = False, **options: Any) -> VisionTransformer:
     own = {"patch_size": 16, "embed_dim": 32, "depth": 4, "num_heads": 2, "pre_norm": True}
     return build_model_with_cfg(VisionTransformer, "tiny_clip", pretrained, **own | options)
+
+
+@timm.models.register_model
+def tiny_bare(pretrained: bool = False, **options: Any) -> VisionTransformer:
+    own = {"patch_size": 16, "embed_dim": 32, "depth": 4, "num_heads": 2}
+    return build_model_with_cfg(VisionTransformer, "tiny_bare", pretrained, **own | options)

@@ -9,7 +9,7 @@ gradient are both those of the map. Prefix tokens pass beside it: their share of
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,7 @@ class Maps:
 
 
 @full_float32()
+@torch.inference_mode(False)  # in which Lightning validates, and which has no gradient
 def grad_cam(
     model: nn.Module,
     images_NCHW: Tensor,
@@ -73,46 +74,63 @@ def grad_cam(
     """GradCAM maps of any model, ReLU applied, bilinearly upsampled to the input.
 
     Args:
-        model: Gives logits ``(N, classes)``, as they are or as ``.logits``; of a `Backbone` those of its own classifier
-            are explained. In evaluation mode, so that a picture's map does not depend on its batch; left as it was,
-            hooks removed.
+        model: Gives logits ``(N, classes)``, as they are, as ``.logits``, or in a dictionary as ``logits`` or ``out``;
+            of a `Backbone` those of its own classifier are explained. In evaluation mode, so that a picture's map does
+            not depend on its batch; left as it was, hooks removed.
         images_NCHW: What the model takes.
         classes: Class index to explain for each picture; by default the one with the largest logit.
         layer: The module whose output is explained, a map ``(N, C, H, W)``, or ``(N, H, W, C)`` or tokens ``(N, L, C)``
             as the model lays them out (timm's ``output_fmt`` and ``num_prefix_tokens``), or its dotted name; of our
-            networks a stage.
+            networks a stage. Of a model that reads its class token alone the last is ``norm1`` of the last block: no
+            patch reaches the token behind it, and the map of a later layer is zero.
         regions_NHW: Of a segmentation, bool: the pixels over which a class's logits are summed.
 
     Returns:
         ``(N, H, W)`` >= 0; all zero where nothing speaks for the class, or its region is empty.
 
     Raises:
-        UserError: A model in training mode or without classes, no such layer, or one that gives no map.
+        UserError: A model in training mode or without classes, no such layer, one that gives no map, pictures that are
+            none, or classes that are not one of the model's for each.
     """
     if model.training:
         raise UserError("grad_cam: the model is in training mode, where a map depends on its batch; call model.eval()")
+    if images_NCHW.ndim != 4 or not len(images_NCHW):
+        raise UserError(f"grad_cam: pictures of shape {tuple(images_NCHW.shape)}; give (N, 3, H, W), one at least")
+    if not images_NCHW.is_floating_point() and not isinstance(model, Backbone | TaskNetwork):
+        raise UserError(f"grad_cam: pictures of {images_NCHW.dtype}; give floating point, as the model takes them")
+    images_NCHW = images_NCHW.clone()  # a tensor of inference mode takes part in no gradient
+    asked = None if classes is None else torch.as_tensor(classes).flatten().tolist()
+    if asked is not None and len(asked) != len(images_NCHW):
+        raise UserError(f"grad_cam: {len(asked)} classes for {len(images_NCHW)} pictures; give one for each")
 
     def logits(images_NCHW: Tensor) -> Tensor:
         given = _logits(model(images_NCHW))
+        if asked and not 0 <= min(asked) <= max(asked) < given.shape[1]:
+            raise UserError(f"grad_cam: classes {asked}; the model's are 0 to {given.shape[1] - 1}")
         return given if regions_NHW is None else (given * regions_NHW.unsqueeze(1)).sum(dim=(2, 3))
 
     if classes is None:
         with torch.no_grad():
             classes = logits(images_NCHW).argmax(dim=1)
-    targets = torch.as_tensor(classes, device=images_NCHW.device)
+    targets = torch.as_tensor(classes, device=images_NCHW.device).clone()
     with _on_the_way(model, layer, (images_NCHW.shape[-2], images_NCHW.shape[-1])) as way:
         explainer = LayerGradCam(logits, way)
-        coarse = explainer.attribute(images_NCHW.clone(), target=targets, relu_attributions=True).detach()
+        coarse = explainer.attribute(images_NCHW, target=targets, relu_attributions=True).detach()
     return F.interpolate(coarse, images_NCHW.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
 
 
 def _logits(output: Any) -> Tensor:
     """What a model gives for its classes."""
-    given: Tensor = output
+    given: Any = output
     if isinstance(output, Features):
         given = output.logits if isinstance(output, Output) else output.imagenet_logits
+    elif isinstance(output, Mapping):
+        given = output.get("logits", output.get("out"))
     elif not isinstance(output, Tensor):
-        given = output.logits
+        given = getattr(output, "logits", None)
+    if not isinstance(given, Tensor) or given.ndim < 2:
+        kind = f"logits {tuple(given.shape)}" if isinstance(given, Tensor) else f"a {type(output).__name__}"
+        raise UserError(f"grad_cam: the model gives {kind}; wrap it in a module that gives logits (N, classes)")
     if not given.shape[1]:
         raise UserError("grad_cam: the model has no classifier, so there is no class to explain")
     return given

@@ -100,7 +100,9 @@ class Outside:
             UserError: It has no classifier.
         """
         if not self.network.classes:
-            raise UserError(f"{self.origin}: it has no classifier, and GradCAM explains a class")
+            raise UserError(
+                f"{self.origin}: it has no classifier that the network can take, and GradCAM explains a class"
+            )
         numbers = tuple(map(str, range(self.network.classes)))
         if len(numbers) != 1000:
             return numbers

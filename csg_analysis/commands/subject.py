@@ -123,6 +123,8 @@ class Asked:
             if given:
                 raise UserError(f"{option}: speaks of a recipe, which --model has none of; leave it out")
         require_distinct(self.models)
+        if self.records.exists() and not self.records.is_dir():
+            raise UserError(f"--records {self.records}: a file; give a folder")
 
     def subjects(self) -> Iterator[Subject | Outside]:
         """Each, opened in turn."""

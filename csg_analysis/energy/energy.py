@@ -41,10 +41,12 @@ __all__ = ["Energy", "Estimate", "hyperspherical_energy", "sampled_energy", "sim
 
 
 def _orders(s: float | tuple[float, ...] | list[float]) -> tuple[float, ...]:
-    given = (s,) if isinstance(s, int | float) else tuple(s)
-    orders = tuple(dict.fromkeys(float(order) for order in given))
+    try:
+        orders = tuple(dict.fromkeys(float(order) for order in ((s,) if isinstance(s, int | float) else s)))
+    except (TypeError, ValueError):
+        orders = ()
     if not orders or not all(math.isfinite(order) and order >= 0 for order in orders):
-        raise UserError(f"energy orders s={given}; give one or more finite numbers >= 0")
+        raise UserError(f"energy orders s={s!r}; give one or more finite numbers >= 0")
     return orders
 
 
@@ -184,7 +186,7 @@ def sampled_energy(
     rows = UnitRows(features_ND, device)
     used = min(rows.n, pairs)
     most = (rows.n - 1) // 2 * rows.n
-    if not 3 <= pairs <= most:
+    if pairs % 1 or not 3 <= pairs <= most:
         raise UserError(f"pairs={pairs} of {rows.n} rows; give 3 to {most}, or use hyperspherical_energy for all")
     generator = np.random.default_rng(seed_for(seed, "energy", "pairs"))
     order_N = _shuffled(rows.n, generator)[:used].to(rows.device)

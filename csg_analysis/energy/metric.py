@@ -76,8 +76,12 @@ class HypersphericalEnergy(Metric):
         Raises:
             UserError: Other shapes, or several processes and no index.
         """
+        if not isinstance(features_ND, Tensor):
+            raise UserError(f"features in a {type(features_ND).__name__}; give a tensor (N, D) of floats")
         if features_ND.ndim != 2 or not features_ND.is_floating_point():
             raise UserError(f"features of shape {tuple(features_ND.shape)}, {features_ND.dtype}; give floats (N, D)")
+        if self.features and features_ND.shape[1] != self.features[0].shape[1]:
+            raise UserError(f"{features_ND.shape[1]} features a row after {self.features[0].shape[1]}; give as many")
         if index_N is None:
             if process_count() > 1:
                 raise UserError(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from csg_analysis.energy.scratch import row_array, spans, stable_order
 from csg_analysis.energy.threads import in_order, one_core_each, thread_count
+from csg_train.devices import usable_device
 from csg_train.errors import UserError
 from csg_train.seeds import generator_for
 
@@ -28,6 +29,8 @@ _MAX_CENTRES = 64
 
 
 def _as_tensor(features: Any) -> Tensor:
+    if isinstance(features, np.ma.MaskedArray):
+        raise UserError("features in a masked array; give the rows that count, features[~mask.any(axis=1)].data")
     if isinstance(features, np.ndarray):
         if features.dtype.kind != "f" or features.dtype.itemsize > 8:
             raise UserError(f"features of type {features.dtype}; give float16, float32 or float64")
@@ -38,6 +41,9 @@ def _as_tensor(features: Any) -> Tensor:
     if not isinstance(features, Tensor) or not features.is_floating_point():
         kind = features.dtype if isinstance(features, Tensor) else type(features).__name__
         raise UserError(f"features of type {kind}; give a NumPy array or a torch tensor of floating-point numbers")
+    if features.layout != torch.strided or features.is_meta:
+        kind = "on the meta device, which holds no numbers" if features.is_meta else f"of layout {features.layout}"
+        raise UserError(f"features {kind}; give a dense tensor")
     return features.detach()
 
 
@@ -58,11 +64,13 @@ class UnitRows:
     def __init__(self, features: Any, device: torch.device | str | None = None) -> None:
         self.features = _as_tensor(features)
         if self.features.ndim != 2 or self.features.shape[1] < 1:
-            raise UserError(f"features of shape {tuple(self.features.shape)}; give two dimensions, (rows, features)")
+            raise UserError(
+                f"features of shape {tuple(self.features.shape)}; give (rows, features), a feature at least"
+            )
         self.n, self.d = self.features.shape
         if self.n < 2:
-            raise UserError(f"{self.n} feature rows; the energy of pairs needs at least 2")
-        self.device = torch.device(device) if device is not None else self.features.device
+            raise UserError(f"{self.n} feature rows; the energy of pairs needs at least 2: give more pictures")
+        self.device = self.features.device if device is None else usable_device(device)
         direction = torch.randn(self.d, generator=generator_for(0, "energy", "copies"), dtype=torch.float64)
         direction = (direction / direction.norm()).to(self.device)
         self.norm_N = row_array((self.n,), torch.float64, self.device)

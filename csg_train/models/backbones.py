@@ -116,8 +116,12 @@ class Backbone(nn.Module):
             images_NCHW: uint8 in 0..255, or floating point in [0, 1].
 
         Raises:
-            UserError: The network does not take this size, or a stage gives no map.
+            UserError: These are no such pictures, the network does not take their size, or a stage gives no map.
         """
+        if images_NCHW.ndim != 4 or images_NCHW.shape[1] != 3:
+            raise UserError(f"pictures of shape {tuple(images_NCHW.shape)}; give (N, 3, H, W)")
+        if images_NCHW.dtype != torch.uint8 and not images_NCHW.is_floating_point():
+            raise UserError(f"pictures of {images_NCHW.dtype}; give uint8 in 0..255, or floating point in [0, 1]")
         rows, columns = images_NCHW.shape[-2:]
         self.require_size(rows, columns)
         normalised = self.normalise(images_NCHW).contiguous(memory_format=torch.channels_last)
@@ -148,7 +152,7 @@ def _lite(name: str, *, width: int, size: int = 224) -> BackboneSpec:
         build=lambda output_stride=32: timm.create_model(name, pretrained=False, output_stride=output_stride),
         imagenet=functools.partial(lite_imagenet, name),
         stages={"layer3": ("blocks.5.0.bn1", width), "layer4": ("bn2", 1280)},
-        classifier="classifier",
+        classifiers=("classifier",),
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         size=size,

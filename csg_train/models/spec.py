@@ -25,7 +25,8 @@ class BackboneSpec:
         imagenet: Gives the published state dict and its SHA-256.
         stages: Stage name -> (module path whose output is the map, channels), from low to high.
         aliases: Other name of a stage -> its name.
-        classifier: Module paths of the network's own classifier; none where it has none.
+        classifiers: Module paths of the network's own classifier: one, of distilled networks two, or none. Where
+            ``classes`` is 0 nothing but its place is there.
         classes: Outputs of that classifier, 0 where it has none.
         mean: Of the input normalisation, a value for each of R, G, B in [0, 1].
         std: Likewise.
@@ -42,7 +43,7 @@ class BackboneSpec:
     build: Callable[..., nn.Module]
     imagenet: Callable[[], tuple[StateDict, str]]
     stages: Mapping[str, tuple[str, int]]
-    classifier: str | tuple[str, ...]
+    classifiers: tuple[str, ...]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     classes: int = 1000
@@ -54,8 +55,3 @@ class BackboneSpec:
     layout: MapLayout = field(default_factory=MapLayout)
     explained: Mapping[str, str] = field(default_factory=dict)
     adapt: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = lambda state: state
-
-    @property
-    def classifiers(self) -> tuple[str, ...]:
-        """Module paths of the network's own classifier, none, one or (of distilled networks) two."""
-        return (self.classifier,) if isinstance(self.classifier, str) else self.classifier

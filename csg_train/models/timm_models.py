@@ -6,13 +6,15 @@ resolution (ViT) is cut into quarters of its depth instead. ``layer1`` to ``laye
 Their values may be negative, and they are taken as they are, before a final normalisation.
 
 Normalisation and input size are those of timm's configuration of the very name, tag included
-(``timm/vit_base_patch16_clip_224.openai``). Networks that can take other sizes are built so that they do.
+(``timm/vit_base_patch16_clip_224.openai``). Networks that can take other sizes are built so that they do;
+``timm/NAME@224`` is one that was made for pictures of 224 pixels.
 """
 
 import difflib
 import hashlib
 import inspect
 import logging
+import math
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -20,7 +22,7 @@ from typing import Any
 import timm
 import torch
 from timm.data.config import resolve_model_data_config
-from torch import nn
+from torch import Tensor, nn
 
 from csg_train.console import console
 from csg_train.errors import UserError
@@ -28,7 +30,7 @@ from csg_train.models.lite import lite_imagenet, ships_lite
 from csg_train.models.maps import MapLayout
 from csg_train.models.spec import BackboneSpec, StateDict
 
-__all__ = ["PREFIX", "timm_size", "timm_spec"]
+__all__ = ["PREFIX", "side_of_file", "timm_size", "timm_spec"]
 
 PREFIX = "timm/"
 _NO_GRID = {"Hiera": "its tokens lie in the order of its windows, not of the picture"}
@@ -40,8 +42,8 @@ def timm_size(name: str) -> int:
     Raises:
         UserError: timm knows no such model.
     """
-    config: Any = timm.get_pretrained_cfg(_known(name))
-    return int(config.input_size[-1])
+    config: Any = timm.get_pretrained_cfg(_known(name)[0])
+    return timm_spec(name).size if config is None or _known(name)[1] else int(config.input_size[-1])
 
 
 @cache
@@ -51,15 +53,17 @@ def timm_spec(name: str) -> BackboneSpec:
     Raises:
         UserError: timm knows no such model, or does not say where its maps are.
     """
-    model = _known(name)
+    model, side = _known(name)
+    made: dict[str, Any] = {} if side is None else {"img_size": side}
     try:
         with torch.device("meta"):
-            net: Any = timm.create_model(model, pretrained=False)
+            net: Any = timm.create_model(model, pretrained=False, **made)
     except Exception as error:  # of an unknown tag, or what a model of the user's own raises
         raise UserError(f"{name}: timm cannot build it ({error}); choose another model.backbone") from error
     own = resolve_model_data_config(net)  # type: ignore[no-untyped-call]
     stages = _stages(net, name)
     options, multiple = _sizes(net)
+    options |= made
     takes_stride = "output_stride" in inspect.signature(type(net).__init__).parameters
 
     def build(output_stride: int = 32) -> nn.Module:
@@ -76,17 +80,16 @@ def timm_spec(name: str) -> BackboneSpec:
         )
 
     classifier = net.pretrained_cfg.get("classifier") or ()
-    classes = int(net.num_classes or 0)
     return BackboneSpec(
         build=build,
-        imagenet=lambda: _imagenet(model),
+        imagenet=lambda: _imagenet(model, made),
         stages=stages,
         aliases={stage.replace("stage", "layer"): stage for stage in stages},
-        classifier=(classifier if isinstance(classifier, str) else tuple(classifier)) if classes else (),
-        classes=classes,
+        classifiers=(classifier,) if isinstance(classifier, str) else tuple(classifier),
+        classes=int(net.num_classes or 0),
         mean=tuple(own["mean"]),
         std=tuple(own["std"]),
-        size=own["input_size"][-1],
+        size=side or own["input_size"][-1],
         multiple=multiple,
         signed=True,
         layout=MapLayout.of(net),
@@ -94,14 +97,31 @@ def timm_spec(name: str) -> BackboneSpec:
     )
 
 
-def _known(name: str) -> str:
-    """The model's name in timm."""
-    model = name.removeprefix(PREFIX)
+def _known(name: str) -> tuple[str, int | None]:
+    """The model's name in timm, and the side of its pictures where the name says one (``timm/NAME@224``)."""
+    model, at, side = name.removeprefix(PREFIX).partition("@")
+    if at and not (side.isdecimal() and 0 < int(side) < 65536):
+        raise UserError(f"unknown backbone {name!r}: behind @ the side of its pictures in pixels is meant")
     if not timm.is_model(model):
         close = difflib.get_close_matches(model, timm.list_models(), n=3)
-        hint = f"; close to it: {', '.join(PREFIX + other for other in close)}" if close else ""
+        own = "; one of a module of yours: import that first (docs/backbones.md)"
+        hint = f"; close to it: {', '.join(PREFIX + other for other in close)}" if close else own
         raise UserError(f"unknown backbone {name!r}, timm {timm.__version__} has no such model{hint}")
-    return model
+    return model, int(side) if at else None
+
+
+def side_of_file(net: Any, state: Mapping[str, Tensor]) -> int | None:
+    """Side of the pictures that a file's position embedding was made for; None where it has none, or ours.
+
+    timm resamples it on the way into a network of another size, which then gives other numbers than the file's.
+    """
+    own, theirs = net.state_dict().get("pos_embed"), state.get("pos_embed")
+    grid = getattr(getattr(net, "patch_embed", None), "grid_size", None)
+    if own is None or theirs is None or grid is None or own.ndim != 3 or theirs.ndim != 3:
+        return None
+    rows = math.isqrt(max(0, theirs.shape[1] - own.shape[1] + math.prod(grid)))
+    same = own.shape[1] - math.prod(grid) + rows**2 == theirs.shape[1] and own.shape[2] == theirs.shape[2]
+    return int(rows * net.patch_embed.patch_size[0]) if same and (rows, rows) != tuple(grid) else None
 
 
 def _stages(net: Any, name: str) -> dict[str, tuple[str, int]]:
@@ -143,7 +163,7 @@ def _explained(net: Any, stages: Mapping[str, tuple[str, int]]) -> dict[str, str
     return {last: f"{path}.norm1"} if by_token and f"{path}.norm1" in dict(net.named_modules()) else {}
 
 
-def _imagenet(model: str) -> tuple[StateDict, str]:
+def _imagenet(model: str, made: Mapping[str, Any]) -> tuple[StateDict, str]:
     """The weights that timm publishes under the name, and the SHA-256 of the tensors as timm gives them."""
     if ships_lite(model):
         return lite_imagenet(model)
@@ -152,7 +172,7 @@ def _imagenet(model: str) -> tuple[StateDict, str]:
     level = hub.level
     hub.setLevel(logging.ERROR)  # a line for each of its ten tries
     try:
-        state = timm.create_model(model, pretrained=True).state_dict()
+        state = timm.create_model(model, pretrained=True, **made).state_dict()
     except Exception as error:  # the hub's client raises many types where there is no network
         reason = str(error).split("\n", 1)[0]
         raise UserError(

@@ -85,7 +85,7 @@ def torchvision_spec(name: str) -> BackboneSpec:
         imagenet=lambda: _imagenet(name),
         stages={f"stage{i}": pair for i, pair in enumerate(zip(paths, channels, strict=True), start=1)},
         aliases={f"layer{i}": f"stage{i}" for i in (1, 2, 3, 4)},
-        classifier=classifier,
+        classifiers=(classifier,),
         mean=tuple(own.mean),
         std=tuple(own.std),
         size=size,
@@ -106,7 +106,7 @@ def resnet_spec(name: str, width: int) -> BackboneSpec:
         build=lambda output_stride=32: dilate(torchvision.models.get_model(name, weights=None), output_stride),
         imagenet=lambda: _imagenet(name),
         stages={f"layer{i}": (f"layer{i}", width >> (4 - i)) for i in (1, 2, 3, 4)},
-        classifier="fc",
+        classifiers=("fc",),
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
     )

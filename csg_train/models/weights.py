@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from csg_train.errors import UserError
 from csg_train.files import sha256_file
 from csg_train.models.backbones import Backbone, backbone_spec
-from csg_train.models.timm_models import PREFIX
+from csg_train.models.timm_models import PREFIX, side_of_file
 from csg_train.models.wrapping import found_below, unprefixed, unwrapped
 from csg_train.names import absent
 from csg_train.tensors import load_tensors, unreadable
@@ -50,10 +50,21 @@ def _fit_classifier(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
     """Give the network's own classifier as many outputs as the file's has."""
     for path in backbone.spec.classifiers:
         own, theirs = backbone.net.get_submodule(path), state.get(f"{path}.weight")
-        if isinstance(own, nn.Linear) and isinstance(theirs, Tensor) and theirs.shape[1:] == own.weight.shape[1:]:
-            fitting = nn.Linear(own.in_features, len(theirs), bias=own.bias is not None).requires_grad_(False)
-            backbone.net.set_submodule(path, fitting)
+        if isinstance(own, nn.Identity):  # the place of one, in a network that was published without
+            own = nn.Linear(backbone.net.num_features, 1, bias=f"{path}.bias" in state)  # type: ignore[arg-type]
+        if isinstance(theirs, Tensor) and (fitting := _classifier_like(own, theirs)):
+            backbone.net.set_submodule(path, fitting.requires_grad_(False))
             backbone.classes = len(theirs)
+
+
+def _classifier_like(own: nn.Module, theirs: Tensor) -> nn.Module | None:
+    """A classifier with the outputs of another; None where what that takes is not what ours does."""
+    if not isinstance(own, nn.Linear | nn.Conv2d) or theirs.shape[1:] != own.weight.shape[1:]:
+        return None
+    bias = own.bias is not None
+    if isinstance(own, nn.Linear):
+        return nn.Linear(own.in_features, len(theirs), bias=bias)
+    return nn.Conv2d(own.in_channels, len(theirs), 1, bias=bias) if own.kernel_size == (1, 1) else None
 
 
 def _places(backbone: Backbone) -> tuple[str, ...]:
@@ -69,7 +80,7 @@ def _filled_up(backbone: Backbone, state: Mapping[str, Tensor]) -> Mapping[str, 
     """
     places = _places(backbone)
     own = {key: value for key, value in backbone.net.state_dict().items() if key.startswith(places)}
-    if not own or any(key in state and _fits(state[key], value) and state[key].any() for key, value in own.items()):
+    if any(key in state and _fits(state[key], value) and state[key].any() for key, value in own.items()):
         return state
     backbone.classes = 0
     rest = {key: value for key, value in state.items() if not key.startswith(places)}
@@ -175,7 +186,13 @@ def _load_strict(net: nn.Module, state: Mapping[str, Tensor], origin: str, name:
     if count := sum(map(len, kinds)):  # the first of each kind: names that differ by what is before them show it
         firsts = [kind[0] for kind in kinds if kind]
         more = f" and {count - len(firsts)} more" if count > len(firsts) else ""
-        raise UserError(f"{origin}: not weights of {name}: {'; '.join(firsts)}{more}; give a file of that network")
+        side = side_of_file(net, state) if name.startswith(PREFIX) else None
+        mend = (
+            f"it was trained at {side} pixels: {name.partition('@')[0]}@{side}"
+            if side
+            else "give a file of that network"
+        )
+        raise UserError(f"{origin}: not weights of {name}: {'; '.join(firsts)}{more}; {mend}")
     if infinite := [key for key in own if not state[key].to(own[key].dtype).isfinite().all()]:
         raise UserError(
             f"{origin}: {infinite[0]} holds values that are not finite ({len(infinite)} of {len(own)} tensors do); "

@@ -80,6 +80,8 @@ def predict_pictures(
         UserError: A picture cannot be read or a file not written, two masks have one name, or ``top`` is too many.
     """
     ending, masked = require_ending(out), recipe.segmentation is not None
+    if out.is_dir():
+        raise UserError(f"--out {out}: a folder; give the name of a file")
     if top > (allowed := 1 if masked else len(checkpoint.classes)):
         task = "a segmentation, one class a pixel" if masked else f"of {allowed} classes"
         raise UserError(f"--top {top}: the checkpoint is {task}; give {allowed} at most")

@@ -162,7 +162,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not isinstance(content, dict) or not isinstance(found, str) or found != FORMAT:
         shown = repr(found) if isinstance(found, str | None) else type(found).__name__
         by = written_by(content.get("versions")) if isinstance(content, dict) else ""
-        raise UserError(f"{path}: not a checkpoint of csg-train (format {shown}, expected {FORMAT!r}){by}")
+        raise UserError(
+            f"{path}: not a checkpoint of csg-train (format {shown}, expected {FORMAT!r}){by}; "
+            "weights of others are measured by csg-analyze energy --model NAME:FILE --images FOLDER"
+        )
     if missing := [name for name in _FILE_FIELDS if name not in content and name not in _LATER_FIELDS]:
         raise UserError(f"{path}: incomplete checkpoint, without {', '.join(missing)}")
     fields = {name: content[name] for name in _FILE_FIELDS if name in content}

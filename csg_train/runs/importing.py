@@ -206,7 +206,7 @@ def _check_recipe(kind: str, recipe: Recipe) -> None:
             raise UserError(f"--recipe {recipe.name}: the released segmentation of asg is of VGG-16, which is not here")
         return
     known = torchvision.models.list_models() if kind == "torchvision" else timm.list_models()
-    if name.removeprefix(PREFIX) not in known:
+    if name.removeprefix(PREFIX).partition("@")[0] not in known:
         raise UserError(f"--kind {kind}: has no {name}; choose another kind or --set model.backbone=NAME")
 
 

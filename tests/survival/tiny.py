@@ -27,7 +27,7 @@ SPEC = BackboneSpec(
     build=build,
     imagenet=lambda: (build().state_dict(), "none"),
     stages={f"layer{number}": (f"layer{number}", width) for number, width in enumerate(WIDTHS, start=1)},
-    classifier="fc",
+    classifiers=("fc",),
     mean=(0.5, 0.5, 0.5),
     std=(0.5, 0.5, 0.5),
 )

@@ -94,7 +94,7 @@ def manifest(root: Path, file: Path, *, name: str, classes: Sequence[str] | None
         raise UserError(f"{file}: no rows below the first line; add a path and a label for each picture")
     names = tuple(classes or sorted({label for _, label in rows}))
     if unknown := sorted({label for _, label in rows} - set(names)):
-        raise UserError(f"{file}: labels {unknown} are no classes of the source ({', '.join(names)})")
+        raise UserError(f"{file}: labels {unknown} are no classes of the source ({', '.join(names)}); mend them")
     if absent := sorted(set(names) - {label for _, label in rows}):
         raise UserError(f"{file}: classes without images: {absent}; add rows, or leave the class out everywhere")
     index = {label: position for position, label in enumerate(names)}
@@ -121,6 +121,10 @@ def _rows(root: Path, file: Path) -> Iterator[tuple[str, str]]:
         raise UserError(f"{file}: two columns {twice[0]}; rename or remove one")
     for row in reader:
         number = lines[reader.line_num - 1][0]
+        if None in row:
+            raise UserError(
+                f"{file}:{number}: more cells than the first line has names; put what holds a comma in quotes"
+            )
         if not row["path"] or not row["label"]:
             raise UserError(f"{file}:{number}: no path or no label; complete or remove the line")
         yield inside(row["path"], root, file, number), row["label"]

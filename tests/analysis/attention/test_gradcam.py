@@ -90,6 +90,50 @@ def test_a_model_in_training_mode_or_without_the_layer_is_refused():
         grad_cam(network.train(), images, classes, layer="layer4")
 
 
+class Giving(torch.nn.Module):
+    """A network whose logits come in something else."""
+
+    def __init__(self, network, wrap):
+        super().__init__()
+        self.network, self.wrap = network, wrap
+
+    def forward(self, images):
+        return self.wrap(self.network(images))
+
+
+def test_logits_in_a_dictionary_and_in_inference_mode_give_the_same_maps():
+    """As torchvision's segmentations give them, and as Lightning validates."""
+    torch.manual_seed(3)
+    model, images = torchvision.models.resnet18(weights=None).eval(), torch.rand(2, 3, 64, 64)
+    expected = grad_cam(model, images, [7, 3], layer="layer4")
+    for name in ("logits", "out"):
+        wrapped = Giving(model, lambda logits, name=name: {name: logits, "aux": logits * 2}).eval()
+        assert torch.equal(grad_cam(wrapped, images, [7, 3], layer=model.layer4), expected)
+    with torch.inference_mode():
+        assert torch.equal(grad_cam(model, images.clone(), torch.tensor([7, 3]), layer="layer4"), expected)
+        assert torch.equal(grad_cam(model, images, layer="layer4"), grad_cam(model, images.clone(), layer="layer4"))
+
+
+@pytest.mark.parametrize(
+    ("wrap", "images", "classes", "message"),
+    [
+        (None, torch.rand(2, 3, 64, 64), [1, 1000], r"classes \[1, 1000\]; the model's are 0 to 999"),
+        (None, torch.rand(2, 3, 64, 64), [-1, 0], r"classes \[-1, 0\]; the model's are 0 to 999"),
+        (None, torch.rand(2, 3, 64, 64), [1], "1 classes for 2 pictures; give one for each"),
+        (None, torch.zeros(2, 3, 64, 64, dtype=torch.uint8), [1, 1], r"pictures of torch\.uint8; give floating point"),
+        (None, torch.rand(0, 3, 64, 64), [], r"pictures of shape \(0, 3, 64, 64\)"),
+        (None, torch.rand(3, 64, 64), [1], r"pictures of shape \(3, 64, 64\); give \(N, 3, H, W\)"),
+        (lambda logits: {"scores": logits}, torch.rand(1, 3, 64, 64), [1], "gives a dict; wrap it"),
+        (lambda logits: (logits,), torch.rand(1, 3, 64, 64), [1], "gives a tuple; wrap it"),
+        (lambda logits: logits[:, 0], torch.rand(1, 3, 64, 64), [1], r"gives logits \(1,\); wrap it"),
+    ],
+)
+def test_what_grad_cam_cannot_take_is_said(wrap, images, classes, message):
+    model = torchvision.models.resnet18(weights=None).eval()
+    with pytest.raises(UserError, match=message):
+        grad_cam(Giving(model, wrap).eval() if wrap else model, images, classes, layer=model.layer4)
+
+
 class Broken(torch.nn.Module):
     def forward(self, _features: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("no memory")

@@ -186,6 +186,7 @@ def test_mistakes_are_one_line_and_leave_nothing(models, pictures, trained, vit,
         (("gradcam", *model, "--images", pictures, "--explain", "label"), "--explain label"),
         (("gradcam", *model, "--images", pictures, "--explain", "cat"), "--explain cat", "0 tench", "more"),
         (("energy", "--features", "x.npy", *model), "not both"),
+        (("energy", *model, "--images", pictures, "--records", trained[0]), f"--records {trained[0]}: a file"),
     ):
         refused(analyze(*words), *parts)
     assert list(here.iterdir()) == []

@@ -265,6 +265,12 @@ def test_a_row_of_huge_or_tiny_numbers_is_only_a_direction():
         (np.ones((4, 0)), {}, "shape \\(4, 0\\)"),
         (np.ones((4, 3), dtype=int), {}, "type int64"),
         ([[1.0, 2.0]], {}, "type list"),
+        (np.ma.masked_array(np.eye(3)), {}, "in a masked array; give the rows that count"),
+        (torch.eye(3).to_sparse(), {}, "of layout torch.sparse_coo; give a dense tensor"),
+        (torch.eye(3, device="meta"), {}, "on the meta device, which holds no numbers"),
+        (np.eye(3), {"device": "cudax"}, "--device cudax: not usable here"),
+        (np.eye(3), {"s": None}, "finite numbers >= 0"),
+        (np.eye(3), {"s": "a"}, "s='a'; give one or more finite numbers >= 0"),
         (np.eye(3), {"s": -1}, "finite numbers >= 0"),
         (np.eye(3), {"s": ()}, "finite numbers >= 0"),
         (np.eye(3), {"s": (0, math.inf)}, "finite numbers >= 0"),
@@ -279,7 +285,7 @@ def test_mistakes_are_user_errors(rows, options, message):
         hyperspherical_energy(rows, **options)
 
 
-@pytest.mark.parametrize("pairs", [2, 10**6])
+@pytest.mark.parametrize("pairs", [2, 10**6, 10.5])
 def test_sampled_pairs_out_of_range(pairs):
     with pytest.raises(UserError, match="pairs="):
         sampled_energy(np.eye(9), pairs=pairs, seed=0)

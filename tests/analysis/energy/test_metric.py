@@ -91,6 +91,7 @@ def test_what_is_not_known_is_refused_at_once(options, message):
     [
         (rows()[0], None, r"features of shape \(7,\)"),
         (rows().long(), None, "int64"),
+        (rows().numpy(), None, "features in a ndarray; give a tensor"),
         (rows(4), torch.arange(3), r"index of shape \(3,\)"),
         (rows(4), torch.tensor([0, 1, 2, -1]), "whole number >= 0"),
         (rows(4), torch.arange(4) / 2, "float32"),
@@ -101,6 +102,13 @@ def test_mistakes(features, index, message):
     metric = HypersphericalEnergy()
     with pytest.raises(UserError, match=message):
         metric(features, index)
+
+
+def test_rows_of_another_width_are_refused_when_they_come():
+    metric = HypersphericalEnergy()
+    metric.update(torch.eye(3))
+    with pytest.raises(UserError, match="4 features a row after 3; give as many"):
+        metric.update(torch.eye(4))
 
 
 def measured_by(rank: int, features: torch.Tensor, folder: Path) -> None:

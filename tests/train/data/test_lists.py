@@ -117,6 +117,7 @@ def test_manifest_sorts_classes_or_takes_the_sources(tmp_path):
     [
         ([["path"], ["a.png"]], "no column label"),
         ([["path", "label"], ["a.png", ""]], "m.csv:2: no path or no label"),
+        ([["path", "label"], ["a.png", "bus", "x"]], "m.csv:2: more cells than the first line has names"),
         ([["path", "label"]], "m.csv: no rows"),
         ([["path", "label", "label"], ["a.png", "bus", "car"]], "two columns label"),
         ([["path", "label"], ["../a.png", "bus"]], "leaves the data folder"),

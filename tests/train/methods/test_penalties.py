@@ -31,7 +31,7 @@ def linear_backbone(pixels: int, classes: int) -> Backbone:
 
     torch.manual_seed(0)
     zero, one = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-    spec = BackboneSpec(build=Net, imagenet=dict, stages={}, classifier="unused", mean=zero, std=one)
+    spec = BackboneSpec(build=Net, imagenet=dict, stages={}, classifiers=(), mean=zero, std=one)
     return Backbone(spec).eval()
 
 

@@ -73,6 +73,30 @@ def test_other_sizes_are_multiples_of_the_patch(family):
         backbone(pictures(98))
 
 
+def test_a_name_may_say_the_size_that_a_file_was_trained_at(tmp_path):
+    """timm would resample its position embedding, and the numbers would be of another network."""
+    theirs = timm.create_model("tiny_dinov2", num_classes=7, img_size=64).eval()
+    torch.save(theirs.state_dict(), tmp_path / "f.pt")
+    backbone, _ = build_backbone("timm/tiny_dinov2@64", tmp_path / "f.pt")
+    assert (backbone.spec.size, own_size("timm/tiny_dinov2@64"), own_size("timm/tiny_dinov2")) == (64, 64, 56)
+    with torch.no_grad():
+        assert torch.equal(backbone(pictures(64)).imagenet_logits, theirs(backbone.normalise(pictures(64))))
+        assert backbone(pictures(32)).stages["stage4"].shape[2:] == (4, 4)
+    mend = r"pos_embed is \(1, 64, 32\), not \(1, 49, 32\); it was trained at 64 pixels: timm/tiny_dinov2@64"
+    with pytest.raises(UserError, match=mend):
+        build_backbone("timm/tiny_dinov2", tmp_path / "f.pt")
+    with pytest.raises(UserError, match=r"not \(1, 16, 32\); it was trained at 64 pixels: timm/tiny_dinov2@64"):
+        build_backbone("timm/tiny_dinov2@32", tmp_path / "f.pt")
+
+
+def test_a_model_without_a_configuration_of_its_own():
+    """As ``timm.models.register_model`` alone leaves it: timm's defaults hold."""
+    assert own_size("timm/tiny_bare") == backbone_spec("timm/tiny_bare").size == 224
+    backbone, _ = build_backbone("timm/tiny_bare")
+    with torch.no_grad():
+        assert backbone(pictures(64)).stages["stage4"].shape == (2, 32, 4, 4)
+
+
 def test_a_network_of_one_size_says_so():
     backbone, _ = build_backbone("timm/test_maxvit" if timm.is_model("test_maxvit") else "timm/coatnet_nano_rw_224")
     own = backbone.spec.size
@@ -85,6 +109,9 @@ def test_a_network_of_one_size_says_so():
 REFUSED = {
     "timm/resnet19": r"unknown backbone 'timm/resnet19', timm .* has no such model; close to it: timm/resnet",
     "timm/vit_base_patch16_clip_224.nobody": "timm cannot build it .*Invalid pretrained tag",
+    "timm/zqxjk": "unknown backbone 'timm/zqxjk'.*; one of a module of yours: import that first",
+    "timm/resnet18@96": "timm cannot build it .*img_size",
+    "timm/test_vit@big": "unknown backbone 'timm/test_vit@big': behind @ the side of its pictures in pixels is meant",
     "timm/hiera_tiny_224": "its tokens lie in the order of its windows",
     "timm/mvitv2_tiny": "does not say where its maps are",
     "resnet19": "unknown backbone 'resnet19'; allowed: resnet18, .*, timm/NAME",
@@ -133,12 +160,22 @@ def test_a_file_of_any_kind_gives_the_same_weights_and_its_hash(tmp_path):
         build_backbone(FAMILIES["vit"], tmp_path / "c.safetensors")
 
 
-@pytest.mark.parametrize("name", ["timm/tiny_clip", "timm/tiny_regnet", "resnet18"])
+@pytest.mark.parametrize(
+    "name", ["timm/tiny_clip", "timm/tiny_regnet", "timm/tiny_dinov2", "squeezenet1_1", "resnet18"]
+)
 def test_a_file_brings_its_own_classes(name, tmp_path):
-    """Fine-tuned on seven classes elsewhere: measured as it is; a training starts from all but its classifier."""
+    """Fine-tuned on seven classes elsewhere: measured as it is; a training starts from all but its classifier.
+
+    That is a convolution in a SqueezeNet, and a network that was published without one has its place.
+    """
     backbone = build_backbone(name)[0]
     path = backbone.spec.classifiers[0]
-    backbone.net.set_submodule(path, torch.nn.Linear(backbone.net.get_submodule(path).in_features, 7))
+    own = backbone.net.get_submodule(path)
+    if isinstance(own, torch.nn.Conv2d):
+        backbone.net.set_submodule(path, torch.nn.Conv2d(own.in_channels, 7, 1))
+    else:
+        backbone.net.set_submodule(path, torch.nn.Linear(getattr(own, "in_features", 32), 7))
+    backbone.classes = 7
     torch.save(backbone.net.state_dict(), tmp_path / "seven.pt")
     again, _ = build_backbone(name, tmp_path / "seven.pt")
     assert (again.classes, again.solves_imagenet) == (7, False)

@@ -144,12 +144,14 @@ def test_a_broken_picture_stops_it_and_nothing_is_written(checkpoint, trees, tmp
         (("nowhere",), ("nowhere", "no such file or folder")),
         (("run",), ("run: no pictures", "ckpt.pt")),
         (("{trees}/target", "--out", "t.txt"), ("--out t.txt", ".csv or .jsonl")),
+        (("{trees}/target", "--out", "run/own.csv"), ("--out run/own.csv: a folder",)),
         (("{trees}/target", "--top", "4"), ("--top 4", "3 classes")),
         (("{trees}/target", "--set", "train.batch_size=0"), ("train.batch_size",)),
     ],
 )
 def test_mistakes(words, parts, checkpoint, trees, tmp_path):
     words = [word.replace("{trees}", str(trees)) for word in words]
+    (tmp_path / "run" / "own.csv").mkdir()
     assert_user_error(command("csg-train", "predict", checkpoint, *words, cwd=tmp_path), *parts)
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
 
