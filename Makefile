@@ -15,7 +15,7 @@ SURVIVAL = OMP_NUM_THREADS=1 $(BIN)/python
 SYSTEM = chromium libegl1 libgl1-mesa-dri
 DATA = digits emoji-photos scenes renders-photos renders-caltech101
 
-.PHONY: demo test system data lint docs crash fuzz defaults lock audit test-lowest test-latest
+.PHONY: demo test system data lint docs reports crash fuzz defaults lock audit test-lowest test-latest
 demo: $(STAMP)
 	$(BIN)/csg-train data fetch $(DEMO)
 	for method in $(METHODS); do \
@@ -47,6 +47,10 @@ lint: $(STAMP)
 
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Whether the committed reports are what today's code makes of their records: a minute.
+reports: $(STAMP)
+	for report in reports/*/report reports/*/report-*; do $(BIN)/csg-report verify $$report || exit; done
 
 # What follows takes minutes or a disk of its own.
 crash: $(STAMP)

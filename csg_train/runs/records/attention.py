@@ -13,6 +13,7 @@ class Attended(Plain):
     file: str
     label: str | None
     predicted: str
+    """Of the largest logit of the picture itself, without its mirror image; of a segmentation see `Region`."""
     target: str
     """Class that the map explains."""
     flat: bool
