@@ -126,9 +126,6 @@ class _Truths(Dataset["np.ndarray | None"]):
     def __init__(self, images: AnySet, recipe: Recipe) -> None:
         self.images, self.data, self.masked = images, recipe.data, recipe.segmentation is not None
 
-    def __len__(self) -> int:
-        return len(self.images)
-
     def __getitem__(self, index: int) -> np.ndarray | None:
         if isinstance(self.images, MaskedSet):
             return self.images.read_mask(index)

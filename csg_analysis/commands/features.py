@@ -23,7 +23,7 @@ from csg_analysis.commands.outside import folder_name
 from csg_analysis.commands.subject import Asked
 from csg_train.console import console
 from csg_train.errors import UserError, printable
-from csg_train.files import sha256_file
+from csg_train.files import require_new, sha256_file, together
 
 if TYPE_CHECKING:
     import torch
@@ -62,7 +62,8 @@ def features(
     names = _names(checkpoints) or [folder_name(model) for model in models]
     dtype: Any = "float16" if half else "float32"
     files = {}
-    with kept.complete_folder(out) as work:
+    require_new(out, "--out")
+    with together(out) as work:
         for name, (subject, shown) in zip(names, asked.measured("target"), strict=True):
             images = subject.images(shown)
             backbone = subject.backbone

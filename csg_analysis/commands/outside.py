@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from csg_analysis.commands.labels import Named
 from csg_train import data as pictures
 from csg_train import models, recipes, runs
 from csg_train.errors import UserError
+from csg_train.runs.versions import installed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,6 @@ __all__ = ["IMAGES", "Outside", "require_distinct"]
 IMAGES = "images"
 """In the place of a split: pictures that no recipe names."""
 _BATCH = 32
-_PACKAGES = ("csg-toolkit", "numpy", "pillow", "timm", "torch", "torchvision")
 
 
 @dataclass(frozen=True)
@@ -59,10 +58,9 @@ class Outside:
         if Path(name).is_file():
             raise UserError(f"--model {name}: a file; give a checkpoint without --model, and weights as NAME:FILE")
         network, digest = models.build_backbone(name, Path(file) if file else "imagenet")
-        versions = {package: importlib.metadata.version(package) for package in _PACKAGES}
         return cls(
             network=network.to(device).eval(),
-            run=runs.OutsideInfo(model=name, sha256=digest, versions=versions),
+            run=runs.OutsideInfo(model=name, sha256=digest, versions=installed()),
             shown=recipes.Showing(models.own_size(name), "crop", _BATCH),
             source=images,
             folder=records / folder_name(model),

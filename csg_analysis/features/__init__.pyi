@@ -1,7 +1,6 @@
 from .files import DEFINITION as DEFINITION
 from .files import Definitions as Definitions
 from .files import FeatureFile as FeatureFile
-from .files import complete_folder as complete_folder
 from .files import open_features as open_features
 from .files import write_rows as write_rows
 from .matrices import Matrix as Matrix

@@ -10,10 +10,8 @@ Shape suffixes: N rows, B rows of a chunk, D features.
 import csv
 import io
 import os
-import secrets
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -26,7 +24,7 @@ from csg_train.errors import UserError
 from csg_train.files import sha256_file, write_json, write_text
 from csg_train.runs.records import DataInfo, OutsideInfo, PoolStability, RunInfo
 
-__all__ = ["DEFINITION", "Definitions", "Dtype", "FeatureFile", "complete_folder", "open_features", "write_rows"]
+__all__ = ["DEFINITION", "Definitions", "Dtype", "FeatureFile", "open_features", "write_rows"]
 
 DEFINITION = "features.json"
 
@@ -66,32 +64,6 @@ class Definitions(BaseModel):
     def write(self, folder: Path) -> None:
         """Write ``features.json``."""
         write_json(folder / DEFINITION, self.model_dump(mode="json"))
-
-
-@contextmanager
-def complete_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside ``folder`` that takes its name when the block ends well, and vanishes otherwise.
-
-    Raises:
-        UserError: ``folder`` holds something already, or cannot be written.
-    """
-    if not folder.name:
-        raise UserError(f"{folder}: is the folder that the command runs in; name a new one")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder}: exists and is not empty; remove it or choose another --out")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        work = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
-        work.mkdir()
-        try:
-            yield work
-            work.replace(folder)
-        except BaseException:
-            shutil.rmtree(work, ignore_errors=True)
-            raise
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(f"{folder}: cannot write ({reason}); free space or choose another folder") from error
 
 
 def write_rows(

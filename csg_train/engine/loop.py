@@ -1,7 +1,6 @@
 """The training loop: read `csg_train.methods.base` for its outline and for the points at which a method acts."""
 
 import contextlib
-import importlib.metadata
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -27,13 +26,13 @@ from csg_train.engine.optimizer import build_optimizer
 from csg_train.engine.precision import InBfloat16, compile_backbone, require_arithmetic, training_arithmetic
 from csg_train.engine.profiling import recorded, require_steps
 from csg_train.engine.resuming import require_same_run
-from csg_train.engine.selection import chosen_file, is_due, measure_name, selection_images, selection_score
+from csg_train.engine.selection import chosen_file, is_due, measure_name, selection_images
 from csg_train.engine.signs import SIGNS, signs_of
 from csg_train.engine.sizing import sized_batches
 from csg_train.engine.step_clock import StepClock
 from csg_train.engine.waiting import Waits
 from csg_train.errors import UserError, memory_fault
-from csg_train.evaluate.either import held_out_loss
+from csg_train.evaluate.either import held_out_loss, score
 from csg_train.files import write_text
 from csg_train.methods import lp_ft
 from csg_train.methods.base import Method, Setup
@@ -51,6 +50,7 @@ from csg_train.runs.checkpoint import Checkpoint, load_checkpoint, load_optimize
 from csg_train.runs.deaths import Watch
 from csg_train.runs.snapshots import snapshot_folder, snapshot_steps
 from csg_train.runs.training_log import TrainingLog, last_row
+from csg_train.runs.versions import installed
 from csg_train.seeds import seed_for
 from csg_train.splits import SPLITS, Rule
 
@@ -334,17 +334,17 @@ class _Run:
         """Measure where it is due; whether a selection rule chooses this step: no step before was as accurate."""
         if self.selected_on is None or not is_due(self.step, self.recipe):
             return False
-        measure = selection_score if self.average is None else held_out_loss
+        measure = score if self.average is None else held_out_loss
         compiled = self.recipe.train.compile
         with torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext():  # as measured later
-            score = measure(self.network.eval(), self.selected_on, self.recipe)
+            value = measure(self.network.eval(), self.selected_on, self.recipe)
         if self.unlogged:
-            self.unlogged[-1][measure_name(self.recipe)] = score
+            self.unlogged[-1][measure_name(self.recipe)] = value
         if isinstance(self.average, SWAD):
-            self.average.after_loss(self.trained, self.step, score)
+            self.average.after_loss(self.trained, self.step, value)
             return False
-        best = self.best_score is None or score > self.best_score
-        self.best_score = score if best else self.best_score
+        best = self.best_score is None or value > self.best_score
+        self.best_score = value if best else self.best_score
         return best
 
     def _flush(self, log: TrainingLog) -> dict[str, float]:
@@ -392,7 +392,7 @@ class _Run:
             optimizer=self.optimizer.state_dict(),
             rng=[torch.get_rng_state(), *cuda],
             log_bytes=log_bytes,
-            versions=_versions(),
+            versions={"python": platform.python_version()} | installed(),
             selection=selection,
             best_score=self.best_score,
             average={} if self.average is None else self.average.state_dict(),
@@ -453,8 +453,3 @@ def _attempt(act: Callable[[], _Given]) -> tuple[_Given | None, Exception | None
         return act(), None
     except Exception as error:  # whatever it is: the steps so far are saved before it is raised
         return None, error
-
-
-def _versions() -> dict[str, str]:
-    packages = ("csg-toolkit", "numpy", "pillow", "timm", "torch", "torchvision")
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}

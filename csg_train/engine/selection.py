@@ -12,14 +12,12 @@ synthetic pictures, so they are measured every ``average.every`` steps.
 from pathlib import Path
 
 from csg_train.data.readers.sets import AnySet
-from csg_train.evaluate.either import score
-from csg_train.models.network import TaskNetwork
 from csg_train.recipes.options import SWAD
 from csg_train.recipes.pictures import load_split
 from csg_train.recipes.sections import Recipe
 from csg_train.splits import SELECTED_ON
 
-__all__ = ["chosen_file", "is_due", "measure_name", "selection_images", "selection_score"]
+__all__ = ["chosen_file", "is_due", "measure_name", "selection_images"]
 
 
 def chosen_file(recipe: Recipe, out: Path) -> Path:
@@ -53,8 +51,3 @@ def selection_images(recipe: Recipe, classes: tuple[str, ...]) -> AnySet | None:
     """
     split = "validation" if isinstance(recipe.average, SWAD) else SELECTED_ON.get(recipe.evaluate.select)
     return None if split is None else load_split(recipe.data, split, classes)
-
-
-def selection_score(network: TaskNetwork, images: AnySet, recipe: Recipe) -> float:
-    """`csg_train.evaluate.either.score` on these pictures; the network stays in evaluation mode."""
-    return score(network.eval(), images, recipe)

@@ -27,9 +27,6 @@ class _Views(Dataset["Tensor | UserError"]):
     def __init__(self, images: ImageSet, recipe: Recipe) -> None:
         self.images, self.size, self.fit = images, recipe.data.size, recipe.data.fit
 
-    def __len__(self) -> int:
-        return len(self.images)
-
     def __getitem__(self, index: int) -> Tensor | UserError:
         try:
             return evaluation_view(self.images.read(index), size=self.size, fit=self.fit)

@@ -33,9 +33,6 @@ class _Whole(Dataset[_Picture]):
     def __init__(self, images: ImageSet, longest_side: int | None) -> None:
         self.images, self.longest_side = images, longest_side
 
-    def __len__(self) -> int:
-        return len(self.images)
-
     def __getitem__(self, index: int) -> _Picture:
         try:
             image = over_white(self.images.read(index))

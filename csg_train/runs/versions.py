@@ -1,11 +1,18 @@
-"""Which version of the toolkit wrote a file: one that is newer may say what this one does not know."""
+"""Which versions wrote a file: a toolkit that is newer may say what this one does not know."""
 
+import importlib.metadata
 from typing import Any
 
 from csg_train import __version__
 from csg_train.errors import printable
 
-__all__ = ["written_by"]
+__all__ = ["installed", "written_by"]
+
+
+def installed() -> dict[str, str]:
+    """Versions of the packages on which a run's or a measurement's numbers depend."""
+    packages = ("csg-toolkit", "numpy", "pillow", "timm", "torch", "torchvision")
+    return {name: importlib.metadata.version(name) for name in packages}
 
 
 def written_by(versions: Any) -> str:

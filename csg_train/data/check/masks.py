@@ -6,15 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from csg_train.data.check.pictures import BadFile, Duplicate, identity_line, pixel_hash
+from csg_train.data.check.pictures import BadFile, Duplicate, identity_line, known_identity, pixel_hash, shortened
 from csg_train.data.readers.images import decode
 from csg_train.data.readers.listing import LeftOut, left_out_line
 from csg_train.data.readers.masks import IGNORE, MaskedSet, Mismatch
 from csg_train.errors import UserError
 
 __all__ = ["MaskCheck", "check_masks"]
-
-_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +63,10 @@ class MaskCheck:
             f"equal pixels{' but DIFFERENT MASKS' if group.labels_differ else ''}: {', '.join(group.files)}"
             for group in sorted(self.duplicates, key=lambda group: not group.labels_differ)
         ]
-        yield from _shorten(groups, "groups of duplicates") or ["no exact duplicates"]
-        yield from _shorten([pair.line() for pair in self.mismatches], "pairs of different size") or ["all sizes agree"]
-        yield from _shorten([f"bad file: {bad.message}" for bad in self.bad], "bad files") or ["no bad files"]
-
-
-def _shorten(lines: list[str], what: str) -> list[str]:
-    left = len(lines) - _SHOWN
-    return lines if left <= 0 else [*lines[:_SHOWN], f"and {left} more {what}"]
+        yield from shortened(groups, "groups of duplicates") or ["no exact duplicates"]
+        sizes = [pair.line() for pair in self.mismatches]
+        yield from shortened(sizes, "pairs of different size") or ["all sizes agree"]
+        yield from shortened([f"bad file: {bad.message}" for bad in self.bad], "bad files") or ["no bad files"]
 
 
 def check_masks(images: MaskedSet) -> MaskCheck:
@@ -115,13 +109,6 @@ def check_masks(images: MaskedSet) -> MaskCheck:
         ),
         bad=tuple(bad),
         licence=images.licence,
-        identity=_identity(images),
+        identity=known_identity(images),
         left_out=images.left_out,
     )
-
-
-def _identity(images: MaskedSet) -> str | None:
-    try:
-        return images.identity
-    except UserError:
-        return None

@@ -9,9 +9,19 @@ from PIL import Image
 
 from csg_train.data.readers.images import ImageSet, decode
 from csg_train.data.readers.listing import LeftOut, left_out_line
+from csg_train.data.readers.sets import AnySet
 from csg_train.errors import UserError
 
-__all__ = ["BadFile", "Check", "Duplicate", "check_pictures", "identity_line", "pixel_hash"]
+__all__ = [
+    "BadFile",
+    "Check",
+    "Duplicate",
+    "check_pictures",
+    "identity_line",
+    "known_identity",
+    "pixel_hash",
+    "shortened",
+]
 
 _SHOWN = 10
 
@@ -76,8 +86,8 @@ class Check:
             f"equal pixels{' but DIFFERENT CLASSES' if group.labels_differ else ''}: {', '.join(group.files)}"
             for group in sorted(self.duplicates, key=lambda group: not group.labels_differ)
         ]
-        yield from _shorten(groups, "groups of duplicates") or ["no exact duplicates"]
-        yield from _shorten([f"bad file: {bad.message}" for bad in self.bad], "bad files") or ["no bad files"]
+        yield from shortened(groups, "groups of duplicates") or ["no exact duplicates"]
+        yield from shortened([f"bad file: {bad.message}" for bad in self.bad], "bad files") or ["no bad files"]
 
 
 def identity_line(identity: str | None) -> str:
@@ -87,7 +97,16 @@ def identity_line(identity: str | None) -> str:
     return f"identity {identity[:16]}, of names, labels and file sizes; other pixels in as many bytes do not change it"
 
 
-def _shorten(lines: list[str], what: str) -> list[str]:
+def known_identity(images: AnySet) -> str | None:
+    """The identity of a set, or None where a file is missing."""
+    try:
+        return images.identity
+    except UserError:
+        return None
+
+
+def shortened(lines: list[str], what: str) -> list[str]:
+    """The first lines, and how many more of ``what`` there are."""
     left = len(lines) - _SHOWN
     return lines if left <= 0 else [*lines[:_SHOWN], f"and {left} more {what}"]
 
@@ -113,10 +132,6 @@ def check_pictures(images: ImageSet) -> Check:
         for group in groups.values()
         if len(group) > 1
     )
-    try:
-        identity = images.identity
-    except UserError:
-        identity = None
     expected = None if images.expected is None else dict(zip(images.classes, images.expected, strict=True))
     return Check(
         name=images.name,
@@ -125,7 +140,7 @@ def check_pictures(images: ImageSet) -> Check:
         duplicates=duplicates,
         bad=tuple(bad),
         licence=images.licence,
-        identity=identity,
+        identity=known_identity(images),
         expected=expected,
         left_out=images.left_out,
     )

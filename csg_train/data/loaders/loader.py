@@ -22,6 +22,7 @@ from csg_train.seeds import generator_for, random_for
 
 __all__ = [
     "Key",
+    "collated",
     "evaluation_batches",
     "file_order",
     "load_batches",
@@ -82,9 +83,6 @@ class _Views(Dataset[tuple[list[Tensor], int]]):
         self.images, self.views, self.seed, self.options = images, views, seed, options
         self.kept: dict[int, Image.Image] = {}
 
-    def __len__(self) -> int:
-        return len(self.images)
-
     def picture(self, index: int) -> Image.Image:
         """One picture, kept where all are small and few."""
         image = self.kept.get(index)
@@ -110,9 +108,6 @@ class _Unseen(Dataset[Unseen]):
         self.own, self.views, self.seed = _Views(images, views, seed, {}), views, seed
         self.drawn = {name: options[name] for name in ("size", "fit", "augment")}
 
-    def __len__(self) -> int:
-        return len(self.own)
-
     def __getitem__(self, key: Key) -> Unseen:
         epoch, index = key
         image = over_white(self.own.picture(index))
@@ -123,9 +118,11 @@ class _Unseen(Dataset[Unseen]):
         return Unseen(torch.from_numpy(np.array(image)), looks, self.own.images.labels[index], self.drawn["size"])
 
 
-def _collate(samples: list[tuple[list[Tensor], int]]) -> Batch:
+def collated(samples: list[tuple[list[Tensor], int | Tensor]]) -> Batch:
+    """Samples of one batch: their views, and a class or a mask of each."""
     views, labels = zip(*samples, strict=True)
-    return Batch(tuple(stacked(view) for view in zip(*views, strict=True)), torch.tensor(labels))
+    own = torch.stack([torch.as_tensor(label) for label in labels])
+    return Batch(tuple(stacked(view) for view in zip(*views, strict=True)), own)
 
 
 def training_batches(
@@ -149,7 +146,7 @@ def training_batches(
     keys = step_keys(functools.partial(order, images, seed), batch_size, start=start, stop=stop)
     if augment_on == "device":
         return load_batches(_Unseen(images, views, seed, options), map(share, keys), UnseenBatch.of, workers)
-    return load_batches(_Views(images, views, seed, options), map(share, keys), _collate, workers)
+    return load_batches(_Views(images, views, seed, options), map(share, keys), collated, workers)
 
 
 def file_order(count: int, size: int) -> list[list[int]]:
@@ -194,9 +191,6 @@ class _Shown(Dataset[tuple[list[Tensor], int]]):
     def __init__(self, images: ImageSet, size: int, fit: str) -> None:
         self.images, self.size, self.fit = images, size, fit
 
-    def __len__(self) -> int:
-        return len(self.images)
-
     def __getitem__(self, index: int) -> tuple[list[Tensor], int]:
         view = evaluation_view(self.images.picture(index), size=self.size, fit=self.fit)
         return [view], self.images.labels[index]
@@ -204,4 +198,4 @@ class _Shown(Dataset[tuple[list[Tensor], int]]):
 
 def evaluation_batches(images: ImageSet, *, size: int, fit: str, batch_size: int, workers: int = 0) -> Iterator[Batch]:
     """Every picture once, in file order, without augmentation."""
-    return load_batches(_Shown(images, size, fit), file_order(len(images), batch_size), _collate, workers)
+    return load_batches(_Shown(images, size, fit), file_order(len(images), batch_size), collated, workers)

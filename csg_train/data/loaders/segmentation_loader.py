@@ -10,8 +10,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from csg_train.data.loaders.batch import Batch, stacked
-from csg_train.data.loaders.loader import Key, file_order, load_batches, only, step_keys, uniform_order
+from csg_train.data.loaders.batch import Batch
+from csg_train.data.loaders.loader import Key, collated, file_order, load_batches, only, step_keys, uniform_order
 from csg_train.data.readers.images import over_white
 from csg_train.data.readers.masks import MaskedSet, picture_and_mask
 from csg_train.data.readers.sets import AnySet
@@ -31,9 +31,6 @@ class _Crops(Dataset[tuple[list[Tensor], Tensor]]):
         self.images, self.views, self.seed, self.options = images, views, seed, options
         self.kept: dict[int, tuple[Image.Image, np.ndarray]] = {}
 
-    def __len__(self) -> int:
-        return len(self.images)
-
     def __getitem__(self, key: Key) -> tuple[list[Tensor], Tensor]:
         epoch, index = key
         pair = self.kept.get(index)
@@ -43,11 +40,6 @@ class _Crops(Dataset[tuple[list[Tensor], Tensor]]):
                 self.kept[index] = pair
         rng = random_for(self.seed, "augment", epoch, index)
         return segmentation_views(*pair, views=self.views, rng=rng, **self.options)
-
-
-def _collate(samples: list[tuple[list[Tensor], Tensor]]) -> Batch:
-    views, labels = zip(*samples, strict=True)
-    return Batch(tuple(stacked(view) for view in zip(*views, strict=True)), torch.stack(labels))
 
 
 def segmentation_batches(
@@ -69,7 +61,7 @@ def segmentation_batches(
         UserError: A picture or mask is bad, or their sizes differ.
     """
     keys = step_keys(functools.partial(uniform_order, images, seed), batch_size, start=start, stop=stop)
-    return load_batches(_Crops(images, views, seed, options), map(share, keys), _collate, workers)
+    return load_batches(_Crops(images, views, seed, options), map(share, keys), collated, workers)
 
 
 class _Whole(Dataset[Batch]):
@@ -77,9 +69,6 @@ class _Whole(Dataset[Batch]):
 
     def __init__(self, images: AnySet, longest_side: int | None) -> None:
         self.images, self.longest_side = images, longest_side
-
-    def __len__(self) -> int:
-        return len(self.images)
 
     def __getitem__(self, index: int) -> Batch:
         if isinstance(self.images, MaskedSet):

@@ -15,10 +15,11 @@ import torch
 
 from csg_analysis.choosing.outputs import network_outputs
 from csg_analysis.energy.energy import hyperspherical_energy
-from csg_analysis.features.files import Definitions, FeatureFile, complete_folder, open_features, write_rows
+from csg_analysis.features.files import Definitions, FeatureFile, open_features, write_rows
 from csg_analysis.features.pooled import extract, pooled_batches
 from csg_train.data.loaders.loader import evaluation_batches
 from csg_train.errors import UserError
+from csg_train.files import together
 from csg_train.models.backbones import Backbone
 from csg_train.recipes.pictures import load_split
 from csg_train.runs.checkpoint import load_checkpoint
@@ -146,7 +147,7 @@ def test_half_precision_is_the_nearest_float16_and_says_so(trained, opened, tmp_
 
 
 def rows_of(images, *batches, dtype="float32", folder):
-    with complete_folder(folder) as work:
+    with together(folder) as work:
         return write_rows(work, "run", images, {"layer4": 2}, [{"layer4": batch} for batch in batches], dtype=dtype)
 
 
@@ -172,7 +173,7 @@ def test_an_interrupted_extraction_leaves_nothing(opened, tmp_path):
         yield {"layer4": np.ones((5, 2))}
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), complete_folder(tmp_path / "out") as work:
+    with pytest.raises(KeyboardInterrupt), together(tmp_path / "out") as work:
         write_rows(work, "run", opened[3], {"layer4": 2}, batches(), dtype="float32")
     assert list(tmp_path.iterdir()) == []
 
@@ -188,8 +189,8 @@ def test_one_forward_pass_a_batch_whatever_the_layers(opened):
 
 
 def test_mistakes_are_one_line(trained, written, tmp_path):
-    refused(analyze("features", trained[0], "--out", written), str(written), "not empty")
-    refused(analyze("features", trained[0], "--out", "."), "the folder that the command runs in")
+    refused(analyze("features", trained[0], "--out", written), str(written), "not an empty folder")
+    refused(analyze("features", trained[0], "--out", "."), "not an empty folder")
     refused(analyze("features", trained[0], "--layer", "layer9", "--out", tmp_path / "a"), "layer9", "layer4")
     refused(analyze("features", trained[0], trained[0], "--out", tmp_path / "a"), "seed0-LAYER.npy")
     refused(analyze("features", trained[0], "--split", "validation", "--out", tmp_path / "a"), "data.validation")

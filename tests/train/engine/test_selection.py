@@ -88,7 +88,7 @@ def test_best_is_the_first_best_of_an_independent_replay(select, split, selectin
 
 
 def test_last_measures_nothing_and_writes_no_best(recipe_dict, tmp_path, monkeypatch):
-    monkeypatch.setattr(engine, "selection_score", None)
+    monkeypatch.setattr(engine, "score", None)
     path = run(Recipe.model_validate(recipe_dict), tmp_path / "run")
     assert path.name == "ckpt.pt"
     assert not (tmp_path / "run" / "best.pt").exists()
@@ -107,7 +107,7 @@ def test_measured_at_every_nth_step_and_the_last(every, steps, due, selecting):
 @pytest.mark.parametrize(("scores", "chosen"), [([0.2, 0.5, 0.5, 0.4], 4), ([0.5] * 4, 2), ([0.0, 0.1, 0.2, 0.3], 8)])
 def test_a_tie_keeps_the_earlier(scores, chosen, selecting, tmp_path, monkeypatch):
     values = iter(scores)
-    monkeypatch.setattr(engine, "selection_score", lambda network, images, recipe: next(values))
+    monkeypatch.setattr(engine, "score", lambda network, images, recipe: next(values))
     best = load_checkpoint(run(rule(selecting, "source-val", every=2), tmp_path / "run"))
     assert (best.step, best.best_score) == (chosen, max(scores))
 
@@ -143,7 +143,7 @@ def test_resume_equals_uninterrupted(stop, scores, selecting, tmp_path, monkeypa
     def score(network, images, recipe):
         return scores[running[0].step // 2 - 1]
 
-    monkeypatch.setattr(engine, "selection_score", score)
+    monkeypatch.setattr(engine, "score", score)
     monkeypatch.setattr(engine._Run, "_train_step", train_step)
     monkeypatch.setattr(engine, "save_checkpoint", save_or_die)
     resumed = True
