@@ -191,18 +191,13 @@ def _check_repeated(runs: Sequence[Run], comparison: Comparison) -> None:
 def notices(runs: Sequence[Run]) -> list[str]:
     """What a reader should know about these runs although it does not forbid comparing them."""
     return [
-        *_unlabelled(runs),
+        *filter(None, [unknown_score(runs)]),
         *death_notices(runs),
         *_infinite(runs),
         *_chosen_on_the_target(runs),
         *_recipe_differences(runs),
         *_unfinished(runs),
     ]
-
-
-def _unlabelled(runs: Sequence[Run]) -> Iterator[str]:
-    if sentence := unknown_score(runs):
-        yield sentence
 
 
 def _infinite(runs: Sequence[Run]) -> Iterator[str]:

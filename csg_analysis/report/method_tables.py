@@ -24,6 +24,7 @@ from csg_analysis.report.tables import Cell, Column, Table, Value
 from csg_analysis.report.unlabelled import UNKNOWN, unknown_score
 from csg_analysis.report.wording import SELECTIONS, Wording, capital, input_size
 from csg_train.runs.records import AccuracyRecord, ScoreRecord, only_prediction
+from csg_train.splits import SPLITS
 
 __all__ = ["class_table", "measures", "method_table", "split_table"]
 
@@ -35,7 +36,7 @@ def measures(words: Wording) -> dict[str, tuple[Measure, float]]:
         "e1": (energy("1"), 1),
         "e2": (energy("2"), 1),
         words.field: (score(), 100),
-        "overall_percent": (overall(), 100),
+        "overall_percent": (overall, 100),
     }
 
 
@@ -87,7 +88,7 @@ def _method_cells(row: Row, rows: Sequence[Row], *, strong: bool) -> list[Cell]:
         *([step_cell(row, rows)] if timed(rows) else []),
         spread_cell(row, energy("1"), 3),
         spread_cell(row, energy("2"), 3),
-        Cell(UNKNOWN) if unknown else spread_cell(row, overall(), 1, scale=100),
+        Cell(UNKNOWN) if unknown else spread_cell(row, overall, 1, scale=100),
     ]
 
 
@@ -168,16 +169,14 @@ def _statistics_notes(top: Sequence[Row], words: Wording, pictures: bool) -> lis
 
 def split_table(rows: Sequence[Row]) -> Table:
     """Score and E_0 on all splits: is the source learnt, and do held-out synthetic pictures tell the same story?"""
-    splits = ("source", "validation", "target")
-    names = {"source": "Source", "validation": "Validation", "target": "Target"}
     hints = {"source": "trained on", "validation": "held out", "target": "real"}
     words = wording(rows)
     kinds: list[tuple[str, str, Measure, int, float]]
-    kinds = [(words.short_field, split, score(split), 1, 100.0) for split in splits]
-    kinds += [("e0_mhe", split, energy("0", split), 3, 1.0) for split in splits]
+    kinds = [(words.short_field, split, score(split), 1, 100.0) for split in SPLITS]
+    kinds += [("e0_mhe", split, energy("0", split), 3, 1.0) for split in SPLITS]
     columns = [Column("Method", numeric=False)]
-    columns += [Column(f"{names[split]} %", hints[split]) for split in splits]
-    columns += [Column(f"{names[split]} E₀", hints[split]) for split in splits]
+    columns += [Column(f"{capital(split)} %", hints[split]) for split in SPLITS]
+    columns += [Column(f"{capital(split)} E₀", hints[split]) for split in SPLITS]
     cells, data = [], []
     for row in rows:
         cells.append(
@@ -220,7 +219,8 @@ def class_table(rows: Sequence[Row]) -> Table:
         cells = [
             [Cell(name), Cell(counts.get(name, fmt.DASH)), *(tinted(row, name) for row in rows)] for name in classes
         ]
-    notes = [f"{_CLASS_NOTES[task]}, mean over the method's runs." for task in _CLASS_NOTES if task in _tasks(rows)]
+    tasks = {row.task for row in rows}
+    notes = [f"{note}, mean over the method's runs." for task, note in _CLASS_NOTES.items() if task in tasks]
     return Table("per_class", f"{capital(words.by_class)} by class on the target", columns, cells, data, notes)
 
 
@@ -228,10 +228,6 @@ _CLASS_NOTES = {
     "classification": "Accuracy: share of the class's target pictures that are predicted right",
     "segmentation": "IoU: of the class's pixels, true or predicted, the share that is both",
 }
-
-
-def _tasks(rows: Sequence[Row]) -> set[str]:
-    return {row.task for row in rows}
 
 
 def _per_class(records: Mapping[str, ScoreRecord]) -> dict[str, float | None]:

@@ -48,7 +48,7 @@ def scale_table(rows: Sequence[Row]) -> Table:
                 Cell(str(len(row.runs)), sort=len(row.runs)),
                 spread_cell(row, energy("0"), 3, interval=True),
                 spread_cell(row, score(), 1, scale=100, interval=True),
-                spread_cell(row, overall(), 1, scale=100),
+                spread_cell(row, overall, 1, scale=100),
             ]
             for row in rows
         ],

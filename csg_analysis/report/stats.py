@@ -187,17 +187,17 @@ def shared_pairs(values: Sequence[Mapping[Hashable, float]]) -> list[Hashable]:
 
 
 def rank_correlation_interval(
-    first: Sequence[Mapping[Hashable, float]], second: Sequence[Mapping[Hashable, float]], *, resamples: int = 2000
+    first: Sequence[Mapping[Hashable, float]], second: Sequence[Mapping[Hashable, float]]
 ) -> tuple[float, float] | None:
     """Percentile bootstrap of the rank correlation of the methods' means, over the pairs that every method has.
 
-    The same resampled pairs (source and seed) are taken for every method, so what they share stays shared. The methods
-    themselves are fixed: the interval says how far the runs determine the correlation, not what other methods would do.
+    Of 2000 resamples, drawn with a fixed seed. The same resampled pairs (source and seed) are taken for every method,
+    so what they share stays shared. The methods themselves are fixed: the interval says how far the runs determine the
+    correlation, not what other methods would do.
 
     Args:
         first: One number for each pair, a mapping a method.
         second: Likewise, the methods in the same order.
-        resamples: Bootstrap samples, drawn with a fixed seed.
 
     Returns:
         The interval's ends; None below `MIN_METHODS` methods or `MIN_PAIRS` shared pairs.
@@ -205,7 +205,7 @@ def rank_correlation_interval(
     keys = shared_pairs([*first, *second])
     if len(first) < MIN_METHODS or len(keys) < MIN_PAIRS:
         return None
-    chosen_RP = np.random.default_rng(0).integers(len(keys), size=(resamples, len(keys)))
+    chosen_RP = np.random.default_rng(0).integers(len(keys), size=(2000, len(keys)))
     ranks = []
     for side in (first, second):
         values_MP = np.array([[values[key] for key in keys] for values in side])

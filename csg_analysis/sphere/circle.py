@@ -64,17 +64,16 @@ def on_circle(features: Sequence[np.ndarray]) -> Circle:
     )
 
 
-def von_mises_density(angles_N: np.ndarray, grid_G: np.ndarray, *, concentration: float = CONCENTRATION) -> np.ndarray:
-    """Kernel density on the circle: the mean of ``exp(k cos(x - angle)) / (2 pi I_0(k))``.
+def von_mises_density(angles_N: np.ndarray, grid_G: np.ndarray) -> np.ndarray:
+    """Kernel density on the circle: the mean of ``exp(k cos(x - angle)) / (2 pi I_0(k))``, k being `CONCENTRATION`.
 
     Args:
         angles_N: Radians.
         grid_G: Radians, where the density is wanted.
-        concentration: k > 0.
 
     Returns:
         ``(G,)`` >= 0, a density per radian: its integral over the circle is 1.
     """
-    kernel_GN = np.exp(concentration * (np.cos(grid_G[:, None] - angles_N) - 1))
-    density_G: np.ndarray = kernel_GN.mean(1) / (2 * np.pi * ive(0, concentration))
+    kernel_GN = np.exp(CONCENTRATION * (np.cos(grid_G[:, None] - angles_N) - 1))
+    density_G: np.ndarray = kernel_GN.mean(1) / (2 * np.pi * ive(0, CONCENTRATION))
     return density_G

@@ -5,7 +5,6 @@ from .readers.images import ImageSet as ImageSet
 from .readers.images import decode as decode
 from .readers.images import image_folder as image_folder
 from .readers.images import over_white as over_white
-from .readers.listing import image_files as image_files
 from .readers.mask_folders import masked_folder as masked_folder
 from .readers.masks import IGNORE as IGNORE
 from .readers.masks import MaskedSet as MaskedSet

@@ -220,13 +220,13 @@ def cut_out(image: Image.Image) -> Image.Image | None:
     return result
 
 
-def drawn_background(rng: random.Random, side: int = SIDE) -> Image.Image:
-    """Soft colours at several scales, each finer one half as strong; ``(side, side)`` ``RGB``."""
-    total = np.zeros((side, side, 3))
+def drawn_background(rng: random.Random) -> Image.Image:
+    """Soft colours at several scales, each finer one half as strong; ``(SIDE, SIDE)`` ``RGB``."""
+    total = np.zeros((SIDE, SIDE, 3))
     strength = 1.0
     for cells in (2, 4, 8, 16, 32):
         grid = np.frombuffer(rng.randbytes(cells * cells * 3), dtype=np.uint8).reshape(cells, cells, 3)
-        layer = Image.fromarray(grid).resize((side, side), Image.Resampling.BICUBIC)
+        layer = Image.fromarray(grid).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
         total += strength * (np.array(layer, dtype=np.float64) - 127.5)
         strength *= rng.uniform(0.3, 0.7)
     return Image.fromarray(np.clip(total + 127.5, 0, 255).astype(np.uint8))

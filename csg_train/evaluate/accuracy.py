@@ -12,7 +12,7 @@ from csg_train.data.loaders.batch import Batch
 from csg_train.data.readers.images import ImageSet
 from csg_train.devices import full_float32
 from csg_train.errors import UserError
-from csg_train.evaluate.scores import mean_per_class, per_class_accuracy
+from csg_train.evaluate.scores import LEVEL, mean_per_class, per_class_accuracy
 from csg_train.models.network import TaskNetwork
 from csg_train.recipes.sections import Recipe
 from csg_train.recipes.shown import shown_batches
@@ -114,9 +114,7 @@ def by_true_class(predictions: Predictions, classes: int) -> list[str]:
     return [" ".join(map(str, predicted.tolist())) for predicted in own]
 
 
-def bootstrap_mean_per_class(
-    confusion: np.ndarray, *, seed: int, resamples: int = 2000, level: float = 0.95
-) -> Interval:
+def bootstrap_mean_per_class(confusion: np.ndarray, *, seed: int, resamples: int = 2000) -> Interval:
     """Percentile bootstrap of `mean_per_class`, pictures resampled within each true class.
 
     Resampling n pictures of one class with replacement makes its confusion row multinomial, so only rows are drawn.
@@ -129,9 +127,9 @@ def bootstrap_mean_per_class(
         for row, total in zip(confusion, totals, strict=True)
     ]
     means = np.nanmean(per_class_accuracy(np.stack(rows, axis=1)), axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     kind = f"percentile bootstrap, {resamples} resamples of the pictures within each class"
-    return Interval(low=float(low), high=float(high), level=level, kind=kind)
+    return Interval(low=float(low), high=float(high), level=LEVEL, kind=kind)
 
 
 def _predictions(network: TaskNetwork, images: ImageSet, recipe: Recipe) -> Predictions:

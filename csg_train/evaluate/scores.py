@@ -3,6 +3,7 @@
 import numpy as np
 
 __all__ = [
+    "LEVEL",
     "iou",
     "iou_per_class",
     "mean_iou",
@@ -11,6 +12,9 @@ __all__ = [
     "per_class_accuracy",
     "right_true_predicted",
 ]
+
+LEVEL = 0.95
+"""Of the bootstrap's intervals."""
 
 
 def per_class_accuracy(confusion: np.ndarray) -> np.ndarray:

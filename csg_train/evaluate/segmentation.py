@@ -17,7 +17,7 @@ from csg_train.data.readers.masks import IGNORE, MaskedSet
 from csg_train.devices import full_float32
 from csg_train.errors import UserError
 from csg_train.evaluate.accuracy import require_numbers, without_numbers
-from csg_train.evaluate.scores import iou, iou_per_class, mean_iou, mean_of_present, right_true_predicted
+from csg_train.evaluate.scores import LEVEL, iou, iou_per_class, mean_iou, mean_of_present, right_true_predicted
 from csg_train.models.deeplab import SegmentationNetwork
 from csg_train.models.network import TaskNetwork
 from csg_train.models.tiles import Tiles
@@ -87,7 +87,7 @@ def count_pixels(pairs: Iterable[tuple[_Mask, _Mask]], classes: int) -> PixelCou
     return PixelCounts(total, np.array(pictures, dtype=np.int64).reshape(-1, 3, classes))
 
 
-def bootstrap_mean_iou(counts: PixelCounts, *, seed: int, resamples: int = 2000, level: float = 0.95) -> Interval:
+def bootstrap_mean_iou(counts: PixelCounts, *, seed: int, resamples: int = 2000) -> Interval:
     """Percentile bootstrap of `mean_iou`: whole pictures are resampled, since a picture's pixels are not independent.
 
     A class that a resample lacks altogether is left out of that resample's mean, and a resample of pictures whose every
@@ -102,9 +102,9 @@ def bootstrap_mean_iou(counts: PixelCounts, *, seed: int, resamples: int = 2000,
         rows = min(_RESAMPLES_AT_ONCE, resamples - start)
         draws = rng.multinomial(number, np.full(number, 1 / number), size=rows).astype(np.float64)
         means.append(mean_of_present(iou((draws @ flat).reshape(rows, *counts.pictures.shape[1:]))))
-    low, high = np.nanquantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.nanquantile(np.concatenate(means), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     kind = f"percentile bootstrap, {resamples} resamples of whole pictures"
-    return Interval(low=float(low), high=float(high), level=level, kind=kind)
+    return Interval(low=float(low), high=float(high), level=LEVEL, kind=kind)
 
 
 def predicted_masks(

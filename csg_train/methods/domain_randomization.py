@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from csg_train.data.loaders.batch import Batch
-from csg_train.data.readers.listing import image_files
+from csg_train.data.readers.listing import listing
 from csg_train.data.views.restyle import Styles
 from csg_train.demos.table import style_folder
 from csg_train.errors import UserError
@@ -73,7 +73,7 @@ class DomainRandomization(Method):
         demo = self.config.styles.startswith("demo:")
         given = self.config.styles.removeprefix("demo:")
         root = style_folder(given) if demo else home_expanded(Path(given), "method.styles")
-        files = [root / file for file in image_files(root, root)]
+        files = [root / file for file in listing(root, root).files]
         if not files:
             raise UserError(f"{root}: no pictures to take styles from; put some there, or change method.styles")
         return Styles(files=files, kind=self.config.transfer, beta=self.config.beta)

@@ -4,7 +4,6 @@ from .images import ImageSet as ImageSet
 from .images import decode as decode
 from .images import image_folder as image_folder
 from .images import over_white as over_white
-from .listing import image_files as image_files
 from .lists import VISDA_CLASSES as VISDA_CLASSES
 from .lists import manifest as manifest
 from .lists import visda17 as visda17

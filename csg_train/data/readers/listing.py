@@ -16,7 +16,7 @@ from pathlib import Path
 from csg_train.errors import UserError, printable
 from csg_train.names import absent
 
-__all__ = ["IMAGE_SUFFIXES", "LeftOut", "Listing", "class_folders", "image_files", "left_out_line", "listing"]
+__all__ = ["IMAGE_SUFFIXES", "LeftOut", "Listing", "class_folders", "left_out_line", "listing"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 _SYSTEM = re.compile(
@@ -58,11 +58,6 @@ def listing(root: Path, folder: Path) -> Listing:
     files = sorted(file for file, reason in found if reason is None)
     left_out = sorted((file, reason) for file, reason in found if reason is not None)
     return Listing(tuple(files), tuple(LeftOut(printable(file), reason) for file, reason in left_out))
-
-
-def image_files(root: Path, folder: Path) -> list[str]:
-    """The picture files at any depth below ``folder``: sorted, POSIX, relative to ``root``."""
-    return list(listing(root, folder).files)
 
 
 def class_folders(root: Path) -> Listing:

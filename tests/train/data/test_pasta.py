@@ -15,6 +15,8 @@ from csg_train.data.views.transforms import randaugment, training_view
 from csg_train.errors import UserError
 from csg_train.recipes.reading import parse_recipe
 
+LINEAR = {"k": 1, "grid": "exact"}
+
 
 def picture(height: int = 12, width: int = 9) -> np.ndarray:
     return np.random.default_rng(0).integers(60, 190, (height, width, 3), dtype=np.uint8)
@@ -36,17 +38,17 @@ def test_the_grids_by_hand(length, exact, released):
 
 def test_the_spread_by_hand():
     """4 x 6: at the frequency (2, 3) r is largest; at (1, -2) it is sqrt(5) of sqrt(13)."""
-    found = spread(4, 6, Pasta(alpha=3, beta=0.25, k=2))
+    found = spread(4, 6, Pasta(alpha=3, beta=0.25, k=2, grid="exact"))
     assert found[0, 0] == 0.25
     assert found[2, 3] == pytest.approx(9.25)
     assert found[1, -2] == pytest.approx(9 * 5 / 13 + 0.25)
     np.testing.assert_allclose(found[1:], found[:0:-1])  # as far at -f as at f
-    assert spread(1, 1, Pasta(beta=0.5)).tolist() == [[0.5]]
+    assert spread(1, 1, Pasta(alpha=10, beta=0.5, **LINEAR)).tolist() == [[0.5]]
 
 
 def test_the_picture_by_numpy_amplitude_and_phase():
     """One colour at a time, amplitude and phase apart, as the paper has it."""
-    image, settings = picture(), Pasta(alpha=3, beta=0.25, k=2)
+    image, settings = picture(), Pasta(alpha=3, beta=0.25, k=2, grid="exact")
     factors = perturbation(image.shape, settings, np.random.default_rng(5))
     found = pasta(image, settings, np.random.default_rng(5))
     for colour in range(3):
@@ -59,14 +61,14 @@ def test_the_picture_by_numpy_amplitude_and_phase():
 
 def test_no_noise_is_the_picture_and_a_constant_one_stays_without_beta():
     image = picture()
-    assert np.array_equal(pasta(image, Pasta(alpha=0, beta=0), np.random.default_rng(0)), image)
+    assert np.array_equal(pasta(image, Pasta(alpha=0, beta=0, **LINEAR), np.random.default_rng(0)), image)
     grey = np.full((8, 6, 3), 77, dtype=np.uint8)
-    assert np.array_equal(pasta(grey, Pasta(alpha=10, beta=0), np.random.default_rng(0)), grey)
-    assert not np.array_equal(pasta(grey, Pasta(alpha=0, beta=0.5), np.random.default_rng(0)), grey)
+    assert np.array_equal(pasta(grey, Pasta(alpha=10, beta=0, **LINEAR), np.random.default_rng(0)), grey)
+    assert not np.array_equal(pasta(grey, Pasta(alpha=0, beta=0.5, **LINEAR), np.random.default_rng(0)), grey)
 
 
 def test_the_factors_have_mean_one_and_the_deviation_of_their_band():
-    settings, rng = Pasta(alpha=3, beta=0.25, k=2), np.random.default_rng(1)
+    settings, rng = Pasta(alpha=3, beta=0.25, k=2, grid="exact"), np.random.default_rng(1)
     draws = np.stack([perturbation((4, 6, 3), settings, rng) for _ in range(4000)])
     s = spread(4, 6, settings)[..., None]
     assert (np.abs(draws.mean(axis=0) - 1) < 5 * s / np.sqrt(4000)).all()
@@ -92,7 +94,7 @@ def test_augmix_is_torchvision_s_and_leaves_the_global_generators(monkeypatch):
 def test_pasta_comes_before_randaugment_and_draws_nothing_where_it_is_not_asked_for():
     image = Image.fromarray(picture(40, 40))
     options = {"size": 32, "fit": "pad", "background": "plain"}
-    none = Pasta(alpha=0, beta=0)
+    none = Pasta(alpha=0, beta=0, **LINEAR)
     both = training_view(image, augment="pasta+randaugment", rng=random.Random(8), settings=none, **options)
     rng = random.Random(8)
     rng.getrandbits(63)  # PASTA's seed
@@ -106,12 +108,16 @@ def test_masks_stay_under_their_pictures_and_each_view_has_noise_of_its_own():
     image, mask = Image.fromarray(picture(24, 24)), np.arange(24 * 24, dtype=np.uint8).reshape(24, 24)
     common = {"size": 24, "scale": (1.0, 1.0), "views": ("student", "styled1", "styled2")}
     common["views"] = ("student", "student2")
-    (one, two), labels = segmentation_views(image, mask, rng=random.Random(2), settings=Pasta(), **common)
+    (one, two), labels = segmentation_views(
+        image, mask, rng=random.Random(2), settings=Pasta(alpha=10, beta=0.5, **LINEAR), **common
+    )
     (plain, same), kept = segmentation_views(image, mask, rng=random.Random(2), **common)
     assert torch.equal(labels, kept)
     assert torch.equal(plain, same)
     assert not torch.equal(one, two)
-    (first, _), _ = segmentation_views(image, mask, rng=random.Random(2), settings=Pasta(alpha=0, beta=0), **common)
+    (first, _), _ = segmentation_views(
+        image, mask, rng=random.Random(2), settings=Pasta(alpha=0, beta=0, **LINEAR), **common
+    )
     assert torch.equal(first, plain)
 
 
