@@ -76,6 +76,7 @@ def sphere(
     unnamed: list[tuple[Named, circle.Panel]] = []
     folders: list[Path] = []
     infos: list[runs.RunInfo | runs.OutsideInfo] = []
+    matrices: list[np.ndarray] = []
     subjects = on_same_pictures(
         asked.subjects(),
         lambda subject: subject.images(split),
@@ -90,9 +91,9 @@ def sphere(
             energy = engine.hyperspherical_energy(features_ND, s=0).mhe[0].value
         folders.append(subject.folder)
         infos.append(subject.run)
+        matrices.append(features_ND)
         panel = circle.Panel(
             title="",
-            features=features_ND,
             labels=np.array(images.labels)
             if isinstance(images, pictures.ImageSet)
             else np.zeros(len(images), dtype=int),
@@ -106,8 +107,9 @@ def sphere(
     else:
         classes = ("pictures with masks",)
     what = f"{len(images)} pictures of {images.name} ({split}), {layer}, {pool} pool"
+    shared = circle.on_circle(matrices)
     densities = circle.sphere_records(
-        [panel.features for panel in panels],
+        shared,
         infos,
         data=subject.data_info(images, split),
         layer=layer,
@@ -115,11 +117,11 @@ def sphere(
         energies=[panel.energy for panel in panels],
     )
     if out.suffix == ".png":
-        drawn = drawing.to_png(lambda: circle.draw(panels, classes, what))
+        drawn = drawing.to_png(lambda: circle.draw(panels, shared, classes, what))
         atomic_write(out, lambda stream: stream.write(drawn))
     else:
         alt = f"Features on a circle: {', '.join(panel.title for panel in panels)}; {what}"
-        write_text(out, drawing.to_svg(lambda: circle.draw(panels, classes, what), "sphere", alt) + "\n")
+        write_text(out, drawing.to_svg(lambda: circle.draw(panels, shared, classes, what), "sphere", alt) + "\n")
     for own, record in zip(folders, densities, strict=True):
         runs.write_record(own / f"sphere-{split}.json", record)
     console.print(f"{out}: {len(panels)} panels, {what}", highlight=False, markup=False)

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from csg_analysis.drawing.numbers import fixed
 from csg_analysis.drawing.svg import INK, class_label
-from csg_analysis.sphere.circle import CONCENTRATION, on_circle, von_mises_density
+from csg_analysis.sphere.circle import CONCENTRATION, Circle, von_mises_density
 
 __all__ = ["TALL", "Panel", "draw", "edge", "frame", "ring"]
 
@@ -31,31 +31,29 @@ class Panel:
 
     Attributes:
         title: Of the model.
-        features: ``(N, D)``.
         labels: ``(N,)`` class numbers.
-        energy: E_0 of the features, ``mhe`` convention.
+        energy: E_0 of its features, ``mhe`` convention.
         colour: Of its density.
     """
 
     title: str
-    features: np.ndarray
     labels: np.ndarray
     energy: float
     colour: str
 
 
-def draw(panels: Sequence[Panel], classes: Sequence[str], subject: str) -> Figure:
+def draw(panels: Sequence[Panel], circle: Circle, classes: Sequence[str], subject: str) -> Figure:
     """Draw the panels.
 
     Each picture is a dot at its angle, on the ring of its class; the height outside the circle is the density over
     the angle. Projection, kernel and scale are named below the panels.
 
     Args:
-        panels: One or more, of one feature space.
+        panels: One or more.
+        circle: Of their features.
         classes: Names by class number; a single name where pictures have none.
         subject: Which pictures and which layer, for the note.
     """
-    circle = on_circle([panel.features for panel in panels])
     heights = [von_mises_density(angles_N, _GRID) for angles_N in circle.angles]
     scale = TALL / max(float(height_G.max()) for height_G in heights)
     edges = [edge(height_G, _GRID, scale) for height_G in heights]

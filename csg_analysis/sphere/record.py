@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from csg_analysis.sphere.circle import CONCENTRATION, on_circle, von_mises_density
+from csg_analysis.sphere.circle import CONCENTRATION, Circle, von_mises_density
 from csg_train.runs.records import SPHERE_ANGLES, DataInfo, OutsideInfo, RunInfo, SphereRecord
 
 __all__ = ["PROJECTION", "grid", "sphere_records"]
@@ -21,7 +21,7 @@ def grid() -> np.ndarray:
 
 
 def sphere_records(
-    features: Sequence[np.ndarray],
+    circle: Circle,
     runs: Sequence[RunInfo | OutsideInfo],
     *,
     data: DataInfo,
@@ -29,12 +29,7 @@ def sphere_records(
     pool: str,
     energies: Sequence[float],
 ) -> list[SphereRecord]:
-    """A record a checkpoint, from its features ``(N, D)`` of the same pictures.
-
-    Raises:
-        UserError: As of `on_circle`.
-    """
-    circle = on_circle(features)
+    """A record a checkpoint, whose features of the same pictures are on one circle."""
     return [
         SphereRecord(
             run=run,

@@ -14,7 +14,7 @@ from csg_analysis.report.build import build_report
 from csg_analysis.report.diff import compare_reports
 from csg_analysis.report.verify import verify_report
 from csg_analysis.similarity.metrics.table import METRICS
-from csg_analysis.sphere.circle import von_mises_density
+from csg_analysis.sphere.circle import on_circle, von_mises_density
 from csg_analysis.sphere.record import grid, sphere_records
 from csg_train.files import sha256_file, write_json
 from csg_train.runs.records import (
@@ -90,7 +90,8 @@ def write_circle(folders: list[Path]) -> list[SphereRecord]:
     features = [rng.normal(size=(40, 6)) + 3 * (index + 1) * np.eye(6)[index] for index in range(len(folders))]
     runs = [run for run, _ in facts]
     energies = [-0.1 * index for index in range(len(folders))]
-    records = sphere_records(features, runs, data=facts[0][1], layer="layer4", pool="average", energies=energies)
+    circle = on_circle(features)
+    records = sphere_records(circle, runs, data=facts[0][1], layer="layer4", pool="average", energies=energies)
     for folder, record in zip(folders, records, strict=True):
         write_json(folder / "sphere-target.json", record.model_dump(mode="json"))
     return records
@@ -200,7 +201,8 @@ def test_a_recorded_density_is_that_of_the_angles() -> None:
         versions={},
     )
     data = DataInfo(split="target", name="p", identity="i", count=100, size=32, fit="pad")
-    (record,) = sphere_records([features_ND], [run], data=data, layer="layer4", pool="average", energies=[0.0])
+    circle = on_circle([features_ND])
+    (record,) = sphere_records(circle, [run], data=data, layer="layer4", pool="average", energies=[0.0])
     density_G = np.array(record.density)
     single = von_mises_density(np.zeros(1), np.zeros(1))[0]
     assert density_G.max() == pytest.approx(single / 2, rel=1e-3)

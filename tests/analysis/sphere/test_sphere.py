@@ -78,14 +78,13 @@ def test_what_no_circle_shows_is_refused():
 
 
 def panels(count):
-    return [
-        Panel(title=f"m{i}", features=rows, labels=np.arange(40) % 3, energy=-0.25, colour="#3a86d4")
-        for i, rows in enumerate(models(count))
-    ]
+    """And the circle of their features."""
+    own = [Panel(title=f"m{i}", labels=np.arange(40) % 3, energy=-0.25, colour="#3a86d4") for i in range(count)]
+    return own, on_circle(models(count))
 
 
 def test_figure_has_one_scale_and_names_projection_kernel_and_convention():
-    figure = draw(panels(5), ["a", "b", "c"], "40 pictures")
+    figure = draw(*panels(5), ["a", "b", "c"], "40 pictures")
     limits = {(axes.get_xlim(), axes.get_ylim()) for axes in figure.axes}
     assert len(figure.axes) == 5
     assert len(limits) == 1
@@ -95,7 +94,7 @@ def test_figure_has_one_scale_and_names_projection_kernel_and_convention():
     note = " ".join(" ".join(text.get_text() for text in figure.texts).split())
     for part in ("40 pictures", "PCA to 2-D", "von Mises", "concentration 40", "one scale", "mhe convention"):
         assert part in note
-    for circle, axes in zip(on_circle([panel.features for panel in panels(5)]).angles, figure.axes, strict=True):
+    for circle, axes in zip(on_circle(models(5)).angles, figure.axes, strict=True):
         drawn = np.concatenate([line.get_xydata() for line in axes.lines if line.get_marker() == "o"])
         assert len(drawn) == 40
         np.testing.assert_allclose(np.sort(np.arctan2(drawn[:, 1], drawn[:, 0])), np.sort(circle), atol=1e-9)
@@ -105,7 +104,7 @@ def test_long_names_of_classes_stay_in_the_figure():
     """As ImageNet's: beside them short ones were pushed out of the picture."""
     shark = "great white shark, white shark, man-eater, man-eating shark, Carcharodon carcharias"
     with plain():
-        figure = draw(panels(1), [f"{shark} {number}" for number in range(7)], "40 pictures")
+        figure = draw(*panels(1), [f"{shark} {number}" for number in range(7)], "40 pictures")
         figure.draw_without_rendering()
     box, names = figure.legends[0].get_window_extent(), [text.get_text() for text in figure.legends[0].get_texts()]
     assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
@@ -116,7 +115,7 @@ def test_long_names_of_classes_stay_in_the_figure():
 
 def test_the_highest_density_is_drawn_to_scale():
     """Heights above the circle are proportional to the density, with one factor for all panels."""
-    figure = draw(panels(2), ["a", "b", "c"], "")
+    figure = draw(*panels(2), ["a", "b", "c"], "")
     grid = np.linspace(-np.pi, np.pi, 721)
     factors = []
     for angles, axes in zip(on_circle(models(2)).angles, figure.axes, strict=True):
@@ -126,10 +125,10 @@ def test_the_highest_density_is_drawn_to_scale():
 
 
 def test_bytes_are_the_same_each_time():
-    assert to_png(lambda: draw(panels(2), ["a", "b", "c"], "x")) == to_png(
-        lambda: draw(panels(2), ["a", "b", "c"], "x")
+    assert to_png(lambda: draw(*panels(2), ["a", "b", "c"], "x")) == to_png(
+        lambda: draw(*panels(2), ["a", "b", "c"], "x")
     )
-    first, second = (to_svg(lambda: draw(panels(2), ["a", "b", "c"], "x"), "sphere", "y") for _ in range(2))
+    first, second = (to_svg(lambda: draw(*panels(2), ["a", "b", "c"], "x"), "sphere", "y") for _ in range(2))
     assert first == second
 
 
