@@ -12,6 +12,7 @@ from csg_analysis.report.build import build_report
 from csg_train.engine.loop import train
 from csg_train.recipes.reading import parse_recipe
 from tests.analysis.report.cases import NO_DIFFERENCE, write_all
+from tests.sketched import render
 
 
 @pytest.fixture(scope="session")
@@ -22,8 +23,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def report(runs: Path) -> Path:
-    """The report of ``runs``; read only."""
-    build_report([runs], runs.parent / "out", allow_mixed=False)
+    """The report of ``runs``, rendered whatever module asks first; read only."""
+    with pytest.MonkeyPatch.context() as patch:
+        render(patch.setattr)
+        build_report([runs], runs.parent / "out", allow_mixed=False)
     return runs.parent / "out"
 
 

@@ -83,7 +83,7 @@ def test_every_table_of_a_report_has_its_latex(report: Path) -> None:
         assert f'href="tables/{stem}.tex"' in page
 
 
-def test_hostile_names_open_no_command(tmp_path: Path) -> None:
+def test_hostile_names_open_no_command(undrawn: None, tmp_path: Path) -> None:
     """A class named as a command and a line break: no command of its own, balanced braces, one line."""
     built_text(
         write_run(tmp_path / "runs", "csg", classes=[r"\input{/etc/passwd}", "}%\n\\\\"]).parent, tmp_path / "out"

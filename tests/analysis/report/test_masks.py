@@ -120,7 +120,7 @@ def test_two_strengths_of_a_method_stand_under_their_rows_labels(tmp_path):
     assert gallery.columns == ("asg weight=0.1", "asg weight=1.0")
 
 
-def test_verify_knows_the_arrays_and_the_sheet(drawn, tmp_path):
+def test_verify_knows_the_arrays_and_the_sheet(tmp_path):
     root, out = made(tmp_path / "runs"), tmp_path / "out"
     build_report([root], out, allow_mixed=False)
     other = root / "clean-csg-1/predictions-target.npz"  # of no run that is shown

@@ -45,7 +45,7 @@ def test_page_shows_every_part(report: Path) -> None:
     assert (report / "figures/gradcam.png").exists()
 
 
-def test_rebuilding_removes_only_its_own_old_files(tmp_path: Path) -> None:
+def test_rebuilding_removes_only_its_own_old_files(undrawn: None, tmp_path: Path) -> None:
     write_run(tmp_path / "runs", "csg")
     out = tmp_path / "out"
     build_report([tmp_path / "runs"], out, allow_mixed=False)
@@ -68,7 +68,7 @@ def test_rebuilding_removes_only_its_own_old_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("listed", [["thesis.pdf"], {"thesis.pdf": "my thesis"}])
-def test_a_list_of_somebody_else_gives_nothing_away(listed: object, tmp_path: Path) -> None:
+def test_a_list_of_somebody_else_gives_nothing_away(undrawn: None, listed: object, tmp_path: Path) -> None:
     """Every file that it names was removed."""
     write_run(tmp_path / "runs", "csg")
     out = tmp_path / "out"
@@ -180,14 +180,16 @@ def test_markdown_figures_exist(report: Path) -> None:
     assert all((report / figure).is_file() for figure in figures)
 
 
-def test_command_prints_where_the_report_is(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_prints_where_the_report_is(
+    undrawn: None, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(runs.parent)
     result = command("--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert (tmp_path / "out/index.html").is_file()
 
 
-def test_the_authors_remarks_are_a_footnote_once_and_escaped(tmp_path: Path) -> None:
+def test_the_authors_remarks_are_a_footnote_once_and_escaped(undrawn: None, tmp_path: Path) -> None:
     """Lines of ``remarks.txt`` beside the runs, under a label; verify knows them too."""
     for seed in (0, 1):
         write_run(tmp_path / "runs", "csg", seed)

@@ -132,7 +132,7 @@ def test_gains_by_class_are_paired_differences_of_the_records(masks: Path, shown
         assert rows[name, "baseline"]["gain_points"] is None
 
 
-def test_without_a_baseline_there_are_no_gains(tmp_path: Path) -> None:
+def test_without_a_baseline_there_are_no_gains(undrawn: None, tmp_path: Path) -> None:
     for seed in range(2):
         write_run(tmp_path / "runs", "csg", seed, masks=True)
     assert "Gains by class" not in built_text(tmp_path / "runs", tmp_path / "out")
@@ -146,7 +146,7 @@ def test_order_is_that_of_the_published_gains(masks: Path) -> None:
     assert "2 cannot be told from these runs, published as baseline < ibn-net, ibn-net < csg" in sentence
 
 
-def test_resnet101_is_compared_with_its_own_column(tmp_path: Path) -> None:
+def test_resnet101_is_compared_with_its_own_column(undrawn: None, tmp_path: Path) -> None:
     for method in ("baseline", "csg"):
         write_run(tmp_path / "runs", method, masks=True, backbone="resnet101")
     built_text(tmp_path / "runs", tmp_path / "out")
@@ -163,7 +163,7 @@ def test_both_tasks_are_refused_together(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_both_tasks_in_a_mixed_report_keep_apart(tmp_path: Path) -> None:
+def test_both_tasks_in_a_mixed_report_keep_apart(undrawn: None, tmp_path: Path) -> None:
     for seed in range(3):
         write_run(tmp_path / "runs/pictures", "baseline", seed, right=50 + seed)
         write_run(tmp_path / "runs/masks", "csg", seed, right=70, masks=True)

@@ -34,6 +34,7 @@ from csg_train.runs.tensorboard import convert, find_logs
 from csg_train.runs.training_log import read_log
 from tests.analysis.report.cases import write_run
 from tests.conftest import CLASSES, write_tree
+from tests.sketched import sketch
 
 PROGRAMS = {"csg-train": train, "csg-analyze": analyze, "csg-report": report}
 TABLES = {
@@ -148,7 +149,8 @@ def test_json_of_what_is_not_finite_is_null_and_floats_keep_every_digit(capsys):
     assert json.loads(capsys.readouterr().out) == {"nan": None, "inf": [None], "third": 1 / 3, "sum": 0.1 + 0.2}
 
 
-def test_verify_prints_what_does_not_agree_also_when_quiet(tmp_path):
+def test_verify_prints_what_does_not_agree_also_when_quiet(tmp_path, monkeypatch):
+    sketch(monkeypatch.setattr)
     write_run(tmp_path / "runs", "baseline", right=50)
     built = tmp_path / "report"
     assert invoke("build", tmp_path / "runs", "--out", built, "--quiet", main=report).output == ""
