@@ -1,18 +1,12 @@
 """Users' mistakes through the real command: one line that names the file and the fix, exit 2, nothing half-written."""
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from csg_analysis.report.load import _PATTERNS
-from csg_train.runs.checkpoint import load_checkpoint
 from tests.commands import assert_user_error, command
 from tests.conftest import look_at_one_picture_of_each_split, write_tree
 from tests.narrow import Narrow
@@ -145,24 +139,3 @@ def test_a_run_that_cannot_start_overwrites_none(recipe_file, trees, tmp_path):
     done = command("csg-train", "run", recipe_file, "--out", out, *options, cwd=tmp_path, before=before_it)
     assert_user_error(done, ".png: cannot decode")
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
-
-
-def test_interrupt_finishes_the_step_saves_and_exits_130(recipe_file, tmp_path):
-    executable = Path(sys.executable).parent / "csg-train"
-    log = tmp_path / "run" / "log.jsonl"
-    sets = ["--set", "train.steps=100000", "--set", "model.backbone=resnet18", "--set", "model.weights=none"]
-    process = subprocess.Popen(
-        [str(executable), "run", str(recipe_file), *sets, "--out", str(tmp_path / "run")],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    while not (log.exists() and log.stat().st_size):
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    step = load_checkpoint(tmp_path / "run" / "ckpt.pt").step
-    assert f"saved at step {step}" in output
-    assert len(log.read_text().splitlines()) == step

@@ -2,14 +2,12 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from csg_train.data.readers.images import image_folder
-from tests.commands import assert_user_error, command
+from tests.commands import as_others, assert_user_error, command
 
 
 @pytest.fixture
@@ -18,8 +16,9 @@ def root(trees: Path, tmp_path: Path) -> Path:
     return tmp_path / "own"
 
 
-def check(recipe_file: Path, root: Path):
-    return command("csg-train", "data", "check", recipe_file, "--set", f"data.source.root={root}", cwd=root.parent)
+def check(recipe_file: Path, root: Path, **options):
+    words = ("data", "check", recipe_file, "--set", f"data.source.root={root}")
+    return command("csg-train", *words, cwd=root.parent, **options)
 
 
 def test_what_does_not_count_is_printed_and_changes_no_identity(recipe_file, trees, root):
@@ -118,23 +117,9 @@ def test_a_link_to_nothing_is_a_missing_picture(recipe_file, root):
 
 
 def test_a_folder_that_cannot_be_read_is_an_error(recipe_file, root):
-    """As root, whom no mode stops, the reading is made to fail in the code."""
     hidden = root / "car" / "closed"
     hidden.mkdir()
     hidden.chmod(0)
-    code = f"""
-import os, sys
-real = os.scandir
-def scandir(folder):
-    if str(folder).endswith('closed'):
-        raise PermissionError(13, 'Permission denied')
-    return real(folder)
-os.scandir = scandir
-sys.argv = ['csg-train', 'data', 'check', {str(recipe_file)!r}, '--set', 'data.source.root={root}']
-import tests.narrow
-from csg_train.cli import main
-main()
-"""
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    result = check(recipe_file, root, before=as_others)
     hidden.chmod(0o755)
     assert_user_error(result, "car/closed", "Permission denied")

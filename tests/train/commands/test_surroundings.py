@@ -1,6 +1,5 @@
 """Machines as users have them: no home, no name, another umask, folders that cannot be written, an ASCII locale."""
 
-import ctypes
 import os
 import subprocess
 import sys
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import assert_user_error, command
+from tests.commands import as_others, assert_user_error, command
 from tests.conftest import write_tree
 
 ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
@@ -87,13 +86,6 @@ main()
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert_user_error(result, "the working directory", "No such file")
-
-
-def as_others() -> None:
-    """Root may read everything: give that up, for this process alone."""
-    if os.geteuid() == 0:
-        version, none = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
-        assert ctypes.CDLL(None).capset(version, none) == 0
 
 
 def test_what_may_not_be_read(recipe_file, tmp_path):

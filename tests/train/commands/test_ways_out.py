@@ -140,9 +140,11 @@ def test_an_encoding_that_cannot_hold_a_character(encoding, program, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_the_step(number, recipe_file, tmp_path):
+    """Also in the log, which is written every seventh step."""
     out = tmp_path / "run"
     send = when(grown(out / "log.jsonl"), lambda pid: os.kill(pid, number))
-    result = command("csg-train", "run", recipe_file, *ENDLESS, "--out", out, cwd=tmp_path, during=send)
+    sets = (*ENDLESS, "--set", "train.log_every=7")
+    result = command("csg-train", "run", recipe_file, *sets, "--out", out, cwd=tmp_path, during=send)
     assert (result.returncode, result.stderr) == (128 + number, "")
     assert f"interrupted and saved at step {assert_saved(out)}" in result.stdout
 
