@@ -1,16 +1,18 @@
 """Writing and hashing files, and where ours are cached: who reads sees the old file or the new one, never a half."""
 
 import contextlib
+import csv
 import fcntl
 import fnmatch
 import glob
 import hashlib
+import io
 import json
 import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,6 +30,7 @@ __all__ = [
     "require_outside",
     "sha256_file",
     "together",
+    "write_csv",
     "write_json",
     "write_text",
     "writing",
@@ -165,6 +168,14 @@ def require_outside(out: Path, shown: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically (see `atomic_write`); what of a name is not UTF-8 becomes an escape."""
     atomic_write(path, lambda stream: stream.write(text.encode(errors="backslashreplace")))
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Write a table as CSV, atomically."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([header, *rows])
+    write_text(path, text.getvalue())
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -10,7 +10,6 @@ import click
 
 from csg_analysis.commands.labels import Named, labelled
 from csg_analysis.commands.options import checkpoints, device_option, json_option, set_option, splits_option
-from csg_analysis.commands.output import write_csv
 from csg_analysis.commands.subject import measured
 from csg_train import evaluate, runs
 from csg_train.console import console, print_json, print_table
@@ -40,12 +39,10 @@ def accuracy(
     for subject, split in measured(checkpoints, splits, overrides, device):
         images = subject.images(split)
         record = evaluate.measure(subject.checkpoint, subject.network, images, split=split, recipe=subject.recipe)
-        runs.write_record(subject.folder / f"{record.kind}-{split}.json", record)
+        runs.write_score(subject.folder, record)
         found.append((subject.named, record))
         if isinstance(record, runs.UnlabelledRecord):
             continue
-        confusion = [[name, *row] for name, row in zip(record.classes, record.confusion, strict=True)]
-        write_csv(subject.folder / f"confusion-{split}.csv", ["true \\ predicted", *record.classes], confusion)
         rules.append(runs.rule_title(subject.checkpoint))
     shown = [(f"{label} {record.data.split}", record) for label, record in labelled(found)]
     scores = [(label, record) for label, record in shown if not isinstance(record, runs.UnlabelledRecord)]

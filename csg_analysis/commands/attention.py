@@ -18,11 +18,11 @@ from csg_analysis.commands.options import (
     set_option,
     splits_option,
 )
-from csg_analysis.commands.output import write_csv
 from csg_analysis.commands.subject import measured
 from csg_train import data as pictures
 from csg_train import runs
 from csg_train.console import console, print_json, print_table
+from csg_train.files import write_csv
 
 if TYPE_CHECKING:
     import torch

@@ -15,7 +15,7 @@ from csg_analysis.commands.labels import Named, labelled
 from csg_analysis.commands.options import checkpoints, device_option, json_option, layer_option, set_option
 from csg_analysis.commands.subject import Subject, require_record_folders
 from csg_train import data as pictures
-from csg_train import runs
+from csg_train import recipes, runs
 from csg_train.console import console, print_json, print_table, progress
 from csg_train.errors import UserError
 
@@ -115,6 +115,8 @@ def _pictures(subject: Subject) -> tuple[pictures.ImageSet, pictures.ImageSet]:
         raise UserError(f"{path}: data.validation: holdout names pictures that the run was trained on; name a folder")
     held_out, real = subject.images("validation"), subject.images("target")
     assert isinstance(held_out, pictures.ImageSet)
+    if count := recipes.shared_files(held_out, real):
+        raise UserError(f"{path}: data.validation: {count} of its pictures are the target's; name synthetic ones")
     assert isinstance(real, pictures.ImageSet)
     return held_out, real
 

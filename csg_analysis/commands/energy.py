@@ -25,12 +25,13 @@ from csg_analysis.commands.options import (
     some_checkpoints,
     splits_option,
 )
-from csg_analysis.commands.output import warn_unstable, write_csv
+from csg_analysis.commands.output import warn_unstable
 from csg_analysis.commands.outside import Outside
 from csg_analysis.commands.subject import Asked, Subject, require_record_folders
 from csg_train import runs
 from csg_train.console import console, print_json, print_table
 from csg_train.errors import UserError, within
+from csg_train.files import write_csv
 
 if TYPE_CHECKING:
     import torch

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from csg_train import runs
 from csg_train.console import console
 from csg_train.errors import UserError
 from csg_train.files import together, write_text
 
-__all__ = ["numbered_pictures", "require_own_pictures", "warn_unstable", "write_csv"]
+__all__ = ["numbered_pictures", "require_own_pictures", "warn_unstable"]
 
 _INDEX = "index.tsv"
 """Beside numbered pictures: the name of each and, after a tab, the file that it shows."""
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Write a table as CSV, atomically."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([header, *rows])
-    write_text(path, text.getvalue())
 
 
 def warn_unstable(label: str, stability: Mapping[str, runs.PoolStability | None], count: int) -> None:

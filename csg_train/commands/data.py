@@ -52,10 +52,13 @@ def check(recipe_name: str, overrides: tuple[str, ...], sheet: Path | None, as_j
         recipes.require_outside_data(sheet, recipe.data)
     sets = recipes.load_splits(recipe)
     classes = sets["source"].classes
-    found: dict[str, checks.Check | checks.MaskCheck] = {
-        split: checks.check_masks(images) if isinstance(images, pictures.MaskedSet) else checks.check_pictures(images)
-        for split, images in sets.items()
-    }
+    found: dict[str, checks.Check | checks.MaskCheck] = {}
+    seen = checks.Seen()
+    for split, images in sets.items():
+        if isinstance(images, pictures.MaskedSet):
+            found[split] = checks.check_masks(images, split, seen)
+        else:
+            found[split] = checks.check_pictures(images, split, seen)
     sheets = [] if sheet is None else _write_sheets(sets, sheet)  # first: whoever reads the tables may leave
     if as_json:
         print_json(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,7 +90,9 @@ def sweep(file: Path, out: Path, part: str, blind: bool, device: torch.device, a
     --json prints the records of the runs that this call trained.
     """
     planned = recipes.shard(recipes.load_sweep(file), part)
-    waiting = [one for one in planned if not one.finished(out, "validation" if blind else "target")]
+    waiting = [one for one in planned if not one.finished(out, _last_measured(one.recipe, blind))]
+    if len(waiting) > 1 and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("torchrun: trains one run a start; give csg-train sweep a --shard for every process instead")
     console.print(f"{file}: {len(planned)} runs, {len(planned) - len(waiting)} finished", highlight=False)
     classes: dict[str, int] = {}
     for one in waiting:  # a fault of the last one, hours before its turn
@@ -144,6 +147,12 @@ def _measured(blind: bool) -> list[str]:
     return [split for split in SPLITS if not (blind and split == "target")]
 
 
+def _last_measured(recipe: recipes.Recipe, blind: bool) -> str:
+    if not blind:
+        return "target"
+    return "source" if recipe.data.validation is None else "validation"
+
+
 def _evaluate(
     path: Path, recipe: recipes.Recipe, device: torch.device, sets: Mapping[str, AnySet]
 ) -> list[runs.ScoreRecord | runs.UnlabelledRecord]:
@@ -153,7 +162,7 @@ def _evaluate(
     records: list[runs.ScoreRecord | runs.UnlabelledRecord] = []
     for split, images in sets.items():
         record = evaluate.measure(checkpoint, network, images, split=split, recipe=recipe)
-        runs.write_record(path.parent / f"{record.kind}-{split}.json", record)
+        runs.write_score(path.parent, record)
         records.append(record)
         cells = ["unknown", "", "unknown"]
         if not isinstance(record, runs.UnlabelledRecord):

@@ -1,7 +1,6 @@
 """The folder of a run: taken for one process, and what a new run may not find in it."""
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,29 +12,35 @@ from csg_train.engine.profiling import PROFILE
 from csg_train.errors import UserError
 from csg_train.files import writing
 from csg_train.runs.cost import COST
-from csg_train.runs.snapshots import ALONG
+from csg_train.runs.snapshots import ALONG, snapshot_folders
+from csg_train.splits import SPLITS
 
 __all__ = ["locked", "make_ready", "remove_run"]
 
 _RUN = ("log.jsonl", "ckpt.pt", "best.pt", "average.pt")
-_OUTPUTS = (
-    *(*_RUN, "recipe.yaml", COST, PROFILE),
-    *("accuracy-*", "segmentation-*", "confusion-*", "energy-*"),
-    *("attention.*", "attention-*", "similarity-*", "sphere-*", "unlabelled-*", "choosing-*", "predictions-*"),
+_MEASURED = (
+    *("accuracy", "segmentation", "unlabelled", "confusion", "energy", "attention", "similarity", "sphere"),
+    *("choosing", "predictions"),
 )
-"""Files of a run and of what measures it."""
+_OUTPUTS = (
+    *(*_RUN, "recipe.yaml", COST, PROFILE, "attention.json", "attention.npz"),
+    *(f"{what}-{split}.{ending}" for what in _MEASURED for split in SPLITS for ending in ("json", "csv", "npz")),
+)
+"""Files of a run and of what measures it, by their very names: what is called otherwise is the user's own."""
 
 
-def make_ready(out: Path, *, resume: bool, overwrite: bool) -> None:
+def make_ready(out: Path, *, resume: bool, overwrite: bool, weights: str | Path) -> None:
     """Refuse a folder that holds a run; the first process looks, and the others are silent from here on.
 
     Raises:
-        UserError: It holds one, and neither was asked for.
+        UserError: It holds one, and neither was asked for, or the starting weights are among what is overwritten.
     """
     if not is_first():
         console.quiet = True
     elif any((out / name).exists() for name in _RUN) and not (resume or overwrite):
         raise UserError(f"{out}: holds a run; continue it with --resume, or replace it with --overwrite")
+    elif overwrite and isinstance(weights, Path) and weights.resolve().is_relative_to(out.resolve()):
+        raise UserError(f"{weights}: starting weights in {out}, which --overwrite empties; copy them elsewhere")
 
 
 def remove_run(out: Path) -> None:
@@ -46,11 +51,13 @@ def remove_run(out: Path) -> None:
     """
     if is_first():
         with writing(out):
-            for stale in {path for pattern in (*_OUTPUTS, ALONG) for path in out.glob(pattern)}:
-                if stale.is_symlink() or not stale.is_dir():
+            snapshots = snapshot_folders(out).values()
+            for stale in (folder / name for folder in (*snapshots, out) for name in _OUTPUTS):
+                if stale.is_symlink() or stale.is_file():
                     stale.unlink()
-                elif stale.name == ALONG:  # another folder is the user's own
-                    shutil.rmtree(stale)
+            for folder in (*snapshots, out / ALONG):
+                with contextlib.suppress(OSError):  # it is not there, or holds something of the user's
+                    folder.rmdir()
 
 
 @contextlib.contextmanager

@@ -117,7 +117,7 @@ def train(
             require_ready(recipe, load_splits(recipe, splits))
         with locked(out):
             with agreed():
-                make_ready(out, resume=resume, overwrite=overwrite)
+                make_ready(out, resume=resume, overwrite=overwrite, weights=recipe.model.weights)
             with agreed():
                 run = _Run(recipe, out, own)
                 old = resume and not overwrite and (out / "ckpt.pt").exists()

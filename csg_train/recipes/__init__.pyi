@@ -12,6 +12,7 @@ from .ready import load_splits as load_splits
 from .ready import require_ready as require_ready
 from .ready import require_trainable as require_trainable
 from .ready import require_weights as require_weights
+from .ready import shared_files as shared_files
 from .sections import Recipe as Recipe
 from .shown import Showing as Showing
 from .shown import shown_batches as shown_batches

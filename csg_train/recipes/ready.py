@@ -17,11 +17,12 @@ from csg_train.methods.base import Method, Setup
 from csg_train.methods.frozen import freeze
 from csg_train.models.network import Output, TaskNetwork
 from csg_train.recipes.network import build_network, start_network
+from csg_train.recipes.options import SWAD
 from csg_train.recipes.pictures import load_split
 from csg_train.recipes.sections import Recipe
-from csg_train.splits import SPLITS
+from csg_train.splits import SELECTED_ON, SPLITS
 
-__all__ = ["load_splits", "require_ready", "require_trainable", "require_weights"]
+__all__ = ["load_splits", "require_ready", "require_trainable", "require_weights", "shared_files"]
 
 _FEW_PIXELS = 1 << 26
 """So many of each split, its first files in order, are decoded before the first step: a second's work."""
@@ -48,9 +49,10 @@ def require_ready(recipe: Recipe, sets: Mapping[str, AnySet]) -> None:
         sets: The splits that training or measuring will read, by `load_splits`.
 
     Raises:
-        UserError: A file is empty, a file does not decode, a mask has another size
-            than its picture or an id without a class, or the settings give a network that cannot train.
+        UserError: A step would be chosen on pictures of the target, a file is empty, a file does not decode, a mask has
+            another size than its picture or an id without a class, or the settings give a network that cannot train.
     """
+    _require_unknown_target(recipe, sets)
     for images in sets.values():
         for file in images.stored_files:
             if not file_size(path := images.root / file):
@@ -59,6 +61,23 @@ def require_ready(recipe: Recipe, sets: Mapping[str, AnySet]) -> None:
             raise UserError(f"{images.root}: {pairs[0].line()} ({len(pairs)} such pairs)")
         _require_readable(images)
     require_trainable(recipe, classes=len(next(iter(sets.values())).classes))
+
+
+def _require_unknown_target(recipe: Recipe, sets: Mapping[str, AnySet]) -> None:
+    """Refuse to choose a step on the target under the name of another rule."""
+    if not (isinstance(recipe.average, SWAD) or SELECTED_ON.get(recipe.evaluate.select) == "validation"):
+        return
+    if {"validation", "target"} <= sets.keys() and (count := shared_files(sets["validation"], sets["target"])):
+        raise UserError(
+            f"data.validation: {count} of its pictures are data.target's, on which a step would be chosen; hold out "
+            "synthetic pictures, or say so: evaluate.select oracle"
+        )
+
+
+def shared_files(one: AnySet, other: AnySet) -> int:
+    """How many files two sets share, by their paths."""
+    paths = ({images.path(index).absolute() for index in range(len(images))} for images in (one, other))
+    return len(set.intersection(*paths))
 
 
 def _require_readable(images: AnySet) -> None:

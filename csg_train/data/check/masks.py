@@ -6,7 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from csg_train.data.check.pictures import BadFile, Duplicate, identity_line, known_identity, pixel_hash, shortened
+from csg_train.data.check.pictures import (
+    BadFile,
+    Duplicate,
+    Seen,
+    Shared,
+    files_of,
+    identity_line,
+    known_identity,
+    pixel_hash,
+    shared_lines,
+    shortened,
+)
 from csg_train.data.readers.images import decode
 from csg_train.data.readers.listing import LeftOut, left_out_line
 from csg_train.data.readers.masks import IGNORE, MaskedSet, Mismatch
@@ -27,6 +38,7 @@ class MaskCheck:
         ignored: Share of ignored pixels, 0 to 1; NaN where no mask decodes.
         mismatches: Pairs of different size.
         duplicates: Groups of pictures with equal pixels; ``labels_differ`` when their masks do.
+        shared: Pictures with the pixels of one in a split that was looked at before.
         bad: Pictures and masks that do not decode.
         licence: Licence of the pictures.
         identity: Identity of the set, or None where a file is missing.
@@ -44,6 +56,7 @@ class MaskCheck:
     licence: str
     identity: str | None
     left_out: tuple[LeftOut, ...] = ()
+    shared: tuple[Shared, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -64,13 +77,14 @@ class MaskCheck:
             for group in sorted(self.duplicates, key=lambda group: not group.labels_differ)
         ]
         yield from shortened(groups, "groups of duplicates") or ["no exact duplicates"]
+        yield from shared_lines(self.shared)
         sizes = [pair.line() for pair in self.mismatches]
         yield from shortened(sizes, "pairs of different size") or ["all sizes agree"]
         yield from shortened([f"bad file: {bad.message}" for bad in self.bad], "bad files") or ["no bad files"]
 
 
-def check_masks(images: MaskedSet) -> MaskCheck:
-    """Decode every picture and mask of a set and report what is there; nothing is changed and no bad file stops it."""
+def check_masks(images: MaskedSet, split: str = "", seen: Seen | None = None) -> MaskCheck:
+    """Decode every picture and mask of a set and report what is there; arguments as `check_pictures`."""
     groups: dict[str, list[int]] = {}
     contents: dict[int, bytes] = {}  # of masks
     bad: list[BadFile] = []
@@ -111,4 +125,5 @@ def check_masks(images: MaskedSet) -> MaskCheck:
         licence=images.licence,
         identity=known_identity(images),
         left_out=images.left_out,
+        shared=(seen or Seen()).shared(split, files_of(images, groups)),
     )

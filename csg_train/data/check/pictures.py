@@ -1,7 +1,7 @@
 """What a data set holds: counts, exact duplicates, files that do not decode, licence and identity."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +16,14 @@ __all__ = [
     "BadFile",
     "Check",
     "Duplicate",
+    "Seen",
+    "Shared",
     "check_pictures",
+    "files_of",
     "identity_line",
     "known_identity",
     "pixel_hash",
+    "shared_lines",
     "shortened",
 ]
 
@@ -43,6 +47,15 @@ class Duplicate:
 
 
 @dataclass(frozen=True, slots=True)
+class Shared:
+    """A picture whose pixels another split has too."""
+
+    file: str
+    split: str
+    other: str
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """Result of `check_pictures`.
 
@@ -51,6 +64,7 @@ class Check:
         pictures: Files, bad ones included.
         counts: Files of each class likewise; empty without labels.
         duplicates: Groups of files with equal pixels, in file order.
+        shared: Files with the pixels of one in a split that was looked at before.
         bad: Files that do not decode.
         licence: Licence of the pictures.
         identity: Identity of the set, or None where a file is missing.
@@ -67,6 +81,7 @@ class Check:
     identity: str | None
     expected: dict[str, int] | None = None
     left_out: tuple[LeftOut, ...] = ()
+    shared: tuple[Shared, ...] = ()
 
     def lines(self) -> Iterator[str]:
         """The findings for people, one line each; long lists end in a count of what is left out."""
@@ -87,6 +102,7 @@ class Check:
             for group in sorted(self.duplicates, key=lambda group: not group.labels_differ)
         ]
         yield from shortened(groups, "groups of duplicates") or ["no exact duplicates"]
+        yield from shared_lines(self.shared)
         yield from shortened([f"bad file: {bad.message}" for bad in self.bad], "bad files") or ["no bad files"]
 
 
@@ -111,6 +127,31 @@ def shortened(lines: list[str], what: str) -> list[str]:
     return lines if left <= 0 else [*lines[:_SHOWN], f"and {left} more {what}"]
 
 
+def shared_lines(shared: Sequence[Shared]) -> list[str]:
+    """Which pictures another split has too: what is trained on is neither held out nor real."""
+    lines = [f"equal pixels IN {one.split.upper()} TOO: {one.file} and {one.other}" for one in shared]
+    return shortened(lines, "pictures that another split has")
+
+
+class Seen:
+    """The pixels of the splits that were looked at."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, tuple[str, str]] = {}
+
+    def shared(self, split: str, groups: Mapping[str, Sequence[str]]) -> tuple[Shared, ...]:
+        """Files of a split, by the hash of their pixels, that an earlier one has too; then it is one of those."""
+        found = [
+            Shared(file, *self._first[pixels])
+            for pixels, files in groups.items()
+            for file in files
+            if pixels in self._first
+        ]
+        for pixels, files in groups.items():
+            self._first.setdefault(pixels, (split, files[0]))
+        return tuple(found)
+
+
 def pixel_hash(image: Image.Image) -> str:
     """SHA-256 of size and visible pixels: file format, mode and the colour of fully transparent pixels do not count."""
     pixels_HW4 = np.array(image.convert("RGBA"))
@@ -118,8 +159,14 @@ def pixel_hash(image: Image.Image) -> str:
     return hashlib.sha256(f"{image.width}x{image.height}:".encode() + pixels_HW4.tobytes()).hexdigest()
 
 
-def check_pictures(images: ImageSet) -> Check:
-    """Decode every file of a set and report what is there; nothing is changed and no bad file stops it."""
+def check_pictures(images: ImageSet, split: str = "", seen: Seen | None = None) -> Check:
+    """Decode every file of a set and report what is there; nothing is changed and no bad file stops it.
+
+    Args:
+        images: The set.
+        split: What it is of the recipe.
+        seen: The recipe's splits before it.
+    """
     groups: dict[str, list[int]] = {}
     bad: list[BadFile] = []
     for index, file in enumerate(images.files):
@@ -143,4 +190,10 @@ def check_pictures(images: ImageSet) -> Check:
         identity=known_identity(images),
         expected=expected,
         left_out=images.left_out,
+        shared=(seen or Seen()).shared(split, files_of(images, groups)),
     )
+
+
+def files_of(images: AnySet, groups: Mapping[str, Sequence[int]]) -> dict[str, list[str]]:
+    """Names in the place of positions."""
+    return {pixels: [images.files[index] for index in group] for pixels, group in groups.items()}

@@ -7,16 +7,18 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from csg_train.errors import UserError
-from csg_train.files import write_json
+from csg_train.files import write_csv, write_json
 from csg_train.runs.records.attention import AttentionRecord, AttentionScores
 from csg_train.runs.records.choosing import ChoosingRecord
 from csg_train.runs.records.features import EnergyRecord, SimilarityRecord, SphereRecord
 from csg_train.runs.records.parts import BaseRecord, OutsideInfo, RunInfo
 from csg_train.runs.records.predictions import PredictionsRecord
-from csg_train.runs.records.scores import AccuracyRecord, SegmentationRecord, UnlabelledRecord
+from csg_train.runs.records.scores import AccuracyRecord, ScoreRecord, SegmentationRecord, UnlabelledRecord
 from csg_train.runs.versions import written_by
 
-__all__ = ["Record", "read_record", "trained", "write_record"]
+__all__ = ["Record", "read_record", "trained", "write_record", "write_score"]
+
+_SCORES = ("accuracy", "segmentation", "unlabelled")
 
 
 Record = (
@@ -52,6 +54,24 @@ def trained(record: Record, path: Path) -> RunInfo:
 def write_record(path: Path, record: BaseRecord) -> None:
     """Write a record atomically as JSON with sorted keys."""
     write_json(path, record.model_dump(mode="json"))
+
+
+def write_score(folder: Path, record: ScoreRecord | UnlabelledRecord) -> None:
+    """Write what a checkpoint is worth on a split, and its confusion matrix as CSV, in the place of what was there.
+
+    A target that got its labels later is unknown no more, and a table of an earlier step would contradict the record.
+    """
+    split = record.data.split
+    write_record(folder / f"{record.kind}-{split}.json", record)
+    for kind in _SCORES:
+        if kind != record.kind:
+            (folder / f"{kind}-{split}.json").unlink(missing_ok=True)
+    table = folder / f"confusion-{split}.csv"
+    if isinstance(record, UnlabelledRecord):
+        table.unlink(missing_ok=True)
+    else:
+        confusion = [[name, *row] for name, row in zip(record.classes, record.confusion, strict=True)]
+        write_csv(table, ["true \\ predicted", *record.classes], confusion)
 
 
 def read_record(path: Path) -> Record:

@@ -157,15 +157,17 @@ def test_without_mirror_images_confidence_is_that_of_the_picture(three):
         (("0", "1", "--set", "data.validation=null"), ("s0/ckpt.pt", "data.validation", "--set")),
         (("0", "1", "--set", "data.validation.fraction=0.5"), ("s0/ckpt.pt", "holdout", "trained on")),
         (("0", "gone/ckpt.pt"), ("gone/ckpt.pt", "no such checkpoint")),
+        (("0", "1", "--set", "{held}"), ("s0/ckpt.pt", "9 of its pictures are the target's; name synthetic ones")),
     ],
 )
-def test_mistakes_are_one_line_and_write_nothing(three, tmp_path, monkeypatch, arguments, parts):
+def test_mistakes_are_one_line_and_write_nothing(three, trees, tmp_path, monkeypatch, arguments, parts):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     for name in ("s0", "s1"):
         (tmp_path / name).mkdir()
         shutil.copy(three[0].parent.parent / name / "ckpt.pt", tmp_path / name)
-    given = [f"s{one}/ckpt.pt" if one in ("0", "1") else one for one in arguments]
+    held = f"data.validation={json.dumps({'dataset': 'folder', 'root': str(trees / 'target')})}"
+    given = [f"s{one}/ckpt.pt" if one in ("0", "1") else one.replace("{held}", held) for one in arguments]
     refused(analyze("choose", *given), *parts)
     assert not list(tmp_path.rglob("choosing-target.json"))
 

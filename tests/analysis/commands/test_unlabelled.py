@@ -1,5 +1,6 @@
 """A target of pictures without labels, through the real commands: all is measured but accuracy, which is unknown."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -122,3 +123,18 @@ def test_of_a_segmentation_they_are_shown_whole(masked_recipe_dict, photos, tmp_
 def test_mistakes_are_one_line(recipe, tmp_path, change, parts):
     assert_user_error(command("csg-train", "run", recipe, "--set", change, "--out", "run", cwd=tmp_path), *parts)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_target_that_got_its_labels_is_unknown_no_more(recipe, trees, tmp_path):
+    """Both records stood there, and the report found the run not comparable with itself."""
+    done("csg-train", "run", recipe, "--out", "runs/real", cwd=tmp_path)
+    folder = tmp_path / "runs" / "real"
+    assert not (folder / "confusion-target.csv").exists()
+    labelled = f"data.target={{dataset: folder, root: {trees / 'target'}}}"
+    done("csg-analyze", "accuracy", folder / "ckpt.pt", "--split", "target", "--set", labelled, cwd=tmp_path)
+    assert sorted(path.name for path in folder.glob("*-target.*")) == ["accuracy-target.json", "confusion-target.csv"]
+    rows = list(csv.reader((folder / "confusion-target.csv").read_text().splitlines()))
+    found = json.loads((folder / "accuracy-target.json").read_text())
+    assert [[int(one) for one in row[1:]] for row in rows[1:]] == found["confusion"]
+    done("csg-train", "run", recipe, "--out", "runs/real", "--resume", cwd=tmp_path)
+    assert [path.name for path in folder.glob("*-target.*")] == ["unlabelled-target.json"]

@@ -107,14 +107,22 @@ def test_overwrite_leaves_no_record_of_the_old_run(recipe_file, tmp_path):
     for name in measured:  # as csg-analyze writes them beside the checkpoint
         (out / name).write_text("of the old checkpoint")
     (out / "attention-maps").mkdir()  # a user's own, on which the removal broke off behind the checkpoint
-    (tmp_path / "elsewhere").mkdir()
+    own = ("accuracy-notes.txt", "energy-mine.md", "along/precious.txt", "along/000002/notes.txt")
+    for name in ("000001", "000002"):
+        (tmp_path / "elsewhere" / name).mkdir(parents=True)
+        (tmp_path / "elsewhere" / name / "ckpt.pt").write_text("of the old run")
     (out / "along").symlink_to(tmp_path / "elsewhere")
+    for name in own:
+        (out / name).write_text("mine")
     sets = ("--set", "train.lr_head=1e30", "--set", "train.warmup=0", "--set", "model.batch_norm=train")
     assert command("csg-train", "run", recipe_file, "--out", out, "--overwrite", *sets, cwd=tmp_path).returncode == 2
-    assert not [path.name for path in out.iterdir() if path.name.startswith(("accuracy", "ckpt"))]
-    assert not [name for name in (*measured, "along") if (out / name).exists()]
+    assert not [
+        path.name for path in out.iterdir() if path.name.startswith(("accuracy", "ckpt")) and path.name not in own
+    ]
+    assert not [name for name in measured if (out / name).exists()]
     assert (out / "attention-maps").is_dir()
-    assert (tmp_path / "elsewhere").is_dir()
+    assert {(out / name).read_text() for name in own} == {"mine"}
+    assert sorted(path.name for path in (tmp_path / "elsewhere").rglob("*")) == ["000002", "notes.txt", "precious.txt"]
 
 
 def test_a_run_that_cannot_start_overwrites_none(recipe_file, trees, tmp_path):
@@ -131,6 +139,10 @@ def test_a_run_that_cannot_start_overwrites_none(recipe_file, trees, tmp_path):
         done = command("csg-train", "run", recipe_file, "--out", out, "--overwrite", *options, cwd=tmp_path)
         assert_user_error(done, said)
         assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    options = ("--weights", out / "ckpt.pt", "--overwrite")
+    done = command("csg-train", "run", recipe_file, "--out", out, *options, cwd=tmp_path)
+    assert_user_error(done, f"{out / 'ckpt.pt'}: starting weights in {out}, which --overwrite empties")
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     shutil.copytree(trees / "source", tmp_path / "source")
     for picture in (tmp_path / "source").glob("*/[1-9].png"):
         picture.write_bytes(picture.read_bytes()[:200])

@@ -158,6 +158,16 @@ def test_starting_weights_that_are_something_else(content, parts, recipe_file, t
     refused_by_both(recipe_file, str(path), *parts, sets=(f"model.weights={path}",))
 
 
+def test_a_step_that_would_be_chosen_on_the_target_under_another_name(recipe_file, trees, tmp_path):
+    """It was called source-val, and the report said that nothing was chosen on the target."""
+    validation = f"data.validation={json.dumps({'dataset': 'folder', 'root': str(trees / 'target')})}"
+    words = ("data.validation: 9 of its pictures are data.target's", "evaluate.select oracle")
+    for sets in (("evaluate.select=source-val",), ('average={"rule": "swad"}',)):
+        refused_by_both(recipe_file, *words, sets=(validation, *sets))
+    run = ("csg-train", "run", recipe_file, "--set", validation, "--out", "last", "--set", "train.steps=1")
+    assert command(*run, cwd=tmp_path).returncode == 0, "nobody chooses"
+
+
 def test_a_picture_of_sixteen_bits_is_refused_whatever_its_mode(recipe_file, trees, tmp_path):
     for number, content in enumerate(deep_pictures()):
         root = tmp_path / f"t{number}"

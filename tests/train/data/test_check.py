@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from csg_train.data.check.pictures import check_pictures, pixel_hash
+from csg_train.data.check.pictures import Seen, Shared, check_pictures, pixel_hash
 from csg_train.data.check.sheet import contact_sheet
 from csg_train.data.readers.images import ImageSet, image_folder
 from csg_train.errors import UserError
@@ -51,6 +51,19 @@ def test_planted_duplicates_are_found_across_formats_and_classes(tmp_path: Path)
     lines = list(check_pictures(images).lines())
     assert lines[2] == "equal pixels but DIFFERENT CLASSES: cat/x.png, dog/y.png"
     assert lines[3] == "equal pixels: cat/a.png, cat/b.bmp"
+
+
+def test_pictures_of_another_split_are_said(tmp_path: Path) -> None:
+    """Half of what was held out was trained on, and each split said that it had no duplicates."""
+    seen = Seen()
+    first = folder(tmp_path / "a", {"cat/a.png": flat((1, 2, 3)), "cat/b.png": flat((1, 2, 4))})
+    assert check_pictures(first, "source", seen).shared == ()
+    second = folder(tmp_path / "b", {"cat/new.png": flat((5, 5, 5)), "cat/x.bmp": flat((1, 2, 4))})
+    found = check_pictures(second, "validation", seen)
+    assert found.shared == (Shared("cat/x.bmp", "source", "cat/b.png"),)
+    assert "equal pixels IN SOURCE TOO: cat/x.bmp and cat/b.png" in list(found.lines())
+    third = folder(tmp_path / "c", {"cat/y.png": flat((5, 5, 5))})
+    assert check_pictures(third, "target", seen).shared == (Shared("cat/y.png", "validation", "cat/new.png"),)
 
 
 def test_bad_and_vanished_files_are_listed_and_do_not_stop_the_check(tmp_path: Path) -> None:

@@ -132,6 +132,11 @@ def test_blind_trials_never_open_the_target_and_are_finished_later(
         "accuracy-validation.json",
     ]
     assert "4 runs, 4 finished" in run("--blind").stdout
+    recipe_file.write_text(yaml.safe_dump(recipe_dict | {"data": {**recipe_dict["data"], "validation": None}}))
+    assert run("--blind", "--shard", "1/4", "--out", tmp_path / "none").returncode == 0
+    again = run("--blind", "--shard", "1/4", "--out", tmp_path / "none")
+    assert "1 runs, 1 finished" in again.stdout, "the source is all that it measures"
+    recipe_file.write_text(yaml.safe_dump(recipe_dict))
     trained = (tmp_path / "runs" / "base-s0" / "ckpt.pt").read_bytes()
     shutil.copytree(trees / "target", tmp_path / "target")
     assert "4 runs, 0 finished" in run().stdout
@@ -172,6 +177,14 @@ def test_a_fault_of_the_last_run_is_found_before_the_first(fault, part, sweep_fi
     sweep_file.write_text(sweep_file.read_text().replace("seed=1", fault))
     result = command("csg-train", "sweep", sweep_file, "--out", tmp_path / "runs", cwd=tmp_path)
     assert_user_error(result, f"{sweep_file}: base-s1: ", part)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_several_runs_of_one_torchrun_are_refused_before_the_first(sweep_file, tmp_path):
+    """The first was trained to its end, for hours."""
+    words = ("csg-train", "sweep", sweep_file, "--out", "runs")
+    refused = command(*words, cwd=tmp_path, env={"WORLD_SIZE": "2", "LOCAL_RANK": "0"})
+    assert_user_error(refused, "torchrun: trains one run a start", "--shard")
     assert not (tmp_path / "runs").exists()
 
 
