@@ -19,6 +19,8 @@ import csg_analysis
 import csg_train
 from csg_analysis.cli import main as analyze
 from csg_analysis.report.cli import main as report
+from csg_analysis.report.paper import published
+from csg_analysis.report.paper_segmentation import published_gains
 from csg_train.cli import main as train
 from csg_train.methods.base import Method
 from csg_train.methods.options import OPTIONS
@@ -44,6 +46,7 @@ csg-train run my.yaml --set train.probe=200 --out runs/lp-ft
 csg-train average runs/lp-ft/along/000200/ckpt.pt runs/lp-ft/ckpt.pt --alpha 0.5 --out runs/wise
 csg-analyze accuracy runs/wise/average.pt
 ```"""
+PUBLISHED = {entry.method for entry in published()} | published_gains("resnet50").keys()
 FIGURE = "reports/renders-photos/report/figures/course_target.png"
 PACKAGES = tuple(sorted(("csg_analysis", "csg_train", *ROOMS)))
 
@@ -108,7 +111,7 @@ def method_page(method: type[Method]) -> str:
         f"# {info.title}",
         info.summary,
         f"``` {{ .text .wrap }}\n{info.equation}\n```",
-        f"Source: {info.source}. The published table trained it with `augment: {method.paper_augment}`.",
+        f"Source: {info.source}. {_paper_augment(method)}",
         f"Deviation: {info.deviation}. Cost: {info.cost}.",
         "## Fields",
         f"`method: {{name: {info.name}}}` in a recipe, or `--set method.name={info.name}`.",
@@ -121,6 +124,14 @@ def method_page(method: type[Method]) -> str:
         f"Code: [`{method.__module__}`](../modules/csg_train.methods.md#{method.__module__}).",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _paper_augment(method: type[Method]) -> str:
+    """What ``augment: paper`` means for a method; the paper's tables have not all of them."""
+    augment = f"`augment: {method.paper_augment}`"
+    if method.info.name in PUBLISHED:
+        return f"The published table trained it with {augment}."
+    return f"It is not in the published tables; `augment: paper` gives it {augment}."
 
 
 def _fields_table(config: type[Any]) -> str:

@@ -56,12 +56,12 @@ class Data(Settings):
     """``uniform`` draws every source picture equally often, ``balanced`` every class."""
     augment: Literal["none", "randaugment", "pasta", "pasta+randaugment", "augmix", "paper"] = "randaugment"
     """Training augmentation, equal for all methods; ``randaugment`` is the paper's (n=1, m=6 of 30). Of these ``pasta``
-    alone acts on the crops of a segmentation. ``paper`` pairs as the published table does: ``randaugment`` for CSG,
-    ``none`` for the others, which confounds the comparison."""
+    alone acts on the crops of a segmentation. ``paper`` pairs as the published table does: ``randaugment`` for CSG
+    and GCISG, ``none`` for the others, which confounds the comparison."""
     augment_on: Literal["loader", "device"] = "loader"
     """Where views are made: one by one as pictures are loaded, or all of a batch at once on the GPU. The draws are the
-    same, and pixels a level of 255 apart at most. ``device`` is for classification with ``augment`` none or
-    ``randaugment`` and a plain background."""
+    same, and pixels a level of 255 apart at most. ``device`` is for classification with ``augment`` none,
+    ``randaugment`` or ``paper`` and a plain background."""
     pasta: Pasta | None = None
     """Strength of PASTA, where ``augment`` names it."""
 
