@@ -80,21 +80,25 @@ class CSGLoss(nn.Module):
             key_NCHW: Another view of the same pictures, in the same order.
 
         Raises:
-            UserError: A layer is missing or of other channels.
+            UserError: A layer is missing or of other channels, or the views are not of as many pictures.
         """
-        self._check(maps)
+        self._check(maps, len(key_NCHW))
         with torch.no_grad():
             attended, taught = _stages(backbone(key_NCHW)), _stages(self.teacher(key_NCHW))
         terms = self.contrast(maps, attended, taught)
         return torch.stack(list(terms.values())).sum()
 
-    def _check(self, maps: Mapping[str, Tensor]) -> None:
+    def _check(self, maps: Mapping[str, Tensor], count: int) -> None:
         for name, width in self.widths.items():
             if name not in maps:
                 raise UserError(f"CSGLoss: layers: no map {name!r}; the backbone gives {', '.join(map(str, maps))}")
             if maps[name].ndim != 4 or maps[name].shape[1] != width:
                 raise UserError(
                     f"CSGLoss: layers: {name} is {tuple(maps[name].shape)}, not (N, {width}, H, W); give its channels"
+                )
+            if len(maps[name]) != count:
+                raise UserError(
+                    f"CSGLoss: {len(maps[name])} pictures, and {count} in the other view; give two views of each"
                 )
 
     def after_step(self) -> None:

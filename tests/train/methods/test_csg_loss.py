@@ -156,3 +156,9 @@ def test_mistakes_name_the_field(backbone, layers, fields, message):
     query, key = views(0)
     with pytest.raises(UserError, match=message):
         CSGLoss(backbone, layers, **fields)(backbone, backbone(query), key)
+
+
+def test_views_of_other_numbers_of_pictures_are_refused(backbone):
+    query, key = views(0)
+    with pytest.raises(UserError, match=rf"CSGLoss: {len(query)} pictures, and 1 in the other view; give two views"):
+        CSGLoss(backbone, LAYERS, **SMALL)(backbone, backbone(query), key[:1])
