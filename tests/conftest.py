@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import signal
 from collections import Counter
 from pathlib import Path
@@ -49,7 +50,7 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def masked_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures of 36 x 40 pixels with masks of three classes and some ignored pixels; read only."""
+    """Pictures of 36 x 40 pixels with masks of three classes and some ignored pixels; read only, a copy in held-out."""
     root = tmp_path_factory.mktemp("masked")
     rng = np.random.default_rng(3)
     for index in range(6):
@@ -60,6 +61,7 @@ def masked_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (root / folder).mkdir(exist_ok=True)
             Image.fromarray(array).save(root / folder / f"{index}.png")
     (root / "classes.txt").write_text("\n".join(CLASSES))
+    shutil.copytree(root, root.with_name("held-out"))
     return root
 
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -199,8 +198,8 @@ def test_task_loss_of_pictures_and_of_pixels():
 
 
 def test_selection_measures_the_mean_iou(masked_recipe_dict, masked_tree, tmp_path):
-    shutil.copytree(masked_tree, tmp_path / "held-out")
-    masked_recipe_dict["data"]["validation"] = {"dataset": "masked-folder", "root": str(tmp_path / "held-out")}
+    held_out = masked_tree.with_name("held-out")
+    masked_recipe_dict["data"]["validation"] = {"dataset": "masked-folder", "root": str(held_out)}
     masked_recipe_dict["evaluate"] = {"select": "source-val", "select_every": 2}
     chosen = load_checkpoint(run(Recipe.model_validate(masked_recipe_dict), tmp_path / "run"))
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]

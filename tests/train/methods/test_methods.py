@@ -25,7 +25,8 @@ def recipe_of(recipe_dict: dict, method: str, **train: object) -> Recipe:
     combined = {name: recipe_dict.get(name, {}) | own for name, own in options.items()}
     value = recipe_dict | combined | {"method": fields}
     if value["data"].get("validation") == HELD_OUT:
-        masks = dict(value["data"]["source"])
+        source = value["data"]["source"]
+        masks = source | {"root": str(Path(source["root"]).with_name("held-out"))}
         value["data"]["validation"] = masks if "segmentation" in value else {"dataset": "holdout", "fraction": 0.4}
     return Recipe.model_validate(value | {"train": value["train"] | train})
 
