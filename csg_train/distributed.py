@@ -33,6 +33,7 @@ __all__ = [
     "mean_over_processes",
     "process_count",
     "process_index",
+    "require_one_run",
     "share",
     "summed",
 ]
@@ -59,6 +60,16 @@ def is_first() -> bool:
     return process_index() == 0
 
 
+def require_one_run(count: int) -> None:
+    """Refuse to train several runs in the processes of one torchrun: after the first their meeting is over.
+
+    Raises:
+        UserError: There are several of both.
+    """
+    if count > 1 and os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UserError("torchrun: trains one run a start; give csg-train sweep a --shard for every process instead")
+
+
 @contextlib.contextmanager
 def joined(device: torch.device) -> Iterator[torch.device]:
     """Join the processes that torchrun started, gloo for tensors on the CPU and NCCL for those on a GPU.
@@ -78,7 +89,7 @@ def joined(device: torch.device) -> Iterator[torch.device]:
         yield device
         return
     if _over:
-        raise UserError("torchrun: trains one run a start; give csg-train sweep a --shard for every process instead")
+        require_one_run(2)  # the one that is over, and this
     if device.type == "cuda":
         device = _own_card(device, int(os.environ["LOCAL_RANK"]))
     try:

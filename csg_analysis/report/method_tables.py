@@ -152,18 +152,14 @@ def _predicted(record: ScoreRecord) -> str:
 
 def _statistics_notes(top: Sequence[Row], words: Wording, pictures: bool) -> list[str]:
     which = f"; of {words.short} that over seeds and pictures, where there is one" if pictures else ""
-    strong = (
-        " and ".join(f"{row.label}'s" for row in top) + f" {words.short} is bold"
-        if top
-        else f"no {words.short} is bold"
-    )
+    whose = " and ".join(f"{row.label}'s" for row in top) or "no"
     return [
         f"±: standard deviation over runs (n {fmt.MINUS} 1); none for a single run. Below it the {LEVEL:.0%} "
         f"t-interval of the mean, from {MIN_PAIRS} runs on, as if all runs were independent, also those of one source.",
         f"Δ: mean of the paired differences to the baseline with its simultaneous {LEVEL:.0%} interval, adjusted for "
         f"the number of methods (Bonferroni){which}; bold and “shown” when that excludes 0 (table of comparisons).",
         f"The best {words.short} is bold only when its simultaneous interval against every other method excludes 0; "
-        f"here {strong}.",
+        f"here {whose} {words.short} is bold.",
     ]
 
 

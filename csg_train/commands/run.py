@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,10 +88,11 @@ def sweep(file: Path, out: Path, part: str, blind: bool, device: torch.device, a
     A run that fails is said, the others are trained all the same, and the exit code is 2.
     --json prints the records of the runs that this call trained.
     """
+    from csg_train.distributed import require_one_run
+
     planned = recipes.shard(recipes.load_sweep(file), part)
     waiting = [one for one in planned if not one.finished(out, _last_measured(one.recipe, blind))]
-    if len(waiting) > 1 and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("torchrun: trains one run a start; give csg-train sweep a --shard for every process instead")
+    require_one_run(len(waiting))
     console.print(f"{file}: {len(planned)} runs, {len(planned) - len(waiting)} finished", highlight=False)
     classes: dict[str, int] = {}
     for one in waiting:  # a fault of the last one, hours before its turn

@@ -49,5 +49,4 @@ def selection_images(recipe: Recipe, classes: tuple[str, ...]) -> AnySet | None:
     Raises:
         UserError: They are missing, or their classes differ from the source's.
     """
-    split = "validation" if isinstance(recipe.average, SWAD) else SELECTED_ON.get(recipe.evaluate.select)
-    return None if split is None else load_split(recipe.data, split, classes)
+    return None if recipe.chosen_on is None else load_split(recipe.data, recipe.chosen_on, classes)

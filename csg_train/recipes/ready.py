@@ -17,10 +17,9 @@ from csg_train.methods.base import Method, Setup
 from csg_train.methods.frozen import freeze
 from csg_train.models.network import Output, TaskNetwork
 from csg_train.recipes.network import build_network, start_network
-from csg_train.recipes.options import SWAD
 from csg_train.recipes.pictures import load_split
 from csg_train.recipes.sections import Recipe
-from csg_train.splits import SELECTED_ON, SPLITS
+from csg_train.splits import SPLITS
 
 __all__ = ["load_splits", "require_ready", "require_trainable", "require_weights", "shared_files"]
 
@@ -65,9 +64,9 @@ def require_ready(recipe: Recipe, sets: Mapping[str, AnySet]) -> None:
 
 def _require_unknown_target(recipe: Recipe, sets: Mapping[str, AnySet]) -> None:
     """Refuse to choose a step on the target under the name of another rule."""
-    if not (isinstance(recipe.average, SWAD) or SELECTED_ON.get(recipe.evaluate.select) == "validation"):
+    if recipe.chosen_on != "validation" or not {"validation", "target"} <= sets.keys():
         return
-    if {"validation", "target"} <= sets.keys() and (count := shared_files(sets["validation"], sets["target"])):
+    if count := shared_files(sets["validation"], sets["target"]):
         raise UserError(
             f"data.validation: {count} of its pictures are data.target's, on which a step would be chosen; hold out "
             "synthetic pictures, or say so: evaluate.select oracle"

@@ -20,7 +20,7 @@ from csg_train.models.backbones import BACKBONES, own_size
 from csg_train.recipes.domains import Domain, MaskedDomain, PicturesDomain, Target, Validation, fitting, own_path
 from csg_train.recipes.faults import shown
 from csg_train.recipes.options import EMA, SWAD, Pasta, Settings, no_yes
-from csg_train.splits import SPLITS, Rule
+from csg_train.splits import SELECTED_ON, SPLITS, Rule
 
 __all__ = [
     "Data",
@@ -310,6 +310,11 @@ class Recipe(Settings):
         fields = dict(self.method)
         kind = METHODS[fields.pop("name")]
         return kind(TypeAdapter(kind.Config).validate_python(fields))
+
+    @property
+    def chosen_on(self) -> str | None:
+        """The split on which a rule chooses a step, or SWAD its window; None where nobody chooses."""
+        return "validation" if isinstance(self.average, SWAD) else SELECTED_ON.get(self.evaluate.select)
 
     def as_dict(self) -> dict[str, Any]:
         """The resolved recipe in plain JSON types."""
