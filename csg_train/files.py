@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from csg_train.errors import UserError
+from csg_train.program import unfinished
 
 __all__ = [
     "atomic_write",
@@ -73,7 +74,8 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
         remove_abandoned(path)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
         try:
-            with temporary.open("xb") as stream:  # not by tempfile, whose files are their owner's alone
+            # not by tempfile, whose files are their owner's alone
+            with unfinished(temporary), temporary.open("xb") as stream:
                 with contextlib.suppress(OSError):  # a file system without locks: nothing is removed there
                     fcntl.flock(stream, fcntl.LOCK_EX)
                 write(stream)
@@ -121,6 +123,7 @@ def together(folder: Path) -> Iterator[Path]:
         hidden = Path(tempfile.mkdtemp(dir=beside, prefix=".csg-", suffix=".tmp"))
     work = hidden / "folder"  # not their owner's alone, as what mkdtemp makes
     lock = contextlib.ExitStack()
+    lock.enter_context(unfinished(hidden))
     try:
         with contextlib.suppress(OSError):  # a file system without locks
             lock.enter_context(_locked(hidden))
@@ -134,8 +137,8 @@ def together(folder: Path) -> Iterator[Path]:
     except UserError as error:  # of a file in there: the user knows it by the name that it was to have
         raise UserError(error.message.replace(f"{work}{os.sep}", f"{folder}{os.sep}")) from error
     finally:
-        lock.close()
         shutil.rmtree(hidden, ignore_errors=True)
+        lock.close()
 
 
 def _move_into(folder: Path, work: Path) -> None:

@@ -4,19 +4,25 @@ No traceback ever; docs/command-line.md lists the exit codes. `start` changes th
 belongs at the entry of a program, and nowhere else.
 """
 
+import contextlib
 import errno
 import io
 import os
 import select
+import shutil
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from csg_train.errors import UserError
 
-__all__ = ["needs_reader", "start"]
+__all__ = ["needs_reader", "start", "unfinished"]
+
+_unfinished: dict[Path, int] = {}  # and the process whose it is: a fork has the others in its memory
 
 
 class _Output(io.FileIO):
@@ -96,11 +102,30 @@ def needs_reader() -> None:
         own.needed = True
 
 
+@contextlib.contextmanager
+def unfinished(path: Path) -> Iterator[None]:
+    """While the block runs, an end that unwinds nothing removes this file or folder."""
+    _unfinished[path] = os.getpid()
+    try:
+        yield
+    finally:
+        del _unfinished[path]
+
+
+def _end_at_once(code: int) -> None:
+    for path, owner in tuple(_unfinished.items()):
+        if owner == os.getpid():
+            shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
+    os._exit(code)
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """Ctrl-C, or another end: unwind, but end at once in an import, where libraries make other errors of it."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
-            os._exit(128 + number)
+            _end_at_once(128 + number)
         frame = frame.f_back
     raise SystemExit(128 + number)
 
@@ -108,7 +133,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _unraisable(found: Any) -> None:
     """Ctrl-C in code that can pass nothing on (a destructor, the interpreter's end) ends the program all the same."""
     if isinstance(found.exc_value, SystemExit):
-        os._exit(int(found.exc_value.code or 0))
+        _end_at_once(int(found.exc_value.code or 0))
     sys.__unraisablehook__(found)
 
 

@@ -229,6 +229,29 @@ def test_ctrl_c_in_a_destructor(tmp_path):
     assert (result.returncode, result.stdout, result.stderr) == (130, b"", b"")
 
 
+@pytest.mark.parametrize("write", ["atomic_write(Path('out/a'), act)", "with together(Path('out/a')) as new: act(new)"])
+@pytest.mark.parametrize("where", ["an import", "a destructor"])
+def test_an_end_that_unwinds_nothing_leaves_no_half_of_a_file(write, where, tmp_path):
+    """Nor does it of a process that was forked while the file is being written."""
+    act = "os.kill(os.getpid(), signal.SIGINT); [None for _ in range(9)]"
+    (tmp_path / "heavy.py").write_text(f"import os, signal\n{act}\n")
+    code = (
+        "from csg_train.program import start; start(); import os, signal, sys; sys.path.append('.')\n"
+        "from pathlib import Path; from csg_train.files import atomic_write, together\n"
+        f"class Last:\n    def __del__(self): {act}\n"
+        "def act(_):\n    begun = [path.name for path in Path('out').iterdir()]\n"
+        "    if not (child := os.fork()): os.setpgid(0, 0); end()\n"
+        "    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130\n"
+        "    assert [path.name for path in Path('out').iterdir()] == begun != []\n    end()\n"
+        f"def end():\n    {'import heavy' if where == 'an import' else 'Last()'}\n{write}"
+    )
+    (tmp_path / "out").mkdir()
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, check=False)
+    assert (result.returncode, result.stderr) == (130, b"")
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_a_thread_that_loses_its_loader_process_is_silent():
     """torch's thread that pins memory, on machines with a GPU: what became of it is said where the batch is missed."""
     code = (
