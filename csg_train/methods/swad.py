@@ -16,6 +16,7 @@ the means on the device and not on the CPU.
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_swa_multi_avg_fn
@@ -31,7 +32,7 @@ def valley(losses: Sequence[float], n_converge: int, n_tolerance: int, ratio: fl
     start = next((i for i, window in enumerate(windows) if window[0] == min(window)), None)
     if start is None:
         return None
-    threshold, last = (1 + ratio) * sum(windows[start]) / n_converge, start
+    threshold, last = (1 + ratio) * np.mean(windows[start]), start  # Python's sum rounds otherwise from 3.12 on
     for i in range(start + 1, len(losses)):
         if losses[i] <= threshold:
             last = i
