@@ -123,6 +123,11 @@ def steps(bench: Bench, folder: Path) -> None:
                 bench.add(title, ours["loaded"], "bare torchvision loop", bare, **ours)
             else:
                 bench.add(title, ours["loaded"], "baseline", seconds["baseline", precision], **ours)
+    recipe = recipe_for("visda17-resnet101-csg", domain, bench, precision="float32", no_grad_precision="bfloat16")
+    with training_arithmetic(recipe.train, bench.device):
+        ours = our_steps(recipe, bench, folder / "run", number)
+    title = "step of visda17-resnet101-csg, float32, bfloat16 without gradients"
+    bench.add(title, ours["loaded"], "baseline", seconds["baseline", "float32"], **ours)
     for method in ("baseline", "csg"):
         title = f"float32 step of visda17-resnet101-{method}"
         bench.add(title, seconds[method, "float32"], "its bfloat16 step", seconds[method, "bfloat16"])

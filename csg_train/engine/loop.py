@@ -162,9 +162,12 @@ class _Run:
         if recipe.train.compile:
             for backbone in backbones:
                 compile_backbone(backbone, graphs=recipe.train.cuda_graphs)
-        lowered = recipe.train.precision == "bfloat16"
+        gradients = recipe.train.precision == "bfloat16"
+        lowered = gradients or recipe.train.no_grad_precision == "bfloat16"
         self.arithmetic: contextlib.AbstractContextManager[None] = (
-            InBfloat16([*backbones, self.network.head], device) if lowered else contextlib.nullcontext()
+            InBfloat16([*backbones, self.network.head], device, gradients=gradients)
+            if lowered
+            else contextlib.nullcontext()
         )
         if process_count() > 1:
             self._require_shareable()

@@ -85,10 +85,11 @@ class InBfloat16:
     Args:
         networks: Their ``forward`` is replaced once, for good; outside of a block it computes as before.
         device: Where they are.
+        gradients: Also in passes with gradients; else those compute as before.
     """
 
-    def __init__(self, networks: Iterable[nn.Module], device: torch.device) -> None:
-        self._device, self._entered = device.type, False
+    def __init__(self, networks: Iterable[nn.Module], device: torch.device, *, gradients: bool = True) -> None:
+        self._device, self._gradients, self._entered = device.type, gradients, False
         for network in networks:
             # weakly: a network that its own forward holds would stay until the next collection of cycles
             network.forward = self._lowered(weakref.WeakMethod(network.forward))
@@ -103,7 +104,7 @@ class InBfloat16:
         def lowered(images_NCHW: Tensor) -> Any:
             forward = own()
             assert forward is not None
-            if not self._entered:
+            if not self._entered or (torch.is_grad_enabled() and not self._gradients):
                 return forward(images_NCHW)
             with torch.autocast(self._device, dtype=torch.bfloat16):
                 return _float32(forward(images_NCHW))

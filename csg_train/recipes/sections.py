@@ -125,6 +125,9 @@ class Train(Settings):
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     """Of the networks' arithmetic while training; weights, losses and everything measured are float32 in any case.
     ``tf32`` rounds the factors of float32 convolutions and products to 11 bits, on a GPU alone."""
+    no_grad_precision: Literal["same", "bfloat16"] = "same"
+    """Of passes without gradients, which are those of teachers, csg's student on the key view, and LP-FT's backbone in
+    its first stage: ``same`` as ``precision``, or ``bfloat16`` below a ``precision`` that is higher."""
     deterministic: bool = False
     """On a GPU, only algorithms that repeat their result bit for bit, so that a resumed run equals an uninterrupted one
     as it does on a CPU; slower."""

@@ -86,13 +86,13 @@ def test_an_interrupted_run_goes_on_without_that_setting(recipe_dict, tmp_path, 
 
 
 @pytest.mark.parametrize("method", ["baseline", "csg", "csg+asg"])
-@pytest.mark.parametrize("precision", ["bfloat16", "tf32"])
-def test_lower_precision_is_near_float32(precision, method, recipe_dict, tmp_path):
-    if precision == "tf32" and not ON_CARD:
+@pytest.mark.parametrize("lower", [{"precision": "bfloat16"}, {"precision": "tf32"}, {"no_grad_precision": "bfloat16"}])
+def test_lower_precision_is_near_float32(lower, method, recipe_dict, tmp_path):
+    if lower == {"precision": "tf32"} and not ON_CARD:
         pytest.skip("CUDA_TESTS_ON: not of a CPU")
-    for name in ("float32", precision):
-        saved = train(recipe_of(recipe_dict, method, steps=3, precision=name), tmp_path / name)
-    for ours, exact in zip(losses(tmp_path / precision), losses(tmp_path / "float32"), strict=True):
+    for name, chosen in (("float32", {}), ("lower", lower)):
+        saved = train(recipe_of(recipe_dict, method, steps=3, **chosen), tmp_path / name)
+    for ours, exact in zip(losses(tmp_path / "lower"), losses(tmp_path / "float32"), strict=True):
         assert ours == pytest.approx(exact, rel=0.05, abs=0.01)
     assert {value.dtype for value in saved.model.values() if value.is_floating_point()} == {torch.float32}
 

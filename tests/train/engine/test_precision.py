@@ -116,6 +116,31 @@ def test_within_its_block_a_network_computes_in_bfloat16_and_gives_float32(recip
     assert torch.equal(network(pictures).logits, plain(pictures).logits)
 
 
+def test_passes_without_gradients_alone_are_lowered(recipe_dict, tmp_path):
+    network = engine._Run(recipe_of(recipe_dict, "baseline"), tmp_path, CPU).network
+    pictures = torch.rand(2, 3, 32, 32)
+    expected = {True: network(pictures).logits}
+    twin = copy.deepcopy(network)
+    with torch.no_grad(), InBfloat16([twin.backbone, twin.head], CPU):
+        expected[False] = twin(pictures).logits
+    assert not torch.equal(*expected.values())
+    lowered = InBfloat16([network.backbone, network.head], CPU, gradients=False)
+    for gradients, logits in expected.items():
+        with lowered, torch.set_grad_enabled(gradients):
+            assert torch.equal(network(pictures).logits, logits)
+
+
+def test_keys_in_bfloat16_leave_the_task_as_it_was(recipe_dict, tmp_path):
+    """Until the first step moved the weights; InfoNCE has other keys from the start."""
+    for precision in ("same", "bfloat16"):
+        run(recipe_of(recipe_dict, "csg", steps=1, no_grad_precision=precision), tmp_path / precision)
+    (exact,), (lowered,) = (losses(tmp_path / precision) for precision in ("same", "bfloat16"))
+    assert lowered["ce"] == exact["ce"]
+    for name in ("nce_layer3", "nce_layer4"):
+        assert lowered[name] != exact[name]
+        assert lowered[name] == pytest.approx(exact[name], rel=0.05)
+
+
 def test_a_lowered_network_goes_when_nobody_holds_it(recipe_dict, tmp_path):
     """At once: in a sweep each run's weights had stayed on the card until the next collection of cycles."""
     network = engine._Run(recipe_of(recipe_dict, "baseline"), tmp_path, CPU).network
