@@ -38,7 +38,10 @@ class CaffeSGD(optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002
-        """Move every weight that has a gradient; a group at a time, which on a GPU is a kernel for each operation."""
+        """Move every weight that has a gradient; a group at a time, which on a GPU is a kernel for each operation.
+
+        Gradients take the decay in, so that no second copy of them is made; they are of no use afterwards.
+        """
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
             if not weights:
@@ -47,7 +50,8 @@ class CaffeSGD(optim.Optimizer):
                 if not self.state[weight]:
                     self.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
             buffers = [self.state[weight]["momentum_buffer"] for weight in weights]
-            gradients = torch._foreach_add([weight.grad for weight in weights], weights, alpha=group["weight_decay"])
+            gradients = [weight.grad for weight in weights]
+            torch._foreach_add_(gradients, weights, alpha=group["weight_decay"])
             torch._foreach_mul_(buffers, group["momentum"])
             torch._foreach_add_(buffers, gradients, alpha=group["lr"])
             torch._foreach_sub_(weights, buffers)
