@@ -39,10 +39,15 @@ class TaskNetwork(nn.Module):
             self.head = head(self.backbone.widths["layer4"])
 
     def set_training(self, *, batch_norm: str) -> None:
-        """Training mode; ``batch_norm="frozen"`` keeps the statistics of the backbone's BatchNorm as they are."""
-        self.train()
-        if batch_norm == "frozen":
-            self.backbone.eval()
+        """Training mode; ``batch_norm="frozen"`` keeps the statistics of the backbone's BatchNorm as they are.
+
+        Each step asks for it, and hundreds of modules take a millisecond: it is done where the mode of the whole or of
+        the backbone is another.
+        """
+        moving = batch_norm != "frozen"
+        if not self.training or self.backbone.training != moving:
+            self.train()
+            self.backbone.train(moving)
 
 
 class Network(TaskNetwork):

@@ -120,6 +120,20 @@ def test_frozen_batch_norm_keeps_the_backbone_and_trains_the_head():
     assert all(convolution.weight.grad is not None for convolution in convolutions)
 
 
+@pytest.mark.parametrize("batch_norm", ["frozen", "train"])
+def test_modes_are_those_of_training_whatever_they_were(batch_norm):
+    """As a run leaves them: measured, in LP-FT's first stage, taken with the other choice."""
+    network = SegmentationNetwork("resnet18", classes=3, head="deeplab-v3", seed=0)
+    moving = {True, batch_norm == "train"}
+    for before in (lambda: None, network.eval, network.train, network.backbone.eval, network.backbone.train):
+        before()
+        for _ in range(2):
+            network.set_training(batch_norm=batch_norm)
+            assert {module.training for module in network.modules()} == moving
+            assert {module.training for module in network.backbone.modules()} == {batch_norm == "train"}
+            assert all(module.training for module in network.head.modules())
+
+
 def test_affine_can_be_trained_as_in_classification():
     network = SegmentationNetwork("resnet18", classes=3, head="deeplab-v2", affine="trained", seed=0)
     assert all(m.weight.requires_grad for m in network.backbone.modules() if isinstance(m, nn.BatchNorm2d))
