@@ -83,11 +83,14 @@ def _new_switches() -> list[Any]:
 
 
 def _old_switches() -> tuple[str, bool]:
-    try:
-        with _without_advice():
-            return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    except RuntimeError:  # somebody has set the new ones alone, and they are put back after these
-        return "highest", False
+    """Each as it is, or off where somebody has set its new one alone, which is put back after it."""
+    products, convolutions = "highest", False
+    with _without_advice():
+        with contextlib.suppress(RuntimeError):
+            products = torch.get_float32_matmul_precision()
+        with contextlib.suppress(RuntimeError):
+            convolutions = torch.backends.cudnn.allow_tf32
+    return products, convolutions
 
 
 def _set_old(products: str, convolutions: bool) -> None:

@@ -72,7 +72,7 @@ def test_switches_are_set_and_put_back_after_an_error_too():
 def test_a_process_that_set_the_new_switches_alone():
     """Then torch refuses to read the old ones, which changes nothing here."""
     products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv
-    before = products.fp32_precision, convolutions.fp32_precision
+    before = products.fp32_precision, convolutions.fp32_precision, torch.backends.cudnn.allow_tf32
     try:
         products.fp32_precision = "tf32"
         with pytest.raises(RuntimeError, match="mix of the legacy and new APIs"):
@@ -81,8 +81,9 @@ def test_a_process_that_set_the_new_switches_alone():
             assert switches() == EXACT
         assert products.fp32_precision == "tf32"
     finally:
-        products.fp32_precision, convolutions.fp32_precision = before
+        products.fp32_precision, convolutions.fp32_precision = before[:2]
     torch.get_float32_matmul_precision()
+    assert torch.backends.cudnn.allow_tf32 == before[2]  # and it can be read again, as torch.export does
 
 
 class Seen:

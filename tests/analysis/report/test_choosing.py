@@ -113,6 +113,29 @@ def test_seven_pairs_show_nothing_of_four_measures(tmp_path: Path):
     assert "cannot be said: fewer than 4 runs or 8 pairs" in sentences(tmp_path / "runs")
 
 
+def test_one_order_by_hand():
+    """Ends are those of the resamples; only a gain, which is read beside others, is adjusted for them."""
+    rng = np.random.default_rng(3)
+    scores, values, other = rng.normal(size=(3, 12))
+    scores[2], values[2], other[5] = 9, np.nan, np.nan  # the best run has no number, a second one not the other
+    weights = resampled([f"seed {index // 2}" for index in range(12)])
+    assert weights is not None
+    one, many = (order(values, scores, weights, against_N=other, comparisons=count) for count in (1, 11))
+    has, both = ~np.isnan(values), ~np.isnan(values + other)
+    assert one.runs == 11
+    assert one.regret == pytest.approx(9 - scores[np.nanargmax(values)])
+    ranks = [spearmanr(number[both], scores[both]).statistic for number in (values, other)]
+    assert one.gain == pytest.approx(ranks[0] - ranks[1])
+    assert one.rank == pytest.approx(spearmanr(values[has], scores[has]).statistic)
+    drawn = correlations(values[has], scores[has], weights[:, has])
+    assert one.rank_ends == many.rank_ends == pytest.approx(np.nanquantile(drawn, [0.025, 0.975]))
+    assert one.regret_ends == many.regret_ends
+    assert one.regret_ends == pytest.approx(np.quantile(regrets(values, scores, weights), [0.025, 0.975]))
+    gains = np.subtract(*(correlations(number[both], scores[both], weights[:, both]) for number in (values, other)))
+    for found, m in ((one, 1), (many, 11)):
+        assert found.gain_ends == pytest.approx(np.nanquantile(gains, [0.025 / m, 1 - 0.025 / m]))
+
+
 def test_a_number_that_no_run_has_orders_nothing():
     found = order(np.full(5, np.nan), np.arange(5.0), None)
     assert (found.runs, found.chosen, found.rank, found.regret) == (0, (), None, None)

@@ -49,6 +49,8 @@ def test_interval_by_hand_and_its_limits():
     assert crossed((4.0, 5.0, 6.0), 2.0) == pytest.approx((5 - half, 5 + half))
     t = stats.ttest_1samp([4, 5, 6], 0).confidence_interval(1 - 0.05 / 7)
     assert crossed((4.0, 5.0, 6.0), 0.0, comparisons=7) == pytest.approx((t.low, t.high))
+    adjusted = np.hypot(stats.t.ppf(1 - 0.025 / 7, 2) / math.sqrt(3), stats.t.ppf(1 - 0.025 / 7, 2) * math.sqrt(2))
+    assert crossed((4.0, 5.0, 6.0), 2.0, comparisons=7) == pytest.approx((5 - adjusted, 5 + adjusted))
     widths = [np.ptp(crossed((4.0, 5.0, 6.0), v)) for v in (0, 0.1, 1, 10)]
     assert widths == sorted(widths)
     assert crossed((5.0, 5.0, 5.0), 0.25) == pytest.approx((5 - 4.302652729911275 / 2, 5 + 4.302652729911275 / 2))

@@ -7,16 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import yaml
 
 from csg_train.data.readers.images import decode
 from csg_train.data.views.transforms import evaluation_view
 from csg_train.engine import loop as engine
-from csg_train.engine.averages import average_runs
+from csg_train.engine.averages import average_runs, build_average
+from csg_train.engine.selection import is_due
 from csg_train.errors import UserError
+from csg_train.evaluate.either import held_out_loss
 from csg_train.recipes.pictures import load_split
 from csg_train.recipes.reading import parse_recipe
 from csg_train.recipes.sections import Recipe
+from csg_train.recipes.shown import shown_batches
 from csg_train.runs.checkpoint import load_checkpoint
 from csg_train.runs.provenance import run_info
 from csg_train.runs.records import read_record
@@ -59,6 +63,43 @@ def test_a_moving_average_through_a_run(averaging, tmp_path):
         assert torch.equal(made.model[name], last.model[name])
     assert made.averaged == {"rule": "ema", "decay": 0.5, "first_step": 0, "last_step": 7, "count": 8}
     assert (made.step, made.selection, made.optimizer, made.average) == (7, "last", {}, {})
+
+
+def test_a_moving_average_begins_behind_the_probe(averaging, tmp_path):
+    averaging["train"] |= {"probe": 2}
+    out = tmp_path / "run"
+    made = load_checkpoint(run(Recipe.model_validate(averaging | {"average": {"rule": "ema", "decay": 0.5}}), out))
+    steps = steps_of(out, "head.0.weight")
+    expected = steps[2]
+    for step in range(3, 8):
+        expected = 0.5 * expected + 0.5 * steps[step]
+    torch.testing.assert_close(made.model["head.0.weight"], expected)
+    assert (made.averaged["first_step"], made.averaged["count"]) == (2, 6)
+
+
+def test_swad_has_its_rule_and_measures_nothing_of_a_probe(averaging):
+    averaging["train"] |= {"steps": 9, "probe": 4}
+    recipe = Recipe.model_validate(averaging | {"average": SWAD | {"n_tolerance": 4, "tolerance_ratio": 0.25}})
+    assert build_average(recipe, [torch.zeros(2)]).rule == (2, 4, 0.25)
+    assert [step for step in range(1, 10) if is_due(step, recipe)] == [6, 8, 9]
+
+
+def test_the_held_out_loss_of_masks_is_that_of_their_known_pixels(masked_recipe_dict, tmp_path):
+    """By NumPy, whole pictures one by one; some of their pixels are ignored."""
+    recipe = Recipe.model_validate(masked_recipe_dict)
+    images, network = load_split(recipe.data, "target"), engine._Run(recipe, tmp_path, CPU).network.eval()
+    total, known = 0.0, 0
+    for batch in shown_batches(images, recipe, CPU):
+        with torch.no_grad():
+            logits = F.interpolate(
+                network(batch.views[0]).logits, batch.labels.shape[1:], mode="bilinear", align_corners=True
+            )
+        scores, labels = logits[0].double().numpy(), batch.labels[0].numpy()
+        for y, x in np.argwhere(labels != 255):
+            total += np.log(np.exp(scores[:, y, x]).sum()) - scores[labels[y, x], y, x]
+            known += 1
+    assert 0 < known < sum(batch.labels.numel() for batch in shown_batches(images, recipe, CPU))
+    assert held_out_loss(network, images, recipe) == pytest.approx(total / known, rel=1e-5)
 
 
 def held_out_losses(recipe: Recipe, out: Path) -> list[float]:

@@ -16,6 +16,7 @@ from csg_train.evaluate.segmentation import (
     bootstrap_mean_iou,
     confusion_of_pixels,
     count_pixels,
+    predicted_mask,
     predicted_masks,
 )
 
@@ -150,6 +151,15 @@ def test_predictions_have_the_masks_size_and_one_picture_is_asked_at_a_time(tmp_
     assert asked == [(1, 3, 7, 10), (1, 3, 10, 7)]
     assert counts.pictures[:, 1].sum(axis=1).tolist() == [16 * 24, 12 * 8], "the truth keeps every pixel"
     assert mean_iou(counts.confusion) > 0.9
+
+
+def test_smaller_logits_are_enlarged_from_corner_to_corner() -> None:
+    """Of 2 x 2 logits to 3 x 5 the middle is the mean of all, and an edge is its corners' line."""
+    corners = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.9]], [[0.4, 0.4], [0.4, 0.4]]]])
+    found = predicted_mask(lambda _: corners, torch.zeros(1, 3, 3, 5), size=(3, 5), device=torch.device("cpu"))
+    rows, columns = np.arange(3)[:, None] / 2, np.arange(5) / 4
+    scores = np.stack([(1 - rows) * (1 - columns), 0.9 * rows * columns, np.full((3, 5), 0.4)])
+    assert found.tolist() == scores.argmax(axis=0).tolist()
 
 
 def blocks(root: Path) -> MaskedSet:

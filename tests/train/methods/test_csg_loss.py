@@ -96,13 +96,21 @@ def test_the_defaults_are_the_methods():
 
 
 def test_the_teacher_stays_what_the_backbone_was(backbone):
-    csg = CSGLoss(backbone, LAYERS, **SMALL)
+    csg = CSGLoss(backbone.train(), LAYERS, **SMALL)
     before = copy.deepcopy(csg.teacher.state_dict())
-    csg.train()
-    assert not csg.teacher.training
+    for _ in range(2):
+        assert not any(module.training for module in csg.teacher.modules())
+        csg.train()
     train(backbone, csg, sgd(backbone, csg), range(2))
     assert equal(dict(csg.teacher.state_dict()), dict(before))
     assert not equal(dict(backbone.state_dict()), dict(before))
+
+
+def test_a_seed_draws_the_heads_and_the_queues(backbone):
+    one, two = (CSGLoss(backbone, LAYERS, **SMALL, seed=seed).state_dict() for seed in (0, 1))
+    drawn = [name for name in one if name.endswith(("keys_KD", "0.weight", "2.weight"))]
+    assert len(drawn) > 4
+    assert not any(torch.equal(one[name], two[name]) for name in drawn)
 
 
 def test_the_value_from_its_definition(backbone):

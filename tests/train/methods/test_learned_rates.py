@@ -73,6 +73,19 @@ def test_rates_are_multiples_of_the_heads_and_hold_for_a_window(recipe_dict, tmp
     assert tenths.max() <= 10
 
 
+def test_the_policy_sees_the_step_the_losses_the_head_and_its_last_action(recipe_dict, tmp_path):
+    run = learned_run(recipe_dict, tmp_path, steps=6)
+    batches = run._batches()
+    for _ in range(2):
+        run._train_step(next(batches))
+    last = run.method.policy.action_G.clone()
+    head = torch.cat([weight.detach().flatten() for weight in run.network.head.parameters()])
+    run._train_step(next(batches))
+    losses = run.unlogged[-1]
+    expected = [1, losses["ce"], losses["asg_kl"], 2 / 6, head.mean(), head.std(), *(last / 10)]
+    assert run.method.policy.observation_F.tolist() == pytest.approx([float(one) for one in expected], abs=1e-6)
+
+
 def test_reward_is_the_relative_fall_of_the_windows_mean_loss(recipe_dict, tmp_path, monkeypatch):
     run = learned_run(recipe_dict, tmp_path, steps=8)
     rewards: list[float] = []

@@ -138,6 +138,17 @@ def test_a_probe_keeps_statistics_that_training_moves(recipe_dict, tmp_path):
     assert end["backbone.net.bn1.num_batches_tracked"] == 3
 
 
+def test_a_probe_decays_no_weight_of_the_backbone_where_a_penalty_pulls_it(recipe_dict, tmp_path):
+    recipe_dict["method"] = {"name": "weight-l2", "update": "gradient"}
+    recipe_dict["train"] |= {"steps": 4, "probe": 2, "weight_decay": 0.1}
+    one = engine._Run(Recipe.model_validate(recipe_dict), tmp_path, CPU)
+    start = {name: value.clone() for name, value in one.network.backbone.state_dict().items()}
+    batches = one._batches()
+    for _ in range(2):
+        one._train_step(next(batches))
+    assert equal(dict(one.network.backbone.state_dict()), start)
+
+
 def test_stages_are_the_whole_backbone_and_the_first_has_the_stem():
     stages = stage_modules(Backbone(BACKBONES["resnet18"]))
     assert list(stages) == ["layer1", "layer2", "layer3", "layer4"]
@@ -145,6 +156,7 @@ def test_stages_are_the_whole_backbone_and_the_first_has_the_stem():
     own = stage_modules(backbone)
     assert backbone.net.conv1 in own["layer1"]
     assert backbone.net.bn1 in own["layer1"]
+    assert backbone.net.layer1[-1].bn2 in own["layer1"]  # the last of its stage
     assert backbone.net.layer2[0].conv1 in own["layer2"]
     assert backbone.net.fc in own["layer4"]
     held = [id(weight) for modules in own.values() for module in modules for weight in module.parameters(False)]
