@@ -16,7 +16,7 @@ from csg_analysis.report.gallery import choose
 from csg_analysis.report.method_tables import class_table
 from csg_analysis.report.paper import published
 from csg_analysis.report.paper_order import order_sentences
-from csg_analysis.report.rows import best, score
+from csg_analysis.report.rows import best, comparisons, score
 from csg_analysis.report.stats import paired_difference, rank_correlation, rank_correlation_interval, spread
 from csg_analysis.report.summary import summarize
 from csg_train.runs.records import AccuracyRecord, only_prediction, read_record, write_record
@@ -175,6 +175,7 @@ def test_each_group_of_a_mixed_report_has_its_best(tmp_path: Path) -> None:
         write_all(tmp_path / backbone, HELP, backbone=backbone)
     rows = rows_of(tmp_path, allow_mixed=True)
     assert [row.label for row in best(rows, score())] == ["csg [A]", "csg [B]"]
+    assert {comparisons(rows, row.group, score()) for row in rows} == {len(HELP) - 1}  # though all share their pairs
     text = built_text(tmp_path, tmp_path / "out", allow_mixed=True)
     assert "here csg [A]'s and csg [B]'s accuracy is bold" in text
 

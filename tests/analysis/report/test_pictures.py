@@ -95,6 +95,13 @@ def test_pictures_can_take_a_claim_back(tmp_path):
     z = np.mean([(everyone >= 46 - seed) * 1.0 - (everyone < 50) for seed in range(3)], axis=0)
     half = 4.302652729911275 * math.sqrt(1e-4 / 3 + z.var(ddof=1) / 100 / 2)
     assert found.crossed == pytest.approx((0.05 - half, 0.05 + half))
+    for path in tmp_path.rglob("accuracy-target.json"):
+        record = json.loads(path.read_text())
+        record["data"]["split"] = "validation"
+        path.with_name("accuracy-validation.json").write_text(json.dumps(record))
+    rows = rows_of(tmp_path)
+    held = rows[1].against(rows[0], score("validation"))
+    assert (held.mean, held.crossed) == (pytest.approx(0.05), None)  # the variance is that of the target's pictures
     out = build_report([tmp_path / "a"], tmp_path / "out", allow_mixed=False).parent
     (row,) = table(out, "comparisons")
     assert row["mean_per_class_percent_minus_baseline_pictures_low"] == pytest.approx(100 * found.crossed[0])

@@ -7,6 +7,7 @@ import types
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.metrics import confusion_matrix as sklearn_confusion
 
@@ -17,6 +18,7 @@ from csg_train.engine.loop import learning_rate_factor
 from csg_train.errors import UserError
 from csg_train.evaluate.accuracy import (
     Predictions,
+    accuracy_record,
     bootstrap_mean_per_class,
     by_true_class,
     confusion_matrix,
@@ -24,7 +26,12 @@ from csg_train.evaluate.accuracy import (
     predict,
 )
 from csg_train.evaluate.scores import mean_per_class
-from csg_train.recipes.sections import Train
+from csg_train.evaluate.unlabelled import unlabelled_record
+from csg_train.recipes.pictures import load_split
+from csg_train.recipes.sections import Recipe, Train
+from csg_train.recipes.shown import shown_batches
+from csg_train.runs.checkpoint import load_checkpoint
+from tests.train.methods.test_methods import CPU, run
 
 
 def test_confusion_and_mean_per_class_equal_scikit_learn():
@@ -118,3 +125,36 @@ def test_logits_that_are_no_numbers_are_no_prediction(value):
     network.forward = lambda _views: types.SimpleNamespace(logits=next(answers))
     with pytest.raises(UserError, match="logits of 1 of 2 pictures are not finite"):
         predict(network, [Batch((torch.zeros(2, 3, 1, 1),), torch.zeros(2).long())], flip=True)
+
+
+class Sided(torch.nn.Module):
+    """Class 0 where the left half is brighter, class 1 a little above both views' mean; whatever the picture else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, view: torch.Tensor) -> types.SimpleNamespace:
+        left, right = (half.float().mean(dim=(1, 2, 3)) for half in view.chunk(2, dim=3))
+        logits = torch.stack([left - right, torch.full_like(left, 1e-3)], dim=1)
+        return types.SimpleNamespace(logits=F.pad(logits, (0, 1), value=-9))
+
+
+def test_records_are_of_these_pictures_one_by_one(recipe_dict, tmp_path):
+    """Of unequal classes; seen once or with the mirror image, which turns the sides around."""
+    recipe = Recipe.model_validate(recipe_dict)
+    checkpoint = load_checkpoint(run(recipe, tmp_path / "run"))
+    images = load_split(recipe.data, "target", checkpoint.classes)
+    images = images.part([index for index in range(len(images)) if images.labels[index] != 1 or index % 3 == 0])
+    sided = Sided()
+    views = [sided(batch.views[0]).logits.argmax(dim=1) for batch in shown_batches(images, recipe, CPU)]
+    seen, labels = torch.cat(views).numpy(), np.array(images.labels)
+    assert set(seen) == {0, 1}
+    for flip, predicted in ((False, seen), (True, np.ones_like(seen))):
+        recipe_dict["evaluate"] = {"flip": flip}
+        own = Recipe.model_validate(recipe_dict)
+        found = accuracy_record(checkpoint, sided, images, split="target", recipe=own)
+        assert found.overall == pytest.approx((predicted == labels).mean())
+        assert found.mean_per_class == pytest.approx(balanced_accuracy_score(labels, predicted))
+        counted = unlabelled_record(checkpoint, sided, images, split="target", recipe=own).predicted
+        assert [*counted.values()] == np.bincount(predicted, minlength=len(images.classes)).tolist()
