@@ -139,6 +139,7 @@ def test_asg_is_the_divergence_from_the_teachers_classes_to_the_students(recipe_
 
 def test_what_csg_logs_of_its_maps_stability(recipe_dict, tmp_path):
     recipe_dict["method"] = {"name": "csg", "queue_size": 7, "dim": 4, "patches": 2, "layers": ["layer3"]}
+    recipe_dict["data"] |= {"size": 64}  # patches of four positions
     run = _Run(Recipe.model_validate(recipe_dict), tmp_path, CPU)
     batch = next(run._batches())
     run.network.backbone.spec = dataclasses.replace(run.network.backbone.spec, signed=True)
@@ -149,6 +150,7 @@ def test_what_csg_logs_of_its_maps_stability(recipe_dict, tmp_path):
     v = v.reshape(n, c, 2, h // 2, 2, w // 2)
     shares = (v.mean(axis=(3, 5)) ** 2).sum(axis=1) / (v**2).sum(axis=1).mean(axis=(2, 4))
     assert run.method.figures["stability_layer3"].item() == pytest.approx(shares.mean(), rel=1e-4)
+    assert shares.std() > 1e-3
 
 
 @pytest.mark.parametrize(("samples", "used"), [(5, 5), (1000, 12)])
