@@ -1,6 +1,7 @@
 """Views made on the device: the same training to rounding, whoever loads; and what they are not for."""
 
 import pytest
+from PIL import Image
 
 from csg_train.engine import loop as engine
 from csg_train.runs.checkpoint import load_checkpoint
@@ -20,6 +21,19 @@ def test_training_is_that_of_views_from_the_loader(recipe_dict, tmp_path):
         assert ours == pytest.approx(theirs, rel=0.01, abs=1e-3)
     assert not equal(saved["device", 0].model, saved["loader", 0].model)  # what changes numbers is in the recipe
     assert equal(saved["device", 0].model, saved["device", 2].model)
+
+
+def test_crops_are_padded_with_the_mean_colour_of_imagenet(masked_recipe_dict, masked_tree, tmp_path):
+    """(0.485, 0.456, 0.406) of 255, rounded, where a crop is larger than its picture; there masks are ignored."""
+    for path in (masked_tree / "images").iterdir():
+        with Image.open(path) as image:
+            assert max(image.size) < 150
+    masked_recipe_dict["data"] |= {"size": 160}
+    masked_recipe_dict["segmentation"] |= {"padding": "mean", "scale": [1, 1]}
+    batch = next(engine._Run(recipe_of(masked_recipe_dict, "baseline"), tmp_path, CPU)._batches())
+    padded = batch.labels[0] == 255
+    pixels, counts = batch.views[0][0].permute(1, 2, 0)[padded].unique(dim=0, return_counts=True)
+    assert pixels[counts.argmax()].tolist() == [124, 116, 104]
 
 
 @pytest.mark.parametrize(

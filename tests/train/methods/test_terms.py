@@ -187,6 +187,14 @@ def test_the_papers_augmentation_is_randaugment(method, recipe_dict, tmp_path):
         assert not torch.equal(paper, plain)
 
 
+def test_styles_are_borrowed_as_the_recipe_says(masked_recipe_dict, trees):
+    given = {"styles": str(trees / "target"), "transfer": "moments", "beta": 0.2}
+    masked_recipe_dict["method"] = {"name": "domain-randomization", **given}
+    styles = Recipe.model_validate(masked_recipe_dict).build_method().styles()
+    assert (styles.kind, styles.beta) == ("moments", 0.2)
+    assert sorted(styles.files) == sorted((trees / "target").rglob("*.png"))
+
+
 PUBLISHED = {
     "asg": {"weight": 0.1, "rates": "recipe", "window": 10, "policy_rate": 0.1},
     "ewc": {"weight": 1000, "samples": 256, "estimator": "sampled", "update": "proximal"},
