@@ -11,19 +11,17 @@ from csg_analysis.drawing.svg import PAPER, plain_label
 from csg_analysis.report import format as fmt
 from csg_analysis.report.chart import Chart, add_legend, clean, new_figure
 from csg_analysis.report.load import Run
+from csg_analysis.report.logged import MEASURED
 from csg_analysis.report.rows import Row, wording
 from csg_analysis.report.style import style_of
 from csg_train.splits import SELECTED_ON
 
 __all__ = ["loss_curves", "selection_curves"]
 
-_SELECTION = {f"accuracy_{split}": split for split in SELECTED_ON.values()}
-"""Terms of the log that a selection rule measured, and the split that each is of."""
-
 
 def loss_curves(rows: Sequence[Row]) -> Chart | None:
     """Every logged loss term against the step, a line a run; None without a log."""
-    found = {name for run in _runs(rows) for name in run.curves if name not in _SELECTION}
+    found = {name for run in _runs(rows) for name in run.curves if name not in MEASURED}
     terms = sorted(found, key=lambda name: (name != "loss", name != "ce", name))
     if not terms:
         return None
@@ -54,11 +52,10 @@ def loss_curves(rows: Sequence[Row]) -> Chart | None:
 
 def selection_curves(rows: Sequence[Row]) -> Chart | None:
     """The score that the selection rule measured against the step, the chosen step a dot; None with the rule last."""
-    terms = [name for name in _SELECTION if any(name in run.curves for run in _runs(rows))]
+    terms = [name for name in MEASURED if any(name in run.curves for run in _runs(rows))]
     if not terms:
         return None
     words = wording(rows)
-    width = max(run.curves[name].width for run in _runs(rows) for name in terms if name in run.curves)
 
     def draw() -> Figure:
         figure = new_figure(8.4, 3.0)
@@ -66,14 +63,12 @@ def selection_curves(rows: Sequence[Row]) -> Chart | None:
         for axes, term in zip(figure.subplots(1, len(terms), squeeze=False)[0], terms, strict=True):
             _plot(axes, rows, term, handles, scale=100)
             _dots(axes, rows, term)
-            axes.set(title=f"on {_SELECTION[term]} pictures", xlabel="step", ylabel=f"{words.score}, %")
+            axes.set(title=f"on {MEASURED[term]} pictures", xlabel="step", ylabel=f"{words.score}, %")
         add_legend(figure, list(handles.values()), list(handles))
         return figure
 
     alt = f"{words.short} at every step that the selection rule measured"
     title = f"What the selection rule saw: {words.score} while training, a line a run, a mark at the chosen step"
-    if width > 1:
-        title += f" (mean of {width} measurements a point)"
     return Chart("selection", title, alt, draw)
 
 

@@ -1,4 +1,4 @@
-"""The terms that a run logged, each binned to a curve."""
+"""The terms that a run logged, each a curve; long ones of the loss are binned."""
 
 import math
 from collections.abc import Sequence
@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csg_train.runs.training_log import read_log
+from csg_train.splits import SELECTED_ON
 
-__all__ = ["Curve", "read_curves"]
+__all__ = ["MEASURED", "Curve", "read_curves"]
 
+MEASURED = {f"accuracy_{split}": split for split in SELECTED_ON.values()}
+"""Terms that a selection rule measured, and the split that each is of: one of their steps was chosen, and is marked."""
 _BINS = 120
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One logged term: means over bins of consecutive logged steps.
+    """One logged term: means over bins of consecutive logged steps; each by itself of what a rule measured.
 
     Attributes:
         steps: Last step of each bin.
@@ -38,13 +41,17 @@ def read_curves(path: Path) -> tuple[dict[str, Curve], int | None]:
     for step, values in rows:
         for name, value in values.items():
             terms.setdefault(name, []).append((step, value))
-    curves = {name: _bin(points) for name, points in terms.items() if name != "lr_factor"}
+    curves = {
+        name: _bin(points, len(points) if name in MEASURED else _BINS)
+        for name, points in terms.items()
+        if name != "lr_factor"
+    }
     return curves, rows[-1][0] or None if rows else None
 
 
-def _bin(points: Sequence[tuple[float, float]]) -> Curve:
+def _bin(points: Sequence[tuple[float, float]], count: int) -> Curve:
     finite = [point for point in points if math.isfinite(point[1])]
-    width = max(1, math.ceil(len(finite) / _BINS))
+    width = max(1, math.ceil(len(finite) / count))
     bins = [finite[start : start + width] for start in range(0, len(finite), width)]
     means = tuple(math.fsum(value for _, value in points) / len(points) for points in bins)
     return Curve(tuple(points[-1][0] for points in bins), means, width)

@@ -237,3 +237,8 @@ def test_pictures_without_masks_and_mistakes(trained):
     assert "attention (GradCAM of layer4" in analyze("attention", trained[1], "--split", "target").stdout
     refused(analyze("attention", trained[1], "--explain", "tram"), "tram", "predicted, label, bus")
     refused(analyze("attention", trained[1], "--layer", "layer9"), "layer9")
+
+
+def test_pixels_of_just_under_half_of_the_maximum_are_not_attended():
+    found = overlap(np.array([[8.0, 4.0, 3.5, 0.0]]), np.array([[True, False, True, False]]))
+    assert (found.iou, found.share, found.area) == (1 / 3, 11.5 / 15.5, 0.5)

@@ -306,3 +306,10 @@ def test_the_result_cannot_be_changed():
     energy = hyperspherical_energy(np.eye(3))
     with pytest.raises(dataclasses.FrozenInstanceError):
         energy.n = 4
+
+
+def test_a_high_order_of_near_pairs_leaves_the_range_of_float32_and_is_right():
+    """Residuals of 1e-4 and s = 12: single terms reach 1e48."""
+    rows = clusters(1200, 72, 1e-4, 12)
+    found = hyperspherical_energy(rows, s=12).paper[12].value
+    assert found == pytest.approx(brute_force(rows, 12), rel=1e-5)

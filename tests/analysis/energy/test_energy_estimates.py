@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import pdist
 
 from csg_analysis.energy.energy import hyperspherical_energy, sampled_energy, uniform_energy
 from tests.analysis.energy.cases import brute_force, clusters, values
@@ -96,3 +97,38 @@ def test_sampled_energy_depends_on_its_seed_alone():
     first, again, other = (sampled_energy(rows, pairs=1300, seed=seed) for seed in (1, 1, 2))
     assert first == again != other
     assert first.pairs == 1000
+
+
+@pytest.mark.parametrize("count", [3, 21])
+def test_sampled_error_is_the_jackknife_less_the_variance_of_the_pairs(count):
+    """Of all pairs, one of them coincident: z2 / M by NumPy, once below and once above half of the jackknife."""
+    rows = clusters(21, 9, 0.3, count, seed=4).astype(np.float64)
+    rows[3] = rows[4]
+    sampled, whole = sampled_energy(rows, pairs=210, seed=1), hyperspherical_energy(rows)
+    distance = pdist(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+    distance = distance[distance > 1e-9]
+    assert len(distance) == 209
+    for s, estimate in sampled.paper.items():
+        terms = -np.log(distance) if s == 0 else distance**-s
+        spread = terms.var() / 209
+        variance = whole.paper[s].standard_error ** 2
+        assert estimate.standard_error == pytest.approx(math.sqrt(max(variance - spread, spread)), rel=1e-9)
+
+
+def test_fewer_pairs_than_rows_are_of_rows_from_everywhere():
+    """Rows in the order of their classes, as files are: the first quarter alone would be one class."""
+    rows = np.concatenate([clusters(500, 20, 0.5, 1, seed=seed) for seed in range(4)])
+    truth = hyperspherical_energy(rows, s=1).paper[1].value
+    found = sampled_energy(rows, pairs=500, seed=0, s=1).paper[1]
+    assert abs(found.value - truth) < 4 * found.standard_error
+
+
+def test_every_part_of_order_0_is_doubled_under_mhe():
+    rows = clusters(90, 70, 0.3, 4)
+    energy = hyperspherical_energy(rows, labels=np.arange(90) % 6)
+    paper, mhe = energy.paper[0], energy.mhe[0]
+    assert mhe.between == 2 * paper.between
+    assert mhe.within == 2 * paper.within
+    assert paper.uniform == uniform_energy(70, 0)
+    assert mhe.uniform == 2 * paper.uniform
+    assert energy.mhe[1].between == energy.paper[1].between

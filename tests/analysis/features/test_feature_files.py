@@ -16,7 +16,7 @@ import torch
 from csg_analysis.choosing.outputs import network_outputs
 from csg_analysis.energy.energy import hyperspherical_energy
 from csg_analysis.features.files import Definitions, FeatureFile, open_features, write_rows
-from csg_analysis.features.pooled import extract, pooled_batches
+from csg_analysis.features.pooled import Stability, extract, pooled_batches
 from csg_train.data.loaders.loader import evaluation_batches
 from csg_train.errors import UserError
 from csg_train.files import together
@@ -262,3 +262,13 @@ def test_writing_keeps_no_more_than_a_batch_in_memory(tmp_path):
     assert float(output) < 64
     rows = np.load(tmp_path / "run-layer4.npy", mmap_mode="r")
     assert rows.shape == (40_000, 1024)
+
+
+def test_the_stability_of_a_pool_is_over_all_pictures_of_all_batches():
+    """Two positions of one channel: (2, 2) has 1, (1, -1) has 0, (3, 1) has 2^2 / 5."""
+    seen = Stability()
+    seen.see("layer4", torch.tensor([[2.0, 2.0], [1.0, -1.0]]).view(2, 1, 1, 2))
+    seen.see("layer4", torch.tensor([[3.0, 1.0]]).view(1, 1, 1, 2))
+    found = seen.of("layer4")
+    assert (found.mean, found.smallest, found.below) == (pytest.approx(0.6), 0, 1)
+    assert seen.of("layer3") is None

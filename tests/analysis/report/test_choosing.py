@@ -213,3 +213,32 @@ def test_runs_measured_otherwise_are_refused(tmp_path: Path, change: dict, named
     write_choosing(first, values_of(60))
     write_choosing(second, values_of(70), **change)
     assert named in refused(tmp_path / "runs", "--out", tmp_path / "out")
+
+
+def test_the_table_of_measures_by_hand(tmp_path):
+    right = {"oracle": (40, 42, 41, 43, 39, 44, 38, 45), "baseline": (60, 62, 64, 61, 59, 63, 58, 57)}
+    right["csg"] = (70, 74, 72, 73, 71, 69, 75, 68)
+    for method, rights in right.items():
+        for seed, own in enumerate(rights):
+            write_choosing(write_run(tmp_path, method, seed, right=own, attention=False), values_of(own))
+    part = choosing_part(rows_of(tmp_path))
+    (table,) = part.tables
+    cells = {row[0].text: row for row in table.rows}
+    data = {row["measure"]: row for row in table.data}
+    scores = np.array([own / 100 for rights in right.values() for own in rights])
+    weights = resampled(list(range(8)) * 3)
+    held = np.array([values_of(round(100 * own))[HELD_OUT] for own in scores])
+    expected = order(scores, scores, weights, against_N=held, comparisons=4)
+    assert expected.gain_ends != order(scores, scores, weights, against_N=held).gain_ends
+    own = data["same"]
+    assert (own["minus_held_out_low"], own["minus_held_out_high"]) == pytest.approx(expected.gain_ends)
+    assert (cells["same"][0].note, cells["low same"][0].note) == ("higher", "lower")
+    assert (cells["same"][3].tone, cells["same"][4].text) == ("good", "csg s6")
+    oracle = float(np.mean(right["oracle"]))
+    assert cells[HELD_OUT][5].text == f"{oracle:.1f}"
+    assert cells[HELD_OUT][6].text == f"{75 - oracle:.1f}"
+    low, high = order(held, scores, weights).regret_ends
+    assert cells[HELD_OUT][6].note == f"[{100 * low:.1f}, {100 * high:.1f}]"
+    assert data[HELD_OUT]["regret_points_low"] == pytest.approx(100 * low)
+    known = f"random is {75 - 100 * scores.mean():.1f} points below the best, the one that held-out synthetic pictures "
+    assert f"{known}choose {75 - oracle:.1f}." in part.sentences[0]

@@ -8,10 +8,12 @@ import pytest
 from scipy import stats
 
 from csg_analysis.report.build import build_report
+from csg_analysis.report.cells import difference_cell, difference_data, spread_cell
+from csg_analysis.report.comparisons import comparison_table
 from csg_analysis.report.rows import comparisons, energy, score, to_baseline
 from csg_analysis.report.stats import Difference, paired_difference
 from csg_analysis.report.summary import summarize
-from tests.analysis.report.cases import rows_of, table, visible_text, write_all, write_run
+from tests.analysis.report.cases import HELP, rows_of, table, visible_text, write_all, write_run
 
 pytestmark = pytest.mark.usefixtures("sketched")
 
@@ -144,3 +146,42 @@ def test_best_is_judged_against_all_others_at_once(tmp_path: Path) -> None:
         text = visible_text((out / "index.html").read_text())
         found.append(next(word for word in ("csg's", "no") if f"here {word} {field}" in text))
     assert found[1] == "no"
+
+
+def test_cells_of_a_mean_and_of_a_difference_by_hand(tmp_path):
+    """60, 63, 64: 62.3 +- 2.1, [57.2, 67.5]; less 50, 52, 54: 10, 11, 10."""
+    write_all(tmp_path, HELP, attention=False)
+    (tmp_path / "clean-csg-2/energy-target.json").unlink()
+    rows = rows_of(tmp_path)
+    csg = next(row for row in rows if row.method == "csg")
+    cell = spread_cell(csg, score(), 1, scale=100, interval=True)
+    assert cell.text == "62.3\N{NARROW NO-BREAK SPACE}±\N{NARROW NO-BREAK SPACE}2.1"
+    assert cell.note == "[57.2, 67.5]"
+    assert cell.sort == pytest.approx(187 / 3)
+    assert spread_cell(csg, energy("0"), 3).note == "n = 2"
+    found = to_baseline(csg, rows, score())
+    shown = difference_cell(found, 1, 100, good="higher")
+    assert (shown.text, shown.tone, shown.strong) == ("+10.3", "good", True)
+    assert shown.sort == pytest.approx(31 / 3)
+    assert difference_cell(found, 1, 100, good="lower").tone == "bad"
+    low, high = found.simultaneous
+    data = difference_data("x", found, 100)
+    assert (data["x_simultaneous_low"], data["x_simultaneous_high"]) == pytest.approx((100 * low, 100 * high))
+    assert shown.note.splitlines() == [f"[+{100 * low:.1f},\N{NO-BREAK SPACE}+{100 * high:.1f}]", "shown"]
+
+
+def test_the_cells_of_a_comparison_by_hand(tmp_path):
+    """E_0 is lower by 0.2 with each seed, which is better."""
+    write_all(tmp_path, FIRM)
+    for seed in range(3):
+        (tmp_path / f"clean-asg-{seed}/energy-target.json").unlink()
+    write_run(tmp_path, "csg", 7, right=99)  # of no pair
+    table = comparison_table(rows_of(tmp_path))
+    line = next(row for row in table.rows if row[0].text == "csg")
+    space = "\N{NO-BREAK SPACE}"
+    assert [cell.text for cell in line[1:4]] == ["+5.0", f"[+2.5,{space}+7.5]", f"[+0.6,{space}+9.4]"]
+    assert line[1].note == "n = 3"
+    assert (line[3].note, line[3].tone) == ("shown", "good")
+    assert line[4].text == "\N{MINUS SIGN}0.200"
+    assert (line[4].strong, line[6].tone) == (True, "good")
+    assert "Here m = 2 and 3, the frozen network" in " ".join(table.notes)

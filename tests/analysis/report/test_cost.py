@@ -2,15 +2,17 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from csg_analysis.report.build import build_report
+from csg_analysis.report.cost_part import cost_part
 from csg_analysis.report.diff import compare_reports
 from csg_analysis.report.load import load_runs
 from csg_analysis.report.verify import verify_report
 from csg_train.errors import UserError
 from csg_train.runs.cost import Cost, write_cost
-from tests.analysis.report.cases import table, visible_text, write_run
+from tests.analysis.report.cases import rows_of, table, visible_text, write_run
 
 pytestmark = pytest.mark.usefixtures("sketched")
 
@@ -90,3 +92,27 @@ def test_a_cost_of_another_run_or_a_damaged_one_is_refused(tmp_path):
         path.write_text(text)
         with pytest.raises(UserError, match=r"cost\.json: .*remove it"):
             load_runs([tmp_path])
+
+
+def test_the_cells_and_the_chart_of_a_machine_by_hand(tmp_path):
+    """Scores 50, 51, 52: 51 +- 4.302653 / sqrt 3."""
+    for seed, (ours, peak) in enumerate([(500, 150), (900, 250), (450, 160)]):
+        timed_run(tmp_path, "baseline", seed, 200)
+        timed_run(tmp_path, "csg", seed, ours, peak=peak)
+    part = cost_part(rows_of(tmp_path))
+    (own,) = part.tables
+    assert [cell.text for cell in own.rows[1][2:6]] == ["3", "500", "2.50", "160"]
+    assert own.rows[1][3].note == "450 to 900"
+    assert own.data[1]["steps"] == 3 * 95
+    assert own.data[1]["peak_bytes"] == 160 * 2**20
+    assert own.data[1]["mean_per_class_percent"] == pytest.approx(51)
+    (axes,) = part.charts[0].draw().axes
+    half = 4.302652729911275 / 3**0.5
+    base, csg, one = sorted(axes.get_lines(), key=lambda line: line.get_ydata()[0], reverse=True)
+    assert list(one.get_xdata()) == [1, 1]
+    assert list(one.get_ydata()) == [0, 1], "from edge to edge"
+    assert {float(line.get_xdata()[0]) for line in (base, csg)} == {1.0, 2.5}
+    for line in (base, csg):
+        assert sorted(line.get_ydata()) == pytest.approx([51 - half, 51 + half])
+    points = sorted(tuple(map(float, point.get_offsets()[0])) for point in axes.collections)
+    assert np.allclose(points, [(1, 51), (2.5, 51)])

@@ -340,3 +340,15 @@ def test_from_training_to_the_page(recipe_dict: dict[str, Any], tmp_path: Path) 
     assert source["e0_mhe_last_step"] == 5
     told = command(tmp_path / "out", name="verify").output
     assert "8 checkpoints checked, 0 not there" in told
+
+
+def test_a_method_of_one_step_is_no_comparison(tmp_path):
+    write_all(tmp_path, HELP, attention=False)
+    for method, steps in (("baseline", (0, 10, 20)), ("csg", (0, 20)), ("oracle", (20,))):
+        for seed in range(3):
+            for step in steps:
+                write_snapshot(tmp_path / f"clean-{method}-{seed}", step, -0.4 + 0.01 * step + 0.001 * seed)
+    rows = rows_of(tmp_path)
+    found = {row.method: energy_course("target").change(row, rows) for row in rows}
+    assert found["oracle"] is None
+    assert found["csg"].comparisons == found["baseline"].comparisons == 2

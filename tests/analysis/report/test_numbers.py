@@ -12,10 +12,11 @@ import yaml
 from scipy import stats
 
 from csg_analysis.report.build import build_report
+from csg_analysis.report.chart import FEW
 from csg_analysis.report.gallery import choose
 from csg_analysis.report.method_tables import class_table
 from csg_analysis.report.paper import published
-from csg_analysis.report.paper_order import order_sentences
+from csg_analysis.report.paper_order import order_sentences, order_table
 from csg_analysis.report.rows import best, comparisons, score
 from csg_analysis.report.stats import paired_difference, rank_correlation, rank_correlation_interval, spread
 from csg_analysis.report.summary import summarize
@@ -324,3 +325,31 @@ def test_of_classes_and_methods_the_more_numerous_go_down_the_page(tmp_path: Pat
     assert heads == [("Method", ""), *((name, "%, 100 pictures") for name in ("ant", "bee", "cow"))]
     assert ["csg", "80.0", "80.0", "80.0"] in [[cell.text for cell in row] for row in wide.rows]
     assert {(one["class"], one["row"]) for one in tall.data} < {(one["class"], one["row"]) for one in wide.data}
+
+
+def test_each_method_against_the_baseline_as_published_by_hand(tmp_path):
+    """Table 1: csg 0.3188 and 64.05 %, baseline 0.4245 and 49.3 %. Ours: -0.4 and -0.2; 10, 11 and 10 points."""
+    table = order_table(rows_of(write_all(tmp_path, HELP, attention=False)))
+    (record,) = [own for own in table.data if own["row"] == "csg"]
+    (line,) = [own for own in table.rows if own[0].text == "csg"]
+    assert record["E₀_published"] == pytest.approx(0.3188 - 0.4245)
+    assert record["E₀_ours"] == pytest.approx(-0.2)
+    assert record["E₀_agrees"] == "agrees"
+    assert [cell.text for cell in line[1:4]] == ["\N{MINUS SIGN}0.106", "\N{MINUS SIGN}0.200", "agrees"]
+    assert [cell.text for cell in line[4:7]] == ["+14.75", "+10.3", "agrees"]
+
+
+def test_the_summary_s_numbers_by_hand(tmp_path):
+    """E_0 of seeds 0 to 2: -0.359 frozen, -0.199 after."""
+    _, collapse, helped = summarize(rows_of(write_all(tmp_path, HELP, attention=False)))
+    said = "-0.359 for the frozen features (oracle) and -0.199 after plain training (baseline): +0.160 "
+    assert said.replace("-", "\N{MINUS SIGN}") in collapse.text
+    assert "simultaneous 95% intervals, Bonferroni for 2 comparisons" in helped.text
+
+
+def test_the_methods_that_the_summary_leaves_out_are_counted(tmp_path):
+    write_all(tmp_path, {"baseline": (50, 50, 50), "csg": (60, 60, 60)}, attention=False)
+    for weight in range(FEW):
+        write_all(tmp_path / f"{weight}", {"ewc": (50, 51, 49)}, attention=False, method_config={"weight": weight})
+    *_, helped = summarize(rows_of(tmp_path))
+    assert f"for {FEW} more no difference can be shown (chart)" in helped.text

@@ -7,6 +7,8 @@ import pytest
 import yaml
 
 from csg_analysis.report.build import build_report
+from csg_analysis.report.load import load_runs
+from csg_analysis.report.scale import scale_rows, scale_table
 from csg_analysis.report.verify import verify_report
 from csg_train.errors import UserError
 from tests.analysis.report.cases import write_run
@@ -59,3 +61,21 @@ def test_runs_for_scale_alone_make_no_report(tmp_path: Path) -> None:
     _for_scale(tmp_path, "trained on real pictures")
     with pytest.raises(UserError, match="methods' runs"):
         build_report([tmp_path], tmp_path / "out", allow_mixed=False)
+
+
+def test_the_cells_of_a_run_for_scale_by_hand(tmp_path):
+    for seed, right in enumerate((80, 90)):
+        _for_scale(tmp_path, "on real pictures", seed=seed, right=right)
+        path = tmp_path / f"real-baseline-{seed}/accuracy-target.json"
+        record = json.loads(path.read_text())
+        record["confusion"] = [[right, 100 - right], [0, 200]]
+        record["per_class"], record["mean_per_class"] = [right / 100, 1.0], (right / 100 + 1) / 2
+        record["overall"] = (right + 200) / 300
+        path.write_text(json.dumps(record))
+    own = scale_table(scale_rows(load_runs([tmp_path]), first=0))
+    (cells,), (data,) = own.rows, own.data
+    assert cells[2].text == "2"
+    assert cells[3].text.startswith("\N{MINUS SIGN}0.200")  # of -0.2 and -0.199
+    assert cells[4].text.split("\N{NARROW NO-BREAK SPACE}")[0] == "92.5"
+    assert cells[5].text.split("\N{NARROW NO-BREAK SPACE}")[0] == "95.0"
+    assert data["mean_per_class_percent"] == pytest.approx(92.5)

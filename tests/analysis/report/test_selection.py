@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from csg_analysis.report.curves import selection_curves
 from csg_train.splits import Rule
 from tests.analysis.report.cases import built_text, refused, rows_of, sha, write_run
 
@@ -34,6 +35,20 @@ def test_steps_that_a_rule_chose_may_differ(tmp_path: Path) -> None:
     text = built_text(tmp_path / "runs", tmp_path / "out")
     assert "not yet" not in text
     assert "Before you read on" not in text
+
+
+@pytest.mark.parametrize(("measured", "chosen"), [(100, 50), (300, 50), (300, 51)])
+def test_the_chosen_step_is_marked_at_what_was_measured_however_many_were(measured: int, chosen: int, tmp_path: Path):
+    folder = write_run(tmp_path, "baseline", step=measured, planned=measured, selection="source-val")
+    log_accuracy(folder, "validation", {n: 0.9 if n == chosen else 0.5 for n in range(1, measured + 1)})
+    for path in folder.glob("*.json"):
+        record = json.loads(path.read_text())
+        record["run"]["step"] = chosen
+        path.write_text(json.dumps(record))
+    chart = selection_curves(rows_of(tmp_path))
+    (axes,) = chart.draw().axes
+    marks = [line.get_xydata().tolist() for line in axes.get_lines() if len(line.get_xdata()) == 1]
+    assert marks == [[[chosen, 90.0]]]
 
 
 def test_other_lengths_of_training_are_refused_under_every_rule(tmp_path: Path) -> None:

@@ -144,3 +144,12 @@ def test_the_published_strengths_are_those_of_the_task(recipe_dict, masked_recip
 def test_what_does_not_fit_is_refused_by_name(data, message, masked_recipe_dict):
     with pytest.raises(UserError, match=message):
         parse_recipe(masked_recipe_dict | {"data": masked_recipe_dict["data"] | data}, origin="x")
+
+
+def test_training_views_have_the_noise_that_was_asked_for():
+    image, settings = Image.fromarray(picture(40, 40)), Pasta(alpha=10, beta=0.5, k=1, grid="exact")
+    found = training_view(
+        image, size=40, fit="pad", augment="pasta", background="plain", rng=random.Random(8), settings=settings
+    )
+    noisy = pasta(np.array(image), settings, np.random.default_rng(random.Random(8).getrandbits(63)))
+    assert np.array_equal(found.permute(1, 2, 0).numpy(), noisy)

@@ -18,6 +18,7 @@ from csg_train.data.views.segmentation_views import (
     segmentation_views,
 )
 from csg_train.seeds import random_for
+from tests.train.data.test_transforms import picture
 
 SCALE = (0.75, 1.25)
 
@@ -283,3 +284,13 @@ def test_styles_take_the_look_of_their_files(tmp_path: Path) -> None:
     assert chosen == {(200, 10, 10), (10, 10, 200)}
     fourier = Styles(files[:1], beta=0.0).apply(content, random.Random(0))
     assert np.abs(fourier.mean((0, 1)) - (200, 10, 10)).max() < 6, "clipped at 0"
+
+
+def test_styles_swap_as_many_frequencies_as_they_say(tmp_path):
+    content, style = np.array(picture(30, 20)), picture(50, 40)
+    style.save(tmp_path / "style.png")
+    found = Styles([tmp_path / "style.png"], beta=0.2).apply(content, random.Random(0))
+    shown = np.array(style.resize((30, 20), Image.Resampling.BILINEAR))
+    expected = np.clip(np.rint(swap_low_amplitude(content, shown, beta=0.2)), 0, 255)
+    assert np.array_equal(found, expected)
+    assert not np.array_equal(found, Styles([tmp_path / "style.png"], beta=0.01).apply(content, random.Random(0)))

@@ -5,11 +5,11 @@ import random
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageEnhance, ImageOps
 from torchvision.transforms.v2 import CenterCrop, Compose, Resize
 
 from csg_train.data.loaders.batch import stacked
-from csg_train.data.views.transforms import OPERATIONS, evaluation_view, randaugment, training_view
+from csg_train.data.views.transforms import OPERATIONS, evaluation_view, placed, randaugment, training_view
 from csg_train.seeds import random_for
 
 
@@ -18,7 +18,7 @@ def picture(width: int = 60, height: int = 40, mode: str = "RGB") -> Image.Image
     return Image.fromarray(rng.integers(0, 256, (height, width, len(mode)), dtype=np.uint8), mode=mode)
 
 
-@pytest.mark.parametrize(("width", "height"), [(60, 40), (33, 71), (32, 32)])
+@pytest.mark.parametrize(("width", "height"), [(60, 40), (33, 71), (32, 32), (35, 32), (32, 39), (37, 32)])
 def test_evaluation_crop_is_torchvisions_resize_and_center_crop(width, height):
     image = picture(width, height)
     expected = Compose([Resize(32), CenterCrop(32)])(image)
@@ -97,3 +97,58 @@ def test_stacked_pictures_are_channels_last_in_memory():
     views = [torch.randint(0, 256, (3, 5, 4), dtype=torch.uint8) for _ in range(2)]
     assert torch.equal(stacked(views), torch.stack(views))
     assert stacked(views).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("rotate", lambda image, sign: image.rotate(sign * 6)),
+        (
+            "shear_x",
+            lambda image, sign: image.transform(image.size, Image.Transform.AFFINE, (1, sign * 0.06, 0, 0, 1, 0)),
+        ),
+        (
+            "shear_y",
+            lambda image, sign: image.transform(image.size, Image.Transform.AFFINE, (1, 0, 0, sign * 0.06, 1, 0)),
+        ),
+        (
+            "translate_x",
+            lambda image, sign: image.transform(image.size, Image.Transform.AFFINE, (1, 0, sign * 20, 0, 1, 0)),
+        ),
+        (
+            "translate_y",
+            lambda image, sign: image.transform(image.size, Image.Transform.AFFINE, (1, 0, 0, 0, 1, sign * 20)),
+        ),
+        ("color", lambda image, sign: ImageEnhance.Color(image).enhance(1 + sign * 0.18)),
+        ("contrast", lambda image, sign: ImageEnhance.Contrast(image).enhance(1 + sign * 0.18)),
+        ("brightness", lambda image, sign: ImageEnhance.Brightness(image).enhance(1 + sign * 0.18)),
+        ("sharpness", lambda image, sign: ImageEnhance.Sharpness(image).enhance(1 + sign * 0.18)),
+    ],
+)
+def test_magnitude_6_of_30_with_either_sign_as_often(name, made):
+    image, expected = picture(), [np.asarray(made(picture(), sign)) for sign in (1, -1)]
+    found = [np.asarray(OPERATIONS[name](image, random.Random(seed))) for seed in range(200)]
+    counts = [sum(np.array_equal(own, each) for own in found) for each in expected]
+    assert sum(counts) == 200
+    assert abs(counts[0] - 100) < 4 * 200**0.5 / 2
+
+
+@pytest.mark.parametrize(("name", "made"), [("autocontrast", ImageOps.autocontrast), ("equalize", ImageOps.equalize)])
+def test_autocontrast_and_equalize_happen_one_time_in_five(name, made):
+    image = Image.fromarray(np.random.default_rng(0).integers(60, 190, (40, 60, 3), dtype=np.uint8))  # of a few levels
+    changed, kept = np.asarray(made(image)), np.asarray(image)
+    found = [np.asarray(OPERATIONS[name](image, random.Random(seed))) for seed in range(1000)]
+    count = sum(np.array_equal(own, changed) for own in found)
+    assert count + sum(np.array_equal(own, kept) for own in found) == 1000
+    assert abs(count - 200) < 4 * (1000 * 0.2 * 0.8) ** 0.5
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_crop_is_anywhere_and_each_place_as_often(turned):
+    """60 x 20 at size 20: left is 0 to 40, top 0; and the other way round."""
+    side = (20, 60) if turned else (60, 20)
+    corners = np.array([placed(side, 20, "crop", random.Random(seed))[1] for seed in range(4000)])
+    assert not corners[:, 1 - turned].any()
+    free = corners[:, int(turned)]
+    assert set(free) == set(range(41))
+    assert abs(free.mean() - 20) < 4 * 11.83 / 4000**0.5

@@ -78,3 +78,14 @@ def test_backbones_that_see_the_whole_picture_are_refused():
     rewrite_ibn(backbone.net, "a")
     with pytest.raises(UserError, match=r"segmentation\.tile: this network takes statistics of the whole picture"):
         Tiles(backbone, 64)
+
+
+def test_a_tile_ends_as_far_from_a_stride_as_the_picture():
+    """The margin of lite0 is 448, so that of 901 columns the first tile sees 773."""
+    net, images = network("tf_efficientnet_lite0", "deeplab-v2", 16), pictures(35, 901)
+    tiles = Tiles(net.backbone, 320)
+    assert 320 + tiles.margin < 901
+    net.double()
+    with torch.no_grad():
+        whole, found = net.backbone(images).stages["layer4"], tiles(images)
+    torch.testing.assert_close(found, whole, rtol=0, atol=1e-12 * float(whole.abs().max()))

@@ -2,8 +2,10 @@
 
 import csv
 import json
+import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,13 +14,16 @@ from PIL import Image
 
 from csg_train.data.check.colours import class_colours
 from csg_train.data.readers.masks import decode_mask
+from csg_train.data.views.transforms import evaluation_view
 from csg_train.evaluate.segmentation import network_masks
+from csg_train.predictions import classes, masks
 from csg_train.predictions.classes import predicted_classes
 from csg_train.predictions.found import find_pictures
 from csg_train.recipes.pictures import load_split
 from csg_train.runs.checkpoint import load_checkpoint
 from tests.commands import assert_user_error, command
 from tests.conftest import CLASSES
+from tests.train.data.test_transforms import picture
 from tests.train.untrained import write_untrained
 
 ORDER = ("truck", "bus", "car")
@@ -201,3 +206,49 @@ def test_masks_that_cannot_all_be_written_are_not_written(masked_checkpoint, mas
 
 def test_the_classes_of_the_tests_are_out_of_order():
     assert sorted(ORDER) == list(CLASSES) != list(ORDER)
+
+
+def test_the_class_is_that_of_the_largest_mean_sigmoid_though_the_mean_logit_says_another(monkeypatch):
+    """Logits 10 and -1 against 3 and 3: the means are 4.5 and 3, those of the sigmoids 0.634 and 0.953."""
+    logits_VNC = torch.tensor([[[10.0, 3.0]], [[-1.0, 3.0]]])
+    monkeypatch.setattr(classes, "logits_of_views", lambda *_, **__: logits_VNC)
+    recipe = SimpleNamespace(evaluate=SimpleNamespace(flip=True))
+    (row,) = classes._rows(torch.nn.Identity(), torch.zeros(1), ("a", "b"), recipe, 2)
+    share = (1 / (1 + math.exp(-7)) + 1 / (1 + math.exp(4))) / 2
+    assert row == {
+        "class": "b",
+        "probability": pytest.approx(1 - share, abs=1e-6),
+        "class_2": "a",
+        "probability_2": pytest.approx(share, abs=1e-6),
+    }
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_pictures_are_fitted_as_the_recipe_says(fit):
+    image = picture(80, 40)
+    recipe = SimpleNamespace(data=SimpleNamespace(size=32, fit=fit))
+    shown = classes._Views(SimpleNamespace(read=lambda index: image), recipe)[0]
+    assert torch.equal(shown, evaluation_view(image, size=32, fit=fit))
+
+
+@pytest.mark.parametrize(("cap", "shown"), [(20, (10, 20)), (None, (40, 80))])
+def test_masks_are_predicted_from_pictures_no_longer_than_the_recipe_says_at_their_own_size(
+    cap, shown, monkeypatch, tmp_path
+):
+    picture(80, 40).save(tmp_path / "a.png")
+    seen = []
+
+    def predicted(_logits, view_13HW, *, size, device):
+        seen.append(tuple(view_13HW.shape[2:]))
+        return torch.zeros(size, dtype=torch.uint8, device=device)
+
+    monkeypatch.setattr(masks, "logits_of", lambda *_: None)
+    monkeypatch.setattr(masks, "predicted_mask", predicted)
+    recipe = SimpleNamespace(segmentation=SimpleNamespace(longest_side=cap), train=SimpleNamespace(workers=0))
+    found = find_pictures([tmp_path / "a.png"], ("background", "car"))
+    network = torch.nn.Linear(1, 1)
+    (row,) = masks.predicted_classes_of_pixels(network, found, recipe, folder=tmp_path / "masks", shown="masks")
+    assert seen == [shown]
+    with Image.open(tmp_path / "masks/a.png") as mask:
+        assert mask.size == (80, 40)
+    assert row == {"mask": "masks/a.png", "share_background": 1.0, "share_car": 0.0}
