@@ -10,6 +10,7 @@ from scipy import stats
 from csg_analysis.report.build import build_report
 from csg_analysis.report.cells import difference_cell, difference_data, spread_cell
 from csg_analysis.report.comparisons import comparison_table
+from csg_analysis.report.paper_order import order_sentences
 from csg_analysis.report.rows import comparisons, energy, score, to_baseline
 from csg_analysis.report.stats import Difference, paired_difference
 from csg_analysis.report.summary import summarize
@@ -133,6 +134,16 @@ def test_without_a_baseline_there_is_no_table(tmp_path: Path) -> None:
     write_all(tmp_path / "runs", {"csg": (50,)})
     out = build_report([tmp_path / "runs"], tmp_path / "out", allow_mixed=False).parent
     assert "Comparisons with the baseline" not in (out / "index.html").read_text()
+
+
+def test_the_published_order_is_judged_of_all_pairs_at_once(tmp_path: Path) -> None:
+    """CSG's 4, 5, 6 over the baseline are shown of one pair, and not of six."""
+    pair = {name: FIRM[name] for name in ("baseline", "csg")}
+    _, one = order_sentences(rows_of(write_all(tmp_path / "one", pair)))
+    _, six = order_sentences(rows_of(write_all(tmp_path / "six", FIRM)))
+    assert "1 ordered as published, baseline < csg" in one
+    assert six.startswith("Accuracy: 6 pairs")
+    assert "ordered as published," not in six
 
 
 def test_best_is_judged_against_all_others_at_once(tmp_path: Path) -> None:

@@ -223,6 +223,17 @@ def test_the_class_is_that_of_the_largest_mean_sigmoid_though_the_mean_logit_say
     }
 
 
+def test_pictures_are_reduced_as_the_recipe_says(checkpoint, tmp_path):
+    """To a shorter side of 16 pixels before they are enlarged to the input's: other pixels, another probability."""
+    picture(64, 64).save(tmp_path / "one.png")
+    found = []
+    for side in ("null", "16"):
+        options = ("--out", f"{side}.csv", "--set", f"data.shorter_side={side}")
+        assert command("csg-train", "predict", checkpoint, "one.png", *options, cwd=tmp_path).returncode == 0
+        found.append(table(tmp_path / f"{side}.csv")[0]["probability"])
+    assert found[0] != found[1]
+
+
 @pytest.mark.parametrize("fit", ["crop", "pad"])
 def test_pictures_are_fitted_as_the_recipe_says(fit):
     image = picture(80, 40)
