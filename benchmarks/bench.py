@@ -16,6 +16,7 @@ from PIL import Image
 
 from benchmarks.pictures import jpeg
 from csg_train.engine.loop import _Run
+from csg_train.engine.precision import training_arithmetic
 from csg_train.engine.waiting import Waits
 from csg_train.recipes.reading import load_recipe
 from csg_train.recipes.sections import Recipe
@@ -103,30 +104,31 @@ def recipe_for(name: str, domain: dict[str, Any], bench: Bench, **train: object)
 
 
 def our_steps(recipe: Recipe, bench: Bench, out: Path, number: int) -> dict[str, Any]:
-    """Seconds of a step with its loading, and of one on a batch that is there already.
+    """Seconds of a step with its loading, and of one on a batch that is there already, in the recipe's arithmetic.
 
     How busy the GPU was is what a run's own line says. torch's profiler is not used: it slows all that comes after it.
     """
     gc.collect()  # what an earlier run left in cycles is not this one's memory
     if bench.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    run = _Run(recipe, out, bench.device)
-    waits = Waits(run._batches(), bench.device)
-    batches = iter(waits)
-    fixed = next(batches).to(bench.device)
+    with training_arithmetic(recipe.train, bench.device):
+        run = _Run(recipe, out, bench.device)
+        waits = Waits(run._batches(), bench.device)
+        batches = iter(waits)
+        fixed = next(batches).to(bench.device)
 
-    def whole() -> None:
-        for batch in itertools.islice(batches, number):
-            run._train_step(batch.to(bench.device))
-        run.unlogged.clear()
+        def whole() -> None:
+            for batch in itertools.islice(batches, number):
+                run._train_step(batch.to(bench.device))
+            run.unlogged.clear()
 
-    def alone() -> None:
-        for _ in range(number):
-            run._train_step(fixed)
-        run.unlogged.clear()
+        def alone() -> None:
+            for _ in range(number):
+                run._train_step(fixed)
+            run.unlogged.clear()
 
-    there = bench.time(alone, warm=1, times=3) / number
-    loaded = bench.time(whole, warm=1, times=3) / number
+        there = bench.time(alone, warm=1, times=3) / number
+        loaded = bench.time(whole, warm=1, times=3) / number
     busy = statistics.mean(waits.loads) if waits.loads else None
     peak = torch.cuda.max_memory_allocated() if bench.device.type == "cuda" else None
     return {"loaded": loaded, "there": there, "busy": busy, "peak_bytes": peak}

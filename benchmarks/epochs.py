@@ -86,7 +86,7 @@ def _trained(bench: Bench, out: Path, recipe: Recipe, count: int) -> float:
                 batch.to(bench.device)
 
         alone = _once(bench, load)
-        ours = our_steps(recipe, bench, out, 2 if bench.quick else 60)
+    ours = our_steps(recipe, bench, out, 2 if bench.quick else 60)
     title = f"loading {count // size * size} renders, two views from the {place}, {workers} loader processes"
     bench.add(title, alone, pictures_per_second=count // size * size / alone)
     rate, title = size / ours["loaded"], f"step of {_VISDA}, renders, views from the {place}"

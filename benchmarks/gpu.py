@@ -116,7 +116,7 @@ def steps(bench: Bench, folder: Path) -> None:
             recipe = recipe_for(f"visda17-resnet101-{method}", domain, bench, precision=precision)
             with training_arithmetic(recipe.train, bench.device):
                 bare = bench.time(_bare_step(recipe, bench), warm=3, times=10) if method == "baseline" else 0.0
-                ours = our_steps(recipe, bench, folder / "run", number)
+            ours = our_steps(recipe, bench, folder / "run", number)
             seconds[method, precision] = ours["loaded"]
             title = f"step of visda17-resnet101-{method}, {precision}"
             if method == "baseline":
@@ -124,8 +124,7 @@ def steps(bench: Bench, folder: Path) -> None:
             else:
                 bench.add(title, ours["loaded"], "baseline", seconds["baseline", precision], **ours)
     recipe = recipe_for("visda17-resnet101-csg", domain, bench, precision="float32", no_grad_precision="bfloat16")
-    with training_arithmetic(recipe.train, bench.device):
-        ours = our_steps(recipe, bench, folder / "run", number)
+    ours = our_steps(recipe, bench, folder / "run", number)
     title = "step of visda17-resnet101-csg, float32, bfloat16 without gradients"
     bench.add(title, ours["loaded"], "baseline", seconds["baseline", "float32"], **ours)
     for method in ("baseline", "csg"):
@@ -142,8 +141,7 @@ def graphs(bench: Bench, folder: Path) -> None:
         for captured in (False, True):
             chosen = {"precision": "bfloat16", "compile": captured, "cuda_graphs": captured}
             recipe = recipe_for(name, domain, bench, **chosen)
-            with training_arithmetic(recipe.train, bench.device):
-                ours[captured] = our_steps(recipe, bench, folder / "run", 2 if bench.quick else 12)
+            ours[captured] = our_steps(recipe, bench, folder / "run", 2 if bench.quick else 12)
         title = f"step of {name}, bfloat16, CUDA graphs"
         bench.add(title, ours[True]["loaded"], "uncompiled", ours[False]["loaded"], **ours[True])
 
@@ -157,8 +155,7 @@ def scenes(bench: Bench, folder: Path) -> None:
         base = None
         for method in ("baseline", "csg"):
             recipe = recipe_for(f"gta5-{backbone}-{method}", domain, bench)
-            with training_arithmetic(recipe.train, bench.device):
-                ours = our_steps(recipe, bench, folder / "run", 2 if bench.quick else 5)
+            ours = our_steps(recipe, bench, folder / "run", 2 if bench.quick else 5)
             rate = recipe.train.batch_size / ours["loaded"]
             title, peer = f"step of gta5-{backbone}-{method}", "baseline" if base else ""
             bench.add(title, ours["loaded"], peer, base, pictures_per_second=rate, **ours)
