@@ -35,7 +35,7 @@ from csg_train.runs.snapshots import owner_of, snapshot_folders
 from csg_train.splits import SELECTED_ON
 from csg_train.yaml_files import read_yaml
 
-__all__ = ["Run", "checkpoint_file", "load_runs"]
+__all__ = ["Run", "checkpoint_file", "fitting", "load_runs", "record_files"]
 
 _PATTERNS = (
     *("accuracy-*.json", "segmentation-*.json", "energy-*.json", "attention.json"),
@@ -152,10 +152,7 @@ def load_runs(roots: Sequence[Path]) -> list[Run]:
         UserError: A root is missing, no records are found, a record is damaged, records of one folder come from
             different checkpoints, one checkpoint lies in two folders, or a snapshot's record is not of its run.
     """
-    folders = sorted({folder for root in roots for folder in _find(root)})
-    if not folders:
-        where = ", ".join(map(str, roots))
-        raise UserError(f"{where}: no records; train with csg-train run, then measure with csg-analyze")
+    folders = sorted({owner_of(path.parent.resolve()) for path in record_files(roots)})
     shared = Path(os.path.commonpath(folders)) if len(folders) > 1 else folders[0].parent
     names: dict[str, str] = {}
     runs = [_load(folder, printable(folder.relative_to(shared).as_posix()), names) for folder in folders]
@@ -163,11 +160,21 @@ def load_runs(roots: Sequence[Path]) -> list[Run]:
     return runs
 
 
-def _find(root: Path) -> list[Path]:
-    if not root.is_dir():
-        what = "a file" if root.is_file() else "no such folder"
-        raise UserError(f"{root}: {what}; give a run folder, or a folder that holds some (csg-train run)")
-    return [owner_of(path.parent.resolve()) for path in files_below(root, *_PATTERNS)]
+def record_files(roots: Sequence[Path]) -> list[Path]:
+    """The records at or below some folders, sorted by path in each.
+
+    Raises:
+        UserError: A root is missing or a file, or there is no record.
+    """
+    for root in roots:
+        if not root.is_dir():
+            what = "a file" if root.is_file() else "no such folder"
+            raise UserError(f"{root}: {what}; give a run folder, or a folder that holds some (csg-train run)")
+    paths = [path for root in roots for path in sorted(files_below(root, *_PATTERNS))]
+    if not paths:
+        where = ", ".join(map(str, roots))
+        raise UserError(f"{where}: no records; train with csg-train run, then measure with csg-analyze")
+    return paths
 
 
 def _load(folder: Path, name: str, names: dict[str, str]) -> Run:
@@ -254,11 +261,12 @@ def _scores(records: Mapping[Path, Record]) -> dict[str, ScoreRecord]:
         if isinstance(record, AccuracyRecord | SegmentationRecord):
             if record.data.split in scores:
                 raise UserError(f"{path}: a second score of {record.data.split}; remove that of another run")
-            scores[record.data.split] = _fitting(record, path)
+            scores[record.data.split] = fitting(record, path)
     return scores
 
 
-def _fitting(record: ScoreRecord, path: Path) -> ScoreRecord:
+def fitting(record: ScoreRecord, path: Path) -> ScoreRecord:
+    """The record, if it has as many numbers as classes and its counts are those of its predictions."""
     count = len(record.classes)
     if [len(line) for line in record.confusion] != [count] * count or len(record.per_class) != count:
         raise UserError(f"{path}: its numbers do not fit its {count} classes; measure again (csg-analyze accuracy)")

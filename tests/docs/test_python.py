@@ -7,14 +7,18 @@ import pytest
 import torch
 import yaml
 
+from tests.analysis.report.cases import write_run
+
 PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """The names that all blocks before have made."""
-    return {"folder": tmp_path_factory.mktemp("python")}
+    """The names that all blocks before have made, in a folder where ``csg-train run`` has left records."""
+    folder = tmp_path_factory.mktemp("python")
+    write_run(folder / "runs", "baseline")
+    return {"folder": folder}
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))

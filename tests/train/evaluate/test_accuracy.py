@@ -59,6 +59,11 @@ def test_bootstrap_width_follows_from_the_binomial_variance():
     assert interval.high == pytest.approx(0.775 + 1.96 * sigma, abs=2e-3)
 
 
+def test_a_resample_has_as_many_pictures_of_each_class_as_the_split():
+    confusion = np.array([[1, 1], [0, 0]])
+    assert {bootstrap_mean_per_class(confusion, seed=seed, resamples=1).low for seed in range(40)} == {0, 1 / 2, 1}
+
+
 def test_learning_rate_at_named_steps():
     train = Train(steps=1000, warmup=100, power=0.9)
     assert learning_rate_factor(0, train) == pytest.approx(0.01)

@@ -126,6 +126,14 @@ def test_bootstrap_limits() -> None:
     assert interval.high == 1.0
 
 
+def test_a_resample_has_as_many_pictures_as_the_split() -> None:
+    """Two pictures of one pixel of class 0, right and wrong: IoU by the wrong one's share among two."""
+    pictures = np.array([[[1, 0], [1, 0], [1, 0]], [[0, 0], [1, 0], [0, 1]]])
+    counts = PixelCounts(np.array([[1, 1], [0, 0]]), pictures)
+    found = {bootstrap_mean_iou(counts, seed=seed, resamples=1).low for seed in range(40)}
+    assert found == {1, (1 / 2 + 0) / 2, 0}
+
+
 def test_resamples_of_an_ignored_picture_alone_are_left_out() -> None:
     """They were NaN, which no record holds: a small set with one such mask was trained on, and then not measured."""
     counts = count_pixels([*random_pairs(2), (np.zeros((4, 4), np.uint8), np.full((4, 4), 255, np.uint8))], C)
