@@ -26,7 +26,7 @@ from csg_train import data as pictures
 from csg_train import recipes, runs
 from csg_train.console import console
 from csg_train.errors import UserError
-from csg_train.files import atomic_write, require_outside
+from csg_train.files import require_outside
 from csg_train.names import absent
 from csg_train.splits import SPLITS
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     """Of a picture what the record says, the overlay, and why its map is flat."""
 
 __all__ = ["gradcam"]
+
+_ARRAYS = "attention.npz"
 
 
 @click.command()
@@ -72,8 +74,6 @@ def gradcam(
     device: torch.device,
 ) -> None:
     """GradCAM of the same pictures under each checkpoint: overlays side by side in --out, raw maps in each run."""
-    import numpy as np
-
     folder = Path(where) if models and where is not None else None
     asked = Asked(checkpoints, models, folder, records, overrides, (), device)
     where = where or "target"
@@ -98,9 +98,16 @@ def gradcam(
         maps = cams.attend(subject.network, named, subject.shown, layer=layer, explain=explain)
         split = where if checkpoints and where in SPLITS else IMAGES
         data = subject.data_info(images, split)
-        record = _attention_record(subject.run, data, named, maps, layer=layer, explain=explain)
         arrays = {"maps": maps.maps_NHW, "images": maps.images_NHWC}
-        atomic_write(subject.folder / record.arrays, lambda stream, a=arrays: np.savez_compressed(stream, **a))  # type: ignore[misc]
+        record = _attention_record(
+            subject.run,
+            data,
+            named,
+            maps,
+            layer=layer,
+            explain=explain,
+            arrays_sha256=runs.write_arrays(subject.folder / _ARRAYS, arrays),
+        )
         runs.write_record(subject.folder / "attention.json", record)
         pairs = [maps.pair(index) for index in range(len(images))]
         first = first or [(own.label or "picture", pair[0]) for own, pair in zip(record.pictures, pairs, strict=True)]
@@ -141,6 +148,7 @@ def _attention_record(
     *,
     layer: str,
     explain: str,
+    arrays_sha256: str,
 ) -> runs.AttentionRecord:
     names = images.classes
     labels: list[str | None] = [None] * len(images)
@@ -163,6 +171,7 @@ def _attention_record(
         data=data,
         layer=layer,
         explained=explain,
-        arrays="attention.npz",
+        arrays=_ARRAYS,
+        arrays_sha256=arrays_sha256,
         pictures=attended,
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +17,6 @@ from csg_train import data as pictures
 from csg_train import evaluate, runs
 from csg_train.console import console
 from csg_train.data import check
-from csg_train.files import atomic_write
 from csg_train.splits import SPLITS
 
 if TYPE_CHECKING:
@@ -74,6 +71,7 @@ def _keep(subject: Subject, split: str, images: pictures.MaskedSet, predicted: S
     """Write the record of one checkpoint and, before it, its arrays."""
     import numpy as np
 
+    file = f"predictions-{split}.npz"
     arrays, shown = dict[str, np.ndarray](), list[runs.PredictedPicture]()
     for index, mask_HW in enumerate(predicted):
         picture, true_HW = pictures.picture_and_mask(images, index)
@@ -81,19 +79,16 @@ def _keep(subject: Subject, split: str, images: pictures.MaskedSet, predicted: S
         shown.append(runs.PredictedPicture(file=images.files[index], differs=share))
         for name, own in (("picture", np.asarray(picture)), ("true", true_HW), ("predicted", mask_HW)):
             arrays[f"{name}_{index}"] = drawing.reduced(own, runs.PREDICTIONS_SIDE)
-    stream = io.BytesIO()
-    np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
     record = runs.PredictionsRecord(
         run=subject.run,
         data=subject.data_info(images, split),
         classes=list(images.classes),
         colours=list(check.class_colours(images.classes)),
         unknown=pictures.IGNORE,
-        arrays=f"predictions-{split}.npz",
-        arrays_sha256=hashlib.sha256(stream.getvalue()).hexdigest(),
+        arrays=file,
+        arrays_sha256=runs.write_arrays(subject.folder / file, arrays),
         pictures=shown,
     )
-    atomic_write(subject.folder / record.arrays, lambda file: file.write(stream.getvalue()))
     runs.write_record(subject.folder / f"predictions-{split}.json", record)
 
 

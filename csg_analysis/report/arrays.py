@@ -9,8 +9,27 @@ import numpy as np
 from csg_analysis.report.load import Run
 from csg_train.errors import UserError
 from csg_train.files import sha256_file
+from csg_train.runs.records import AttentionRecord, PredictionsRecord
 
-__all__ = ["Masks", "masks_file", "other_masks", "read_arrays", "read_maps", "read_masks"]
+__all__ = ["Masks", "arrays_file", "other_arrays", "read_arrays", "read_maps", "read_masks"]
+
+
+def arrays_file(run: Run, record: AttentionRecord | PredictionsRecord) -> Path:
+    """Where the arrays of a run's record lie."""
+    return run.folder / Path(record.arrays).name
+
+
+def other_arrays(run: Run, record: AttentionRecord | PredictionsRecord) -> bool:
+    """Whether these arrays are there, and not those that the record is of (of an earlier one nobody knows)."""
+    path = arrays_file(run, record)
+    return record.arrays_sha256 is not None and path.is_file() and sha256_file(path) != record.arrays_sha256
+
+
+def _require_own(run: Run, record: AttentionRecord | PredictionsRecord, again: str) -> Path:
+    path = arrays_file(run, record)
+    if other_arrays(run, record):
+        raise UserError(f"{path}: not what {path.stem}.json is of (SHA-256); {again}")
+    return path
 
 
 def read_arrays(path: Path, names: Sequence[str], *, again: str) -> list[np.ndarray]:
@@ -30,11 +49,11 @@ def read_maps(run: Run) -> tuple[np.ndarray, np.ndarray]:
     """The arrays of a run's attention record: maps ``(N, H, W)`` and pictures ``(N, H, W, 3)`` uint8.
 
     Raises:
-        UserError: The file is missing, damaged, outside the run's folder, or does not fit the record.
+        UserError: The file is missing, damaged, or not the one that the record is of.
     """
     assert run.attention is not None
-    path = run.folder / Path(run.attention.arrays).name
     again, count = "run csg-analyze gradcam again", len(run.attention.pictures)
+    path = _require_own(run, run.attention, again)
     maps, images = read_arrays(path, ("maps", "images"), again=again)
     if maps.ndim != 3 or images.dtype != np.uint8 or images.shape != (*maps.shape, 3) or len(maps) != count:
         raise UserError(f"{path}: does not fit attention.json ({count} pictures); {again}")
@@ -50,27 +69,14 @@ class Masks:
     predicted: np.ndarray
 
 
-def masks_file(run: Run, split: str) -> Path:
-    """Where the arrays of a run's predictions record lie."""
-    return run.folder / Path(run.predicted[split].arrays).name
-
-
-def other_masks(run: Run, split: str) -> bool:
-    """Whether these arrays are there, and not those that the record is of."""
-    path = masks_file(run, split)
-    return path.is_file() and sha256_file(path) != run.predicted[split].arrays_sha256
-
-
 def read_masks(run: Run, split: str) -> list[Masks]:
     """The arrays of a run's predictions record, picture by picture.
 
     Raises:
-        UserError: The file is missing, damaged, or does not fit the record.
+        UserError: The file is missing, damaged, or not the one that the record is of.
     """
-    record, path = run.predicted[split], masks_file(run, split)
-    again = f"run csg-analyze predictions --images {split} again"
-    if other_masks(run, split):
-        raise UserError(f"{path}: not what predictions-{split}.json is of (SHA-256); {again}")
+    record, again = run.predicted[split], f"run csg-analyze predictions --images {split} again"
+    path = _require_own(run, record, again)
     names = [f"{kind}_{index}" for index in range(len(record.pictures)) for kind in ("picture", "true", "predicted")]
     arrays = read_arrays(path, names, again=again)
     found = [Masks(*arrays[start : start + 3]) for start in range(0, len(arrays), 3)]

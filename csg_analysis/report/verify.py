@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from csg_analysis.report.arrays import masks_file, other_masks
+from csg_analysis.report.arrays import arrays_file, other_arrays
 from csg_analysis.report.beside import kept_beside
 from csg_analysis.report.build import FILES, listed_files, report_files
 from csg_analysis.report.load import Run, load_runs
@@ -16,7 +16,7 @@ from csg_analysis.report.page import make_report
 from csg_train.errors import UserError
 from csg_train.evaluate.scores import iou_per_class, mean_iou, mean_per_class, per_class_accuracy
 from csg_train.files import sha256_file
-from csg_train.runs.records import AccuracyRecord, AttentionScores, ScoreRecord
+from csg_train.runs.records import AccuracyRecord, AttentionRecord, AttentionScores, PredictionsRecord, ScoreRecord
 
 __all__ = ["Verdict", "find_runs", "verify_report"]
 
@@ -63,7 +63,7 @@ def verify_report(out: Path, roots: Sequence[Path]) -> Verdict:
     for run in runs:
         faults += _changed_records(run, named.get(run.name))
         for one in (run, *run.along.values()):
-            faults += [*_inconsistent(one), *_replaced(one), *_other_masks(one)]
+            faults += [*_inconsistent(one), *_replaced(one), *_other_arrays(one)]
     faults += [line for name, line in _other_bytes(out, listed, built) if name not in changed]
     measured = [one for run in runs for one in (run, *run.along.values())]
     held = sum((one.folder / one.checkpoint).is_file() for one in measured)
@@ -160,10 +160,12 @@ def _replaced(run: Run) -> Iterator[str]:
         yield f"{path}: not the checkpoint that was measured ({found[:12]}, records {run.info.checkpoint_sha256[:12]})"
 
 
-def _other_masks(run: Run) -> Iterator[str]:
-    for split in run.predicted:
-        if other_masks(run, split):
-            yield f"{masks_file(run, split)}: not the masks that predictions-{split}.json is of"
+def _other_arrays(run: Run) -> Iterator[str]:
+    records: list[AttentionRecord | PredictionsRecord] = [*run.predicted.values()]
+    for record in [*records, run.attention] if run.attention else records:
+        if other_arrays(run, record):
+            path = arrays_file(run, record)
+            yield f"{path}: not the arrays that {path.stem}.json is of"
 
 
 def _inconsistent(run: Run) -> Iterator[str]:

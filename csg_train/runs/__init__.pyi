@@ -26,6 +26,7 @@ from .records.predictions import PredictedPicture as PredictedPicture
 from .records.predictions import PredictionsRecord as PredictionsRecord
 from .records.reading import Record as Record
 from .records.reading import read_record as read_record
+from .records.reading import write_arrays as write_arrays
 from .records.reading import write_record as write_record
 from .records.reading import write_score as write_score
 from .records.scores import AccuracyRecord as AccuracyRecord

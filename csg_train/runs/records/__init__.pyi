@@ -23,6 +23,7 @@ from .predictions import PredictionsRecord as PredictionsRecord
 from .reading import Record as Record
 from .reading import read_record as read_record
 from .reading import trained as trained
+from .reading import write_arrays as write_arrays
 from .reading import write_record as write_record
 from .scores import AccuracyRecord as AccuracyRecord
 from .scores import ScoreRecord as ScoreRecord

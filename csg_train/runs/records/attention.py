@@ -28,6 +28,8 @@ class AttentionRecord(BaseRecord):
     explained: str
     """Which class the maps explain: predicted, label, or a class name."""
     arrays: str
+    arrays_sha256: str | None = None
+    """None in earlier records."""
     pictures: list[Attended]
 
 

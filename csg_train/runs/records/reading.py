@@ -1,13 +1,17 @@
 """Records of any kind, read and written."""
 
+import hashlib
+import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
 from csg_train.errors import UserError
-from csg_train.files import write_csv, write_json
+from csg_train.files import atomic_write, write_csv, write_json
 from csg_train.runs.records.attention import AttentionRecord, AttentionScores
 from csg_train.runs.records.choosing import ChoosingRecord
 from csg_train.runs.records.features import EnergyRecord, SimilarityRecord, SphereRecord
@@ -16,7 +20,7 @@ from csg_train.runs.records.predictions import PredictionsRecord
 from csg_train.runs.records.scores import AccuracyRecord, ScoreRecord, SegmentationRecord, UnlabelledRecord
 from csg_train.runs.versions import written_by
 
-__all__ = ["Record", "read_record", "trained", "write_record", "write_score"]
+__all__ = ["Record", "read_record", "trained", "write_arrays", "write_record", "write_score"]
 
 _SCORES = ("accuracy", "segmentation", "unlabelled")
 
@@ -54,6 +58,14 @@ def trained(record: Record, path: Path) -> RunInfo:
 def write_record(path: Path, record: BaseRecord) -> None:
     """Write a record atomically as JSON with sorted keys."""
     write_json(path, record.model_dump(mode="json"))
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> str:
+    """Write the arrays that lie beside a record atomically, as ``.npz``; gives their SHA-256."""
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+    atomic_write(path, lambda file: file.write(stream.getvalue()))
+    return hashlib.sha256(stream.getvalue()).hexdigest()
 
 
 def write_score(folder: Path, record: ScoreRecord | UnlabelledRecord) -> None:

@@ -211,6 +211,7 @@ def test_command_gradcam(checkpoints, tree, tmp_path):
     for seed, path in enumerate(checkpoints):
         record = read(path, "attention.json", AttentionRecord)
         arrays = np.load(path.parent / "attention.npz")
+        assert record.arrays_sha256 == sha256_file(path.parent / record.arrays)
         assert arrays["images"].shape == (*arrays["maps"].shape, 3)
         assert [picture.target for picture in record.pictures] == ["truck"] * 3
         assert {picture.label for picture in record.pictures} == {None}

@@ -11,6 +11,7 @@ import yaml
 from csg_analysis.report.build import build_report
 from csg_analysis.report.compare import check_comparable
 from csg_analysis.report.load import load_runs
+from csg_train.files import sha256_file
 from tests.analysis.report.cases import NO_DIFFERENCE, command, refused, sha, visible_text, write_all, write_run
 
 pytestmark = pytest.mark.usefixtures("sketched")
@@ -121,6 +122,21 @@ def test_refuses_damaged_files(tmp_path: Path, file: str, content: bytes) -> Non
     folder = write_run(tmp_path / "runs", "csg")
     (folder / file).write_bytes(content)
     assert file in refused(tmp_path / "runs", "--out", tmp_path / "out")
+
+
+def test_maps_that_are_not_the_record_s_are_one_line(tmp_path: Path) -> None:
+    """As where GradCAM was interrupted between the two files, or one was copied alone."""
+    shown, other = (write_run(tmp_path / "runs", "csg", seed) / "attention.npz" for seed in range(2))
+    for path in (shown, other):
+        record = path.with_suffix(".json")
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"arrays_sha256": sha256_file(path)}))
+    build_report([tmp_path / "runs"], tmp_path / "out", allow_mixed=False)
+    other.write_bytes(other.read_bytes() + b" ")
+    said = command(tmp_path / "out", tmp_path / "runs", name="verify").output
+    assert f"{other}: not the arrays that attention.json is of" in said
+    shown.write_bytes(shown.read_bytes() + b" ")
+    said = refused(tmp_path / "runs", "--out", tmp_path / "again")
+    assert f"{shown}: not what attention.json is of (SHA-256); run csg-analyze gradcam again" in said
 
 
 def test_a_record_of_another_version_says_so(tmp_path: Path) -> None:

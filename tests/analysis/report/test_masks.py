@@ -130,7 +130,7 @@ def test_verify_knows_the_arrays_and_the_sheet(tmp_path):
     sheet.write_bytes(b"other")
     result = command(out, root, name="verify")
     assert result.exit_code == 2
-    assert f"{other}: not the masks that predictions-target.json is of" in result.output
+    assert f"{other}: not the arrays that predictions-target.json is of" in result.output
     assert "figures/predictions_target.png: changed" in result.output
     other.unlink()
     sheet.write_bytes(drawn)
