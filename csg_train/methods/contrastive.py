@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from csg_train.errors import UserError
+
 __all__ = ["Queue", "attention", "attention_pool", "attention_stability", "info_nce"]
 
 
@@ -22,7 +24,12 @@ def attention(features_NCHW: Tensor) -> Tensor:
     Returns:
         ``(N, H, W)`` weights with sum 1, >= 0 on a non-negative map; all zero where the mean is zero, as of a map that
         is all zero, so that it pools to zero.
+
+    Raises:
+        UserError: Another shape.
     """
+    if features_NCHW.ndim != 4:
+        raise UserError(f"attention of shape {tuple(features_NCHW.shape)}; give maps (N, C, H, W)")
     scores_NHW = torch.einsum("nchw,nc->nhw", features_NCHW, features_NCHW.mean(dim=(2, 3)))
     total_N11 = scores_NHW.sum(dim=(1, 2), keepdim=True)
     return scores_NHW / torch.where(total_N11 > 0, total_N11.clamp_min(torch.finfo(total_N11.dtype).tiny), torch.inf)
@@ -39,12 +46,28 @@ def attention_stability(features_NCHW: Tensor) -> Tensor:
 
 
 def attention_pool(features_NCHW: Tensor, attention_NHW: Tensor) -> Tensor:
-    """A-pool: the weighted sum of a map over its positions, ``(N, C)``."""
+    """A-pool: the weighted sum of a map over its positions, ``(N, C)``.
+
+    Raises:
+        UserError: Shapes that do not fit.
+    """
+    shape, weights = tuple(features_NCHW.shape), tuple(attention_NHW.shape)
+    if len(shape) != 4 or weights != (shape[0], *shape[2:]):
+        raise UserError(f"maps {shape} and weights {weights}; give (N, C, H, W) and (N, H, W)")
     return torch.einsum("nchw,nhw->nc", features_NCHW, attention_NHW)
 
 
 def info_nce(query_ND: Tensor, positive_ND: Tensor, negatives_KD: Tensor, *, temperature: float) -> Tensor:
-    """InfoNCE of unit vectors: cross-entropy of the positive among itself and K negatives, mean over N (Eq 3)."""
+    """InfoNCE of unit vectors: cross-entropy of the positive among itself and K negatives, mean over N (Eq 3).
+
+    Raises:
+        UserError: Shapes that do not fit, or a temperature that is not above 0.
+    """
+    query, positive, negatives = (tuple(rows.shape) for rows in (query_ND, positive_ND, negatives_KD))
+    if len(query) != 2 or positive != query or negatives[1:] != query[1:]:
+        raise UserError(f"rows {query}, {positive}, {negatives}; give queries and positives (N, D), negatives (K, D)")
+    if not temperature > 0:
+        raise UserError(f"temperature={temperature}; give a number above 0 (the paper's: 0.07)")
     positive_N1 = (query_ND * positive_ND).sum(dim=1, keepdim=True)
     logits = torch.cat([positive_N1, query_ND @ negatives_KD.T], dim=1) / temperature
     return (logits.logsumexp(dim=1) - logits[:, 0]).mean()
@@ -59,6 +82,9 @@ class Queue(nn.Module):
         size: K.
         dim: Of a key.
         generator: Draws the first keys; torch's global one by default.
+
+    Raises:
+        UserError: No keys or no dimensions; keys of another width.
     """
 
     keys_KD: Tensor
@@ -66,12 +92,16 @@ class Queue(nn.Module):
 
     def __init__(self, size: int, dim: int, generator: torch.Generator | None = None) -> None:
         super().__init__()
+        if size < 1 or dim < 1:
+            raise UserError(f"a queue of {size} keys of {dim} numbers; give 1 or more of each")
         self.register_buffer("keys_KD", F.normalize(torch.randn(size, dim, generator=generator), dim=1))
         self.register_buffer("position", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
     def push(self, keys_ND: Tensor) -> None:
         """Replace the oldest N keys, wrapping around at the end; of more than K the last K stay."""
+        if keys_ND.shape[1:] != self.keys_KD.shape[1:]:
+            raise UserError(f"keys {tuple(keys_ND.shape)} for a queue of {tuple(self.keys_KD.shape)}; give as wide")
         size, count = len(self.keys_KD), len(keys_ND)
         order = torch.arange(max(count - size, 0), count, device=self.position.device)
         self.keys_KD[(self.position + order) % size] = keys_ND[order].to(self.keys_KD.dtype)

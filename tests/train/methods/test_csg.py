@@ -131,6 +131,23 @@ def test_queue_starts_with_unit_vectors_and_keeps_the_newest_of_a_large_batch():
     assert queue.keys_KD.mean(dim=0).abs().max() < 0.05  # of all directions
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: attention(torch.ones(2, 3, 4)), r"of shape \(2, 3, 4\); give maps"),
+        (lambda: attention_pool(torch.ones(2, 3, 4, 5), torch.ones(1, 4, 5)), r"weights \(1, 4, 5\)"),
+        (lambda: info_nce(torch.ones(2, 3), torch.ones(1, 3), torch.ones(5, 3), temperature=1), r"\(1, 3\)"),
+        (lambda: info_nce(torch.ones(2, 3), torch.ones(2, 3), torch.ones(5, 1), temperature=1), r"\(5, 1\)"),
+        (lambda: info_nce(torch.ones(2, 3), torch.ones(2, 3), torch.ones(5, 3), temperature=0), "temperature=0; give"),
+        (lambda: Queue(0, 3), "a queue of 0 keys of 3 numbers"),
+        (lambda: Queue(4, 3).push(torch.ones(2, 1)), r"keys \(2, 1\) for a queue of \(4, 3\)"),
+    ],
+)
+def test_shapes_that_would_broadcast_to_another_number_are_refused(call, message):
+    with pytest.raises(UserError, match=message):
+        call()
+
+
 def test_average_of_the_heads_after_n_steps_in_closed_form(recipe_dict, tmp_path):
     """Heads set to a constant: average = m^n start + (1 - m^n) constant."""
     run = _Run(recipe_of(recipe_dict, "csg"), tmp_path, CPU)
