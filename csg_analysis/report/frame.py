@@ -19,8 +19,9 @@ def read_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     """Every number that was measured below some folders, with its definition: a row a record, a column a field.
 
     Nested fields are joined by dots: ``run.method``, ``run.seed``, ``data.split``, ``mean_per_class``, ``mhe.0``,
-    ``interval.0.low``, ``per_class.dog``. A field that a kind of record does not have is missing (NaN) in its rows, so
-    choose a ``kind`` and a ``data.split`` first. Shares are in [0, 1], energies infinite where a record's are.
+    ``interval.0.low``, ``per_class.dog``. A field that a kind of record does not have is missing (NaN) in its rows, and
+    snapshots are rows too, so choose a ``kind``, a ``data.split`` and a ``run.step`` first. Shares are in [0, 1],
+    energies infinite where a record's are.
 
     Args:
         folder: Of a run, or one that holds some; records of snapshots (``along``) and of models from outside count too.
