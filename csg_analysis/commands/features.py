@@ -57,12 +57,12 @@ def features(
     """Pooled features of every picture of a split as memory-mappable .npy files, with index and definition."""
     import numpy as np
 
+    require_new(out, "--out")
     layers = tuple(dict.fromkeys(layers))
     asked = Asked(checkpoints, models, folder, out, overrides, (split,) if split else (), device)
     names = _names(checkpoints) or [folder_name(model) for model in models]
     dtype: Any = "float16" if half else "float32"
     files = {}
-    require_new(out, "--out")
     with together(out) as work:
         for name, (subject, shown) in zip(names, asked.measured("target"), strict=True):
             images = subject.images(shown)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from csg_analysis.report.load import fitting, record_files
-from csg_train.runs.records import AccuracyRecord, EnergyRecord, Record, SegmentationRecord, read_record
+from csg_analysis.report.load import fitting, named_record, record_files
+from csg_train.runs.records import AccuracyRecord, EnergyRecord, Record, SegmentationRecord
 
 __all__ = ["read_records"]
 
@@ -34,8 +34,10 @@ def read_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     Raises:
         UserError: A folder is missing, there is no record, or one is damaged.
     """
-    paths = record_files([Path(folder), *map(Path, more)])
-    return pd.json_normalize([{"file": str(path), **_fields(read_record(path), path)} for path in paths])
+    paths: dict[Path, Path] = {}
+    for path in record_files([Path(folder), *map(Path, more)]):
+        paths.setdefault(path.resolve(), path)  # once, where one folder lies in another
+    return pd.json_normalize([{"file": str(path), **_fields(named_record(path), path)} for path in paths.values()])
 
 
 def _fields(record: Record, path: Path) -> dict[str, Any]:

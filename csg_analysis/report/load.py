@@ -1,4 +1,4 @@
-"""Reading run folders: records, training log, resolved recipe. Nothing else of a run is opened."""
+"""Reading run folders: records, training log, recipe, cost, and the remarks beside them; never a checkpoint."""
 
 import json
 import os
@@ -35,7 +35,7 @@ from csg_train.runs.snapshots import owner_of, snapshot_folders
 from csg_train.splits import SELECTED_ON
 from csg_train.yaml_files import read_yaml
 
-__all__ = ["Run", "checkpoint_file", "fitting", "load_runs", "record_files"]
+__all__ = ["Run", "checkpoint_file", "fitting", "load_runs", "named_record", "record_files"]
 
 _PATTERNS = (
     *("accuracy-*.json", "segmentation-*.json", "energy-*.json", "attention.json"),
@@ -209,7 +209,7 @@ def _load(folder: Path, name: str, names: dict[str, str]) -> Run:
 
 def _records(folder: Path, names: dict[str, str]) -> dict[Path, Record]:
     paths = sorted(path for pattern in _PATTERNS for path in folder.glob(pattern))
-    return {path: _named_alike(_read(path), names) for path in paths}
+    return {path: _named_alike(named_record(path), names) for path in paths}
 
 
 def _named_alike(record: Record, names: dict[str, str]) -> Record:
@@ -239,7 +239,7 @@ def _run(records: Mapping[Path, Record], folder: Path, name: str, **others: Any)
     )
 
 
-def _read(path: Path) -> Record:
+def named_record(path: Path) -> Record:
     """A record, under the name that its command gives it."""
     record = read_record(path)
     named = "" if isinstance(record, AttentionRecord) else f"-{record.data.split}"

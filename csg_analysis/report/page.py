@@ -60,7 +60,7 @@ from csg_analysis.report.stats import (
 from csg_analysis.report.summary import Statement, summarize
 from csg_analysis.report.tables import Table
 from csg_analysis.report.unlabelled import unknown_score
-from csg_analysis.report.wording import Wording, capital
+from csg_analysis.report.wording import Wording
 from csg_train import __version__
 from csg_train.errors import UserError
 from csg_train.names import in_markdown
@@ -83,7 +83,6 @@ class Report:
         statements: The summary.
         notices: What a reader should know first.
         differing: Settings that differ in a mixed report.
-        groups: Rows of each group in a mixed report.
         tables: By name; a section without data has none.
         charts: By name.
         gallery: GradCAM, if recorded.
@@ -266,7 +265,6 @@ def _environment() -> jinja2.Environment:
     )
     environment.globals["FEW"] = FEW
     environment.filters["md"] = lambda value: Markup(in_markdown(value))  # noqa: S704 - escaped
-    environment.filters["capital"] = capital
     return environment
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "overall",
     "reference",
     "score",
+    "title_of",
     "to_baseline",
     "wording",
 ]
@@ -155,15 +156,15 @@ class Row:
         """``classification`` or ``segmentation``."""
         return self.runs[0].task
 
-    @cached_property
-    def config(self) -> dict[str, object]:
-        """The method's configuration, and what it is combined with."""
-        return self.runs[0].settings
-
 
 def wording(rows: Sequence[Row]) -> Wording:
     """The words for the task of these rows' runs."""
     return wording_of(run for row in rows for run in row.runs)
+
+
+def title_of(method: str) -> str:
+    """Of a method of the registry; of any other its name."""
+    return declaration(method).info.title if method in PLACES else method
 
 
 def make_rows(runs: Sequence[Run], comparison: Comparison) -> list[Row]:
@@ -177,7 +178,7 @@ def make_rows(runs: Sequence[Run], comparison: Comparison) -> list[Row]:
     return [
         Row(
             label=f"{labels[key]} [{key[0]}]" if key[0] else labels[key],
-            title=declaration(key[1]).info.title if key[1] in PLACES else key[1],
+            title=title_of(key[1]),
             method=key[1],
             group=key[0],
             kind=kind_of(infos[key]),

@@ -5,24 +5,32 @@ from collections.abc import Sequence
 from csg_analysis.report.cells import spread_cell, spread_data
 from csg_analysis.report.load import Run
 from csg_analysis.report.method_tables import measures
-from csg_analysis.report.rows import Row, energy, overall, score, wording
+from csg_analysis.report.rows import Row, energy, overall, score, title_of, wording
 from csg_analysis.report.tables import Cell, Column, Table, Value
 from csg_analysis.report.wording import capital
-from csg_train.methods.declared import declaration
+from csg_train.errors import UserError
 from csg_train.runs.labels import row_labels
 
 __all__ = ["scale_rows", "scale_table"]
 
 
 def scale_rows(runs: Sequence[Run], *, first: int) -> list[Row]:
-    """One row for each text of ``for_scale``, method and its configuration, counted from position ``first``."""
+    """One row for each text of ``for_scale``, method and its configuration, counted from position ``first``.
+
+    Raises:
+        UserError: Two runs of a row have one source and seed.
+    """
     groups: dict[tuple[str, str, str], list[Run]] = {}
     for run in sorted(runs, key=lambda run: (run.info.source, run.info.seed)):
-        groups.setdefault((run.for_scale or "", run.info.method, run.config), []).append(run)
+        own = groups.setdefault((run.for_scale or "", run.info.method, run.config), [])
+        for other in own:
+            if other.pair == run.pair:
+                raise UserError(f"{run.folder}: the same run for scale as {other.folder}; give only one of the two")
+        own.append(run)
     infos = {key: own[0].info for key, own in groups.items()}
     labels = {text: row_labels({key: info for key, info in infos.items() if key[0] == text}) for text, *_ in groups}
     return [
-        Row(f"{key[0]} ({labels[key[0]][key]})", declaration(key[1]).info.title, key[1], "", "", position, tuple(own))
+        Row(f"{key[0]} ({labels[key[0]][key]})", title_of(key[1]), key[1], "", "", position, tuple(own))
         for position, (key, own) in enumerate(sorted(groups.items()), start=first)
     ]
 

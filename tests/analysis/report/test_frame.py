@@ -57,7 +57,8 @@ def test_a_model_from_outside_and_snapshots_are_read_too(tmp_path: Path) -> None
     snapshot.mkdir(parents=True)
     fields = json.loads((folder / "energy-target.json").read_text())
     (snapshot / "energy-target.json").write_text(json.dumps(fields | {"run": fields["run"] | {"step": 10}}))
-    outside = fields | {"run": {"model": "timm/resnet50", "sha256": "0", "versions": {}}}
+    model = {"model": "timm/resnet50", "sha256": "0", "versions": {}}
+    outside = fields | {"run": model, "data": fields["data"] | {"split": "images"}}
     (tmp_path / "runs" / "energy-images.json").write_text(json.dumps(outside))
     energies = read_records(tmp_path / "runs").query("kind == 'energy'")
     assert energies["run.step"].fillna(-1).tolist() == [10, 20, -1]
@@ -72,4 +73,12 @@ def test_refuses_what_holds_no_record_or_a_damaged_one(tmp_path: Path) -> None:
     path = write_run(tmp_path, "csg") / "accuracy-target.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"per_class": [0.5]}))
     with pytest.raises(UserError, match=r"accuracy-target\.json: its numbers do not fit its 2 classes"):
+        read_records(tmp_path)
+
+
+def test_a_folder_in_another_counts_once_and_a_copied_record_is_refused(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, "csg")
+    assert read_records(tmp_path, folder)["file"].tolist() == read_records(tmp_path)["file"].tolist()
+    (folder / "energy-target copy.json").write_bytes((folder / "energy-target.json").read_bytes())
+    with pytest.raises(UserError, match=r"energy-target copy\.json: holds the energy record of target"):
         read_records(tmp_path)

@@ -16,8 +16,8 @@ from tests.analysis.report.cases import write_run
 pytestmark = pytest.mark.usefixtures("sketched")
 
 
-def _for_scale(root: Path, text: str, **options: object) -> None:
-    folder = write_run(root, "baseline", source="real", **options)  # type: ignore[arg-type]
+def _for_scale(root: Path, text: str, method: str = "baseline", **options: object) -> None:
+    folder = write_run(root, method, source="real", **options)  # type: ignore[arg-type]
     path = folder / "recipe.yaml"
     recipe = yaml.safe_load(path.read_text()) if path.exists() else {}
     path.write_text(yaml.safe_dump(recipe | {"for_scale": text}))
@@ -55,6 +55,17 @@ def test_a_run_for_scale_on_another_target_is_refused(tmp_path: Path) -> None:
     _for_scale(tmp_path, "trained on real pictures", name="other photos", identity="f" * 64)
     with pytest.raises(UserError, match="target pictures"):
         build_report([tmp_path], tmp_path / "out", allow_mixed=False)
+
+
+def test_one_run_for_scale_twice_is_refused_and_an_unknown_method_has_its_name(tmp_path: Path) -> None:
+    """The second would be in no mean, and yet be counted."""
+    for steps in (20, 30):
+        _for_scale(tmp_path / f"{steps}", "on real pictures", step=steps)
+    with pytest.raises(UserError, match=r"30/\S+: the same run for scale as \S+20/"):
+        scale_rows(load_runs([tmp_path]), first=0)
+    _for_scale(tmp_path / "other", "on real pictures", method="later")
+    (row,) = scale_rows(load_runs([tmp_path / "other"]), first=0)
+    assert (row.title, row.label) == ("later", "on real pictures (later)")
 
 
 def test_runs_for_scale_alone_make_no_report(tmp_path: Path) -> None:
