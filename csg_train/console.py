@@ -18,7 +18,8 @@ __all__ = ["console", "print_json", "print_table", "progress"]
 _NAME = 16
 """Width of a table's first column from which on its names may be folded."""
 
-console = Console(soft_wrap=True, markup=False, emoji=False)  # names of users hold [brackets] and :colons:
+# Names of users hold [brackets], :colons: and digits.
+console = Console(soft_wrap=True, markup=False, emoji=False, highlight=False)
 if not console.is_terminal:
     console.width = 200  # a log file or a pipe: tables keep their columns
 
@@ -35,7 +36,7 @@ def print_json(value: Any) -> None:
 def progress(title: str, total: int) -> Iterator[Callable[[int, dict[str, float]], None]]:
     """Yield ``report(done, values)``: moves the bar on a terminal, prints a line elsewhere."""
     if console.stderr or not console.is_terminal:
-        yield lambda done, values: console.print(f"{title} {done}/{total} {_format(values)}", highlight=False)
+        yield lambda done, values: console.print(f"{title} {done}/{total} {_format(values)}")
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -73,8 +74,8 @@ def _least_width(lines: Sequence[Sequence[str]]) -> int:
 
 
 def _print_lines(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    console.print(title, style="table.title", highlight=False)
+    console.print(title, style="table.title")
     for name, *values in rows:
-        console.print(f"{columns[0]} {name}".strip(), highlight=False, style="bold")
+        console.print(f"{columns[0]} {name}".strip(), style="bold")
         for column, value in zip(columns[1:], values, strict=True):
-            console.print(f"  {column} {value}".rstrip(), highlight=False)
+            console.print(f"  {column} {value}".rstrip())

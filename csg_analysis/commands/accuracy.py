@@ -57,7 +57,7 @@ def accuracy(
     for group in alike.values():  # a table of each task and list of classes
         _print_scores([(label, record) for label, record, _ in group], [rule for _, _, rule in group])
     for label, record in unknown:
-        console.print(f"{label}: {record.sentence}", highlight=False, markup=False)
+        console.print(f"{label}: {record.sentence}")
 
 
 def _print_scores(records: Sequence[tuple[str, runs.ScoreRecord]], rules: Sequence[str]) -> None:

@@ -104,7 +104,7 @@ def _print_table(records: Sequence[tuple[str, runs.AttentionScores]]) -> None:
     columns = ["checkpoint", "split", "images", "flat", "masks", "share", "area", "IoU", "deletion", "insertion"]
     print_table(f"attention (GradCAM of {first.layer}, class: {first.explained})", columns, rows)
     for definition in _definitions([record for _, record in records]):
-        console.print(definition, highlight=False, markup=False)
+        console.print(definition)
 
 
 def _overlap(record: runs.AttentionScores) -> list[str]:

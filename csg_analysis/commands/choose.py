@@ -153,16 +153,16 @@ def _print_table(names: Sequence[str], methods: Sequence[str], records: Sequence
     for name, one in first.measures.items():
         best = ", ".join(names[index] for index in chosen[name]) or "none"
         better = "higher" if one.higher_is_better else "lower"
-        console.print(f"{name}, {better} is better: {best}. {one.definition}", highlight=False, markup=False)
+        console.print(f"{name}, {better} is better: {best}. {one.definition}")
     without: dict[tuple[str, str], list[str]] = {}
     for label, record in zip(names, records, strict=True):
         for name, one in record.measures.items():
             if one.value is None:
                 without.setdefault((name, one.undefined), []).append(label)
     for (name, reason), labels in without.items():
-        console.print(f"no {name} of {', '.join(labels)}: {reason}", highlight=False, markup=False)
+        console.print(f"no {name} of {', '.join(labels)}: {reason}")
     if oracles := [label for label, record in zip(names, records, strict=True) if _chosen_by_labels(record)]:
-        console.print(f"warning: labels of a target chose the step of {', '.join(oracles)} (oracle)", highlight=False)
+        console.print(f"warning: labels of a target chose the step of {', '.join(oracles)} (oracle)")
     console.print("which of these to trust: csg-report build, of runs whose real accuracy is known")
 
 

@@ -106,7 +106,7 @@ def _print_table(records: Sequence[tuple[str, runs.SimilarityRecord]], other: st
     print_table(f"against {against}; {first.pool} pool, measures of {first.layer}", columns, rows)
     definitions = {name: text for _, record in records for name, text in record.definitions.items()}
     for name, definition in definitions.items():
-        console.print(f"{name}: {definition}", highlight=False, markup=False)
+        console.print(f"{name}: {definition}")
     for label, record in records:
         warn_unstable(f"{label} {record.data.split}", record.stability, record.data.count)
         if left := [name for name in similarity.METRICS if name not in record.definitions]:

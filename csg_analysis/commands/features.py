@@ -91,7 +91,7 @@ def features(
                 )
         kept.Definitions(files=files).write(work)
     for name, file in files.items():
-        console.print(f"{out / name}: {file.count} x {file.dim} {file.dtype}, {pool} pool", highlight=False)
+        console.print(f"{out / name}: {file.count} x {file.dim} {file.dtype}, {pool} pool")
         warn_unstable(name, {file.layer: file.stability}, file.count)
 
 

@@ -120,11 +120,11 @@ def gradcam(
             for label, (own, pixels, reason) in ((label, views[index]) for label, views in shown):
                 row.append((f"{label}: {own.predicted}" + (" (flat map)" if own.flat else ""), pixels))
                 if own.flat:
-                    console.print(f"{name} {label}: flat map of {own.target}, {reason}", highlight=False, markup=False)
+                    console.print(f"{name} {label}: flat map of {own.target}, {reason}")
             drawing.side_by_side(work / name, row)
     count = len(checkpoints or models)
     what = ("checkpoint" if checkpoints else "model") + "s" * (count != 1)
-    console.print(f"{len(first)} pictures under {count} {what}: {out}", highlight=False)
+    console.print(f"{len(first)} pictures under {count} {what}: {out}")
 
 
 def _pictures(subject: Subject | Outside, where: str, per_class: int) -> pictures.AnySet:

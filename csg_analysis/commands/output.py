@@ -26,8 +26,6 @@ def warn_unstable(label: str, stability: Mapping[str, runs.PoolStability | None]
                 f"warning: {label}, {layer}: the attention pool is hardly defined on {own.below} of {count} pictures, "
                 f"whose positions cancel (stability under {runs.UNSTABLE}, smallest {own.smallest:.2g}); "
                 "use --pool average",
-                highlight=False,
-                markup=False,
             )
 
 

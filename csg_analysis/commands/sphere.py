@@ -124,4 +124,4 @@ def sphere(
         write_text(out, drawing.to_svg(lambda: circle.draw(panels, shared, classes, what), "sphere", alt) + "\n")
     for own, record in zip(folders, densities, strict=True):
         runs.write_record(own / f"sphere-{split}.json", record)
-    console.print(f"{out}: {len(panels)} panels, {what}", highlight=False, markup=False)
+    console.print(f"{out}: {len(panels)} panels, {what}")

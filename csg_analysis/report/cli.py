@@ -40,7 +40,7 @@ def build(runs: tuple[Path, ...], out: Path, allow_mixed: bool, beside: Path | N
     from csg_analysis.report.build import build_report  # matplotlib and scipy: not for --help
 
     page = build_report(runs or (Path("runs"),), out, allow_mixed=allow_mixed, beside=beside)
-    console.print(f"report: {page}", highlight=False, markup=False)
+    console.print(f"report: {page}")
 
 
 @main.command()
@@ -62,7 +62,7 @@ def verify(context: click.Context, report: Path, runs: tuple[Path, ...], as_json
         print_json(verdict)
     else:
         for line in verdict.faults or [verdict.summary]:
-            console.print(line, highlight=False, markup=False)
+            console.print(line)
     if verdict.faults:
         context.exit(2)
 
@@ -80,12 +80,12 @@ def diff(first: Path, second: Path, as_json: bool) -> None:
         print_json(found)
         return
     for line in _run_lines(found):
-        console.print(line, highlight=False, markup=False)
+        console.print(line)
     if found.numbers:
         rows = [[f"{c.table}: {c.row}", c.field, _shown(c.before), _shown(c.after)] for c in found.numbers]
         print_table("values that changed", ["", "value", str(first), str(second)], rows)
     else:
-        console.print("no number changed", highlight=False)
+        console.print("no number changed")
 
 
 def _run_lines(found: "Differences") -> list[str]:

@@ -33,5 +33,5 @@ def average(checkpoints: tuple[Path, ...], alpha: float | None, out: Path, devic
     """
     made, doubts = engine.average_runs(checkpoints, out, alpha=alpha, device=device)
     for line in doubts:
-        console.print(line, highlight=False, markup=False)
-    console.print(f"{out / 'average.pt'}: {runs.rule_title(made)}", highlight=False, markup=False)
+        console.print(line)
+    console.print(f"{out / 'average.pt'}: {runs.rule_title(made)}")

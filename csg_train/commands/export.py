@@ -27,5 +27,5 @@ def export(checkpoint: Path, folder: Path, format_name: str, images: str, overri
     recipe = opened.resolved_recipe(overrides)
     done = exports.export_checkpoint(opened, folder, format_name, recipe=recipe, images=images)
     for name, size in done.files.items():
-        console.print(f"{folder / name}: {size:,} bytes", highlight=False)
-    console.print(f"{folder}: {done.comparison.line()}", highlight=False)
+        console.print(f"{folder / name}: {size:,} bytes")
+    console.print(f"{folder}: {done.comparison.line()}")

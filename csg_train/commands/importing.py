@@ -25,4 +25,4 @@ def import_command(
     """Make of released weights in FILE a checkpoint to measure (csg, asg) or a --weights file (the others)."""
     recipe = recipes.load_recipe(recipe_name or LAYOUTS[kind].recipe, overrides)
     for line in runs.import_file(file, kind, recipe, out, field=field):
-        console.print(line, highlight=False, markup=False)
+        console.print(line)

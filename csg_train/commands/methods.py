@@ -33,15 +33,15 @@ def methods(as_json: bool) -> None:
     for method, own in zip(declared, fields, strict=True):
         _say(method.info)
         words = [f"{name}={field.get('default', 'required')}" for name, field in own.items()]
-        console.print(f"  fields: {', '.join(words) or 'none'}\n", highlight=False, markup=False)
-    console.print("What any method may be combined with:\n", highlight=False)
+        console.print(f"  fields: {', '.join(words) or 'none'}\n")
+    console.print("What any method may be combined with:\n")
     for option in OPTIONS:
         _say(option)
-        console.print(f"  {option.field}\n", highlight=False, markup=False)
+        console.print(f"  {option.field}\n")
 
 
 def _say(info: MethodInfo) -> None:
-    console.print(info.name, style="bold", end="", highlight=False)
-    console.print(f"  {info.title}\n  {info.summary}", highlight=False)
+    console.print(info.name, style="bold", end="")
+    console.print(f"  {info.title}\n  {info.summary}")
     lines = [info.equation, info.source, f"deviation: {info.deviation}", f"cost: {info.cost}"]
-    console.print("\n".join(f"  {line}" for line in lines), highlight=False, markup=False)
+    console.print("\n".join(f"  {line}" for line in lines))

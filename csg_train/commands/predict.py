@@ -65,9 +65,9 @@ def predict(
             opened, found, out, recipe=recipe, device=device, top=top, skip_broken=skip_broken, report=report
         )
     for _, reason in done.skipped:
-        console.print(f"skipped: {reason}", highlight=False)
+        console.print(f"skipped: {reason}")
     if done.left_out:
-        console.print(f"left out: {done.left_out}", highlight=False)
+        console.print(f"left out: {done.left_out}")
     skipped = f", {len(done.skipped)} broken ones skipped" if done.skipped else ""
     masks = f", masks in {done.masks}" if done.masks else ""
-    console.print(f"{done.count} pictures{skipped}: {out}{masks}; defined in {done.definition}", highlight=False)
+    console.print(f"{done.count} pictures{skipped}: {out}{masks}; defined in {done.definition}")

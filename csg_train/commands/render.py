@@ -56,10 +56,10 @@ def render(
         poses=Poses(elevation=elevation, roll=roll, light=light),
         up=up,
         skip_broken=skip_broken,
-        report=lambda line: console.print(line, highlight=False, markup=False),
+        report=console.print,
     )
     for line in broken:
         click.echo(f"left out: {line}", err=True)
     shown = ", ".join(f"{label} {number}" for label, number in sorted(counts.items()))
     total = f"{sum(counts.values())} pictures ({shown}), {len(broken)} models left out: {out}"
-    console.print(total, highlight=False, markup=False)
+    console.print(total)

@@ -93,7 +93,7 @@ def sweep(file: Path, out: Path, part: str, blind: bool, device: torch.device, a
     planned = recipes.shard(recipes.load_sweep(file), part)
     waiting = [one for one in planned if not one.finished(out, _last_measured(one.recipe, blind))]
     require_one_run(len(waiting))
-    console.print(f"{file}: {len(planned)} runs, {len(planned) - len(waiting)} finished", highlight=False)
+    console.print(f"{file}: {len(planned)} runs, {len(planned) - len(waiting)} finished")
     classes: dict[str, int] = {}
     for one in waiting:  # a fault of the last one, hours before its turn
         with within(f"{file}: {one.name}"):
@@ -108,7 +108,7 @@ def sweep(file: Path, out: Path, part: str, blind: bool, device: torch.device, a
             records += _run(one.recipe, out / one.name, title, device, resume=True, blind=blind)
         except UserError as error:
             failed.append(f"{one.name}: {error.message}")
-            console.print(f"failed: {failed[-1]}", highlight=False, markup=False)
+            console.print(f"failed: {failed[-1]}")
     if as_json:
         print_json(records)
     if failed:
@@ -174,8 +174,8 @@ def _evaluate(
     print_table(f"accuracy of {runs.rule_title(checkpoint)}, {path}", columns, rows)
     for record in records:
         if isinstance(record, runs.UnlabelledRecord):
-            console.print(f"{record.data.split}: {record.sentence}", highlight=False, markup=False)
+            console.print(f"{record.data.split}: {record.sentence}")
         elif (name := runs.only_prediction(record)) is not None:
             line = f"only {name} was predicted; lower the learning rates if training diverged"
-            console.print(f"{record.data.split}: {line}", highlight=False, markup=False)
+            console.print(f"{record.data.split}: {line}")
     return records

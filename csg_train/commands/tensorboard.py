@@ -23,4 +23,4 @@ def tensorboard(runs: tuple[Path, ...], out: Path) -> None:
     found = logs.find_logs(runs or (Path("runs"),))
     for name, log in found.items():
         logs.convert(log, out / name)
-    console.print(f"{len(found)} runs; tensorboard --logdir {out}", highlight=False, markup=False)
+    console.print(f"{len(found)} runs; tensorboard --logdir {out}")

@@ -190,7 +190,7 @@ class _Run:
             if self.average is not None and is_first() and not chosen.exists():
                 self._save_average(chosen)
             return chosen
-        console.print(picture_source(self.images), highlight=False, markup=False)
+        console.print(picture_source(self.images))
         recording = recorded(self.out, profile if is_first() else 0)
         with Interrupts() as interrupts, contextlib.ExitStack() as opened:
             batches, clock = Waits(self._batches(), self.device), StepClock(self.recipe, self.device)
@@ -220,7 +220,7 @@ class _Run:
                     self._leave(stop, broken)
         clock.write(self.out)
         if batches.steps:
-            console.print(batches, highlight=False)
+            console.print(batches)
         return chosen
 
     def _end_step(self, log: TrainingLog | None, chosen: Path | None, stop: int, report: Report) -> None:
@@ -361,7 +361,7 @@ class _Run:
             require_finite_row(values, step, self.out, self.saved, measured=measured)
             log.write({"step": step} | values)
             if signs and (line := self.watch.see(step, loss=values["ce"], **signs)):
-                console.print(line, highlight=False, markup=False)
+                console.print(line)
         self.unlogged.clear()
         log.flush()
         return values
@@ -430,7 +430,7 @@ class _Run:
             load_optimizer(self.optimizer, saved.optimizer, path)
         if saved.step < self.recipe.train.steps:
             line = f"continues at step {saved.step}; the pictures are the same by names, labels and file sizes"
-            console.print(line, highlight=False)
+            console.print(line)
         torch.set_rng_state(saved.rng[0])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state_all(saved.rng[1 : 1 + torch.cuda.device_count()])

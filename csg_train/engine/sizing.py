@@ -61,7 +61,7 @@ def sized_batches(
         load, step = (statistics.median(times[-_MEASURED:]) for times in (loading, computing))
         number = _enough(load, step)
         line = f"loader processes: {number} (a batch takes one of them {load:.2g} s, a step {step:.2g} s)"
-        console.print(line, highlight=False)
+        console.print(line)
         yield from make(middle, stop, number)
 
 

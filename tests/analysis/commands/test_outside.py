@@ -187,7 +187,11 @@ def test_mistakes_are_one_line_and_leave_nothing(models, pictures, trained, vit,
         (("gradcam", *model, "--images", pictures, "--explain", "cat"), "--explain cat", "0 tench", "more"),
         (("energy", "--features", "x.npy", *model), "not both"),
         (("energy", *model, "--images", pictures, "--records", trained[0]), f"--records {trained[0]}: a file"),
-        (("features", *model, "--images", pictures, "--out", trained[0]), f"{trained[0]}: not an empty folder", "--out"),
+        (
+            ("features", *model, "--images", pictures, "--out", trained[0]),
+            f"{trained[0]}: not an empty folder",
+            "--out",
+        ),
     ):
         refused(analyze(*words), *parts)
     assert list(here.iterdir()) == []
