@@ -6,6 +6,7 @@ import fcntl
 import fnmatch
 import glob
 import hashlib
+import importlib.resources
 import io
 import json
 import os
@@ -26,6 +27,7 @@ __all__ = [
     "foreign_content",
     "home_expanded",
     "is_safetensors",
+    "packaged_table",
     "remove_abandoned",
     "require_new",
     "require_outside",
@@ -215,6 +217,12 @@ def files_below(root: Path, *patterns: str) -> list[Path]:
         below[:] = [name for name in below if not name.startswith(".")]
         found += [Path(folder) / name for name in names if any(fnmatch.fnmatchcase(name, one) for one in patterns)]
     return found
+
+
+def packaged_table(package: str, name: str) -> list[dict[str, str]]:
+    """The rows of a CSV table that lies in one of our packages."""
+    text = importlib.resources.files(package).joinpath(name).read_text(encoding="utf-8")
+    return list(csv.DictReader(io.StringIO(text)))
 
 
 def data_root() -> Path:

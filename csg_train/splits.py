@@ -1,10 +1,13 @@
-"""The words for a recipe's three splits, and for the rules that choose a step on one of them."""
+"""The words for a recipe's three splits, for what a split is scored with, and for the rules that choose a step."""
 
 from typing import Literal
 
-__all__ = ["SELECTED_ON", "SPLITS", "Rule"]
+__all__ = ["SCORES", "SELECTED_ON", "SPLITS", "Rule"]
 
 SPLITS = ("source", "validation", "target")
+
+SCORES = ("accuracy", "segmentation", "unlabelled")
+"""Kinds of the record of what a checkpoint is worth on a split, which has one of them."""
 
 Rule = Literal["last", "source-val", "oracle"]
 """Who chose the step that a number was measured at: nobody (``last``), or the highest accuracy on held-out synthetic

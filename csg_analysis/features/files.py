@@ -7,8 +7,6 @@ pictures have masks or none) for each checkpoint, and
 Shape suffixes: N rows, B rows of a chunk, D features.
 """
 
-import csv
-import io
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -21,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from csg_train.data.readers.masks import MaskedSet
 from csg_train.data.readers.sets import AnySet
 from csg_train.errors import UserError
-from csg_train.files import sha256_file, write_json, write_text
+from csg_train.files import sha256_file, write_csv, write_json
 from csg_train.runs.records import DataInfo, OutsideInfo, PoolStability, RunInfo
 
 __all__ = ["DEFINITION", "Definitions", "Dtype", "FeatureFile", "open_features", "write_rows"]
@@ -92,7 +90,7 @@ def write_rows(
         UserError: A number of rows other than that of pictures, or a value beyond half precision.
     """
     index = folder / f"{run}.csv"
-    write_text(index, _index(images))
+    _write_index(index, images)
     with ExitStack() as stack:
         streams = {layer: stack.enter_context((folder / f"{run}-{layer}.npy").open("wb")) for layer in widths}
         for layer, stream in streams.items():
@@ -110,17 +108,12 @@ def write_rows(
     return sha256_file(index)
 
 
-def _index(images: AnySet) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+def _write_index(path: Path, images: AnySet) -> None:
     if isinstance(images, MaskedSet) or not images.labelled:
-        writer.writerow(["row", "file"])
-        writer.writerows(enumerate(images.files))
+        write_csv(path, ["row", "file"], list(enumerate(images.files)))
     else:
-        writer.writerow(["row", "file", "label"])
         names = [images.classes[label] for label in images.labels]
-        writer.writerows(zip(range(len(images)), images.files, names, strict=True))
-    return text.getvalue()
+        write_csv(path, ["row", "file", "label"], list(zip(range(len(images)), images.files, names, strict=True)))
 
 
 def _header(stream: BinaryIO, shape: tuple[int, int], dtype: Dtype) -> None:

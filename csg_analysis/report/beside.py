@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from csg_analysis.report import format as fmt
+from csg_analysis.report.part import span
 from csg_analysis.report.tables import Cell, Column, Table
 from csg_analysis.report.wording import capital, wording_by_field
 from csg_train.errors import UserError
@@ -50,8 +51,7 @@ class Beside:
     @property
     def heading(self) -> str:
         """How many runs it has."""
-        counts = sorted({int(str(row["runs"])) for row in self.table.data})
-        return f"Another report: {' to '.join(map(str, {counts[0]: 0, counts[-1]: 0}))} runs of each method"
+        return f"Another report: {span([int(str(row['runs'])) for row in self.table.data])} runs of each method"
 
     @property
     def link(self) -> str:
@@ -75,10 +75,7 @@ def read_beside(report: Path, out: Path) -> Beside:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; give --beside the folder of a report (csg-report build)") from error
-    try:
-        place = os.path.relpath(report.resolve(), out.resolve())
-    except ValueError:  # Windows, another drive
-        place = str(report.resolve())
+    place = os.path.relpath(report.resolve(), out.resolve())
     return Beside(Path(place).as_posix(), content, _table(content, path))
 
 

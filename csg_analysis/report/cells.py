@@ -43,9 +43,8 @@ def spread_cell(
     if found is None:
         return Cell(fmt.DASH)
     note = "" if found.n == len(row.runs) else f"n = {found.n}"
-    if interval and found.interval is not None:
-        low, high = (fmt.fixed(scale * end, digits) for end in found.interval)
-        note = f"[{low}, {high}] {note}".strip()
+    if interval:
+        note = f"{fmt.between(found.interval, digits, scale=scale)} {note}".strip()
     return Cell(fmt.pm(found, digits, scale=scale), sort=scale * found.mean, note=note, strong=strong)
 
 

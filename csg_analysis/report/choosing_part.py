@@ -160,7 +160,7 @@ def _cells(group: _Group, name: str, one: Ordering) -> list[Cell]:
     return [
         Cell(f"{name}{group.label}", note=end),
         Cell(str(one.runs), sort=one.runs),
-        Cell(fmt.fixed(one.rank, 2), sort=one.rank, note=_between(one.rank_ends, 2)),
+        Cell(fmt.fixed(one.rank, 2), sort=one.rank, note=fmt.between(one.rank_ends, 2)),
         Cell(
             fmt.DASH if one.gain is None else fmt.signed(one.gain, 2),
             sort=one.gain,
@@ -172,12 +172,8 @@ def _cells(group: _Group, name: str, one: Ordering) -> list[Cell]:
         if len(names) == 1
         else Cell(f"{len(names)} runs alike", hint=", ".join(names)),
         Cell(fmt.percent(one.score), sort=one.score),
-        Cell(fmt.percent(one.regret), sort=one.regret, note=_between(one.regret_ends, 1, scale=100)),
+        Cell(fmt.percent(one.regret), sort=one.regret, note=fmt.between(one.regret_ends, 1, scale=100)),
     ]
-
-
-def _between(ends: tuple[float, float] | None, digits: int, *, scale: float = 1) -> str:
-    return "" if ends is None else f"[{', '.join(fmt.fixed(scale * end, digits) for end in ends)}]"
 
 
 def _data(group: _Group, name: str, one: Ordering) -> dict[str, Value]:

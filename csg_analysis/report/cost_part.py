@@ -13,7 +13,7 @@ from csg_analysis.drawing.svg import INK, PAPER
 from csg_analysis.report import format as fmt
 from csg_analysis.report.cells import name_cell, spread_cell, spread_data
 from csg_analysis.report.chart import Chart, add_legend, clean, new_figure
-from csg_analysis.report.part import Part
+from csg_analysis.report.part import Part, span
 from csg_analysis.report.rows import BASELINE, Row, reference, score, wording
 from csg_analysis.report.stats import LEVEL
 from csg_analysis.report.style import style_of
@@ -142,8 +142,7 @@ def _data(entry: _Timed, field: str) -> dict[str, Value]:
 
 def _notes(entries: Sequence[_Timed]) -> list[str]:
     costs = [cost for entry in entries for cost in entry.costs]
-    steps = sorted(cost.steps for cost in costs)
-    counted = f"{steps[0]} to {steps[-1]}" if steps[0] != steps[-1] else str(steps[0])
+    counted = span([cost.steps for cost in costs])
     return [
         f"Step of a run: {' / '.join(sorted({cost.definition for cost in costs}))} ({counted} steps a run). Of a row "
         "the median over its timed runs, below it the shortest and longest. Other work on the machine makes steps "

@@ -3,7 +3,7 @@
 from csg_analysis.drawing.numbers import DASH, MINUS, fixed
 from csg_analysis.report.stats import Difference, Spread
 
-__all__ = ["DASH", "MINUS", "difference", "ends", "fixed", "interval", "percent", "pm", "signed"]
+__all__ = ["DASH", "MINUS", "between", "difference", "ends", "fixed", "interval", "percent", "pm", "signed"]
 
 _FIRM = "\N{NO-BREAK SPACE}"
 _NARROW = "\N{NARROW NO-BREAK SPACE}"
@@ -41,6 +41,11 @@ def ends(between: tuple[float, float] | None, digits: int, *, scale: float = 1) 
         return DASH
     low, high = (signed(scale * end, digits) for end in between)
     return f"[{low},{_FIRM}{high}]"
+
+
+def between(ends: tuple[float, float] | None, digits: int, *, scale: float = 1) -> str:
+    """An interval of a value in brackets; nothing where there is none."""
+    return "" if ends is None else f"[{', '.join(fixed(scale * end, digits) for end in ends)}]"
 
 
 def difference(value: Difference | None, digits: int, *, scale: float = 1) -> str:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from csg_analysis.drawing.pictures import overlay
+from csg_analysis.drawing.svg import INK, plain_label
 from csg_analysis.report.arrays import read_maps
 from csg_analysis.report.chart import Chart
 from csg_analysis.report.compare import gallery_setting
@@ -65,7 +66,6 @@ class Gallery:
     """Columns, pictures and the rules by which they were chosen."""
 
     columns: tuple[str, ...]
-    runs: tuple[str, ...]
     photos: tuple[Photo, ...]
     notes: tuple[str, ...]
 
@@ -118,7 +118,6 @@ def make_gallery(rows: Sequence[Row]) -> Gallery | None:
         photos.append(Photo(photo.file, photo.label, images[index], jpeg_uri(images[index]), views))
     return Gallery(
         columns=tuple(row.label for row, _ in chosen),
-        runs=tuple(run.name for _, run in chosen),
         photos=tuple(photos),
         notes=_notes(chosen, len(first.pictures), len(photos)),
     )
@@ -185,7 +184,7 @@ def contact_chart(gallery: Gallery) -> Chart:
             for view, axes in zip(photo.views, axes_line[1:], strict=True):
                 _picture(axes, view.pixels, view.predicted, right=view.right, flat=view.flat)
         for axes, name in zip(grid[0], ("picture", *gallery.columns), strict=True):
-            axes.set_title(name if not name.startswith("_") else f" {name}", fontsize=8)
+            axes.set_title(plain_label(name), fontsize=8)
         return figure
 
     return Chart("gradcam", "GradCAM gallery", "The same pictures under each method", draw)
@@ -197,5 +196,5 @@ def _picture(axes: Axes, pixels: np.ndarray, text: str, *, right: bool | None = 
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
     mark = "" if right is None else "✓ " if right else "✗ "
-    colour = "#1b1f27" if right is None else "#1d7a46" if right else "#b3372a"
+    colour = INK if right is None else "#1d7a46" if right else "#b3372a"
     axes.set_xlabel(f"{mark}{text}{' (flat)' if flat else ''}", fontsize=7, color=colour, labelpad=2)

@@ -7,6 +7,7 @@ from csg_analysis.report import format as fmt
 from csg_analysis.report.cells import difference_cell, difference_data, name_cell, spread_cell, spread_data
 from csg_analysis.report.comparisons import picture_notes
 from csg_analysis.report.cost_part import step_cell, timed
+from csg_analysis.report.part import span
 from csg_analysis.report.rows import (
     BASELINE,
     Measure,
@@ -110,8 +111,7 @@ def _energy_notes(rows: Sequence[Row]) -> list[str]:
         return []
     settings = sorted({f"{record.pool} pool of {record.layer}, {record.dim} dimensions" for record in records})
     rules = sorted({record.coincident_rule for record in records})
-    pairs = sorted({record.coincident for record in records})
-    found = str(pairs[0]) if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]}"
+    found = span([record.coincident for record in records])
     uniform = {record.dim: value for record in records if (value := record.uniform.get("0")) is not None}
     reference_value = "; ".join(f"{fmt.fixed(value, 3)} in {dim} dimensions" for dim, value in sorted(uniform.items()))
     return [

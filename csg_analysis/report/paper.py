@@ -1,7 +1,5 @@
 """The paper's Table 1 (classification) beside ours. The published numbers are in ``published.csv``."""
 
-import csv
-import importlib.resources
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +10,7 @@ from csg_analysis.report.rows import Row, energy, score
 from csg_analysis.report.stats import rank_correlation
 from csg_analysis.report.tables import Cell, Column, Table, Value
 from csg_analysis.report.wording import CHOSEN_STEP
+from csg_train.files import packaged_table
 
 __all__ = ["NOT_PUBLISHED", "SOURCE", "Published", "our_protocol", "paper_correlation", "paper_table", "published"]
 
@@ -50,7 +49,6 @@ class Published:
 
 def published() -> list[Published]:
     """The rows of the paper's table, in its order."""
-    text = importlib.resources.files("csg_analysis.report").joinpath("published.csv").read_text(encoding="utf-8")
     return [
         Published(
             method=line["method"],
@@ -58,7 +56,7 @@ def published() -> list[Published]:
             energy={order: float(line[f"e{order}"]) for order in "012" if line[f"e{order}"]},
             accuracy=float(line["accuracy"]) / 100,
         )
-        for line in csv.DictReader(text.splitlines())
+        for line in packaged_table("csg_analysis.report", "published.csv")
     ]
 
 

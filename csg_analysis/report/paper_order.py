@@ -37,7 +37,7 @@ def _kinds(rows: Sequence[Row]) -> list[tuple[str, str, str, Measure, int, float
     words = wording(rows)
     kinds: list[tuple[str, str, str, Measure, int, float]] = [(_SCORE, words.short, words.short_field, score(), 1, 100)]
     if any(row.task == "classification" for row in rows):
-        kinds.insert(0, (_ENERGY, "E₀", "E₀", energy("0"), 3, 1))
+        kinds.insert(0, (_ENERGY, "E₀", "e0_mhe", energy("0"), 3, 1))
     return kinds
 
 

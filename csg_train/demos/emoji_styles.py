@@ -5,9 +5,7 @@ folder of WebP named by code point. ``fluent-flat`` and ``fluent-3d`` are one de
 ``noto`` are two generations: a style held out for validation should not have its twin in the source.
 """
 
-import csv
 import functools
-import importlib.resources
 import io
 import json
 from collections.abc import Callable, Mapping
@@ -18,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 from PIL import Image
 
 from csg_train.data.readers.images import decode
+from csg_train.files import packaged_table
 
 __all__ = ["SIDE", "STYLES", "Emoji", "Style", "emoji_table", "icon_svg", "pictures", "render_svg", "wanted_file"]
 
@@ -113,8 +112,8 @@ _OWN_NAMES = {"emojione-v1": _EMOJIONE_NAMES, "fxemoji": _FXEMOJI_NAMES}
 @functools.cache
 def emoji_table() -> tuple[Emoji, ...]:
     """The emoji that plainly show one of the seven classes, in the order of the CSV table beside this module."""
-    text = importlib.resources.files("csg_train.demos").joinpath("emoji_classes.csv").read_text(encoding="utf-8")
-    return tuple(Emoji(row["codepoint"], row["name"], row["class"]) for row in csv.DictReader(io.StringIO(text)))
+    rows = packaged_table("csg_train.demos", "emoji_classes.csv")
+    return tuple(Emoji(row["codepoint"], row["name"], row["class"]) for row in rows)
 
 
 def _key(stem: str) -> str:

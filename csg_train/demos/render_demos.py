@@ -16,7 +16,6 @@ Tables 2017 for the photos. ``CREDITS.csv`` of the built folder names their crea
 import contextlib
 import csv
 import hashlib
-import importlib.resources
 import io
 import json
 import shutil
@@ -33,7 +32,7 @@ from csg_train.demos.render import require_renderer, versions
 from csg_train.demos.render_tree import Job, Row, drawn, manifest_text, processes
 from csg_train.demos.views import Poses
 from csg_train.errors import UserError
-from csg_train.files import write_json, write_text
+from csg_train.files import packaged_table, write_json, write_text
 
 __all__ = [
     "CALTECH101",
@@ -116,8 +115,7 @@ _CREDITS = ("file", "name", "creator", "licence", "package")
 
 def table(name: str) -> list[dict[str, str]]:
     """The rows of a table beside this module."""
-    text = importlib.resources.files("csg_train.demos").joinpath(name).read_text(encoding="utf-8")
-    return list(csv.DictReader(io.StringIO(text)))
+    return packaged_table("csg_train.demos", name)
 
 
 def model_name(row: dict[str, str]) -> str:

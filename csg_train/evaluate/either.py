@@ -15,7 +15,7 @@ from csg_train.evaluate.segmentation import count_masks, logits_of, segmentation
 from csg_train.evaluate.unlabelled import unlabelled_record
 from csg_train.models.network import TaskNetwork
 from csg_train.recipes.sections import Recipe
-from csg_train.recipes.shown import shown_batches
+from csg_train.recipes.shown import Showing, shown_batches
 from csg_train.runs.checkpoint import Checkpoint
 from csg_train.runs.records import AccuracyRecord, SegmentationRecord, UnlabelledRecord
 
@@ -40,7 +40,7 @@ def score(network: TaskNetwork, images: AnySet, recipe: Recipe) -> float:
     sum of the counts is exact.
     """
     masked, classes = isinstance(images, MaskedSet), len(images.classes)
-    own = _own_part(images, 1 if masked else recipe.train.batch_size)
+    own = _own_part(images, recipe)
 
     def count() -> np.ndarray:
         if own is None:
@@ -62,7 +62,7 @@ def held_out_loss(network: TaskNetwork, images: AnySet, recipe: Recipe) -> float
     several processes each adds up its own pictures.
     """
     masked, device = isinstance(images, MaskedSet), next(network.parameters()).device
-    own = _own_part(images, 1 if masked else recipe.train.batch_size)
+    own = _own_part(images, recipe)
     logits_of_batch = logits_of(network, recipe) if masked else lambda pictures: network(pictures).logits
 
     def count() -> np.ndarray:
@@ -82,9 +82,10 @@ def held_out_loss(network: TaskNetwork, images: AnySet, recipe: Recipe) -> float
     return float(total / shown)
 
 
-def _own_part(images: AnySet, batch: int) -> AnySet | None:
-    """Every n-th batch of pictures, or None where there are fewer batches than processes."""
+def _own_part(images: AnySet, recipe: Recipe) -> AnySet | None:
+    """Every n-th of the batches that pictures are measured in, or None where there are fewer than processes."""
     if process_count() == 1:
         return images
+    batch = Showing.of(recipe).batch_size
     own = [index for index in range(len(images)) if index // batch % process_count() == process_index()]
     return images.part(own) if own else None

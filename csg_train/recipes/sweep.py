@@ -33,6 +33,7 @@ from csg_train.names import absent
 from csg_train.recipes.faults import differences, in_words
 from csg_train.recipes.reading import load_recipe
 from csg_train.recipes.sections import Recipe
+from csg_train.splits import SCORES
 from csg_train.yaml_files import read_yaml
 
 __all__ = ["Planned", "load_sweep", "shard"]
@@ -67,9 +68,7 @@ class Planned:
         if saved.exists() and (changed := differences(load_recipe(str(saved)).as_run(), self.recipe.as_run())):
             shown = "; ".join(changed[:3])
             raise UserError(f"{folder}: holds a run of another recipe ({shown}); remove it or choose another --out")
-        measured = any(
-            (folder / f"{kind}-{split}.json").exists() for kind in ("accuracy", "segmentation", "unlabelled")
-        )
+        measured = any((folder / f"{kind}-{split}.json").exists() for kind in SCORES)
         return saved.exists() and measured and not self._interrupted(folder / "log.jsonl")
 
     def _interrupted(self, log: Path) -> bool:

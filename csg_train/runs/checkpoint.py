@@ -181,8 +181,8 @@ def _check_fields(fields: dict[str, Any], path: Path) -> None:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(map(str, (name, *first["loc"])))
             raise UserError(f"{path}: damaged checkpoint ({where}: {first['msg']}); restore it") from error
-    if absent := [key for key in ("name", "identity", "count") if key not in fields["data"]]:
-        raise UserError(f"{path}: damaged checkpoint, its data lack {', '.join(absent)}; restore it")
+    if lacking := [key for key in ("name", "identity", "count") if key not in fields["data"]]:
+        raise UserError(f"{path}: damaged checkpoint, its data lack {', '.join(lacking)}; restore it")
     try:
         if fields["optimizer"]:  # an imported file has neither
             torch.Generator().set_state(fields["rng"][0])

@@ -6,6 +6,7 @@ Shape suffixes: N rows, D features.
 import math
 
 import numpy as np
+from scipy.stats import entropy
 
 from csg_analysis.similarity.metrics.metric import Metric
 from csg_analysis.similarity.metrics.rows import centred, unit
@@ -29,9 +30,7 @@ def effective_rank(features_ND: np.ndarray) -> float:
         UserError: All directions are equal; a row is zero, NaN or infinite.
     """
     singular = np.linalg.svd(centred(unit(features_ND)), compute_uv=False)
-    shares = singular / singular.sum()
-    shares = shares[shares > 0]
-    return max(math.exp(-float((shares * np.log(shares)).sum())), 1.0)
+    return max(math.exp(entropy(singular)), 1.0)
 
 
 EFFECTIVE_RANK = Metric(

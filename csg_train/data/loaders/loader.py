@@ -68,11 +68,11 @@ def uniform_order(images: Sized, seed: int, epoch: int) -> list[int]:
 def balanced_order(images: ImageSet, seed: int, epoch: int) -> list[int]:
     """As many draws of every class as make about the set's size; a class's pictures come in turn, over all epochs."""
     generator = generator_for(seed, "order", epoch)
-    share = max(1, round(len(images) / len(images.classes)))
+    each = max(1, round(len(images) / len(images.classes)))
     order: list[int] = []
     for label in range(len(images.classes)):
         own = [index for index, other in enumerate(images.labels) if other == label]
-        order += [own[position % len(own)] for position in range(epoch * share, (epoch + 1) * share)]
+        order += [own[position % len(own)] for position in range(epoch * each, (epoch + 1) * each)]
     return [order[position] for position in torch.randperm(len(order), generator=generator).tolist()]
 
 

@@ -95,8 +95,8 @@ def manifest(root: Path, file: Path, *, name: str, classes: Sequence[str] | None
     names = tuple(classes or sorted({label for _, label in rows}))
     if unknown := sorted({label for _, label in rows} - set(names)):
         raise UserError(f"{file}: labels {unknown} are no classes of the source ({', '.join(names)}); mend them")
-    if absent := sorted(set(names) - {label for _, label in rows}):
-        raise UserError(f"{file}: classes without images: {absent}; add rows, or leave the class out everywhere")
+    if lacking := sorted(set(names) - {label for _, label in rows}):
+        raise UserError(f"{file}: classes without images: {lacking}; add rows, or leave the class out everywhere")
     index = {label: position for position, label in enumerate(names)}
     return ImageSet(
         name=name,

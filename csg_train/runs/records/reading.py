@@ -19,11 +19,9 @@ from csg_train.runs.records.parts import BaseRecord, OutsideInfo, RunInfo
 from csg_train.runs.records.predictions import PredictionsRecord
 from csg_train.runs.records.scores import AccuracyRecord, ScoreRecord, SegmentationRecord, UnlabelledRecord
 from csg_train.runs.versions import written_by
+from csg_train.splits import SCORES
 
 __all__ = ["Record", "read_record", "trained", "write_arrays", "write_record", "write_score"]
-
-_SCORES = ("accuracy", "segmentation", "unlabelled")
-
 
 Record = (
     EnergyRecord
@@ -75,7 +73,7 @@ def write_score(folder: Path, record: ScoreRecord | UnlabelledRecord) -> None:
     """
     split = record.data.split
     write_record(folder / f"{record.kind}-{split}.json", record)
-    for kind in _SCORES:
+    for kind in SCORES:
         if kind != record.kind:
             (folder / f"{kind}-{split}.json").unlink(missing_ok=True)
     table = folder / f"confusion-{split}.csv"
