@@ -10,7 +10,7 @@ import torch
 
 from csg_train.errors import UserError
 
-__all__ = ["arithmetic", "full_float32", "usable_device"]
+__all__ = ["arithmetic", "full_float32", "ordinary_tensors", "usable_device"]
 
 
 def usable_device(name: torch.device | str) -> torch.device:
@@ -29,6 +29,18 @@ def usable_device(name: torch.device | str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--device {name}: not usable here ({str(error).splitlines()[0]})") from error
     return device
+
+
+@contextlib.contextmanager
+def ordinary_tensors() -> Iterator[None]:
+    """What is made within the block is float32 and on the CPU where nothing else is said, as in a new process."""
+    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with contextlib.nullcontext() if device.type == "cpu" else torch.device("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
 
 
 @contextlib.contextmanager

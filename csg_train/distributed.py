@@ -11,8 +11,9 @@ The first process alone writes and prints. With one process every function here 
 """
 
 import contextlib
+import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
@@ -33,6 +34,7 @@ __all__ = [
     "mean_over_processes",
     "process_count",
     "process_index",
+    "require_alike",
     "require_one_run",
     "share",
     "summed",
@@ -81,11 +83,15 @@ def joined(device: torch.device) -> Iterator[torch.device]:
         The device of this process.
 
     Raises:
-        UserError: A numbered card, more processes than cards, a second run, for which the others are gone, or variables
-            that torchrun did not set.
+        UserError: A numbered card, more processes than cards, a second run, for which the others are gone, variables
+            that torchrun did not set, or a group that somebody else made.
     """
     global _over
     if os.environ.get("WORLD_SIZE", "1") == "1":
+        if (count := process_count()) > 1:
+            raise UserError(
+                f"torch.distributed has a group of {count} processes already; end it, or start with torchrun"
+            )
         yield device
         return
     if _over:
@@ -164,6 +170,21 @@ def agreed() -> Iterator[None]:
         raise
     if highest(0):
         raise SystemExit(UserError.exit_code)
+
+
+def require_alike(facts: Mapping[str, str]) -> None:
+    """Refuse processes of which not all say the same: gradients of different networks would be averaged.
+
+    Raises:
+        UserError: What they differ in, in each of them.
+    """
+    for name, text in facts.items():
+        number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")
+        if {highest(number), -highest(-number)} != {number}:  # every process asks for both
+            raise UserError(
+                f"torchrun: the processes have different {name}; give all the same recipe and files, and an --out that "
+                "all of them see"
+            )
 
 
 def share(items: list[_Item]) -> list[_Item]:

@@ -34,6 +34,7 @@ from csg_analysis.energy.pair_terms import pair_terms, squared_distances
 from csg_analysis.energy.pairs import pair_sums
 from csg_analysis.energy.scratch import row_array, spans
 from csg_analysis.energy.unit_rows import UnitRows
+from csg_train.devices import ordinary_tensors
 from csg_train.errors import UserError
 from csg_train.seeds import seed_for
 
@@ -98,6 +99,7 @@ def _shuffled(count: int, generator: np.random.Generator) -> Tensor:
     return order_N
 
 
+@ordinary_tensors()
 def hyperspherical_energy(
     features_ND: Any,
     *,
@@ -151,6 +153,7 @@ def hyperspherical_energy(
     return _energy(rows, coincident, pairs, same, False, parts)
 
 
+@ordinary_tensors()
 def sampled_energy(
     features_ND: Any,
     *,

@@ -1,7 +1,7 @@
 """The folder of a run: taken for one process, and what a new run may not find in it."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import filelock
@@ -15,17 +15,18 @@ from csg_train.runs.cost import COST
 from csg_train.runs.snapshots import ALONG, snapshot_folders
 from csg_train.splits import SPLITS
 
-__all__ = ["locked", "make_ready", "remove_run"]
+__all__ = ["locked", "make_ready", "remove_records", "remove_run"]
 
 _RUN = ("log.jsonl", "ckpt.pt", "best.pt", "average.pt")
 _MEASURED = (
     *("accuracy", "segmentation", "unlabelled", "confusion", "energy", "attention", "similarity", "sphere"),
     *("choosing", "predictions"),
 )
-_OUTPUTS = (
-    *(*_RUN, "recipe.yaml", COST, PROFILE, "attention.json", "attention.npz"),
+_RECORDS = (
+    *("attention.json", "attention.npz"),
     *(f"{what}-{split}.{ending}" for what in _MEASURED for split in SPLITS for ending in ("json", "csv", "npz")),
 )
+_OUTPUTS = (*_RUN, "recipe.yaml", COST, PROFILE, *_RECORDS)
 """Files of a run and of what measures it, by their very names: what is called otherwise is the user's own."""
 
 
@@ -52,12 +53,27 @@ def remove_run(out: Path) -> None:
     if is_first():
         with writing(out):
             snapshots = snapshot_folders(out).values()
-            for stale in (folder / name for folder in (*snapshots, out) for name in _OUTPUTS):
-                if stale.is_symlink() or stale.is_file():
-                    stale.unlink()
+            _unlink(folder / name for folder in (*snapshots, out) for name in _OUTPUTS)
             for folder in (*snapshots, out / ALONG):
                 with contextlib.suppress(OSError):  # it is not there, or holds something of the user's
                     folder.rmdir()
+
+
+def remove_records(out: Path) -> None:
+    """Take away what the run that goes on was measured at: a sweep would call it finished, a report print old numbers.
+
+    Raises:
+        UserError: The folder cannot be written.
+    """
+    if is_first():
+        with writing(out):
+            _unlink(out / name for name in _RECORDS)
+
+
+def _unlink(files: Iterable[Path]) -> None:
+    for file in files:
+        if file.is_symlink() or file.is_file():
+            file.unlink()
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """The training loop: read `csg_train.methods.base` for its outline and for the points at which a method acts."""
 
 import contextlib
+import json
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -16,11 +17,11 @@ from csg_train.data.loaders.batch import Batch
 from csg_train.data.loaders.unseen import Loaded
 from csg_train.data.readers.masks import MaskedSet
 from csg_train.devices import usable_device
-from csg_train.distributed import agreed, average, highest, is_first, joined, process_count
+from csg_train.distributed import agreed, average, highest, is_first, joined, process_count, require_alike
 from csg_train.engine.averages import averaged_state, build_average, hold
 from csg_train.engine.batches import batches_of
 from csg_train.engine.finite import kept, require_finite_row, require_finite_weights
-from csg_train.engine.folder import locked, make_ready, remove_run
+from csg_train.engine.folder import locked, make_ready, remove_records, remove_run
 from csg_train.engine.interrupts import Interrupts
 from csg_train.engine.optimizer import build_optimizer
 from csg_train.engine.precision import InBfloat16, compile_backbone, require_arithmetic, training_arithmetic
@@ -30,6 +31,7 @@ from csg_train.engine.selection import chosen_file, is_due, measure_name, select
 from csg_train.engine.signs import SIGNS, signs_of
 from csg_train.engine.sizing import sized_batches
 from csg_train.engine.step_clock import StepClock
+from csg_train.engine.undisturbed import undisturbed
 from csg_train.engine.waiting import Waits
 from csg_train.errors import UserError, memory_fault
 from csg_train.evaluate.either import held_out_loss, score
@@ -106,11 +108,12 @@ def train(
         Path of the checkpoint that the recipe chooses: the last step's, ``best.pt`` or ``average.pt``.
 
     Raises:
-        UserError: Bad data or folder, another run in the folder, a loss that is not finite, or a lost process.
+        UserError: Bad data or folder, another run in the folder or in this process, processes that differ in what they
+            train, a loss that is not finite, or a lost process.
         SystemExit: A signal, and in every process but the first the end of the run.
     """
     out = Path(out)
-    with joined(usable_device(device)) as own, training_arithmetic(recipe.train, own):
+    with joined(usable_device(device)) as own, undisturbed(own), training_arithmetic(recipe.train, own):
         with agreed():  # first of all, so that a run that cannot start leaves no folder
             require_arithmetic(recipe.train, own)
             require_outside_data(out, recipe.data)
@@ -123,6 +126,8 @@ def train(
                 old = resume and not overwrite and (out / "ckpt.pt").exists()
                 log_bytes = run.restore(out / "ckpt.pt") if old else 0
                 require_steps(profile, recipe.train.steps - run.step)
+            with agreed():
+                require_alike(run.facts())
             first, chosen = is_first(), run.train(log_bytes, report, profile, replace=overwrite)
     if not first:
         raise SystemExit(0)
@@ -177,6 +182,16 @@ class _Run:
         self.watch = Watch(steps=recipe.train.steps, warmup=recipe.train.warmup, classes=self.images.classes)
         self.unlogged: list[dict[str, Tensor | float]] = []
         torch.manual_seed(seed_for(recipe.seed, "torch"))
+
+    def facts(self) -> dict[str, str]:
+        """What all processes must have alike."""
+        data = "\n".join(f"{name}: {value}" for name, value in sorted(self.data.items()))
+        return {
+            "recipes": json.dumps(self.recipe.as_run(), sort_keys=True),
+            "pictures": data,
+            "starting weights": self.weights,
+            "checkpoints to go on from": str(self.step),
+        }
 
     def train(self, log_bytes: int, report: Report, profile: int, *, replace: bool) -> Path:
         """Train to the last step; ``log_bytes`` of the log are kept, ``profile`` steps recorded.
@@ -281,6 +296,8 @@ class _Run:
         with agreed():
             if replace:
                 remove_run(self.out)
+            elif self.step:
+                remove_records(self.out)
         if not is_first():
             return contextlib.nullcontext()
         write_text(self.out / "recipe.yaml", to_yaml(self.recipe))

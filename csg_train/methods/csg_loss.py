@@ -8,6 +8,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from csg_train.devices import ordinary_tensors
 from csg_train.errors import UserError
 from csg_train.methods.csg import CSGConfig, contrast_of
 
@@ -23,7 +24,7 @@ class CSGLoss(nn.Module):
 
     Args:
         backbone: Pretrained; takes pictures and gives a mapping of names to maps ``(N, C, H, W)`` (or an object with
-            such ``stages``). Copied before it is compiled or wrapped.
+            such ``stages``). Copied before it is compiled or wrapped; heads and queues are put on its device.
         layers: Names of the maps to contrast, and their channels.
         temperature: tau.
         pool: ``attention`` (A-pool) or ``average``.
@@ -69,7 +70,10 @@ class CSGLoss(nn.Module):
             raise UserError(f"CSGLoss: {first['loc'][0]}={first['input']!r}: {first['msg']}") from error
         self.teacher = copy.deepcopy(backbone).requires_grad_(False).eval()
         self.widths = dict(layers)
-        self.contrast = contrast_of(config, self.widths, seed=seed)
+        with ordinary_tensors():
+            self.contrast = contrast_of(config, self.widths, seed=seed)
+        if (weight := next(self.teacher.parameters(), None)) is not None:
+            self.contrast.to(weight.device)
 
     def forward(self, backbone: nn.Module, maps: Mapping[str, Tensor], key_NCHW: Tensor) -> Tensor:
         """The loss of one batch, a scalar >= 0.

@@ -12,7 +12,7 @@ import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from torch import Tensor, optim
 
-from csg_train.devices import usable_device
+from csg_train.devices import ordinary_tensors, usable_device
 from csg_train.errors import UserError
 from csg_train.files import atomic_write, is_safetensors, sha256_file
 from csg_train.models.network import TaskNetwork
@@ -254,6 +254,7 @@ def _average_title(averaged: dict[str, Any]) -> str:
     return f"the average of {len(averaged['of'])} checkpoints ({rule}{alpha})"
 
 
+@ordinary_tensors()
 def load_network(path: Path | str, *, device: torch.device | str = "auto") -> TaskNetwork:
     """The trained network of a checkpoint file, in evaluation mode.
 

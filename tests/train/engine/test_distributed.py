@@ -23,6 +23,7 @@ from csg_train.runs.checkpoint import load_checkpoint
 from csg_train.runs.snapshots import snapshot_folder
 from tests.commands import Done, assert_user_error, command, commands
 from tests.conftest import look_at_one_picture_of_each_split
+from tests.narrow import Narrow
 from tests.nested import equal
 from tests.train.methods.test_methods import recipe_of, run
 
@@ -188,6 +189,46 @@ def test_a_batch_that_does_not_divide_is_refused_by_one_line(recipe_dict, tmp_pa
     assert_user_error(first, "Error: train.batch_size: 5 pictures do not divide among 2 processes")
     assert (second.returncode, second.stderr) == (2, "")
     assert not list((tmp_path / "two").glob("[!.]*"))
+
+
+def _second_elsewhere() -> None:
+    """As on a second machine, which does not see the first one's folder."""
+    if os.environ["RANK"] == "1":
+        os.chdir("second")
+
+
+@pytest.mark.parametrize(
+    ("fault", "what"),
+    [("seed", "recipes"), ("picture", "pictures"), ("weights", "starting weights"), ("resume", "checkpoints")],
+)
+def test_processes_that_differ_are_refused_before_the_first_step(fault, what, recipe_dict, trees, tmp_path):
+    """The gradients of two networks were averaged, and both ended as if nothing were wrong."""
+    recipe_dict["data"]["source"]["root"] = "source"
+    recipe = recipe_of(recipe_dict, "baseline", batch_size=4, steps=3, save_every=1).as_dict()
+    for machine in (tmp_path, tmp_path / "second"):
+        shutil.copytree(trees / "source", machine / "source")
+        changed = recipe | ({"seed": 7} if fault == "seed" and machine != tmp_path else {})
+        (machine / "tiny.yaml").write_text(yaml.safe_dump(changed))
+    options = ["--resume"] if fault == "resume" else []
+    if fault == "picture":
+        (tmp_path / "second" / "source" / "car" / "0.png").unlink()
+    if fault == "weights":
+        for seed, machine in enumerate((tmp_path, tmp_path / "second")):
+            torch.manual_seed(seed)
+            torch.save(Narrow().state_dict(), machine / "start.pt")
+        options = ["--weights", "start.pt"]
+    if fault == "resume":
+        train_two(recipe, tmp_path)
+    first, second = run_two(recipe, tmp_path, *options, before=_second_elsewhere)
+    assert_user_error(first, f"torchrun: the processes have different {what}", "an --out that all of them see")
+    assert (second.returncode, second.stderr) == (2, "")
+
+
+def test_a_group_that_somebody_else_made_is_refused(monkeypatch):
+    """Its processes trained a run each, and averaged them."""
+    monkeypatch.setattr(distributed, "process_count", lambda: 2)
+    with pytest.raises(UserError, match="a group of 2 processes already"), joined(torch.device("cpu")):
+        pass
 
 
 @pytest.mark.parametrize("size", ["2", "two"])

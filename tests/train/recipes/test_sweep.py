@@ -1,11 +1,14 @@
 """Sweeps: order, shards, skipping what is finished, and refusals, through the real command where it matters."""
 
 import copy
+import json
 import shutil
+import signal
 
 import pytest
 import yaml
 
+from csg_train.engine.loop import train
 from csg_train.errors import UserError
 from csg_train.recipes import ready
 from csg_train.recipes.network import build_network
@@ -178,6 +181,32 @@ def test_a_fault_of_the_last_run_is_found_before_the_first(fault, part, sweep_fi
     result = command("csg-train", "sweep", sweep_file, "--out", tmp_path / "runs", cwd=tmp_path)
     assert_user_error(result, f"{sweep_file}: base-s1: ", part)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_goes_on_is_measured_again(sweep_file, tmp_path):
+    """Interrupted and looked at, then trained to the end without being measured: the old number stood for the new."""
+    sweep_file.write_text(sweep_file.read_text().replace("train.steps=2", "train.log_every=1"))
+    one = load_sweep(sweep_file)[0]
+    folder = tmp_path / "runs" / one.name
+
+    def interrupt(step, _values):
+        if step == 1:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(SystemExit):
+        train(one.recipe, folder, device="cpu", report=interrupt)
+    for split in ("source", "target"):
+        assert command("csg-analyze", "accuracy", folder / "ckpt.pt", "--split", split, cwd=tmp_path).returncode == 0
+    (folder / "notes.txt").write_text("mine")
+    train(one.recipe, folder, device="cpu", resume=True)
+    assert not list(folder.glob("accuracy-*"))
+    assert (folder / "notes.txt").exists()
+    assert not one.finished(tmp_path / "runs")
+    done = command("csg-train", "sweep", sweep_file, "--out", tmp_path / "runs", "--shard", "1/4", cwd=tmp_path)
+    assert "1 runs, 0 finished" in done.stdout
+    assert one.finished(tmp_path / "runs")
+    record = json.loads((folder / "accuracy-target.json").read_text())
+    assert record["run"]["step"] == one.recipe.train.steps > 1
 
 
 def test_several_runs_of_one_torchrun_are_refused_before_the_first(sweep_file, tmp_path):

@@ -1,0 +1,91 @@
+"""A notebook sets torch as it likes: its training is that of a new process, and what it draws afterwards its own."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from csg_analysis import hyperspherical_energy, sampled_energy
+from csg_train import CSGLoss, load_network
+from csg_train.engine.loop import train
+from csg_train.errors import UserError
+from csg_train.runs.checkpoint import load_checkpoint
+from tests.narrow import Narrow
+from tests.nested import equal
+from tests.train.methods.test_methods import recipe_of
+
+
+@contextlib.contextmanager
+def double() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+SET = {
+    "float64 by default": double,
+    "another device by default": lambda: torch.device("meta"),
+    "no gradients": torch.no_grad,
+    "inference mode": torch.inference_mode,
+}
+
+
+@pytest.fixture
+def recipe(recipe_dict):
+    return recipe_of(recipe_dict, "csg", steps=2)
+
+
+@pytest.mark.parametrize("name", SET)
+def test_what_the_process_has_set_changes_no_training(name, recipe, tmp_path):
+    undisturbed = load_checkpoint(train(recipe, tmp_path / "a", device="cpu"))
+    with SET[name]():
+        other = train(recipe, tmp_path / "b", device="cpu")
+    for part in ("model", "method", "optimizer", "rng"):
+        assert equal(getattr(load_checkpoint(other), part), getattr(undisturbed, part)), part
+
+
+def test_a_training_leaves_torch_s_generator_as_it_was(recipe, tmp_path):
+    """A loop over seeds of one's own drew the same numbers after each training."""
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    for resume in (False, True):
+        torch.manual_seed(11)
+        train(recipe, tmp_path / "run", device="cpu", resume=resume)
+        assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_second_training_in_the_process_is_refused(recipe, tmp_path):
+    """Their heads were drawn from one generator."""
+    refused = []
+
+    def start(_step: int, _values: dict[str, float]) -> None:
+        def other() -> None:
+            with pytest.raises(UserError, match="another training runs in this process") as caught:
+                train(recipe, tmp_path / "other", device="cpu")
+            refused.append(caught.value)
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+
+    train(recipe, tmp_path / "run", device="cpu", report=start)
+    assert refused
+    assert not (tmp_path / "other").exists()
+    train(recipe, tmp_path / "other", device="cpu")
+
+
+@pytest.mark.parametrize("name", ["float64 by default", "another device by default"])
+def test_measures_networks_and_losses_are_what_they_are_elsewhere(name, recipe, tmp_path):
+    rows = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
+    path = train(recipe, tmp_path / "run", device="cpu")
+    network, teacher = load_network(path, device="cpu"), Narrow()
+    usual = hyperspherical_energy(rows), sampled_energy(rows, pairs=60, seed=0), CSGLoss(teacher, {"layer4": 64})
+    with SET[name]():
+        again = hyperspherical_energy(rows), sampled_energy(rows, pairs=60, seed=0), CSGLoss(teacher, {"layer4": 64})
+        assert equal(load_network(path, device="cpu").state_dict(), network.state_dict())
+    assert again[:2] == usual[:2]
+    assert equal(again[2].state_dict(), usual[2].state_dict())
