@@ -47,8 +47,7 @@ def _fields(record: Record, path: Path) -> dict[str, Any]:
             fields[name] = {s: math.inf if value is None else value for s, value in fields[name].items()}
     if isinstance(record, AccuracyRecord | SegmentationRecord):
         fields["per_class"] = dict(zip(record.classes, fitting(record, path).per_class, strict=True))
-    run = fields["run"]
-    run |= {
-        name: json.dumps(run[name], sort_keys=True) for name in _TEXT if name in run
-    }  # none of a model from outside
+    for name in _TEXT:
+        if name in fields["run"]:  # a model from outside has none
+            fields["run"][name] = json.dumps(fields["run"][name], sort_keys=True)
     return fields
