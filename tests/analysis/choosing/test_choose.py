@@ -184,3 +184,34 @@ def test_runs_that_are_not_alike_are_refused(three, recipe, masked_recipe_dict, 
         (tmp_path / name / "truck").rename(tmp_path / name / "van")
     van = trained_run(recipe, tmp_path / "van", *moved, "train.steps=1")
     refused(analyze("choose", three[0], van), str(van), "other classes (truck, van)")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "seeds"),
+    [
+        ({}, {"step": 1}, False),
+        ({"selection": "source-val", "step": 1}, {"selection": "source-val"}, True),
+        ({}, {"selection": "source-val"}, False),
+        ({}, {"averaged": {"rule": "soup", "of": []}}, False),
+    ],
+)
+def test_seeds_of_one_setting_share_the_step_or_the_rule_that_chose_it(three, tmp_path, first, second, seeds):
+    paths = [tmp_path / name / "ckpt.pt" for name in ("s0", "s1")]
+    for path, own, changes in zip(paths, three, (first, second), strict=False):
+        path.parent.mkdir()
+        save_checkpoint(path, dataclasses.replace(load_checkpoint(own), **changes))
+    found = [values(record)["seed agreement"] for record in records(analyze("choose", *paths, "--json"))]
+    assert [value is not None for value in found] == [seeds] * 2
+
+
+def test_the_title_counts_the_pictures_of_either_side(three):
+    """Nine photos; of 12 renders a quarter is held out."""
+    text = " ".join(analyze("choose", *three).stdout.split())
+    assert "9 pictures of target, 3 held-out ones of source" in text
+    assert "average pool of layer4, d = 64;" in text
+
+
+def test_of_runs_alike_each_has_a_star(three, tmp_path):
+    pair = (three[0], saved_as(three[0], tmp_path / "seed", seed=7))
+    text, found = analyze("choose", *pair).stdout, values(records(analyze("choose", *pair, "--json"))[0])
+    assert text.count(f"* {found['confidence']:.4f}") == 2

@@ -7,6 +7,7 @@ import pytest
 from scipy.linalg import sqrtm
 from scipy.spatial.distance import cdist, pdist
 from scipy.special import softmax
+from scipy.stats import entropy as scipy_entropy
 
 from csg_analysis.choosing.agreement import agreement
 from csg_analysis.choosing.confidence import (
@@ -209,3 +210,41 @@ def test_what_has_no_value_says_why():
     assert found["Frechet"].value == pytest.approx(0, abs=1e-12)
     with pytest.raises(UserError, match="at least 2"):
         squared_mmd(np.ones((1, 2)), np.ones((4, 2)))
+
+
+def test_each_line_of_the_table_has_the_inputs_and_the_better_end_of_its_source():
+    inputs = inputs_of(9)
+    real, held = inputs["real_probabilities"], inputs["held_probabilities"]
+    right, labels = inputs["held_right"], inputs["held_labels"]
+    x, y = (
+        rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        for rows in (inputs["held_features"], inputs["real_features"])
+    )
+    singular = np.linalg.svd(y - y.mean(0), compute_uv=False)
+    surest = [(rows.max(1), (rows * np.log(rows)).sum(1)) for rows in (held, real)]
+    least = [np.sort(scores)[(~right).sum()] for scores in surest[0]]
+    same = {name: (inputs[name] == inputs["real_predicted"]).mean() for name in ("of_seeds", "of_runs")}
+    expected = {
+        "held-out accuracy": (np.mean([right[labels == label].mean() for label in range(4)]), True),
+        "E_0": (-2 * np.log(pdist(y)).mean(), False),
+        "effective rank": (math.exp(scipy_entropy(singular)), True),
+        "confidence": (real.max(1).mean(), True),
+        "ATC confidence": ((surest[1][0] >= least[0]).mean(), True),
+        "ATC entropy": ((surest[1][1] >= least[1]).mean(), True),
+        "DoC": (right.mean() - held.max(1).mean() + real.max(1).mean(), True),
+        "nuclear norm": (np.linalg.norm(real, "nuc") / math.sqrt(30 * 4), True),
+        "seed agreement": (same["of_seeds"], True),
+        "run agreement": (same["of_runs"], True),
+        "Frechet": (frechet_distance(x, y), False),
+        "MMD^2": (squared_mmd(x, y), False),
+    }
+    assert {name: (measure.of(inputs), measure.higher_is_better) for name, measure in MEASURES.items()} == {
+        name: (pytest.approx(value, rel=1e-9), higher) for name, (value, higher) in expected.items()
+    }
+    assert expected["ATC confidence"] != expected["ATC entropy"]
+    assert expected["Frechet"][0] > 0.1
+
+
+def test_the_least_energy_is_that_of_one_antipodal_pair():
+    measure = MEASURES["E_0"]
+    assert measure.of({"real_features": np.array([[2.0, 0], [-1, 0]])}) == pytest.approx(measure.low, rel=1e-15)

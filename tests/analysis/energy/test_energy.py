@@ -313,3 +313,47 @@ def test_a_high_order_of_near_pairs_leaves_the_range_of_float32_and_is_right():
     rows = clusters(1200, 72, 1e-4, 12)
     found = hyperspherical_energy(rows, s=12).paper[12].value
     assert found == pytest.approx(brute_force(rows, 12), rel=1e-5)
+
+
+def test_what_a_strip_computes_again_comes_in_parts(monkeypatch):
+    """A tight cluster that no centre leads; 50 rows of a strip at a time."""
+    monkeypatch.setattr("csg_analysis.energy.blocks._EXACT_BYTES", 2 * 8 * 80 * 50)
+    rows = clusters(1500, 80, 1.0, 1)
+    tight = np.setdiff1d(np.arange(1500), np.arange(1024) * 1500 // 1024)[:40]
+    rows[tight] = rows[0] + 1e-4 * rows[200 + tight]
+    for s, estimate in hyperspherical_energy(rows).paper.items():
+        assert estimate.value == pytest.approx(brute_force(rows, s), rel=1e-6, abs=2e-9)
+
+
+@pytest.mark.parametrize(("apart", "coincident"), [(0.9e-12, 1), (1.1e-12, 0)])
+def test_the_threshold_of_one_point_is_that_of_the_record(apart, coincident):
+    rows = np.eye(4)[[0, 0, 1, 2]]
+    rows[1, 3] = apart
+    assert hyperspherical_energy(rows, s=1).coincident_pairs == coincident
+
+
+def test_two_heaps_of_copies_nearly_a_threshold_apart_are_one_point():
+    """Their centre lies between them: residuals are half as long as the distance."""
+    rows = np.concatenate([clusters(40, 20, 1, 1).astype(np.float64), np.eye(20)[[0] * 20]])
+    rows[40:, 1] = 0.45e-12 * np.repeat([1, -1], 10)
+    assert hyperspherical_energy(rows).coincident_pairs == 20 * 19 // 2
+
+
+def test_near_pairs_are_found_beside_a_row_that_is_the_centre():
+    """Rows at 0.01 around an axis and their opposites, the axis, and one pair 3e-5 apart."""
+    around = np.random.default_rng(0).standard_normal((600, 72))
+    around[:, 0] = 0
+    around *= 0.01 / np.linalg.norm(around, axis=1, keepdims=True)
+    rows = np.concatenate([np.zeros((1, 72)), around, -around])
+    rows[:, 0] = 1
+    rows[2] = rows[1] + 3e-5 * np.eye(72)[1]
+    for s, estimate in hyperspherical_energy(rows).paper.items():
+        assert estimate.value == pytest.approx(brute_force(rows, s), rel=1e-6)
+
+
+@pytest.mark.parametrize(("bad", "told"), [(0.0, "is zero"), (math.nan, "has a NaN"), (1.7e308, "is too long")])
+def test_a_bad_row_of_a_later_chunk_has_its_own_number(bad, told):
+    rows = np.ones((5000, 64))
+    rows[4500] = bad
+    with pytest.raises(UserError, match=f"feature row 4500 {told}"):
+        hyperspherical_energy(rows)

@@ -8,6 +8,7 @@ import pytest
 from scipy.spatial.distance import pdist
 
 from csg_analysis.energy.energy import hyperspherical_energy, sampled_energy, uniform_energy
+from csg_train.errors import UserError
 from tests.analysis.energy.cases import brute_force, clusters, values
 
 
@@ -132,3 +133,13 @@ def test_every_part_of_order_0_is_doubled_under_mhe():
     assert paper.uniform == uniform_energy(70, 0)
     assert mhe.uniform == 2 * paper.uniform
     assert energy.mhe[1].between == energy.paper[1].between
+
+
+def test_of_an_even_number_of_rows_no_pair_is_visited_twice():
+    """Eight rows on a circle: at a distance of four every pair would come from both its ends."""
+    rows = np.eye(8)
+    rows[5] = rows[2]
+    found = {sampled_energy(rows, pairs=24, seed=seed).coincident_pairs for seed in range(60)}
+    assert found == {0, 1}
+    with pytest.raises(UserError, match="pairs=25 of 8 rows; give 3 to 24"):
+        sampled_energy(rows, pairs=25, seed=0)

@@ -143,3 +143,20 @@ def test_without_torchmetrics_the_extra_is_named(monkeypatch):
     monkeypatch.delitem(sys.modules, "csg_analysis.energy.metric")
     with pytest.raises(ImportError, match=r"pip install 'csg-toolkit\[metrics\]'"):
         importlib.import_module("csg_analysis.energy.metric")
+
+
+def test_copies_in_half_precision_are_of_one_picture_whatever_their_length():
+    """Rounding moves them by up to 2^-11 of their length."""
+    features = 300 * rows()
+    metric = HypersphericalEnergy()
+    metric.update(torch.cat([features, features[:3].half().float()]), torch.cat([torch.arange(41), torch.arange(3)]))
+    assert metric.compute().item() == pytest.approx(hyperspherical_energy(features, s=0).mhe[0].value, rel=1e-12)
+
+
+def test_an_index_is_named_whose_rows_are_a_fiftieth_apart_and_not_that_of_copies():
+    features = torch.eye(7)[[0, 1, 0, 1]]
+    features[3, 0] = 0.02
+    metric = HypersphericalEnergy()
+    metric.update(features, torch.tensor([4, 5, 4, 5]))
+    with pytest.raises(UserError, match="index 5: two rows that differ"):
+        metric.compute()

@@ -1,5 +1,6 @@
 """Choosing without labels: rank correlation and regret against scipy and by hand, and the section that shows them."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -242,3 +243,23 @@ def test_the_table_of_measures_by_hand(tmp_path):
     assert data[HELD_OUT]["regret_points_low"] == pytest.approx(100 * low)
     known = f"random is {75 - 100 * scores.mean():.1f} points below the best, the one that held-out synthetic pictures "
     assert f"{known}choose {75 - oracle:.1f}." in part.sentences[0]
+
+
+def test_runs_beside_other_held_out_pictures_are_refused(tmp_path: Path):
+    for method in ("baseline", "csg"):
+        folder = write_run(tmp_path / "runs", method, attention=False)
+        write_choosing(folder, values_of(60))
+    path = folder / "choosing-target.json"
+    record = json.loads(path.read_text())
+    record["held_out"]["identity"] = sha("others")
+    path.write_text(json.dumps(record))
+    assert "validation pictures measured for clean" in refused(tmp_path / "runs", "--out", tmp_path / "out")
+
+
+def test_a_regret_is_read_alone_and_its_interval_adjusted_for_nothing():
+    scores, values = np.random.default_rng(5).normal(size=(2, 40))
+    weights = resampled(range(40))
+    found = order(values, scores, weights, comparisons=11).regret_ends
+    drawn = regrets(values, scores, weights)
+    assert found == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
+    assert found != pytest.approx(tuple(np.quantile(drawn, [0.025 / 11, 1 - 0.025 / 11])))

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from csg_analysis.report.build import build_report
-from csg_analysis.report.cells import difference_cell, difference_data, spread_cell
+from csg_analysis.report.cells import difference_cell, difference_data, run_label, spread_cell
 from csg_analysis.report.comparisons import comparison_table
 from csg_analysis.report.paper_order import order_sentences
 from csg_analysis.report.rows import comparisons, energy, score, to_baseline
@@ -196,3 +196,12 @@ def test_the_cells_of_a_comparison_by_hand(tmp_path):
     assert line[4].text == "\N{MINUS SIGN}0.200"
     assert (line[4].strong, line[6].tone) == (True, "good")
     assert "Here m = 2 and 3, the frozen network" in " ".join(table.notes)
+
+
+def test_a_run_is_named_with_its_source_where_there_are_two(tmp_path):
+    write_run(tmp_path, "csg", 3)
+    (row,) = rows = rows_of(tmp_path)
+    assert run_label(row, row.runs[0], rows) == "csg s3"
+    write_run(tmp_path, "csg", 3, source="noisy")
+    (row,) = rows = rows_of(tmp_path)
+    assert [run_label(row, run, rows) for run in row.runs] == ["csg s3, clean", "csg s3, noisy"]

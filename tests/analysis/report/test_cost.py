@@ -116,3 +116,11 @@ def test_the_cells_and_the_chart_of_a_machine_by_hand(tmp_path):
         assert sorted(line.get_ydata()) == pytest.approx([51 - half, 51 + half])
     points = sorted(tuple(map(float, point.get_offsets()[0])) for point in axes.collections)
     assert np.allclose(points, [(1, 51), (2.5, 51)])
+
+
+def test_the_shortest_and_the_longest_run_are_said(tmp_path):
+    for seed, steps in enumerate((60, 95, 40)):
+        path = timed_run(tmp_path, "baseline", seed, 200) / "cost.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"steps": steps}))
+    (own,) = cost_part(rows_of(tmp_path)).tables
+    assert "(40 to 95 steps a run)" in own.notes[0]

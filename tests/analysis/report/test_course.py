@@ -13,7 +13,7 @@ from scipy import stats
 
 from csg_analysis.drawing.numbers import MINUS
 from csg_analysis.report.build import build_report
-from csg_analysis.report.course import energy_course, on_the_way
+from csg_analysis.report.course import course_sentences, energy_course, on_the_way
 from csg_analysis.report.diff import Change, compare_reports
 from csg_analysis.report.load import load_runs
 from csg_analysis.report.page import Report, make_report
@@ -352,3 +352,47 @@ def test_a_method_of_one_step_is_no_comparison(tmp_path):
     found = {row.method: energy_course("target").change(row, rows) for row in rows}
     assert found["oracle"] is None
     assert found["csg"].comparisons == found["baseline"].comparisons == 2
+
+
+def test_a_step_of_infinite_energy_is_none_of_a_course(tmp_path):
+    folder = write_run(tmp_path, "csg", attention=False)
+    for step in (0, 10, 20):
+        write_snapshot(folder, step, -0.4)
+    path = folder / "along/000010/energy-target.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"mhe": dict.fromkeys("012")}))
+    (row,) = rows_of(tmp_path)
+    assert energy_course("target").steps(row) == [0, 20]
+
+
+def test_a_collapse_on_the_way_is_said_though_the_end_lies_below_the_start(tmp_path):
+    for seed in range(3):
+        courses = {"oracle": (-0.4, -0.4, -0.4), "baseline": (-0.4, -0.2 + 0.001 * seed, -0.5 + 0.001 * seed)}
+        for method, course in courses.items():
+            folder = write_run(tmp_path, method, seed, attention=False, energy=course[-1])
+            for step, value in zip((0, 10, 20), course, strict=True):
+                write_snapshot(folder, step, value)
+    collapse = summarize(rows_of(tmp_path))[1]
+    assert collapse.text.startswith("No: ")
+    assert "On the way E₀ lies above its start for baseline" in collapse.text
+    assert collapse.verdict == "on the way, not at the end"
+
+
+def test_a_baseline_that_ends_at_its_highest_is_no_measure_of_the_way(tmp_path):
+    courses = {"baseline": (-0.4, -0.3, -0.1), "csg": (-0.4, -0.2, -0.3), "oracle": (-0.4, -0.4, -0.4)}
+    for seed in range(3):
+        for method, course in courses.items():
+            folder = write_run(tmp_path, method, seed, attention=False)
+            for step, value in zip((0, 10, 20), course, strict=True):
+                write_snapshot(folder, step, value + 0.001 * seed * step)
+    way = on_the_way(rows_of(tmp_path), energy_course("target"))
+    assert way.startswith("On the way E₀ lies above its start for csg ")
+    assert "at the baseline's highest" not in way
+
+
+def test_a_change_that_is_not_shown_is_not_said_to_be_none(tmp_path):
+    for seed, end in enumerate((-0.41, -0.4, -0.39)):
+        folder = write_run(tmp_path, "csg", seed, attention=False)
+        for step, value in ((0, -0.4), (20, end)):
+            write_snapshot(folder, step, value)
+    said = course_sentences(rows_of(tmp_path), "target", energy_course("target"))
+    assert said.endswith("n = 3 runs): no change of E₀ can be shown for csg.")

@@ -9,10 +9,20 @@ import pytest
 import yaml
 
 from csg_analysis.report.build import build_report
-from csg_analysis.report.compare import check_comparable
+from csg_analysis.report.compare import check_comparable, notices
 from csg_analysis.report.load import load_runs
 from csg_train.files import sha256_file
-from tests.analysis.report.cases import NO_DIFFERENCE, command, refused, sha, visible_text, write_all, write_run
+from tests.analysis.report.cases import (
+    NO_DIFFERENCE,
+    command,
+    refused,
+    sha,
+    visible_text,
+    write_all,
+    write_predictions,
+    write_run,
+    write_snapshot,
+)
 
 pytestmark = pytest.mark.usefixtures("sketched")
 
@@ -234,3 +244,66 @@ def test_notices_name_other_recipes_and_old_records(tmp_path: Path) -> None:
     text = visible_text((out / "index.html").read_text())
     assert "The recipes differ in train.lr_head" in text
     assert "the training log goes to step 21" in text
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "named"),
+    [
+        ("run", "backbone", "resnet50", "backbone: resnet18 (clean-baseline-0) / resnet50 (clean-csg-0)"),
+        ("run", "weights", sha("others"), "starting weights"),
+        ("run", "source_identity", sha("others"), "source pictures of clean"),
+    ],
+)
+def test_refuses_runs_of_another_start(tmp_path: Path, section: str, key: str, value: str, named: str) -> None:
+    write_run(tmp_path / "runs", "baseline")
+    for path in write_run(tmp_path / "runs", "csg").glob("*.json"):
+        record = json.loads(path.read_text())
+        record[section][key] = value
+        path.write_text(json.dumps(record))
+    assert named in refused(tmp_path / "runs", "--out", tmp_path / "out")
+
+
+def test_runs_of_one_value_are_counted_from_four_on(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", "baseline", size=64)
+    for seed in range(3):
+        write_run(tmp_path / "runs", "csg", seed)
+    named = "32 px, pad (clean-csg-0, clean-csg-1, clean-csg-2)"
+    assert named in refused(tmp_path / "runs", "--out", tmp_path / "out")
+    write_run(tmp_path / "runs", "csg", 3)
+    assert "32 px, pad (clean-csg-0, clean-csg-1 and 2 more)" in refused(tmp_path / "runs", "--out", tmp_path / "out")
+
+
+def test_another_layer_of_gradcam_keeps_the_numbers_together(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", "baseline")
+    path = write_run(tmp_path / "runs", "csg") / "attention.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"layer": "layer3"}))
+    assert "GradCAM layer" in refused(tmp_path / "runs", "--out", tmp_path / "out")
+    assert set(check_comparable(load_runs([tmp_path / "runs"]), allow_mixed=True).group.values()) == {""}
+
+
+def test_an_infinite_energy_along_a_run_is_said(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, "csg")
+    changes = {"coincident_rule": "infinite"}
+    path = folder / "energy-target.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    write_snapshot(folder, 0, -0.4, **changes, mhe=dict.fromkeys("012"), paper=dict.fromkeys("012"), interval={})
+    (notice,) = notices(load_runs([tmp_path]))
+    assert notice.startswith("Equal pictures make the energy of clean-csg-0")
+
+
+@pytest.mark.parametrize(("field", "said"), [("batch_size", True), ("workers", False)])
+def test_a_recipe_s_batch_is_a_difference_and_its_workers_are_none(tmp_path: Path, field: str, said: bool) -> None:
+    for method, value in (("baseline", 8), ("csg", 16)):
+        path = write_run(tmp_path, method) / "recipe.yaml"
+        recipe = yaml.safe_load(path.read_text())
+        recipe["train"][field] = value
+        path.write_text(yaml.safe_dump(recipe))
+    found = notices(load_runs([tmp_path]))
+    assert [notice.split(": ")[0] for notice in found] == [f"The recipes differ in train.{field}"] * said
+
+
+def test_masks_of_other_pictures_keep_the_numbers_together(tmp_path: Path) -> None:
+    for count, method in ((2, "baseline"), (3, "csg")):
+        write_predictions(write_run(tmp_path, method, masks=True, attention=False), count=count)
+    assert "predicted masks of target" in refused(tmp_path, "--out", tmp_path / "out")
+    assert set(check_comparable(load_runs([tmp_path]), allow_mixed=True).group.values()) == {""}

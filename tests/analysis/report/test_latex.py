@@ -19,6 +19,7 @@ from tests.analysis.report.cases import built_text, write_run
         ("<a|b>", r"\textless{}a\textbar{}b\textgreater{}"),
         ("\N{MINUS SIGN}0.4 ± 1", r"$-$0.4 $\pm$ 1"),
         ("ΔE₀ \N{EN DASH} log 1/d²", r"$\Delta$E$_0$ -- log 1/d$^2$"),
+        ("E₁ E₂ ↑ ↓ →", r"E$_1$ E$_2$ $\uparrow$ $\downarrow$ $\rightarrow$"),
         ("“so”", "``so''"),
         ("a--b ---", "a-{}-b -{}-{}-"),
         ("one\ntwo\n", "one; two"),

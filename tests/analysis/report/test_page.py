@@ -14,7 +14,8 @@ import pytest
 from csg_analysis.drawing.svg import plain
 from csg_analysis.report.build import build_report
 from csg_analysis.report.figures import confusion, differences
-from csg_analysis.report.tables import Table, to_csv
+from csg_analysis.report.format import signed
+from csg_analysis.report.tables import Cell, Table, to_csv
 from csg_analysis.report.verify import verify_report
 from csg_train.errors import UserError
 from tests.analysis.report.cases import (
@@ -201,3 +202,17 @@ def test_the_authors_remarks_are_a_footnote_once_and_escaped(undrawn: None, tmp_
     assert verify_report(out, []).faults == []
     (tmp_path / "runs" / "remarks.txt").write_text("weights from the target\n")
     assert any("index.html" in fault for fault in verify_report(out, []).faults)
+
+
+def test_a_field_of_one_row_alone_is_a_column_of_all() -> None:
+    table = Table("t", "t", [], [], [{"a": 1}, {"a": 2, "b": 3}])
+    assert to_csv(table) == "a,b\n1,\n2,3\n"
+
+
+def test_a_tint_stays_between_none_and_all() -> None:
+    assert [Cell("", heat=heat).level for heat in (None, -0.5, 0.0, 0.5, 1.0, 1.5)] == [None, 0, 0, 10, 20, 20]
+
+
+def test_the_sign_of_a_number_that_is_shown_as_zero_is_left_out() -> None:
+    shown = [signed(value, 2) for value in (0.004, -0.004, 0.006, -0.006)]
+    assert shown == ["0.00", "0.00", "+0.01", "\N{MINUS SIGN}0.01"]

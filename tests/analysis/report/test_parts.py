@@ -13,6 +13,7 @@ import pytest
 from csg_analysis.drawing.numbers import MINUS
 from csg_analysis.report.build import build_report
 from csg_analysis.report.diff import compare_reports
+from csg_analysis.report.similarity_part import similarity_part
 from csg_analysis.report.verify import verify_report
 from csg_analysis.similarity.metrics.table import METRICS
 from csg_analysis.sphere.circle import on_circle, von_mises_density
@@ -29,7 +30,17 @@ from csg_train.runs.records import (
     write_record,
 )
 from tests.analysis.conftest import analyze
-from tests.analysis.report.cases import HELP, built_text, refused, sha, table, visible_text, write_all, write_run
+from tests.analysis.report.cases import (
+    HELP,
+    built_text,
+    refused,
+    rows_of,
+    sha,
+    table,
+    visible_text,
+    write_all,
+    write_run,
+)
 
 pytestmark = pytest.mark.usefixtures("sketched")
 MEASURES = {"alignment": 0.5, "uniformity": -2.25, "effective rank": 40.0, "spread": 0.6}
@@ -306,3 +317,71 @@ def test_the_command_writes_a_density_beside_each_checkpoint(trained: tuple[Path
     assert all(record.together == [sha256_file(path) for path in trained] for record in records)
     assert [np.mean(record.density) * 2 * np.pi for record in records] == pytest.approx([1, 1], abs=1e-9)
     assert (records[0].layer, records[0].data.count) == ("layer4", 9)
+
+
+def test_the_start_is_the_mean_over_the_runs_of_its_group(tmp_path: Path) -> None:
+    """Spreads 0.9, 0.6 and 0.6 in one group, 0.9 in the other."""
+    for backbone, spreads in (("resnet18", (0.9, 0.6, 0.6)), ("resnet50", (0.9,))):
+        for seed, spread in enumerate(spreads):
+            folder = write_run(tmp_path / backbone, "csg", seed, backbone=backbone, attention=False)
+            write_similarity(folder, 0.5)
+            path = folder / "similarity-target.json"
+            record = json.loads(path.read_text())
+            record["start_measures"]["spread"] = spread
+            path.write_text(json.dumps(record))
+    part = similarity_part(rows_of(tmp_path, allow_mixed=True))
+    data = {row["row"]: row["spread"] for row in part.tables[0].data}
+    assert data["starting weights [A]"] == pytest.approx(0.7)
+    assert data["starting weights [B]"] == pytest.approx(0.9)
+    shown = {row[0].text: row[-1].text for row in part.tables[0].rows}
+    assert (shown["starting weights [A]"], shown["starting weights [B]"]) == ("0.700", "0.900")
+
+
+@pytest.mark.parametrize(("count", "said"), [(511, True), (512, False)])
+def test_fewer_pictures_than_dimensions_are_said(tmp_path: Path, count: int, said: bool) -> None:
+    write_similarity(write_run(tmp_path, "csg", attention=False, count=count), 0.5)
+    notes = similarity_part(rows_of(tmp_path)).tables[0].notes
+    assert (f"CKA of {count} pictures, fewer than dimensions, is high by itself." in notes) == said
+
+
+def test_each_split_has_its_own_similarity(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, "csg", attention=False)
+    write_similarity(folder, 0.5)
+    record = json.loads((folder / "similarity-target.json").read_text())
+    record["data"] |= {"split": "source", "identity": sha("s")}
+    record["cka"]["layer4"], record["measures"]["alignment"] = 0.75, 0.25
+    (folder / "similarity-source.json").write_text(json.dumps(record))
+    found = {table.name: table.data[1] for table in similarity_part(rows_of(tmp_path)).tables}
+    values = {name: (own["cka_layer4"], own["alignment"]) for name, own in found.items()}
+    assert values == {"similarity_source": (0.75, 0.25), "similarity_target": (0.5, 0.5)}
+
+
+def test_the_chart_of_cka_has_the_mean_of_each_stage(root: Path) -> None:
+    """0.99 at the first stage; 0.5, 0.6 and 0.7 at the last, a dot each."""
+    (axes,) = similarity_part(rows_of(root)).charts[0].draw().axes
+    lines = [(line.get_linestyle(), list(line.get_xdata()), list(line.get_ydata())) for line in axes.get_lines()]
+    assert [(own, x) for own, x, _ in lines] == [("None", [0, 0, 0]), ("None", [1, 1, 1]), ("-", [0, 1])]
+    assert [y for *_, y in lines] == [
+        pytest.approx([0.99] * 3),
+        pytest.approx([0.5, 0.6, 0.7]),
+        pytest.approx([0.99, 0.6]),
+    ]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["layer1", "layer4"]
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "named"),
+    [
+        (None, "explained", "label", "class that attention explains"),
+        ("curves", "steps", 4, "steps of deletion and insertion"),
+    ],
+)
+def test_attention_measured_otherwise_is_refused(tmp_path: Path, section, key, value, named) -> None:
+    folders = [write_run(tmp_path / "runs", method, attention=False) for method in ("baseline", "csg")]
+    for folder in folders:
+        write_attention_scores(folder, 0.5)
+    path = folders[1] / "attention-target.json"
+    record = json.loads(path.read_text())
+    (record[section] if section else record)[key] = value
+    path.write_text(json.dumps(record))
+    assert named in refused(tmp_path / "runs", "--out", tmp_path / "out")

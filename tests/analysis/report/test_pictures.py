@@ -8,10 +8,12 @@ import pytest
 from scipy import stats
 
 from csg_analysis.report.build import build_report
+from csg_analysis.report.format import interval
 from csg_analysis.report.load import load_runs
 from csg_analysis.report.page import make_report
 from csg_analysis.report.rows import score, to_baseline
-from csg_analysis.report.stats import paired_difference, picture_variance
+from csg_analysis.report.stats import Difference, paired_difference, picture_variance
+from csg_analysis.report.summary import summarize
 from csg_train.errors import UserError
 from tests.analysis.report.cases import rows_of, table, visible_text, write_all, write_run
 
@@ -153,3 +155,39 @@ def test_the_variance_is_computed_once_a_build(tmp_path, monkeypatch):
     make_report(load_runs([tmp_path / "a"]), allow_mixed=False)
     # each of csg and asg to the baseline, and for the best row the differences that it asks for
     assert 2 <= len(calls) <= 6
+
+
+def test_a_class_without_pictures_changes_no_interval(tmp_path):
+    everyone = np.arange(100)
+    for seed in range(3):
+        for method, right in (("baseline", 50), ("csg", 60 + seed)):
+            add_predictions(
+                write_run(tmp_path, method, seed, attention=False), [everyone < right, everyone >= 100 - right]
+            )
+    rows = rows_of(tmp_path)
+    before = to_baseline(rows[1], rows, score()).crossed
+    for path in tmp_path.rglob("accuracy-target.json"):
+        record = json.loads(path.read_text())
+        record["confusion"] = [*([*line, 0] for line in record["confusion"]), [0, 0, 0]]
+        for field, value in (("classes", "cow"), ("predicted", ""), ("per_class", None)):
+            record[field].append(value)
+        path.write_text(json.dumps(record))
+    rows = rows_of(tmp_path)
+    assert to_baseline(rows[1], rows, score()).crossed == before is not None
+
+
+def test_the_brackets_hold_the_interval_that_decides():
+    found = Difference(0.2, (0.1, 0.2, 0.3), simultaneous=(0.1, 0.3), crossed=(-0.1, 0.5))
+    assert interval(found, 1) == "[\N{MINUS SIGN}0.1,\N{NO-BREAK SPACE}+0.5]"
+
+
+def test_the_summary_says_pictures_only_where_every_interval_is_over_them(tmp_path):
+    everyone, right = np.arange(100), {"baseline": 50, "asg": 60, "csg": 70}
+    folders = {
+        (m, seed): write_run(tmp_path, m, seed, right=r, attention=False) for m, r in right.items() for seed in range(3)
+    }
+    for among, said in ((("baseline", "csg"), False), (("asg",), True)):
+        for method, seed in folders:
+            if method in among:
+                add_predictions(folders[method, seed], [everyone < right[method] + seed] * 2)
+        assert ("intervals over seeds and pictures" in summarize(rows_of(tmp_path))[2].text) == said

@@ -90,3 +90,31 @@ def test_the_cells_of_a_run_for_scale_by_hand(tmp_path):
     assert cells[4].text.split("\N{NARROW NO-BREAK SPACE}")[0] == "92.5"
     assert cells[5].text.split("\N{NARROW NO-BREAK SPACE}")[0] == "95.0"
     assert data["mean_per_class_percent"] == pytest.approx(92.5)
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "named"),
+    [
+        ("energy", {"layer": "layer3"}, "energy layer and pool"),
+        ("energy", {"pool": "attention"}, "energy layer and pool"),
+        ("energy", {"coincident_rule": "infinite"}, "rule for coincident pairs"),
+        ("accuracy", {"flip": False}, "flip averaging"),
+    ],
+)
+def test_a_run_for_scale_that_was_measured_otherwise_is_refused(tmp_path, file, changes, named):
+    write_run(tmp_path, "baseline")
+    _for_scale(tmp_path, "trained on real pictures")
+    path = tmp_path / f"real-baseline-0/{file}-target.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(UserError, match=f"for scale, but its {named}"):
+        build_report([tmp_path], tmp_path / "out", allow_mixed=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"), [({"size": 64}, "input size"), ({"selection": "oracle"}, "selection rule")]
+)
+def test_a_run_for_scale_of_another_size_or_rule_is_refused(tmp_path, changes, named):
+    write_run(tmp_path, "baseline")
+    _for_scale(tmp_path, "trained on real pictures", **changes)
+    with pytest.raises(UserError, match=f"for scale, but its {named}"):
+        build_report([tmp_path], tmp_path / "out", allow_mixed=False)
