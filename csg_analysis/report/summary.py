@@ -110,8 +110,10 @@ def _collapse(rows: Sequence[Row], group: str) -> Statement:
     }[found.sign]
     if not (way := on_the_way(rows, energy_course("target"))):
         return statement
-    verdict = statement.verdict if found.sign == "higher" else "on the way, not at the end"
-    return replace(statement, text=f"{statement.text} {way}", verdict=verdict)
+    statement = replace(statement, text=f"{statement.text} {way}")
+    if found.sign == "higher":
+        return statement
+    return replace(statement, verdict="on the way, not at the end", tone="plain")
 
 
 def _help(rows: Sequence[Row], group: str) -> Statement:

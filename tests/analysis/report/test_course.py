@@ -374,7 +374,7 @@ def test_a_collapse_on_the_way_is_said_though_the_end_lies_below_the_start(tmp_p
     collapse = summarize(rows_of(tmp_path))[1]
     assert collapse.text.startswith("No: ")
     assert "On the way E₀ lies above its start for baseline" in collapse.text
-    assert collapse.verdict == "on the way, not at the end"
+    assert (collapse.verdict, collapse.tone) == ("on the way, not at the end", "plain")
 
 
 def test_a_baseline_that_ends_at_its_highest_is_no_measure_of_the_way(tmp_path):
