@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from csg_analysis.report.died import death_notices
-from csg_analysis.report.load import Run
+from csg_analysis.report.load import Run, repeated
 from csg_analysis.report.unlabelled import unknown_score
 from csg_analysis.report.wording import input_size
 from csg_train.errors import UserError
@@ -179,13 +179,10 @@ def _letters(position: int) -> str:
 
 
 def _check_repeated(runs: Sequence[Run], comparison: Comparison) -> None:
-    seen: dict[tuple[object, ...], Run] = {}
-    for run in runs:
-        key = (comparison.group[run.name], run.info.method, run.config, run.pair)
-        other = seen.setdefault(key, run)
-        if other is not run:
-            what = f"{run.info.method}, source {run.info.source}, seed {run.info.seed}"
-            raise UserError(f"{run.folder}: the same run as {other.folder} ({what}); give only one of the two")
+    if found := repeated(runs, lambda run: (comparison.group[run.name], run.info.method, run.config, run.pair)):
+        run, other = found
+        what = f"{run.info.method}, source {run.info.source}, seed {run.info.seed}"
+        raise UserError(f"{run.folder}: the same run as {other.folder} ({what}); give only one of the two")
 
 
 def notices(runs: Sequence[Run]) -> list[str]:

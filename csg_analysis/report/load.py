@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,7 +35,7 @@ from csg_train.runs.snapshots import owner_of, snapshot_folders
 from csg_train.splits import SELECTED_ON
 from csg_train.yaml_files import read_yaml
 
-__all__ = ["Run", "checkpoint_file", "fitting", "load_runs", "named_record", "record_files"]
+__all__ = ["Run", "checkpoint_file", "fitting", "load_runs", "named_record", "record_files", "repeated"]
 
 _PATTERNS = (
     *("accuracy-*.json", "segmentation-*.json", "energy-*.json", "attention.json"),
@@ -297,11 +297,18 @@ def _one_checkpoint(infos: Mapping[Path, RunInfo]) -> RunInfo:
 
 
 def _check_distinct(runs: Sequence[Run]) -> None:
-    seen: dict[str, Run] = {}
+    if found := repeated(runs, lambda run: run.info.checkpoint_sha256):
+        run, other = found
+        raise UserError(f"{run.folder}: the same checkpoint as {other.folder}; give only one of the two")
+
+
+def repeated(runs: Sequence[Run], key: Callable[[Run], Hashable]) -> tuple[Run, Run] | None:
+    """The first run whose key an earlier one has, and that one."""
+    seen: dict[Hashable, Run] = {}
     for run in runs:
-        other = seen.setdefault(run.info.checkpoint_sha256, run)
-        if other is not run:
-            raise UserError(f"{run.folder}: the same checkpoint as {other.folder}; give only one of the two")
+        if (other := seen.setdefault(key(run), run)) is not run:
+            return run, other
+    return None
 
 
 def _read_cost(path: Path, info: RunInfo) -> Cost | None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from csg_analysis.report.cells import spread_cell, spread_data
-from csg_analysis.report.load import Run
+from csg_analysis.report.load import Run, repeated
 from csg_analysis.report.method_tables import measures
 from csg_analysis.report.rows import Row, energy, overall, score, title_of, wording
 from csg_analysis.report.tables import Cell, Column, Table, Value
@@ -20,13 +20,12 @@ def scale_rows(runs: Sequence[Run], *, first: int) -> list[Row]:
     Raises:
         UserError: Two runs of a row have one source and seed.
     """
+    if found := repeated(runs, lambda run: (run.for_scale, run.info.method, run.config, run.pair)):
+        again, other = found
+        raise UserError(f"{again.folder}: the same run for scale as {other.folder}; give only one of the two")
     groups: dict[tuple[str, str, str], list[Run]] = {}
     for run in sorted(runs, key=lambda run: (run.info.source, run.info.seed)):
-        own = groups.setdefault((run.for_scale or "", run.info.method, run.config), [])
-        for other in own:
-            if other.pair == run.pair:
-                raise UserError(f"{run.folder}: the same run for scale as {other.folder}; give only one of the two")
-        own.append(run)
+        groups.setdefault((run.for_scale or "", run.info.method, run.config), []).append(run)
     infos = {key: own[0].info for key, own in groups.items()}
     labels = {text: row_labels({key: info for key, info in infos.items() if key[0] == text}) for text, *_ in groups}
     return [
