@@ -35,6 +35,7 @@ __all__ = [
     "process_count",
     "process_index",
     "require_alike",
+    "require_one_process",
     "require_one_run",
     "share",
     "summed",
@@ -70,6 +71,16 @@ def require_one_run(count: int) -> None:
     """
     if count > 1 and os.environ.get("WORLD_SIZE", "1") != "1":
         raise UserError("torchrun: trains one run a start; give csg-train sweep a --shard for every process instead")
+
+
+def require_one_process(command: str) -> None:
+    """Refuse a command that each of torchrun's processes would do whole, and write the same file at once.
+
+    Raises:
+        UserError: There are several.
+    """
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UserError(f"{command}: runs in one process; start it without torchrun (or unset WORLD_SIZE)")
 
 
 @contextlib.contextmanager

@@ -40,7 +40,10 @@ def _device(context: click.Context, _parameter: click.Parameter, name: str) -> t
     if context.resilient_parsing:  # the Tab key asks what may follow; torch takes seconds to import
         return None
     from csg_train.devices import usable_device
+    from csg_train.distributed import require_one_process
 
+    if context.info_name not in ("run", "sweep"):
+        require_one_process(str(context.info_name))
     return usable_device(name)
 
 

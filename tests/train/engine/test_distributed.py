@@ -237,3 +237,10 @@ def test_variables_that_torchrun_did_not_set(size, recipe_file, tmp_path):
     result = command("csg-train", "run", recipe_file, cwd=tmp_path, env={"WORLD_SIZE": size, "RANK": "0"})
     assert_user_error(result, f"WORLD_SIZE is {size}", "torchrun")
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("words", [("csg-analyze", "features"), ("csg-analyze", "gradcam"), ("csg-train", "predict")])
+def test_what_measures_runs_in_one_process(words, tmp_path):
+    """Each of torchrun's processes measured everything, and one could not write the file that the other wrote."""
+    result = command(*words, "--device", "cpu", "ckpt.pt", cwd=tmp_path, env={"WORLD_SIZE": "2", "RANK": "0"})
+    assert_user_error(result, f"{words[1]}: runs in one process", "without torchrun")
