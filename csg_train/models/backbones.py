@@ -9,7 +9,7 @@ other networks need not be (`timm_models`, `torchvision_models`).
 
 import difflib
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,13 +127,11 @@ class Backbone(nn.Module):
         normalised = self.normalise(images_NCHW).contiguous(memory_format=torch.channels_last)
         stages: dict[str, Tensor] = {}
 
-        def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
-            def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-                stages[name] = self.spec.layout.to_map(output, (rows, columns), channels=self.widths[name])
+        def keep(_module: nn.Module, _inputs: Any, output: Any, *, name: str) -> None:
+            stages[name] = self.spec.layout.to_map(output, (rows, columns), channels=self.widths[name])
 
-            return hook
-
-        hooks = [self.stage(name).register_forward_hook(keep(name)) for name in self.stage_paths]
+        own = {name: functools.partial(keep, name=name) for name in self.stage_paths}
+        hooks = [self.stage(name).register_forward_hook(hook) for name, hook in own.items()]
         try:
             logits = self.net(normalised)
         finally:

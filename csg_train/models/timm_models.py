@@ -56,8 +56,7 @@ def timm_spec(name: str) -> BackboneSpec:
     model, side = _known(name)
     made: dict[str, Any] = {} if side is None else {"img_size": side}
     try:
-        with torch.device("meta"):
-            net: Any = timm.create_model(model, pretrained=False, **made)
+        net = _looked_at(model, made)
     except Exception as error:  # of an unknown tag, or what a model of the user's own raises
         raise UserError(f"{name}: timm cannot build it ({error}); choose another model.backbone") from error
     own = resolve_model_data_config(net)  # type: ignore[no-untyped-call]
@@ -95,6 +94,16 @@ def timm_spec(name: str) -> BackboneSpec:
         layout=MapLayout.of(net),
         explained=_explained(net, stages),
     )
+
+
+def _looked_at(model: str, made: Mapping[str, Any]) -> Any:
+    """The network without weights, or with some where building it computes with what such tensors do not have."""
+    try:
+        with torch.device("meta"):
+            return timm.create_model(model, pretrained=False, **made)
+    except (NotImplementedError, RuntimeError):
+        with torch.random.fork_rng(devices=[]):
+            return timm.create_model(model, pretrained=False, **made)
 
 
 def _known(name: str) -> tuple[str, int | None]:

@@ -7,6 +7,8 @@ import pytest
 import safetensors.torch
 import timm
 import torch
+from timm.models import ResNet, build_model_with_cfg
+from timm.models.resnet import BasicBlock
 from torchvision.transforms.v2.functional import normalize
 
 from csg_train.errors import UserError
@@ -124,9 +126,28 @@ def test_a_name_that_cannot_be_used_is_refused(name):
         build_backbone(name)
 
 
+def test_a_model_that_computes_with_numbers_as_it_is_built():
+    """A user's own, and RegNet, Swin and ViT of older timm: what a tensor without values cannot do."""
+
+    @timm.models.register_model
+    def counting_resnet(pretrained: bool = False, **options):
+        depths = torch.linspace(1, 2, 4).round().int().tolist()
+        options |= {"layers": depths, "channels": (8, 8, 16, 16)}
+        return build_model_with_cfg(ResNet, "test_resnet", pretrained, block=BasicBlock, **options)
+
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    assert backbone_spec("timm/counting_resnet").classes == 1000
+    assert torch.equal(torch.get_rng_state(), before)
+    backbone = build_backbone("timm/counting_resnet")[0]
+    assert [backbone.widths[f"stage{number}"] for number in (1, 2, 3, 4)] == [8, 8, 16, 16]
+
+
 def test_lists_of_maps_are_refused_when_they_come():
-    with pytest.raises(UserError, match="it gives a list for pictures of 240 x 240, which is no map of positions"):
-        build_backbone("timm/crossvit_tiny_240")[0](pictures(240, 1))
+    backbone = build_backbone("timm/test_resnet")[0]
+    backbone.stage("stage4").register_forward_hook(lambda _module, _inputs, output: [output])
+    with pytest.raises(UserError, match="it gives a list for pictures of 96 x 96, which is no map of positions"):
+        backbone(pictures(96, 1))
 
 
 def test_a_map_goes_to_tokens_and_back():
