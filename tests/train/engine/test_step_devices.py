@@ -31,7 +31,7 @@ CASES = {
 WAITS = {"asg-learned": {"number": 12, "copy": 2}}
 """For what the host waits in a step: all that the policy asks for in a step in which it acts. A list of numbers is
 fetched at once, and counted number by number."""
-pytestmark = pytest.mark.skipif(torch.__version__ < "2.10", reason="torch before 2.10 has no fake tensors of this device")
+pytestmark = pytest.mark.skipif(torch.__version__ < "2.10", reason="torch before 2.10 has no fake tensors of lazy")
 aten = torch.ops.aten
 REFUSED = (aten.nll_loss2d_forward, aten._adaptive_avg_pool2d_backward, aten.upsample_bilinear2d_backward, aten.median)
 """Operations that torch refuses in a deterministic run on a GPU."""
