@@ -97,7 +97,7 @@ def joined(device: torch.device) -> Iterator[torch.device]:
         UserError: A numbered card, more processes than cards, a second run, for which the others are gone, variables
             that torchrun did not set, or a group that somebody else made.
     """
-    global _over
+    global _over, _lost
     if os.environ.get("WORLD_SIZE", "1") == "1":
         if (count := process_count()) > 1:
             raise UserError(
@@ -119,9 +119,12 @@ def joined(device: torch.device) -> Iterator[torch.device]:
         ) from error
     try:
         yield device
+    except Exception:  # perhaps of this process alone, for which the others wait
+        _lost = True
+        raise
     finally:
         _over = True
-        if not _lost:  # NCCL would wait for what the lost one was to send
+        if not _lost:  # NCCL would wait for what the lost one was to send, or they for this one
             dist.destroy_process_group()
 
 

@@ -94,7 +94,7 @@ class HypersphericalEnergy(Metric):
                 "number >= 0 for each"
             )
         self.features.append(features_ND.detach())
-        self.index.append(index_N.detach().to(torch.int64))
+        self.index.append(index_N.detach().to(features_ND.device, torch.int64))
 
     def compute(self) -> Tensor:
         """The energy, a float64 scalar.

@@ -126,7 +126,8 @@ class UnitRows:
 
         Rows with equal numbers coincide; rows with different numbers may still coincide and must be compared.
         """
-        groups_N = torch.arange(self.n, out=row_array((self.n,), torch.int64, self.device))
+        groups_N = row_array((self.n,), torch.int64, self.device)
+        torch.arange(self.n, out=groups_N, device=self.device)
         order_N = stable_order(self.projection_N)
         last_1, leader_1 = self.projection_N[order_N[:1]] - 1, order_N[:1]
         for span in spans(self.n):

@@ -355,8 +355,7 @@ class _Run:
         if self.selected_on is None or not is_due(self.step, self.recipe):
             return False
         measure = score if self.average is None else held_out_loss
-        compiled = self.recipe.train.compile
-        with torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext():  # as measured later
+        with self._uncompiled():  # as measured later
             value = measure(self.network.eval(), self.selected_on, self.recipe)
         if self.unlogged:
             self.unlogged[-1][measure_name(self.recipe)] = value
@@ -366,6 +365,9 @@ class _Run:
         best = self.best_score is None or value > self.best_score
         self.best_score = value if best else self.best_score
         return best
+
+    def _uncompiled(self) -> contextlib.AbstractContextManager[Any]:
+        return torch.compiler.set_stance("force_eager") if self.recipe.train.compile else contextlib.nullcontext()
 
     def _flush(self, log: TrainingLog) -> dict[str, float]:
         """Write the steps since the last call to the log; one device synchronisation for all of them."""
@@ -426,7 +428,9 @@ class _Run:
     def _save_average(self, path: Path) -> None:
         """Write the checkpoint of the averaged weights; the run's own stay as they are."""
         assert self.average is not None
-        state, averaged = averaged_state(self.network, self.average, self.recipe, self.frozen, self.images, self.method)
+        given = self.average, self.recipe, self.frozen, self.images, self.method
+        with self._uncompiled():  # each BatchNorm breaks the graph of a block while its statistics are counted
+            state, averaged = averaged_state(self.network, *given)
         save_checkpoint(path, replace(self._network_alone(), model=state, averaged=averaged))
 
     def _save_snapshot(self) -> None:

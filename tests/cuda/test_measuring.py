@@ -10,7 +10,9 @@ import torch.distributed as dist
 
 from csg_analysis.attention.gradcam import grad_cam
 from csg_analysis.energy.energy import hyperspherical_energy, sampled_energy
+from csg_analysis.energy.metric import HypersphericalEnergy
 from csg_analysis.features.pooled import extract
+from csg_analysis.similarity.metrics.effective_rank import effective_rank
 from csg_train.devices import arithmetic
 from csg_train.engine import loop as engine
 from csg_train.evaluate.accuracy import confusion_of
@@ -40,6 +42,21 @@ def test_energies_are_those_of_float64_as_features_collapse(spread, count):
     for features in (torch.from_numpy(rows).to(CARD), rows):
         ours = values(hyperspherical_energy(features, s=(0, 1, 2), device=CARD))
         assert ours == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+def test_energies_of_rows_on_a_card_that_is_the_default_device():
+    """Rows of numbers were made on the CPU, into memory of the card; a metric took its rows to NumPy from there."""
+    rows = torch.from_numpy(clusters(2300, 128, 1e-2, 3))
+    expected = values(hyperspherical_energy(rows, device=CPU))
+    torch.set_default_device(CARD)
+    try:
+        assert values(hyperspherical_energy(rows.to(CARD))) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+        metric = HypersphericalEnergy(s=1.0).to(CARD)
+        metric.update(rows.to(CARD, torch.float32), torch.arange(2300, device=CPU))
+        assert float(metric.compute()) == pytest.approx(expected[1], rel=1e-5)
+        assert effective_rank(rows.to(CARD)) == pytest.approx(effective_rank(rows.numpy()), rel=1e-9)
+    finally:
+        torch.set_default_device(None)
 
 
 def test_energies_of_copies_and_of_a_sample_are_those_of_a_cpu():

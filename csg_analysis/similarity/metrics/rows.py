@@ -22,7 +22,7 @@ def unit(features_ND: np.ndarray) -> np.ndarray:
     from csg_analysis.energy.unit_rows import UnitRows  # torch: not for the report, which reads the table of metrics
 
     rows = UnitRows(features_ND)
-    return rows.take(slice(0, rows.n)).numpy()
+    return rows.take(slice(0, rows.n)).cpu().numpy()
 
 
 def centred(features_ND: np.ndarray) -> np.ndarray:

@@ -90,6 +90,22 @@ def test_every_block_is_compiled_for_each_of_its_uses(recipe_dict, tmp_path, mon
     assert reset == [12]
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+def test_the_statistics_of_an_average_are_counted_uncompiled(recipe_dict, tmp_path, monkeypatch):
+    """Every BatchNorm that counts them broke the graph of its block, which was compiled in pieces at the run's end."""
+    graphs = []
+    keep = lambda graph, _inputs: graphs.append(graph) or graph.forward  # noqa: E731
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=keep))
+    recipe_dict["model"]["batch_norm"] = "train"
+    numbers = []
+    for number, average in enumerate(({}, {"average": {"rule": "ema", "decay": 0.5}})):
+        torch._dynamo.reset()
+        graphs.clear()
+        run(recipe_of(recipe_dict | average, "baseline", steps=2, compile=True), tmp_path / str(number))
+        numbers.append(len(graphs))
+    assert numbers[0] == numbers[1] == 4
+
+
 def test_within_its_block_a_network_computes_in_bfloat16_and_gives_float32(recipe_dict, tmp_path):
     """The numbers of autocast around each call, block after block, and outside float32 as before."""
     network = engine._Run(recipe_of(recipe_dict, "baseline"), tmp_path, CPU).network
