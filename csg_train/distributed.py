@@ -63,13 +63,18 @@ def is_first() -> bool:
     return process_index() == 0
 
 
+def _several() -> bool:
+    """Whether torchrun says that it started several processes, joined or not."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
 def require_one_run(count: int) -> None:
     """Refuse to train several runs in the processes of one torchrun: after the first their meeting is over.
 
     Raises:
         UserError: There are several of both.
     """
-    if count > 1 and os.environ.get("WORLD_SIZE", "1") != "1":
+    if count > 1 and _several():
         raise UserError("torchrun: trains one run a start; give csg-train sweep a --shard for every process instead")
 
 
@@ -79,7 +84,7 @@ def require_one_process(command: str) -> None:
     Raises:
         UserError: There are several.
     """
-    if os.environ.get("WORLD_SIZE", "1") != "1":
+    if _several():
         raise UserError(f"{command}: runs in one process; start it without torchrun (or unset WORLD_SIZE)")
 
 
@@ -98,7 +103,7 @@ def joined(device: torch.device) -> Iterator[torch.device]:
             that torchrun did not set, or a group that somebody else made.
     """
     global _over, _lost
-    if os.environ.get("WORLD_SIZE", "1") == "1":
+    if not _several():
         if (count := process_count()) > 1:
             raise UserError(
                 f"torch.distributed has a group of {count} processes already; end it, or start with torchrun"

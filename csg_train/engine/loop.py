@@ -428,9 +428,10 @@ class _Run:
     def _save_average(self, path: Path) -> None:
         """Write the checkpoint of the averaged weights; the run's own stay as they are."""
         assert self.average is not None
-        given = self.average, self.recipe, self.frozen, self.images, self.method
         with self._uncompiled():  # each BatchNorm breaks the graph of a block while its statistics are counted
-            state, averaged = averaged_state(self.network, *given)
+            state, averaged = averaged_state(
+                self.network, self.average, self.recipe, self.frozen, self.images, self.method
+            )
         save_checkpoint(path, replace(self._network_alone(), model=state, averaged=averaged))
 
     def _save_snapshot(self) -> None:

@@ -130,8 +130,9 @@ class Backbone(nn.Module):
         def keep(_module: nn.Module, _inputs: Any, output: Any, *, name: str) -> None:
             stages[name] = self.spec.layout.to_map(output, (rows, columns), channels=self.widths[name])
 
-        own = {name: functools.partial(keep, name=name) for name in self.stage_paths}
-        hooks = [self.stage(name).register_forward_hook(hook) for name, hook in own.items()]
+        hooks = [
+            self.stage(name).register_forward_hook(functools.partial(keep, name=name)) for name in self.stage_paths
+        ]
         try:
             logits = self.net(normalised)
         finally:

@@ -101,7 +101,7 @@ def _looked_at(model: str, made: Mapping[str, Any]) -> Any:
     try:
         with torch.device("meta"):
             return timm.create_model(model, pretrained=False, **made)
-    except (NotImplementedError, RuntimeError):
+    except RuntimeError:
         with torch.random.fork_rng(devices=[]):
             return timm.create_model(model, pretrained=False, **made)
 

@@ -165,27 +165,27 @@ def test_a_picture_that_one_process_cannot_measure_costs_no_step(recipe_dict, tr
         assert two == pytest.approx(one, rel=1e-6, abs=1e-6)
 
 
-def test_an_error_of_one_process_waits_for_no_other(monkeypatch):
-    """A full disk or a NaN of the first: NCCL's group waited for the others' next sum, and they for its own."""
-    ended = []
+@pytest.fixture
+def ended(monkeypatch):
+    """A group of two in name alone; each time it is ended, whether another process was lost."""
+    ends = []
     monkeypatch.setattr(distributed, "_over", False)
     monkeypatch.setattr(distributed, "_lost", False)
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)
-    monkeypatch.setattr(dist, "destroy_process_group", lambda: ended.append(True))
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: ends.append(distributed._lost))
+    return ends
+
+
+def test_an_error_of_one_process_waits_for_no_other(ended):
+    """A full disk or a NaN of the first: NCCL's group waited for the others' next sum, and they for its own."""
     with pytest.raises(UserError, match="no space"), joined(torch.device("cpu")):
         raise UserError("ckpt.pt: no space")
     assert not ended
 
 
-def test_with_a_lost_process_nothing_is_waited_for(monkeypatch):
+def test_with_a_lost_process_nothing_is_waited_for(ended, monkeypatch):
     """NCCL's group, which a GPU has, ends after all its work: what the lost one was to send never comes."""
-    ended = []
-    monkeypatch.setattr(distributed, "_over", False)
-    monkeypatch.setattr(distributed, "_lost", False)
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)
-    monkeypatch.setattr(dist, "destroy_process_group", lambda: ended.append(distributed._lost))
     monkeypatch.setattr(dist, "all_reduce", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("closed by peer")))
     monkeypatch.setattr(distributed, "process_count", lambda: 2)
     with pytest.raises(UserError, match="another process of this run ended"), joined(torch.device("cpu")):
