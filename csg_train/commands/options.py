@@ -20,7 +20,7 @@ __all__ = ["Commands", "device_option", "json_option", "records_option"]
 
 
 def _set_quiet(_context: click.Context, _parameter: click.Parameter, quiet: bool) -> None:
-    console.quiet, console.stderr = quiet, False
+    console.quiet = quiet
 
 
 def _set_table(_context: click.Context, _parameter: click.Parameter, as_json: bool) -> bool:
@@ -80,6 +80,8 @@ class Commands(click.Group):
             if (fault := memory_fault(error)) is None:
                 raise
             raise fault from error
+        finally:
+            console.quiet = console.stderr = False  # what one command was asked for lasts no longer than it
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         """Add a command, with ``--quiet`` last among its options."""

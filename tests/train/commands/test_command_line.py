@@ -23,7 +23,7 @@ from csg_analysis.report.cli import main as report
 from csg_train import __version__
 from csg_train.cli import main as train
 from csg_train.commands.tensorboard import tensorboard
-from csg_train.console import print_json
+from csg_train.console import console, print_json
 from csg_train.engine.loop import train as train_run
 from csg_train.errors import UserError
 from csg_train.evaluate.either import measure
@@ -75,6 +75,14 @@ def test_quiet_prints_errors_only_and_lasts_one_command(recipe_file, tmp_path):
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert "nope: no such recipe" in refused.stderr
     assert "csg  CSG" in invoke("methods").stdout
+
+
+@pytest.mark.parametrize("arguments", [("methods",), ("run", "nope"), ("run", "nope", "--seed", "x")])
+def test_what_a_process_prints_after_a_command_is_as_before_it(arguments, capsys):
+    for option in ("--json", "--quiet"):
+        invoke(*arguments, option)
+        console.print(option)
+        assert capsys.readouterr() == (f"{option}\n", "")
 
 
 def test_a_run_that_predicts_one_class_says_so(recipe_file, tmp_path, monkeypatch):
