@@ -35,7 +35,7 @@ class Bench:
     def wait(self) -> None:
         """Until the device has done what it was given."""
         if self.device.type == "cuda":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(self.device)
 
     def time(self, act: Callable[[], object], *, warm: int = 2, times: int = 5) -> float:
         """Seconds of one call."""
@@ -110,7 +110,7 @@ def our_steps(recipe: Recipe, bench: Bench, out: Path, number: int) -> dict[str,
     """
     gc.collect()  # what an earlier run left in cycles is not this one's memory
     if bench.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.reset_peak_memory_stats(bench.device)
     with training_arithmetic(recipe.train, bench.device):
         run = _Run(recipe, out, bench.device)
         waits = Waits(run._batches(), bench.device)
@@ -130,5 +130,5 @@ def our_steps(recipe: Recipe, bench: Bench, out: Path, number: int) -> dict[str,
         there = bench.time(alone, warm=1, times=3) / number
         loaded = bench.time(whole, warm=1, times=3) / number
     busy = statistics.mean(waits.loads) if waits.loads else None
-    peak = torch.cuda.max_memory_allocated() if bench.device.type == "cuda" else None
+    peak = torch.cuda.max_memory_allocated(bench.device) if bench.device.type == "cuda" else None
     return {"loaded": loaded, "there": there, "busy": busy, "peak_bytes": peak}

@@ -52,7 +52,7 @@ def _once(bench: Bench, act: Callable[[], object]) -> float:
 
 
 def _peak(bench: Bench) -> int | None:
-    return torch.cuda.max_memory_allocated() if bench.device.type == "cuda" else None
+    return torch.cuda.max_memory_allocated(bench.device) if bench.device.type == "cuda" else None
 
 
 def epoch(bench: Bench, folder: Path) -> None:
@@ -106,7 +106,7 @@ def streets(bench: Bench, folder: Path) -> None:
     with full_float32(), torch.no_grad():
         forward = count * bench.time(lambda: network(picture))
     if bench.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.reset_peak_memory_stats(bench.device)
     ours = _once(bench, lambda: count_masks(network, images, recipe))
     title = f"mean IoU of {count} pictures of {height} x {width}"
     more = {"pictures_per_second": count / ours, "peak_bytes": _peak(bench)}

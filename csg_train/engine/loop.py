@@ -181,7 +181,10 @@ class _Run:
         self.saved: int | None = None
         self.watch = Watch(steps=recipe.train.steps, warmup=recipe.train.warmup, classes=self.images.classes)
         self.unlogged: list[dict[str, Tensor | float]] = []
-        torch.manual_seed(seed_for(recipe.seed, "torch"))
+        torch.default_generator.manual_seed(seed := seed_for(recipe.seed, "torch"))
+        if device.type == "cuda":  # its own alone: others may compute on the other cards of this process
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
 
     def facts(self) -> dict[str, str]:
         """What all processes must have alike."""
@@ -402,7 +405,7 @@ class _Run:
             yield batch.to(self.device)
 
     def _checkpoint(self, log_bytes: int, selection: Rule) -> Checkpoint:
-        cuda = torch.cuda.get_rng_state_all() if self.device.type == "cuda" else []
+        cuda = [torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else []
         return Checkpoint(
             recipe=self.recipe.as_dict(),
             step=self.step,
@@ -454,8 +457,8 @@ class _Run:
             line = f"continues at step {saved.step}; the pictures are the same by names, labels and file sizes"
             console.print(line)
         torch.set_rng_state(saved.rng[0])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state_all(saved.rng[1 : 1 + torch.cuda.device_count()])
+        if self.device.type == "cuda" and len(saved.rng) > 1:
+            torch.cuda.set_rng_state(saved.rng[1], self.device)
         return saved.log_bytes
 
     def _load(self, saved: Checkpoint) -> None:

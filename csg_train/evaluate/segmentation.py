@@ -67,8 +67,8 @@ def confusion_of_pixels(predicted_HW: _Mask, mask_HW: _Mask, classes: int) -> np
         classes: C.
     """
     assert predicted_HW.shape == mask_HW.shape, (predicted_HW.shape, mask_HW.shape)
-    predicted = torch.as_tensor(predicted_HW).long()
-    true = torch.as_tensor(mask_HW).to(predicted.device, non_blocking=True).long()
+    predicted, true = (one if isinstance(one, Tensor) else torch.from_numpy(one) for one in (predicted_HW, mask_HW))
+    predicted, true = predicted.long(), true.to(predicted.device, non_blocking=True).long()
     counted, cells = true != IGNORE, classes * classes
     assert torch.maximum(predicted, true).masked_fill(~counted, 0).max() < classes
     cell = torch.where(counted, true * classes + predicted, cells)  # those ignored into one cell more

@@ -65,7 +65,7 @@ class RatePolicy(nn.Module):
         if self.reward_mean.isnan():
             self.reward_mean.copy_(reward)
         surprise_GA = -self.probabilities(self.observation_F)
-        surprise_GA[torch.arange(len(self.groups)), self.action_G] += 1
+        surprise_GA[torch.arange(len(self.groups), device=self.action_G.device), self.action_G] += 1
         advantage = reward - self.reward_mean
         self.weights_GAF += self.rate * advantage * surprise_GA[:, :, None] * self.observation_F
         self.reward_mean.lerp_(reward, 1 - _BASELINE)

@@ -58,6 +58,16 @@ def test_three_steps_are_those_of_a_cpu(task, method, task_dict, tmp_path):  # n
         assert ours == pytest.approx(theirs, rel=2e-3, abs=1e-5)
 
 
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_a_training_on_one_card_draws_and_keeps_nothing_of_another(recipe_dict, tmp_path):
+    recipe = recipe_of(recipe_dict, "baseline", steps=2)
+    other = torch.cuda.get_rng_state(0)
+    for resume in (False, True):
+        path = engine.train(recipe, tmp_path / "run", device="cuda:1", resume=resume)
+        assert torch.equal(torch.cuda.get_rng_state(0), other)
+    assert len(load_checkpoint(path).rng) == 2
+
+
 @pytest.mark.parametrize(("task", "method"), TASK_CASES)
 def test_resume_equals_uninterrupted_where_the_recipe_is_deterministic(
     task,

@@ -48,6 +48,14 @@ def test_what_the_process_has_set_changes_no_training(name, recipe, tmp_path):
         assert equal(getattr(load_checkpoint(other), part), getattr(undisturbed, part)), part
 
 
+def test_a_training_seeds_no_other_device(recipe, tmp_path, monkeypatch):
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    for resume in (False, True):
+        train(recipe, tmp_path / "run", device="cpu", resume=resume)
+    assert not seeded
+
+
 def test_a_training_leaves_torch_s_generator_as_it_was(recipe, tmp_path):
     """A loop over seeds of one's own drew the same numbers after each training."""
     torch.manual_seed(11)

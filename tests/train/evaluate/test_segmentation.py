@@ -65,6 +65,15 @@ def test_absent_classes_by_hand() -> None:
     assert mean_iou(confusion_of_pixels(predicted_HW, mask_HW, C)) == pytest.approx((2 / 3 + 1) / 3)
 
 
+def test_tensors_are_counted_where_they_are_whatever_device_is_the_default() -> None:
+    for predicted_HW, mask_HW in random_pairs(2):
+        expected = confusion_of_pixels(predicted_HW, mask_HW, C)
+        with torch.device("meta"):
+            ours = confusion_of_pixels(torch.from_numpy(predicted_HW), torch.from_numpy(mask_HW), C)
+            assert (ours == expected).all()
+            assert (confusion_of_pixels(predicted_HW, mask_HW, C) == expected).all()
+
+
 def test_nothing_known_is_nan() -> None:
     mask_HW = np.full((3, 3), 255, dtype=np.uint8)
     confusion = confusion_of_pixels(np.zeros((3, 3), dtype=np.uint8), mask_HW, C)
