@@ -28,6 +28,7 @@ from csg_train.console import console
 from csg_train.errors import UserError
 from csg_train.models.lite import lite_imagenet, ships_lite
 from csg_train.models.maps import MapLayout
+from csg_train.models.outline import outline
 from csg_train.models.spec import BackboneSpec, StateDict
 
 __all__ = ["PREFIX", "side_of_file", "timm_size", "timm_spec"]
@@ -56,7 +57,7 @@ def timm_spec(name: str) -> BackboneSpec:
     model, side = _known(name)
     made: dict[str, Any] = {} if side is None else {"img_size": side}
     try:
-        net = _looked_at(model, made)
+        net = outline(lambda: timm.create_model(model, pretrained=False, **made))
     except Exception as error:  # of an unknown tag, or what a model of the user's own raises
         raise UserError(f"{name}: timm cannot build it ({error}); choose another model.backbone") from error
     own = resolve_model_data_config(net)  # type: ignore[no-untyped-call]
@@ -94,16 +95,6 @@ def timm_spec(name: str) -> BackboneSpec:
         layout=MapLayout.of(net),
         explained=_explained(net, stages),
     )
-
-
-def _looked_at(model: str, made: Mapping[str, Any]) -> Any:
-    """The network without weights, or with some where building it computes with what such tensors do not have."""
-    try:
-        with torch.device("meta"):
-            return timm.create_model(model, pretrained=False, **made)
-    except RuntimeError:
-        with torch.random.fork_rng(devices=[]):
-            return timm.create_model(model, pretrained=False, **made)
 
 
 def _known(name: str) -> tuple[str, int | None]:

@@ -32,6 +32,7 @@ from torchvision.ops import Permute
 from csg_train.errors import UserError
 from csg_train.files import sha256_file
 from csg_train.models.maps import MapLayout
+from csg_train.models.outline import outline
 from csg_train.models.spec import BackboneSpec, StateDict
 
 __all__ = ["dilate", "resnet_spec", "torchvision_names", "torchvision_size", "torchvision_spec"]
@@ -60,7 +61,7 @@ def torchvision_spec(name: str) -> BackboneSpec:
     """What is found of a classifier of `torchvision_names`."""
     size, own = torchvision_size(name), _published(name).transforms()
     options = _options(name, size)
-    net = _outline(name, options)
+    net = outline(lambda: _network(name, options).eval())
     if isinstance(net, ResNet):
         return resnet_spec(name, net.fc.in_features)
     shapes = _shapes(net, size)
@@ -179,16 +180,6 @@ def _as_today(content: Mapping[str, Tensor], *, own: tuple[str, ...]) -> StateDi
     counts = (key for key in own if key.endswith(".num_batches_tracked"))  # files before torch 0.4.1 have none
     missing = {key for key in counts if key.replace("num_batches_tracked", "running_mean") in state} - set(state)
     return state | {key: torch.tensor(0) for key in missing}
-
-
-def _outline(name: str, options: Mapping[str, Any]) -> nn.Module:
-    """The network on the meta device, in evaluation mode."""
-    try:
-        with torch.device("meta"):
-            return _network(name, options).eval()
-    except NotImplementedError:  # a RegNet computes its widths with tensors
-        with torch.random.fork_rng(devices=[]):
-            return _network(name, options).eval().to("meta")
 
 
 def _shapes(net: nn.Module, size: int) -> dict[str, tuple[Size, Size]]:

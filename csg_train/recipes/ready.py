@@ -16,6 +16,7 @@ from csg_train.errors import UserError
 from csg_train.methods.base import Method, Setup
 from csg_train.methods.frozen import freeze
 from csg_train.models.network import Output, TaskNetwork
+from csg_train.models.outline import outline
 from csg_train.recipes.network import build_network, start_network
 from csg_train.recipes.pictures import load_split
 from csg_train.recipes.sections import Recipe
@@ -115,8 +116,8 @@ def require_trainable(recipe: Recipe, *, classes: int) -> None:
     method = recipe.build_method()
     if method.styles() is not None and recipe.segmentation is None:
         raise UserError(f"method {method.info.name}: restyles crops of a segmentation; add that section")
+    network = outline(lambda: build_network(recipe, classes=classes))
     with torch.device("meta"):
-        network = build_network(recipe, classes=classes)
         method.rewrite(network.backbone)
         freeze(network.backbone, recipe.train.frozen)
         prepared = _prepare(method, network, recipe)

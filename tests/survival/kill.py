@@ -285,7 +285,7 @@ def survive(folder: Path, *, kills: int, seed: int) -> tuple[dict[str, Counter[s
                 break
         if (code := wait(run.start())) != 0:
             lost.append(f"{where} does not finish: {outcome(code, run)}")
-        lost += [f"{where}: {line}" for line in run.faults() + run.differences(whole)]
+        lost += [f"{where}: {line}" for line in run.faults() + ([] if code else run.differences(whole))]
         shutil.rmtree(run.out)
         if injected >= kills and all(outcomes.values()):
             return outcomes, lost

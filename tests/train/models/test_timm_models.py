@@ -16,6 +16,7 @@ from csg_train.files import sha256_file
 from csg_train.models.backbones import BACKBONES, Backbone, backbone_spec, own_size
 from csg_train.models.maps import MapLayout
 from csg_train.models.weights import build_backbone, load_weights
+from csg_train.recipes.ready import require_trainable
 from csg_train.recipes.sections import Recipe
 from tests.tiny_models import FAMILIES
 
@@ -126,7 +127,7 @@ def test_a_name_that_cannot_be_used_is_refused(name):
         build_backbone(name)
 
 
-def test_a_model_that_computes_with_numbers_as_it_is_built():
+def test_a_model_that_computes_with_numbers_as_it_is_built(recipe_dict):
     """A user's own, and RegNet, Swin and ViT of older timm: what a tensor without values cannot do."""
 
     @timm.models.register_model
@@ -141,6 +142,9 @@ def test_a_model_that_computes_with_numbers_as_it_is_built():
     assert torch.equal(torch.get_rng_state(), before)
     backbone = build_backbone("timm/counting_resnet")[0]
     assert [backbone.widths[f"stage{number}"] for number in (1, 2, 3, 4)] == [8, 8, 16, 16]
+    for name in ("timm/counting_resnet", "regnet_x_400mf"):
+        recipe = recipe_dict | {"model": {"backbone": name, "weights": "none"}}
+        require_trainable(Recipe.model_validate(recipe), classes=3)
 
 
 def test_lists_of_maps_are_refused_when_they_come():
