@@ -80,43 +80,63 @@ def grad_cam(
         images_NCHW: What the model takes.
         classes: Class index to explain for each picture; by default the one with the largest logit.
         layer: The module whose output is explained, a map ``(N, C, H, W)``, or ``(N, H, W, C)`` or tokens ``(N, L, C)``
-            as the model lays them out (timm's ``output_fmt`` and ``num_prefix_tokens``), or its dotted name; of our
-            networks a stage. Of a model that reads its class token alone the last is ``norm1`` of the last block: no
-            patch reaches the token behind it, and the map of a later layer is zero.
+            (timm's ``num_prefix_tokens`` before them), or its dotted name; of our networks a stage. Channels are last
+            where the other dimensions are then in the picture's proportions; of a layer that fits both ways timm's
+            ``output_fmt`` says it. Of a model that reads its class token alone the last is ``norm1`` of the last
+            block: no patch reaches the token behind it, and the map of a later layer is zero.
         regions_NHW: Of a segmentation, bool: the pixels over which a class's logits are summed.
 
     Returns:
         ``(N, H, W)`` >= 0; all zero where nothing speaks for the class, or its region is empty.
 
     Raises:
-        UserError: A model in training mode or without classes, no such layer, one that gives no map, pictures that are
-            none, or classes that are not one of the model's for each.
+        UserError: A model in training mode, in part or whole, without classes or built in inference mode; no such
+            layer, one that gives no map or does not run; pictures that are none; classes that are not one of the
+            model's for each; regions that are not of the logits' size, or none for a segmentation.
     """
-    if model.training:
-        raise UserError("grad_cam: the model is in training mode, where a map depends on its batch; call model.eval()")
-    if images_NCHW.ndim != 4 or not len(images_NCHW):
-        raise UserError(f"grad_cam: pictures of shape {tuple(images_NCHW.shape)}; give (N, 3, H, W), one at least")
-    if not images_NCHW.is_floating_point() and not isinstance(model, Backbone | TaskNetwork):
-        raise UserError(f"grad_cam: pictures of {images_NCHW.dtype}; give floating point, as the model takes them")
+    _require_explainable(model, images_NCHW)
     images_NCHW = images_NCHW.clone()  # a tensor of inference mode takes part in no gradient
-    asked = None if classes is None else torch.as_tensor(classes).flatten().tolist()
+    asked = None if classes is None else torch.as_tensor(classes, device="cpu").flatten().tolist()
     if asked is not None and len(asked) != len(images_NCHW):
         raise UserError(f"grad_cam: {len(asked)} classes for {len(images_NCHW)} pictures; give one for each")
+    if not all(type(one) is int for one in asked or ()):
+        raise UserError(f"grad_cam: classes {asked}; give whole numbers")
 
     def logits(images_NCHW: Tensor) -> Tensor:
         given = _logits(model(images_NCHW))
         if asked and not 0 <= min(asked) <= max(asked) < given.shape[1]:
             raise UserError(f"grad_cam: classes {asked}; the model's are 0 to {given.shape[1] - 1}")
+        size = (len(given), *given.shape[2:]) if given.ndim > 2 else None
+        if size != (None if regions_NHW is None else tuple(regions_NHW.shape)):
+            raise UserError(f"grad_cam: logits {tuple(given.shape)}; regions_NHW of a segmentation are {size}")
         return given if regions_NHW is None else (given * regions_NHW.unsqueeze(1)).sum(dim=(2, 3))
 
-    if classes is None:
+    if asked is None:
         with torch.no_grad():
-            classes = logits(images_NCHW).argmax(dim=1)
-    targets = torch.as_tensor(classes, device=images_NCHW.device).clone()
-    with _on_the_way(model, layer, (images_NCHW.shape[-2], images_NCHW.shape[-1])) as way:
-        explainer = LayerGradCam(logits, way)
-        coarse = explainer.attribute(images_NCHW, target=targets, relu_attributions=True).detach()
+            asked = logits(images_NCHW).argmax(dim=1).tolist()
+    targets = torch.tensor(asked, device=images_NCHW.device)
+    with _on_the_way(model, layer, images_NCHW) as way:
+        try:
+            coarse = LayerGradCam(logits, way).attribute(images_NCHW, target=targets, relu_attributions=True).detach()
+        except AssertionError as error:
+            if "Forward hook did not obtain" not in str(error):
+                raise
+            name = layer if isinstance(layer, str) else type(layer).__name__
+            raise UserError(f"layer: {name} does not run in this model's evaluation mode; choose another") from error
     return F.interpolate(coarse, images_NCHW.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+
+
+def _require_explainable(model: nn.Module, images_NCHW: Any) -> None:
+    if training := [name for name, module in model.named_modules() if module.training]:
+        where = f" ({training[0]})" if training[0] else ""
+        raise UserError(f"grad_cam: training mode{where}, where a map depends on its batch; call model.eval()")
+    if any(weight.is_inference() for weight in model.parameters()):
+        raise UserError("grad_cam: the model was built in torch.inference_mode, and has no gradient; build it outside")
+    if not isinstance(images_NCHW, Tensor) or images_NCHW.ndim != 4 or not len(images_NCHW):
+        given = f"shape {tuple(images_NCHW.shape)}" if isinstance(images_NCHW, Tensor) else type(images_NCHW).__name__
+        raise UserError(f"grad_cam: pictures of {given}; give (N, 3, H, W) as a tensor, one at least")
+    if not images_NCHW.is_floating_point() and not isinstance(model, Backbone | TaskNetwork):
+        raise UserError(f"grad_cam: pictures of {images_NCHW.dtype}; give floating point, as the model takes them")
 
 
 def _logits(output: Any) -> Tensor:
@@ -137,13 +157,17 @@ def _logits(output: Any) -> Tensor:
 
 
 @contextlib.contextmanager
-def _on_the_way(model: nn.Module, layer: str | nn.Module, image_HW: tuple[int, int]) -> Iterator[nn.Module]:
+def _on_the_way(model: nn.Module, layer: str | nn.Module, images_NCHW: Tensor) -> Iterator[nn.Module]:
     """A module that gives the layer's map, and that everything behind the layer depends on."""
     way = nn.Identity()
     module, layout, channels = _module(model, layer)
+    count, image_HW = len(images_NCHW), (images_NCHW.shape[-2], images_NCHW.shape[-1])
 
     def through(_module: nn.Module, _inputs: Any, output: Any) -> Tensor:
-        return layout.put_back(way(layout.to_map(output, image_HW, channels=channels)), output)
+        map_NCHW = layout.to_map(output, image_HW, channels=channels)
+        if len(map_NCHW) != count:  # windows of a Swin
+            raise UserError(f"layer: it gives {len(map_NCHW)} maps for {count} pictures; choose another layer")
+        return layout.put_back(way(map_NCHW), output, image_HW, channels=channels)
 
     hook = module.register_forward_hook(through)
     try:

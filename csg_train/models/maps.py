@@ -4,6 +4,7 @@ Token networks put prefix tokens (class, registers) before the patches. How many
 add them only in their last blocks; the grid of the patches follows from the size of the input.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,8 @@ class MapLayout:
 
     Attributes:
         prefix: Tokens before the patches, where a module has them.
-        channels_last: Four dimensions are ``(N, H, W, C)``.
+        channels_last: Four dimensions are ``(N, H, W, C)``; of a module whose channels are not known its shape decides,
+            and only where it fits both is this believed.
     """
 
     prefix: int = 0
@@ -45,7 +47,7 @@ class MapLayout:
             UserError: It is no map, for instance a list of several.
         """
         if isinstance(output, Tensor) and output.ndim == 4:
-            return output.permute(0, 3, 1, 2) if self._is_last(output, channels) else output
+            return output.permute(0, 3, 1, 2) if self._is_last(output, image_HW, channels) else output
         if isinstance(output, Tensor) and output.ndim == 3:
             for prefix in dict.fromkeys((self.prefix, 0)):
                 if (grid := _grid(output.shape[1] - prefix, image_HW)) is not None:
@@ -58,16 +60,27 @@ class MapLayout:
             "choose another layer or backbone"
         )
 
-    def put_back(self, map_NCHW: Tensor, output: Tensor) -> Tensor:
-        """The inverse: what a module gave, with this map in the place of its own."""
+    def put_back(
+        self, map_NCHW: Tensor, output: Tensor, image_HW: tuple[int, int], *, channels: int | None = None
+    ) -> Tensor:
+        """The inverse of `to_map`: what a module gave, with this map in the place of its own."""
         if output.ndim == 3:
             tokens = map_NCHW.flatten(2).transpose(1, 2)
             prefix = output.shape[1] - tokens.shape[1]
             return torch.cat([output[:, :prefix], tokens], dim=1)
-        return map_NCHW.permute(0, 2, 3, 1) if self._is_last(output, map_NCHW.shape[1]) else map_NCHW
+        return map_NCHW.permute(0, 2, 3, 1) if self._is_last(output, image_HW, channels) else map_NCHW
 
-    def _is_last(self, output_4D: Tensor, channels: int | None) -> bool:
-        return self.channels_last or (channels is not None and output_4D.shape[1] != channels == output_4D.shape[3])
+    def _is_last(self, output_4D: Tensor, image_HW: tuple[int, int], channels: int | None) -> bool:
+        _, first, middle, last = output_4D.shape
+        if channels is not None:
+            return self.channels_last or first != channels == last
+        if_first, if_last = (_distortion(grid, image_HW) for grid in ((middle, last), (first, middle)))
+        return if_last < if_first or (if_last == if_first and self.channels_last)
+
+
+def _distortion(grid_HW: tuple[int, int], image_HW: tuple[int, int]) -> float:
+    """How far a grid is from the picture's proportions."""
+    return abs(math.log(grid_HW[0] * image_HW[1] / (grid_HW[1] * image_HW[0])))
 
 
 def _grid(count: int, image_HW: tuple[int, int]) -> tuple[int, int] | None:

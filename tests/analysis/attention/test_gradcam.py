@@ -120,6 +120,15 @@ def test_logits_in_a_dictionary_and_in_inference_mode_give_the_same_maps():
         (None, torch.rand(2, 3, 64, 64), [1, 1000], r"classes \[1, 1000\]; the model's are 0 to 999"),
         (None, torch.rand(2, 3, 64, 64), [-1, 0], r"classes \[-1, 0\]; the model's are 0 to 999"),
         (None, torch.rand(2, 3, 64, 64), [1], "1 classes for 2 pictures; give one for each"),
+        (None, torch.rand(2, 3, 64, 64), [1.5, 2.5], r"classes \[1\.5, 2\.5\]; give whole numbers"),
+        (None, torch.rand(2, 3, 64, 64), torch.ones(2), r"classes \[1\.0, 1\.0\]; give whole numbers"),
+        (None, torch.rand(2, 3, 64, 64), [True, False], r"classes \[True, False\]; give whole numbers"),
+        (
+            None,
+            np.zeros((2, 3, 64, 64), dtype=np.float32),
+            [1, 1],
+            "pictures of ndarray; give ",
+        ),
         (None, torch.zeros(2, 3, 64, 64, dtype=torch.uint8), [1, 1], r"pictures of torch\.uint8; give floating point"),
         (None, torch.rand(0, 3, 64, 64), [], r"pictures of shape \(0, 3, 64, 64\)"),
         (None, torch.rand(3, 64, 64), [1], r"pictures of shape \(3, 64, 64\); give \(N, 3, H, W\)"),
@@ -134,6 +143,37 @@ def test_what_grad_cam_cannot_take_is_said(wrap, images, classes, message):
         grad_cam(Giving(model, wrap).eval() if wrap else model, images, classes, layer=model.layer4)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16])
+def test_classes_of_any_whole_type_and_shape(dtype):
+    model, images = torchvision.models.resnet18(weights=None).eval(), torch.rand(2, 3, 64, 64)
+    ours = grad_cam(model, images, torch.tensor([[7], [3]], dtype=dtype), layer="layer4")
+    assert torch.equal(ours, grad_cam(model, images, [7, 3], layer="layer4"))
+
+
+def test_a_part_in_training_mode_a_layer_at_rest_and_a_model_without_gradient_are_refused():
+    model, images = torchvision.models.resnet18(weights=None).eval(), torch.rand(2, 3, 64, 64)
+    statistics = model.layer4[0].bn1.running_mean.clone()
+    model.layer4.train()
+    with pytest.raises(UserError, match=r"training mode \(layer4\)"):
+        grad_cam(model, images, [7, 3], layer="layer4")
+    assert torch.equal(model.layer4[0].bn1.running_mean, statistics)
+    model.unused = torch.nn.ReLU().eval()
+    with pytest.raises(UserError, match="layer: unused does not run in this model's evaluation mode"):
+        grad_cam(model.eval(), images, [7, 3], layer="unused")
+    with torch.inference_mode():
+        model = torchvision.models.resnet18(weights=None).eval()
+    with pytest.raises(UserError, match="the model was built in torch"):
+        grad_cam(model, images, [7, 3], layer="layer4")
+
+
+def test_a_segmentation_wants_regions_of_its_size():
+    model, images = torch.nn.Conv2d(3, 4, 1).eval(), torch.rand(2, 3, 8, 8)
+    with pytest.raises(UserError, match=r"logits \(2, 4, 8, 8\); regions_NHW of a segmentation are \(2, 8, 8\)"):
+        grad_cam(model, images, [1, 2], layer=model)
+    with pytest.raises(UserError, match=r"regions_NHW of a segmentation are \(2, 8, 8\)"):
+        grad_cam(model, images, [1, 2], layer=model, regions_NHW=torch.ones(2, 4, 4, dtype=torch.bool))
+
+
 class Broken(torch.nn.Module):
     def forward(self, _features: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("no memory")
@@ -141,7 +181,7 @@ class Broken(torch.nn.Module):
 
 def test_hooks_go_even_when_the_network_fails():
     network, images, classes = small()
-    network.head = Broken()
+    network.head = Broken().eval()
     with pytest.raises(RuntimeError, match="no memory"):
         grad_cam(network, images, classes, layer="layer4")
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())

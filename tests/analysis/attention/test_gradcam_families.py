@@ -56,6 +56,37 @@ def test_equal_to_pytorch_grad_cam_on_tokens_and_channels_last(case):
     np.testing.assert_array_equal(theirs[~shown], 0)
 
 
+def test_a_module_around_a_network_changes_no_map():
+    """It says nothing of channels last: maps were read with their axes exchanged."""
+    network, images = lively("swin")
+    net = network.backbone.net
+    expected = grad_cam(net, images, [0, 3, 1], layer="layers.1")
+    assert expected.any()
+    for wrapped in (torch.nn.Sequential(net), torch.nn.DataParallel(net)):
+        (name,) = dict(wrapped.named_children())
+        ours = grad_cam(wrapped.eval(), images, [0, 3, 1], layer=f"{name}.layers.1")
+        torch.testing.assert_close(ours, expected)
+
+
+def test_a_convolution_before_blocks_that_are_channels_last():
+    net, kept = timm.create_model(FAMILIES["swin"].removeprefix("timm/"), img_size=128).eval(), {}
+    images = torch.rand(3, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    hook = net.patch_embed.proj.register_forward_hook(lambda _module, _inputs, output: kept.update(map=output))
+    logits = net(images)
+    hook.remove()
+    (gradient,) = torch.autograd.grad(logits[:, 3].sum(), kept["map"])
+    coarse = (gradient.mean((2, 3), keepdim=True) * kept["map"]).sum(1, keepdim=True).relu()
+    assert coarse.any()
+    expected = torch.nn.functional.interpolate(coarse, images.shape[-2:], mode="bilinear")[:, 0]
+    torch.testing.assert_close(grad_cam(net, images, [3, 3, 3], layer="patch_embed.proj"), expected)
+
+
+def test_windows_are_no_maps_of_pictures():
+    network, images = lively("swin")
+    with pytest.raises(UserError, match="layer: it gives 48 maps for 3 pictures"):
+        grad_cam(network.backbone.net, images, [0, 3, 1], layer="layers.0.blocks.0.attn")
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_batched_equals_one_by_one_and_no_hook_stays(family):
     network, images = lively(family)

@@ -160,15 +160,33 @@ def test_a_map_goes_to_tokens_and_back():
     tokens = torch.arange(16.0).reshape(1, 8, 2)
     found = layout.to_map(tokens, (32, 48))
     assert found.tolist() == [[[[4, 6, 8], [10, 12, 14]], [[5, 7, 9], [11, 13, 15]]]]
-    assert torch.equal(layout.put_back(found, tokens), tokens)
+    assert torch.equal(layout.put_back(found, tokens, (32, 48)), tokens)
     assert torch.equal(layout.to_map(tokens[:, 2:], (32, 48)), found)
-    assert torch.equal(layout.put_back(found, tokens[:, 2:]), tokens[:, 2:])
-    last = torch.rand(1, 2, 3, 5)
-    for layout, channels in ((MapLayout(channels_last=True), None), (MapLayout(), 5)):
-        assert torch.equal(layout.to_map(last, (32, 48), channels=channels), last.permute(0, 3, 1, 2))
-        assert torch.equal(layout.put_back(last.permute(0, 3, 1, 2), last), last)
+    assert torch.equal(layout.put_back(found, tokens[:, 2:], (32, 48)), tokens[:, 2:])
     with pytest.raises(UserError, match=r"it gives \(1, 7, 2\) for pictures of 32 x 48"):
         MapLayout(prefix=2).to_map(tokens[:, :7], (32, 48))
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels_last", "channels", "is_last"),
+    [
+        ((1, 2, 3, 5), True, None, True),
+        ((1, 2, 3, 5), False, 5, True),
+        ((1, 2, 3, 5), False, None, True),  # a wrapper says nothing; 2 x 3 are the picture's proportions
+        ((1, 5, 2, 3), True, None, False),  # the first convolution of a network whose blocks are channels last
+        ((1, 5, 2, 3), False, 5, False),
+        ((1, 64, 7, 10), True, None, False),  # rounded up
+        ((1, 7, 10, 64), False, None, True),
+        ((1, 64, 1, 1), False, None, False),
+        ((1, 2, 2, 2), True, None, True),  # both fit
+        ((1, 2, 2, 2), False, None, False),
+    ],
+)
+def test_channels_are_where_the_shape_says(shape, channels_last, channels, is_last):
+    layout, given = MapLayout(channels_last=channels_last), torch.rand(shape)
+    found = layout.to_map(given, (32, 48), channels=channels)
+    assert torch.equal(found, given.permute(0, 3, 1, 2) if is_last else given)
+    assert torch.equal(layout.put_back(found, given, (32, 48), channels=channels), given)
 
 
 def test_a_file_of_any_kind_gives_the_same_weights_and_its_hash(tmp_path):
