@@ -10,7 +10,7 @@ import torch
 
 from csg_train.errors import UserError
 
-__all__ = ["arithmetic", "full_float32", "ordinary_tensors", "usable_device"]
+__all__ = ["arithmetic", "full_float32", "ordinary_tensors", "usable_device", "without_autocast"]
 
 
 def usable_device(name: torch.device | str) -> torch.device:
@@ -29,6 +29,12 @@ def usable_device(name: torch.device | str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--device {name}: not usable here ({str(error).splitlines()[0]})") from error
     return device
+
+
+def without_autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Within the block tensors there are computed with in their own types, whatever is around it."""
+    known = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else contextlib.nullcontext()
 
 
 @contextlib.contextmanager

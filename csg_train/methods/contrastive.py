@@ -7,9 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from csg_train.devices import without_autocast
 from csg_train.errors import UserError
 
 __all__ = ["Queue", "attention", "attention_pool", "attention_stability", "info_nce"]
+
+_HALF = (torch.float16, torch.bfloat16)
 
 
 def attention(features_NCHW: Tensor) -> Tensor:
@@ -21,18 +24,24 @@ def attention(features_NCHW: Tensor) -> Tensor:
     pool to ``S vbar / |vbar|^2``, S being the mean of ``v v^T``; single shares may be negative, and all grow without
     bound as the mean vanishes. How near a map comes to that is `attention_stability`.
 
+    A map of 16 bits is computed with in float32, under autocast too: the sum of its products passes float16's range.
+
     Returns:
-        ``(N, H, W)`` weights with sum 1, >= 0 on a non-negative map; all zero where the mean is zero, as of a map that
-        is all zero, so that it pools to zero.
+        ``(N, H, W)`` weights of the map's type with sum 1, >= 0 on a non-negative map; all zero where the mean is zero,
+        as of a map that is all zero, so that it pools to zero.
 
     Raises:
         UserError: Another shape.
     """
     if features_NCHW.ndim != 4:
         raise UserError(f"attention of shape {tuple(features_NCHW.shape)}; give maps (N, C, H, W)")
-    scores_NHW = torch.einsum("nchw,nc->nhw", features_NCHW, features_NCHW.mean(dim=(2, 3)))
-    total_N11 = scores_NHW.sum(dim=(1, 2), keepdim=True)
-    return scores_NHW / torch.where(total_N11 > 0, total_N11.clamp_min(torch.finfo(total_N11.dtype).tiny), torch.inf)
+    wide_NCHW = features_NCHW.float() if features_NCHW.dtype in _HALF else features_NCHW
+    with without_autocast(features_NCHW.device):
+        scores_NHW = torch.einsum("nchw,nc->nhw", wide_NCHW, wide_NCHW.mean(dim=(2, 3)))
+        total_N11 = scores_NHW.sum(dim=(1, 2), keepdim=True)
+        tiny = torch.finfo(total_N11.dtype).tiny
+        shares_NHW = scores_NHW / torch.where(total_N11 > 0, total_N11.clamp_min(tiny), torch.inf)
+    return shares_NHW.to(features_NCHW.dtype)
 
 
 def attention_stability(features_NCHW: Tensor) -> Tensor:
@@ -61,11 +70,13 @@ def info_nce(query_ND: Tensor, positive_ND: Tensor, negatives_KD: Tensor, *, tem
     """InfoNCE of unit vectors: cross-entropy of the positive among itself and K negatives, mean over N (Eq 3).
 
     Raises:
-        UserError: Shapes that do not fit, or a temperature that is not above 0.
+        UserError: Shapes or types that do not fit, or a temperature that is not above 0.
     """
     query, positive, negatives = (tuple(rows.shape) for rows in (query_ND, positive_ND, negatives_KD))
     if len(query) != 2 or positive != query or negatives[1:] != query[1:]:
         raise UserError(f"rows {query}, {positive}, {negatives}; give queries and positives (N, D), negatives (K, D)")
+    if len(types := {rows.dtype for rows in (query_ND, positive_ND, negatives_KD)}) > 1:
+        raise UserError(f"rows of {' and '.join(sorted(map(str, types)))}; give one type")
     if not temperature > 0:
         raise UserError(f"temperature={temperature}; give a number above 0 (the paper's: 0.07)")
     positive_N1 = (query_ND * positive_ND).sum(dim=1, keepdim=True)

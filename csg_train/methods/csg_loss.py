@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from csg_train.devices import ordinary_tensors
+from csg_train.devices import ordinary_tensors, without_autocast
 from csg_train.errors import UserError
 from csg_train.methods.csg import CSGConfig, contrast_of
 
@@ -24,8 +24,10 @@ class CSGLoss(nn.Module):
 
     Args:
         backbone: Pretrained; takes pictures and gives a mapping of names to maps ``(N, C, H, W)`` (or an object with
-            such ``stages``). Copied before it is compiled or wrapped; heads and queues are put on its device.
-        layers: Names of the maps to contrast, and their channels.
+            such ``stages``), new ones each time. Copied before it is compiled or wrapped; heads and queues are put on
+            its device, in float32 (``to`` takes them to another type), and maps of other types are taken to theirs,
+            under autocast too.
+        layers: Names of the maps to contrast, which are names of submodules too, and their channels.
         temperature: tau.
         pool: ``attention`` (A-pool) or ``average``.
         patches: To a side of each map, contrasted one by one (Eq 6, for segmentation).
@@ -36,7 +38,7 @@ class CSGLoss(nn.Module):
         seed: Of the heads' start and of the first, random keys.
 
     Raises:
-        UserError: No layers, or a value out of range.
+        UserError: No layers, one that cannot be named or has no channels, or a value out of range.
     """
 
     def __init__(
@@ -54,6 +56,12 @@ class CSGLoss(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        for name, width in layers.items() if isinstance(layers, Mapping) else [(layers, None)]:
+            if not isinstance(width, int) or width < 1:
+                raise UserError(f"CSGLoss: layers: {name!r}: {width}; give names and channels, {{'layer4': 2048}}")
+            if not name.isidentifier() or hasattr(nn.ModuleDict, name):
+                fix = f"create_feature_extractor(net, {{{name!r}: 'last'}})"
+                raise UserError(f"CSGLoss: layers: {name!r} cannot name a submodule; name the map otherwise, as {fix}")
         try:
             config = CSGConfig(
                 layers=tuple(layers),
@@ -84,15 +92,31 @@ class CSGLoss(nn.Module):
             key_NCHW: Another view of the same pictures, in the same order.
 
         Raises:
-            UserError: A layer is missing or of other channels, or the views are not of as many pictures.
+            UserError: A layer is missing or of other channels, the views are not of as many pictures, or the teacher,
+                a copy, writes its maps where the student's are, as hooks do that hold the student itself.
         """
-        self._check(maps, len(key_NCHW))
+        count = len(key_NCHW)
+        query = self._taken(maps, count)  # before the backbone runs again, which may give the same dictionary
+        if self.teacher.training:  # a copy of this module, whose teacher torch.fx has built anew
+            self.teacher.eval()
         with torch.no_grad():
-            attended, taught = _stages(backbone(key_NCHW)), _stages(self.teacher(key_NCHW))
-        terms = self.contrast(maps, attended, taught)
+            given = backbone(key_NCHW)
+            attended = self._taken(given, count)
+            taught = self._taken(self.teacher(key_NCHW), count)
+        if any(_stages(given)[name] is not attended[name] for name in attended):
+            raise UserError(
+                "CSGLoss: the teacher writes into the student's maps: its hooks hold the student; let the backbone "
+                "give its maps (torchvision's create_feature_extractor)"
+            )
+        kind = next(self.contrast.buffers()).dtype  # of the queues' keys
+        of_kind = ({name: map_NCHW.to(kind) for name, map_NCHW in maps.items()} for maps in (query, attended, taught))
+        with without_autocast(key_NCHW.device):
+            terms = self.contrast(*of_kind)
         return torch.stack(list(terms.values())).sum()
 
-    def _check(self, maps: Mapping[str, Tensor], count: int) -> None:
+    def _taken(self, given: object, count: int) -> dict[str, Tensor]:
+        """The maps of the layers."""
+        maps = _stages(given)
         for name, width in self.widths.items():
             if name not in maps:
                 raise UserError(f"CSGLoss: layers: no map {name!r}; the backbone gives {', '.join(map(str, maps))}")
@@ -104,6 +128,7 @@ class CSGLoss(nn.Module):
                 raise UserError(
                     f"CSGLoss: {len(maps[name])} pictures, and {count} in the other view; give two views of each"
                 )
+        return {name: maps[name] for name in self.widths}
 
     def after_step(self) -> None:
         """Move the teacher heads' average and enqueue the batch's keys, those of all processes."""
@@ -116,5 +141,8 @@ class CSGLoss(nn.Module):
         return self
 
 
-def _stages(given: Mapping[str, Tensor] | object) -> Mapping[str, Tensor]:
-    return given if isinstance(given, Mapping) else given.stages  # type: ignore[attr-defined]
+def _stages(given: object) -> Mapping[str, Tensor]:
+    maps = given if isinstance(given, Mapping) else getattr(given, "stages", None)
+    if not isinstance(maps, Mapping):
+        raise UserError(f"CSGLoss: the backbone gives a {type(given).__name__}; let it give names and maps")
+    return maps

@@ -43,6 +43,18 @@ def signed(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(8))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_attention_of_16_bits_sums_to_1_where_its_products_pass_their_range(dtype):
+    """2048 channels of ResNet-101: 49 positions' scores add up to more than 65,504."""
+    weights = attention(torch.ones(2, 2048, 7, 7, dtype=dtype))
+    assert weights.dtype == dtype
+    torch.testing.assert_close(weights.double().sum(dim=(1, 2)), torch.ones(2, dtype=torch.float64), rtol=4e-3, atol=0)
+    features = 4 * torch.rand(2, 2048, 7, 7, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype=dtype):
+        within = attention(features)
+    assert torch.equal(within, attention(features))
+
+
 def test_attention_of_a_signed_map_by_hand():
     """v = (3,0), (-1,0), (0,1), (2,3): mean (1,1), scores 3, -1, 1, 5 of 8; pooled (9+1+0+10, 0+0+1+15) / 8."""
     v = torch.tensor([[[[3.0, -1.0], [0.0, 2.0]], [[0.0, 0.0], [1.0, 3.0]]]], dtype=torch.float64)
@@ -139,6 +151,10 @@ def test_queue_starts_with_unit_vectors_and_keeps_the_newest_of_a_large_batch():
         (lambda: info_nce(torch.ones(2, 3), torch.ones(1, 3), torch.ones(5, 3), temperature=1), r"\(1, 3\)"),
         (lambda: info_nce(torch.ones(2, 3), torch.ones(2, 3), torch.ones(5, 1), temperature=1), r"\(5, 1\)"),
         (lambda: info_nce(torch.ones(2, 3), torch.ones(2, 3), torch.ones(5, 3), temperature=0), "temperature=0; give"),
+        (
+            lambda: info_nce(torch.ones(2, 3), torch.ones(2, 3), torch.ones(5, 3).double(), temperature=1),
+            r"rows of torch\.float32 and torch\.float64; give one type",
+        ),
         (lambda: Queue(0, 3), "a queue of 0 keys of 3 numbers"),
         (lambda: Queue(4, 3).push(torch.ones(2, 1)), r"keys \(2, 1\) for a queue of \(4, 3\)"),
     ],

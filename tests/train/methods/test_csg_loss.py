@@ -8,6 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torchvision.models import resnet18
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from csg_train.engine.loop import _Run
 from csg_train.errors import UserError
@@ -158,12 +160,104 @@ def test_compiled_it_is_one_graph_with_the_same_numbers(backbone):
         ({"layer4": 8}, {}, "no map 'layer4'; the backbone gives low, high, logits"),
         ({"high": 9}, {}, r"high is \(3, 8, 3, 3\), not \(N, 9, H, W\)"),
         ({"logits": 6}, {}, r"logits is \(3, 6\), not"),
+        (["high"], {}, r"layers: \['high'\]: None; give names and channels"),
+        ({"high": 8.0}, {}, "layers: 'high': 8.0; give names and channels"),
+        ({"high": -1}, {}, "layers: 'high': -1; give names and channels"),
+        ({"net.high": 8}, {}, r"layers: 'net\.high' cannot name a submodule; name the map otherwise"),
+        ({"keys": 8}, {}, "layers: 'keys' cannot name a submodule"),
     ],
 )
 def test_mistakes_name_the_field(backbone, layers, fields, message):
     query, key = views(0)
     with pytest.raises(UserError, match=message):
         CSGLoss(backbone, layers, **fields)(backbone, backbone(query), key)
+
+
+@pytest.mark.parametrize(("wrap", "kind"), [(list, "list"), (lambda maps: maps["high"], "Tensor")])
+def test_maps_without_names_are_refused(backbone, wrap, kind):
+    query, key = views(0)
+    with pytest.raises(UserError, match=f"CSGLoss: the backbone gives a {kind}; let it give names and maps$"):
+        CSGLoss(backbone, LAYERS, **SMALL)(backbone, wrap(backbone(query)), key)
+
+
+class OneDictionary(TwoMaps):
+    """Gives the same dictionary each time."""
+
+    def __init__(self):
+        super().__init__()
+        self.maps = {}
+
+    def forward(self, pictures):
+        self.maps.update(super().forward(pictures))
+        return self.maps
+
+
+class Hooked(TwoMaps):
+    """Hooks that hold the network itself: those of its copy write into it."""
+
+    def __init__(self):
+        super().__init__()
+        self.maps = {}
+        for name in LAYERS:
+            hook = lambda _module, _inputs, output, name=name: self.maps.update({name: output})  # noqa: E731
+            getattr(self, name).register_forward_hook(hook)
+
+    def forward(self, pictures):
+        super().forward(pictures)
+        return self.maps
+
+
+def test_a_backbone_that_gives_one_dictionary_is_trained_as_another(backbone):
+    torch.manual_seed(0)
+    twin = OneDictionary()
+    plain, csg = CSGLoss(backbone, LAYERS, **SMALL), CSGLoss(twin, LAYERS, **SMALL)
+    assert train(twin, csg, sgd(twin, csg), range(3)) == train(backbone, plain, sgd(backbone, plain), range(3))
+
+
+@pytest.mark.parametrize(
+    ("seen", "message"), [(False, "no map 'low'"), (True, "the teacher writes into the student's maps")]
+)
+def test_a_teacher_whose_hooks_hold_the_student_is_refused(seen, message):
+    hooked, (query, key) = Hooked(), views(0)
+    if seen:
+        with torch.no_grad():
+            hooked(query)
+    csg = CSGLoss(hooked, LAYERS, **SMALL)
+    with pytest.raises(UserError, match=message):
+        csg(hooked, hooked(query), key)
+
+
+def test_the_teacher_of_a_copy_is_frozen_too():
+    """torch.fx makes a copy of what create_feature_extractor gives anew, in training mode."""
+    torch.manual_seed(0)
+    student = create_feature_extractor(resnet18(weights=None), {"layer4": "layer4"}).eval()
+    csg = CSGLoss(student, {"layer4": 512}, **SMALL)
+    twin, key = copy.deepcopy(csg), torch.rand(2, 3, 32, 32)
+    statistics = twin.teacher.bn1.running_mean.clone()
+    assert torch.equal(twin(student, student(key), key), csg(student, student(key), key))
+    assert torch.equal(twin.teacher.bn1.running_mean, statistics)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_student_of_another_type_has_the_loss_of_its_maps_in_float32(backbone, dtype):
+    student, (query, key) = copy.deepcopy(backbone).to(dtype), [view.to(dtype) for view in views(0)]
+    csg = CSGLoss(student, LAYERS, **SMALL)
+    maps, key_maps, taught = student(query), student(key), csg.teacher(key)
+    loss = csg(student, maps, key)
+    wide = ({name: given[name].float() for name in LAYERS} for given in (maps, key_maps, taught))
+    assert loss.item() == pytest.approx(sum(term.item() for term in csg.contrast(*wide).values()), rel=1e-6)
+    loss.backward()
+    assert all(weight.grad.any() and weight.grad.dtype == dtype for weight in student.parameters())
+
+
+def test_the_loss_of_maps_made_under_autocast_is_in_float32(backbone):
+    csg, (query, key) = CSGLoss(backbone, LAYERS, **SMALL), views(0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        maps = backbone(query)
+        within = csg(backbone, maps, key)
+    assert maps["high"].dtype == torch.bfloat16
+    assert within.dtype == torch.float32
+    assert csg(backbone, maps, key).item() == pytest.approx(within.item(), rel=1e-2)  # the key's maps differ
 
 
 def test_views_of_other_numbers_of_pictures_are_refused(backbone):
