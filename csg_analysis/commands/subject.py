@@ -70,9 +70,11 @@ class Subject:
         """The pictures of one split, each with a mask.
 
         Raises:
-            UserError: They have one class each instead.
+            UserError: They have one class each instead, or none.
         """
         images = self.images(split)
+        if self.recipe.segmentation is not None and not isinstance(images, pictures.MaskedSet):
+            raise UserError(f"{images.root}: pictures without masks; show --images source, or use csg-train predict")
         if not isinstance(images, pictures.MaskedSet):
             raise UserError(f"{self.checkpoint.path}: a classification; this command shows masks, see gradcam")
         return images

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from csg_analysis.report.load import Run
-from csg_train.runs.deaths import far_from_chance, is_chance
+from csg_train.runs.deaths import far_from_chance, is_chance, watched_steps
 from csg_train.runs.records import only_prediction
 
 __all__ = ["death", "death_notices"]
@@ -14,7 +14,7 @@ def death(run: Run) -> str | None:
     """How a run died; None for one that lives.
 
     By its records, every measured split was given one class; or by its log, the cross-entropy lay at the chance level
-    at least for the last tenth of the run.
+    at least for the last tenth of the run, and ten logged steps.
     """
     given = {only_prediction(record) for record in run.scores.values()}
     if len(given) == 1 and (name := given.pop()) is not None:
@@ -33,7 +33,7 @@ def _chance_from(run: Run) -> int | None:
     while near and not far_from_chance(curve.values[near - 1], count):
         near -= 1
     values = curve.values[near:]
-    last = max(1, math.ceil(len(curve.values) / 10))
+    last = math.ceil(watched_steps(len(curve.values) * curve.width) / curve.width)
     if len(values) < last or not is_chance(math.fsum(values[-last:]) / last, count):
         return None
     return int(curve.steps[near - 1]) + 1 if near else 1

@@ -11,7 +11,13 @@ from csg_train.devices import full_float32
 from csg_train.distributed import process_count, process_index, summed
 from csg_train.evaluate.accuracy import accuracy_record, confusion_of
 from csg_train.evaluate.scores import mean_iou, mean_per_class
-from csg_train.evaluate.segmentation import count_masks, logits_of, segmentation_record
+from csg_train.evaluate.segmentation import (
+    count_pixels,
+    logits_of,
+    network_masks,
+    require_labels,
+    segmentation_record,
+)
 from csg_train.evaluate.unlabelled import unlabelled_record
 from csg_train.models.network import TaskNetwork
 from csg_train.recipes.sections import Recipe
@@ -46,10 +52,12 @@ def score(network: TaskNetwork, images: AnySet, recipe: Recipe) -> float:
         if own is None:
             return np.zeros((classes, classes), dtype=np.int64)
         if isinstance(own, MaskedSet):
-            return count_masks(network, own, recipe).confusion
+            return count_pixels(network_masks(network, own, recipe), classes).confusion
         return confusion_of(network, own, recipe)
 
     counts = summed(count)
+    if masked:
+        require_labels(images, counts)  # of all: one process may have none
     return mean_iou(counts) if masked else mean_per_class(counts)
 
 

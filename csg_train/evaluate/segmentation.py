@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from csg_train.data.loaders.segmentation_loader import whole_pictures
 from csg_train.data.loaders.workers import measuring_workers
 from csg_train.data.readers.masks import IGNORE, MaskedSet
+from csg_train.data.readers.sets import AnySet
 from csg_train.devices import full_float32
 from csg_train.errors import UserError
 from csg_train.evaluate.accuracy import require_numbers, without_numbers
@@ -37,6 +38,7 @@ __all__ = [
     "network_masks",
     "predicted_mask",
     "predicted_masks",
+    "require_labels",
     "segmentation_record",
 ]
 
@@ -185,11 +187,20 @@ def count_masks(network: TaskNetwork, images: MaskedSet, recipe: Recipe) -> Pixe
         UserError: No pixel of the set has a label.
     """
     counts = count_pixels(network_masks(network, images, recipe), len(images.classes))
-    if not counts.confusion.any():
+    require_labels(images, counts.confusion)
+    return counts
+
+
+def require_labels(images: AnySet, confusion: np.ndarray) -> None:
+    """Refuse counts of no pixel.
+
+    Raises:
+        UserError: No pixel of the set has a label.
+    """
+    if not confusion.any():
         raise UserError(
             f"{images.root}: every pixel of its masks is ignored, so that nothing is measured; check their ids"
         )
-    return counts
 
 
 def segmentation_record(

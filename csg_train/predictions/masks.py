@@ -46,7 +46,7 @@ def mask_names(found: Found) -> list[str]:
     """Of every picture's mask: its own name with the ending ``.png``, below the same folders.
 
     Raises:
-        UserError: Two pictures would have the same mask.
+        UserError: Two pictures would have the same mask, or one's would be a folder of another's.
     """
     first: dict[str, int] = {}
     for index, name in enumerate(found.names):
@@ -54,6 +54,10 @@ def mask_names(found: Found) -> list[str]:
         if (other := first.setdefault(mask, index)) != index:
             both = f"{found.images.files[other]} and {found.images.files[index]}"
             raise UserError(f"{both} would have the same mask, {mask}; predict them into two folders")
+    below = {str(folder): index for mask, index in first.items() for folder in Path(mask).parents}
+    for mask in first.keys() & below.keys():
+        both = f"{found.images.files[first[mask]]} and {found.images.files[below[mask]]}"
+        raise UserError(f"{both} would have masks at {mask} and below it; predict them into two folders")
     return list(first)
 
 

@@ -1,7 +1,7 @@
 """Predict pictures with a checkpoint: a table of them, of a segmentation their masks, and what the numbers are."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -94,23 +94,36 @@ def predict_pictures(
             return predicted_classes(network, images, recipe, top=top)
         return predicted_classes_of_pixels(network, found, recipe, folder=masks, shown=folder.name)
 
-    def rows(masks: Path) -> Iterator[dict[str, Any]]:
-        for index, outcome in enumerate(outcomes(masks)):
-            if isinstance(outcome, UserError):
-                if not skip_broken:
-                    raise UserError(f"{outcome.message}, or leave it out with --skip-broken")
-                skipped.append((found.images.files[index], outcome.message))
-            else:
-                yield {"path": found.images.files[index]} | outcome
-            report(index + 1)
-        if len(skipped) == len(found.images):
-            raise UserError(f"not one of {len(skipped)} pictures can be read; first: {skipped[0][1]}")
+    def done() -> Done:
+        definition = out.with_name(f"{out.name}.json")
+        return Done(len(found.images) - len(skipped), skipped, found.left_out, folder, definition)
 
-    _write(out, folder, lambda stream, masks: write_rows(stream, ending, rows(masks)))
-    definition = out.with_name(f"{out.name}.json")
-    done = Done(len(found.images) - len(skipped), skipped, found.left_out, folder, definition)
-    write_json(done.definition, _definition(checkpoint, recipe, done))
-    return done
+    def write(stream: BinaryIO, masks: Path) -> None:
+        rows = _rows(outcomes(masks), found.images.files, skipped if skip_broken else None, report)
+        write_rows(stream, ending, rows)
+        write_json(done().definition, _definition(checkpoint, recipe, done()))  # or neither table nor masks
+
+    _write(out, folder, write)
+    return done()
+
+
+def _rows(
+    outcomes: Iterator[Outcome],
+    files: Sequence[str],
+    skipped: list[tuple[str, str]] | None,
+    report: Callable[[int], None],
+) -> Iterator[dict[str, Any]]:
+    """A row of each picture; those that cannot be read are added to ``skipped``, where there is such a list."""
+    for index, outcome in enumerate(outcomes):
+        if not isinstance(outcome, UserError):
+            yield {"path": files[index]} | outcome
+        elif skipped is None:
+            raise UserError(f"{outcome.message}, or leave it out with --skip-broken")
+        else:
+            skipped.append((files[index], outcome.message))
+        report(index + 1)
+    if skipped and len(skipped) == len(files):
+        raise UserError(f"not one of {len(skipped)} pictures can be read; first: {skipped[0][1]}")
 
 
 def _new_folder(out: Path, found: Found) -> Path:

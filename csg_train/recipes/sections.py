@@ -224,8 +224,8 @@ class Recipe(Settings):
         data = info.data.get("data")
         if value.select == "source-val" and data is not None and data.validation is None:
             raise ValueError(
-                "source-val selects on data.validation, which this recipe lacks; add it, for instance "
-                "{dataset: holdout, fraction: 0.1}"
+                "source-val selects on data.validation, which this recipe lacks; add it, of a classification for "
+                "instance {dataset: holdout, fraction: 0.1}"
             )
         if value.select == "oracle" and data is not None and isinstance(data.target, PicturesDomain):
             raise ValueError(
@@ -296,7 +296,10 @@ class Recipe(Settings):
         if self.segmentation is not None and self.data.sampling == "balanced":
             raise ValueError("data.sampling: balanced draws by the class of a picture, which masks do not have")
         if self.segmentation is not None and self.data.shorter_side is not None:
-            raise ValueError("data.shorter_side: would reduce pictures and not their masks; use segmentation.scale")
+            raise ValueError(
+                "data.shorter_side: reduces pictures and no masks; a segmentation has segmentation.scale where it "
+                "trains and segmentation.longest_side where it is measured and predicts"
+            )
         for split in SPLITS:
             domain = getattr(self.data, split)
             if domain is None or isinstance(domain, PicturesDomain):

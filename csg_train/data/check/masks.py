@@ -1,6 +1,7 @@
 """What a set with masks holds: pixels of each class, sizes that differ, duplicates, bad files, licence and identity."""
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -69,7 +70,7 @@ class MaskCheck:
         yield identity_line(self.identity)
         if self.left_out:
             yield f"left out: {left_out_line(self.left_out)}"
-        yield f"ignored pixels: {self.ignored:.1%}"
+        yield "no mask could be read" if math.isnan(self.ignored) else f"ignored pixels: {self.ignored:.1%}"
         if absent := [name for name, number in self.pixels.items() if not number]:
             yield f"classes without a pixel: {', '.join(absent)}"
         groups = [

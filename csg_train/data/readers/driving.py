@@ -128,7 +128,7 @@ def _all_there(root: Path, files: Sequence[str]) -> None:
 def gta5(
     root: Path, split: Literal["train", "val", "test", "all"], *, classes: Sequence[str] | None = None
 ) -> MaskedSet:
-    """Read ``images/NNNNN.png`` with ``labels/NNNNN.png``, palette PNGs of the 35 original ids.
+    """Read ``images/NNNNN.png`` (or ``.jpg``) with ``labels/NNNNN.png``, palette PNGs of the 35 original ids.
 
     The pairs of a split are the lines ``images/NNNNN.png labels/NNNNN.png`` of ``gta5_{split}.txt`` in ``root``.
     Without ``gta5_train.txt`` the training split is every pair, and the name of the set says so. GTA5 holds pairs of
@@ -152,7 +152,8 @@ def gta5(
             raise UserError(f"{path}: an empty list; add a line 'images/NNNNN.png labels/NNNNN.png' for each picture")
     elif split in ("all", "train"):
         found = listing(root, _folder(root / "images", layout))
-        pairs = [(file, file.replace("images/", "labels/", 1)) for file in found.files]
+        labels = [PurePosixPath(file.replace("images/", "labels/", 1)).with_suffix(".png") for file in found.files]
+        pairs = [(file, str(label)) for file, label in zip(found.files, labels, strict=True)]
         left_out = found.left_out
         name = "gta5:all" if split == "all" else f"gta5:all pairs (no {path.name})"
     else:

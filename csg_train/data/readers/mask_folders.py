@@ -71,7 +71,11 @@ def masked_folder(
 
 
 def _listed(path: Path) -> tuple[str, ...]:
-    names = tuple(line.strip() for _, line in list_lines(path))
+    lines = list(list_lines(path))
+    for place, (number, _) in enumerate(lines, start=1):
+        if number != place:
+            raise UserError(f"{path}:{place}: blank, and an id is the number of a line; name its class or remove it")
+    names = tuple(line.strip() for _, line in lines)
     if not names or len(set(names)) < len(names) or len(names) > IGNORE:
         raise UserError(f"{path}: needs 1 to {IGNORE} different class names, one a line")
     return names

@@ -23,7 +23,7 @@ __all__ = ["IGNORE", "MaskedSet", "Mismatch", "decode_mask", "mismatches", "pict
 IGNORE = 255
 """The training id of pixels that neither train nor count."""
 
-_GREY, _COLOUR, _PALETTE, _COLOUR_ALPHA = 0, 2, 3, 6  # colour types of the PNG standard
+_GREY, _COLOUR, _PALETTE, _GREY_ALPHA, _COLOUR_ALPHA = 0, 2, 3, 4, 6  # colour types of the PNG standard
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -182,6 +182,8 @@ def _header(path: Path) -> tuple[int, int]:
 
 def _plain_ids(path: Path) -> np.ndarray:
     depth, kind = _header(path)
+    if kind == _GREY_ALPHA:
+        raise UserError(f"{path}: a grey mask with transparency; save it without, as grey or palette PNG")
     if kind not in (_GREY, _PALETTE):
         raise UserError(
             f"{path}: a mask with colours; save the class id of each pixel (grey or palette PNG), or say in a mapping "

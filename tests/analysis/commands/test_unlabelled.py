@@ -105,6 +105,8 @@ def test_of_a_segmentation_they_are_shown_whole(masked_recipe_dict, photos, tmp_
     assert "accuracy unknown: 9 pictures of street without labels" in run.stdout
     unknown = json.loads((tmp_path / "run" / "unlabelled-target.json").read_text())
     assert unknown["data"]["fit"] == "whole"
+    refused = command("csg-analyze", "predictions", "run/ckpt.pt", cwd=tmp_path)
+    assert_user_error(refused, "pictures without masks; show --images source, or use csg-train predict")
     done("csg-analyze", "energy", "run/ckpt.pt", "--split", "target", cwd=tmp_path)
     done("csg-analyze", "gradcam", "run/ckpt.pt", "--per-class", 1, cwd=tmp_path)
     with np.load(tmp_path / "run" / "attention.npz") as arrays:

@@ -31,6 +31,14 @@ def flat(value: int, height: int = 4, width: int = 6) -> np.ndarray:
 MASK = np.array([[0, 0, 0, 1, 1, 255]] * 4)
 
 
+def test_masks_none_of_which_can_be_read_have_no_share(tmp_path: Path) -> None:
+    images = folder(tmp_path, {"a": (flat(1), MASK)})
+    (tmp_path / "masks" / "a.png").write_bytes(b"")
+    lines = list(check_masks(images).lines())
+    assert "no mask could be read" in lines
+    assert not [line for line in lines if "nan" in line]
+
+
 def test_a_clean_folder(tmp_path: Path) -> None:
     images = folder(tmp_path, {"a": (flat(1), MASK), "b": (flat(2), np.zeros((4, 6)))})
     result = check_masks(images)

@@ -86,6 +86,7 @@ def test_grey_masks_of_few_bits_are_refused_for_pillow_stretches_them(tmp_path: 
     [
         (png(np.zeros((2, 2, 3)), depth=8, kind=2), "a mask with colours"),
         (png(np.zeros((2, 2, 4)), depth=8, kind=6), "a mask with colours"),
+        (png(np.zeros((2, 2, 2)), depth=8, kind=4), "a grey mask with transparency; save it without"),
         (png(np.array([[0, 1]]), depth=8, kind=0)[:45], "cannot decode"),
         (b"GIF89a" + b"\0" * 40, "not a PNG file"),
         (b"", "not a PNG file"),
@@ -169,6 +170,9 @@ def test_own_folder_errors(tmp_path: Path) -> None:
         masked_folder(root)
     (root / "classes.txt").write_text("sky\nsky\n")
     with pytest.raises(UserError, match=r"classes\.txt: needs 1 to 255 different class names"):
+        masked_folder(root)
+    (root / "classes.txt").write_text("sky\n\ncar\n\n")
+    with pytest.raises(UserError, match=r"classes\.txt:2: blank, and an id is the number of a line"):
         masked_folder(root)
     (root / "classes.txt").unlink()
     with pytest.raises(UserError, match=r"classes\.txt: not a readable UTF-8 list"):
@@ -289,6 +293,14 @@ def test_gta5_with_and_without_its_list(tmp_path: Path) -> None:
     assert (images.files, images.name) == (("images/00003.png", "images/00001.png"), "gta5:train")
     assert images.masks == ("labels/00003.png", "labels/00001.png")
     assert len(gta5(root, "all")) == 3
+
+
+def test_gta5_pictures_that_were_saved_again_as_jpeg(tmp_path: Path) -> None:
+    root = gta5_tree(tmp_path)
+    for path in (root / "images").iterdir():
+        path.rename(path.with_suffix(".jpg"))
+    images = gta5(root, "train")
+    assert (images.files[0], images.masks[0]) == ("images/00001.jpg", "labels/00001.png")
 
 
 def test_gta5_errors(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from csg_analysis.report.died import death
+from csg_analysis.report.logged import Curve
 from csg_train.data.loaders.batch import Batch
 from csg_train.engine.finite import require_finite_row, require_finite_weights
 from csg_train.engine.loop import _Run, train
@@ -111,6 +114,19 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     network.bias.data[1] = math.inf
     with pytest.raises(UserError, match=r"bias is not finite after step 3.*step 2 is kept"):
         require_finite_weights(network, 3, tmp_path, 2)
+
+
+@pytest.mark.parametrize(
+    ("near", "width", "dies"),
+    [(3, 1, False), (9, 1, False), (10, 1, True), (1, 5, False), (2, 5, True), (1, 10, True)],
+)
+def test_the_report_calls_a_run_dead_after_ten_steps_at_chance(near, width, dies):
+    """One batch within 2 % of ln C was enough in a run of few steps."""
+    values = [0.5] * 3 + [CHANCE] * near
+    curve = Curve(tuple(float(width * (place + 1)) for place in range(len(values))), tuple(values), width)
+    record = SimpleNamespace(classes=list(NAMES), confusion=[[1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    how = death(SimpleNamespace(scores={"target": record}, curves={"ce": curve}))
+    assert how == (f"the loss is at the chance level, about from step {3 * width + 1}" if dies else None)
 
 
 def test_a_run_that_dies_is_said_and_marked_in_the_report(recipe_file, weights, tmp_path):

@@ -15,10 +15,12 @@ import pytest
 import torch
 import torch.distributed as dist
 import yaml
+from PIL import Image
 
 from csg_train import distributed
 from csg_train.distributed import highest, joined
 from csg_train.errors import UserError
+from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import load_checkpoint
 from csg_train.runs.snapshots import snapshot_folder
 from tests.commands import Done, assert_user_error, command, commands
@@ -141,6 +143,22 @@ def test_two_processes_choose_the_step_that_one_chooses(recipe_dict, tmp_path):
     assert len(set(scores)) > 1
     assert both.step == alone.step == 1 + scores.index(max(scores))
     assert both.best_score == alone.best_score == max(scores)
+
+
+def test_the_held_out_masks_of_one_process_may_all_be_ignored(masked_recipe_dict, masked_tree, tmp_path):
+    shutil.copytree(masked_tree, tmp_path / "held-out")
+    for number in range(2, 6):
+        for file in (f"images/{number}.png", f"masks/{number}.png"):
+            (tmp_path / "held-out" / file).unlink()
+    ignored = tmp_path / "held-out" / "masks" / "1.png"
+    Image.new("L", (40, 36), 255).save(ignored)
+    recipe = recipe_of(masked_recipe_dict, "baseline", batch_size=4, steps=1).as_dict()
+    recipe["data"]["validation"] = {"dataset": "masked-folder", "root": str(tmp_path / "held-out")}
+    recipe["evaluate"] = recipe.get("evaluate", {}) | {"select": "source-val", "select_every": 1}
+    run(Recipe.model_validate(recipe), tmp_path / "one")
+    train_two(recipe, tmp_path)
+    ((one,), (two,)) = (losses(tmp_path / folder) for folder in ("one", "two"))
+    assert two["accuracy_validation"] == pytest.approx(one["accuracy_validation"], abs=1e-6)
 
 
 def test_a_picture_that_one_process_cannot_measure_costs_no_step(recipe_dict, trees, tmp_path):

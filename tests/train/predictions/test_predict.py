@@ -204,6 +204,22 @@ def test_masks_that_cannot_all_be_written_are_not_written(masked_checkpoint, mas
     assert len(list((tmp_path / "n").iterdir())) == len(table(tmp_path / "n.csv")) == 5
 
 
+def test_a_mask_where_another_picture_has_a_folder_is_refused(masked_checkpoint, masked_tree, tmp_path):
+    (tmp_path / "own" / "a.png").mkdir(parents=True)
+    Image.open(masked_tree / "images" / "0.png").convert("RGB").save(tmp_path / "own" / "a.jpg")
+    shutil.copy(masked_tree / "images" / "1.png", tmp_path / "own" / "a.png" / "b.png")
+    result = command("csg-train", "predict", masked_checkpoint, "own", "--out", "t.csv", cwd=tmp_path)
+    assert_user_error(result, "own/a.jpg and own/a.png/b.png would have masks at a.png and below it")
+
+
+def test_without_its_definition_no_table_and_no_mask_is_kept(masked_checkpoint, masked_tree, tmp_path):
+    (tmp_path / "t.csv.json").mkdir()
+    shutil.copytree(masked_tree / "images", tmp_path / "own")
+    result = command("csg-train", "predict", masked_checkpoint, "own", "--out", "t.csv", cwd=tmp_path)
+    assert_user_error(result, "t.csv.json: cannot write")
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "own", "t.csv.json"}
+
+
 def test_the_classes_of_the_tests_are_out_of_order():
     assert sorted(ORDER) == list(CLASSES) != list(ORDER)
 
