@@ -15,6 +15,7 @@ Shape suffixes: N rows, D features, S exponents, P sampled pairs.
 
 import math
 from dataclasses import replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from csg_analysis.energy.estimates import (
     simplex_energy,
     uniform_energy,
 )
+from csg_analysis.energy.labels import labels_of
 from csg_analysis.energy.pair_terms import pair_terms, squared_distances
 from csg_analysis.energy.pairs import pair_sums
 from csg_analysis.energy.scratch import row_array, spans
@@ -41,9 +43,9 @@ from csg_train.seeds import seed_for
 __all__ = ["Energy", "Estimate", "hyperspherical_energy", "sampled_energy", "simplex_energy", "uniform_energy"]
 
 
-def _orders(s: float | tuple[float, ...] | list[float]) -> tuple[float, ...]:
+def _orders(s: Any) -> tuple[float, ...]:
     try:
-        orders = tuple(dict.fromkeys(float(order) for order in ((s,) if isinstance(s, int | float) else s)))
+        orders = tuple(dict.fromkeys(map(float, (s,) if isinstance(s, Real) else [] if isinstance(s, str) else s)))
     except (TypeError, ValueError):
         orders = ()
     if not orders or not all(math.isfinite(order) and order >= 0 for order in orders):
@@ -83,9 +85,7 @@ def _check_rule(rule: Coincident, pairs: int, coincident: int) -> None:
 
 
 def _class_numbers(labels: Any, rows: UnitRows) -> Tensor:
-    given = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
-    if given.shape != (rows.n,):
-        raise UserError(f"labels of shape {given.shape} for {rows.n} feature rows; give one label for each row")
+    given = labels_of(labels, rows.n)
     classes = np.unique(np.concatenate([np.unique(given[span]) for span in spans(rows.n)]))
     number_N = row_array((rows.n,), torch.int64, rows.device)
     for span in spans(rows.n):
@@ -113,8 +113,9 @@ def hyperspherical_energy(
     """The energies of all pairs of feature rows, in one pass over blocks of pairs.
 
     The result does not depend on the order, the scale or a rotation of the rows, nor on the size of blocks, beyond
-    rounding: relative error against float64 about 1e-8 (products in float32) or 1e-12 (N <= 1024 or D <= 64, products
-    in float64); `csg_analysis.energy.pairs` says how near pairs keep it.
+    rounding: relative error against float64 about 1e-8 (products in float32; up to s = 20, of larger orders more: 1e-5
+    at s = 200) or 1e-12 (N <= 1024 or D <= 64, products in float64); `csg_analysis.energy.pairs` says how near pairs
+    keep it.
 
     Args:
         features_ND: NumPy array, memory map or tensor, shape (N, D), N >= 2, floating point of any width. It is read
@@ -123,7 +124,7 @@ def hyperspherical_energy(
             those bytes of each row.
         s: One order or several, each finite and >= 0.
         coincident: Rule for pairs at one point, see `Energy`.
-        labels: One class for each row; adds the means within and between classes.
+        labels: One class for each row, none missing; adds the means within and between classes.
         device: Where to compute, CPU or CUDA; by default where the features are.
         distributed: Share the blocks among the processes of the default `torch.distributed` group.
         block_rows: Rows of a block; by default what keeps the memory below 256 MB, on a GPU 2048 at most.
@@ -187,10 +188,11 @@ def sampled_energy(
     orders = _orders(s)
     _check_rule(coincident, 1, 0)
     rows = UnitRows(features_ND, device)
-    used = min(rows.n, pairs)
     most = (rows.n - 1) // 2 * rows.n
     if pairs % 1 or not 3 <= pairs <= most:
         raise UserError(f"pairs={pairs} of {rows.n} rows; give 3 to {most}, or use hyperspherical_energy for all")
+    pairs = int(pairs)  # 1e6 is as good
+    used = min(rows.n, pairs)
     generator = np.random.default_rng(seed_for(seed, "energy", "pairs"))
     order_N = _shuffled(rows.n, generator)[:used].to(rows.device)
     ahead = _shuffled((used - 1) // 2, generator)[: pairs // used] + 1

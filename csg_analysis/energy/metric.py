@@ -4,6 +4,7 @@ Pairs cross batches, so no sum of batches gives the energy: all rows are kept, a
 the end. Needs ``csg-toolkit[metrics]``.
 """
 
+from numbers import Real
 from typing import Any
 
 import torch
@@ -59,6 +60,9 @@ class HypersphericalEnergy(Metric):
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        given: Any = s
+        if not isinstance(given, Real):
+            raise UserError(f"energy order s={s!r}; give one finite number >= 0")
         uniform_energy(2, s, convention=convention)  # these refuse what they do not know, before an epoch is over
         hyperspherical_energy(torch.eye(2), s=s, coincident=coincident)
         self.s, self.convention, self.coincident = s, convention, coincident
@@ -88,6 +92,8 @@ class HypersphericalEnergy(Metric):
                     "no index, and of several processes a sampler repeats pictures; give each row's in the data set"
                 )
             index_N = torch.full((len(features_ND),), -1, device=features_ND.device)
+        elif not isinstance(index_N, Tensor):
+            raise UserError(f"index in a {type(index_N).__name__}; give a tensor (N,) of whole numbers")
         elif index_N.shape != features_ND.shape[:1] or index_N.is_floating_point() or bool((index_N < 0).any()):
             raise UserError(
                 f"index of shape {tuple(index_N.shape)}, {index_N.dtype} for {len(features_ND)} rows; give one whole "

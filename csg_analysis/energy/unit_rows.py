@@ -18,7 +18,7 @@ from csg_train.devices import usable_device
 from csg_train.errors import UserError
 from csg_train.seeds import generator_for
 
-__all__ = ["COPY_DISTANCE", "Layout", "UnitRows", "arrange", "offsets"]
+__all__ = ["COPY_DISTANCE", "Layout", "UnitRows", "arrange", "as_tensor", "offsets"]
 
 COPY_DISTANCE = 2.5e-13  # rows this near to one leader are within 5e-13 of each other: coincident by any path
 _CHUNK_NUMBERS = 2**18  # 2 MB of float64: two of them live in the caches
@@ -28,7 +28,8 @@ _SAMPLE_STRIP = 64  # rows
 _MAX_CENTRES = 64
 
 
-def _as_tensor(features: Any) -> Tensor:
+def as_tensor(features: Any) -> Tensor:
+    """The rows as a tensor that shares their memory where it can; what is no array of real numbers is a named error."""
     if isinstance(features, np.ma.MaskedArray):
         raise UserError("features in a masked array; give the rows that count, features[~mask.any(axis=1)].data")
     if isinstance(features, np.ndarray):
@@ -62,7 +63,7 @@ class UnitRows:
     """
 
     def __init__(self, features: Any, device: torch.device | str | None = None) -> None:
-        self.features = _as_tensor(features)
+        self.features = as_tensor(features)
         if self.features.ndim != 2 or self.features.shape[1] < 1:
             raise UserError(
                 f"features of shape {tuple(self.features.shape)}; give (rows, features), a feature at least"

@@ -108,10 +108,14 @@ def train(
         Path of the checkpoint that the recipe chooses: the last step's, ``best.pt`` or ``average.pt``.
 
     Raises:
-        UserError: Bad data or folder, another run in the folder or in this process, processes that differ in what they
-            train, a loss that is not finite, or a lost process.
+        UserError: Bad arguments, data or folder, another run in the folder or in this process, processes that differ in
+            what they train, a loss that is not finite, or a lost process.
         SystemExit: A signal, and in every process but the first the end of the run.
     """
+    if not isinstance(recipe, Recipe):
+        raise UserError(f"train: a recipe in a {type(recipe).__name__}; give what load_recipe reads")
+    if isinstance(splits, str):
+        raise UserError(f"train: splits={splits!r}; give a list of names")
     out = Path(out)
     with joined(usable_device(device)) as own, undisturbed(own), training_arithmetic(recipe.train, own):
         with agreed():  # first of all, so that a run that cannot start leaves no folder

@@ -23,9 +23,9 @@ def require_steps(wanted: int, left: int) -> None:
     """Refuse to record more steps than the run has left.
 
     Raises:
-        UserError: It has fewer.
+        UserError: It has fewer, or fewer than none are asked for.
     """
-    if wanted and wanted + SETTLING > left:
+    if wanted < 0 or (wanted and wanted + SETTLING > left):
         raise UserError(
             f"--profile {wanted}: records so many steps after {SETTLING} others, and the run has {left} left; ask for "
             "fewer steps, or profile in another --out"

@@ -104,10 +104,11 @@ class Backbone(nn.Module):
             )
 
     def normalise(self, images_NCHW: Tensor) -> Tensor:
-        """What the network itself takes: pictures in [0, 1] (or uint8), less the mean, over the deviation."""
+        """What the network takes, in its type: pictures in [0, 1] (or uint8), less the mean, over the deviation."""
         if images_NCHW.dtype == torch.uint8:
             images_NCHW = images_NCHW.float() / 255
-        return (images_NCHW - self.mean) / self.std
+        normalised = (images_NCHW - self.mean) / self.std
+        return normalised if normalised.dtype == self.mean.dtype else normalised.to(self.mean.dtype)
 
     def forward(self, images_NCHW: Tensor) -> Features:
         """Run the network once and collect the stages.

@@ -255,6 +255,7 @@ def _average_title(averaged: dict[str, Any]) -> str:
 
 
 @ordinary_tensors()
+@torch.inference_mode(False)  # whose weights would have no gradient, for GradCAM
 def load_network(path: Path | str, *, device: torch.device | str = "auto") -> TaskNetwork:
     """The trained network of a checkpoint file, in evaluation mode.
 

@@ -12,11 +12,6 @@ from csg_train.errors import UserError
 __all__ = ["by_class", "centred", "unit"]
 
 
-def _array(values: Any) -> np.ndarray:
-    """A NumPy array of it; of a tensor, wherever it lies, its values."""
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
-
-
 def unit(features_ND: np.ndarray) -> np.ndarray:
     """The rows at length 1, float64; a row that is zero, NaN or infinite is a named error."""
     from csg_analysis.energy.unit_rows import UnitRows  # torch: not for the report, which reads the table of metrics
@@ -29,9 +24,14 @@ def centred(features_ND: np.ndarray) -> np.ndarray:
     """The rows less their mean, float64, with the sum of squares 1.
 
     Raises:
-        UserError: A NaN or infinite value, or rows that are all equal.
+        UserError: Another type or shape, a NaN or infinite value, or rows that are all equal.
     """
-    rows_ND = _array(features_ND).astype(np.float64)
+    from csg_analysis.energy.unit_rows import as_tensor  # as above
+
+    given = as_tensor(features_ND)
+    if given.ndim != 2 or not given.numel():
+        raise UserError(f"features of shape {tuple(given.shape)}; give (rows, features), one of each at least")
+    rows_ND = given.double().cpu().numpy()
     if not np.isfinite(rows_ND).all():
         raise UserError(f"feature row {int(np.argmin(np.isfinite(rows_ND).all(1)))} has a NaN or infinite value")
     largest = max(np.abs(rows_ND).max(), np.finfo(np.float64).tiny)
@@ -45,8 +45,8 @@ def centred(features_ND: np.ndarray) -> np.ndarray:
 
 
 def by_class(rows_ND: np.ndarray, labels_N: Any) -> list[np.ndarray]:
-    """The rows of each class that occurs, in the order of the class numbers."""
-    labels_N = _array(labels_N)
-    if labels_N.shape != (len(rows_ND),):
-        raise UserError(f"labels of shape {labels_N.shape} for {len(rows_ND)} feature rows; give one for each row")
+    """The rows of each class that occurs, in the order of the class numbers; a row without a label is an error."""
+    from csg_analysis.energy.labels import labels_of  # as above
+
+    labels_N = labels_of(labels_N, len(rows_ND))
     return [rows_ND[labels_N == label] for label in np.unique(labels_N)]

@@ -271,11 +271,15 @@ def test_a_row_of_huge_or_tiny_numbers_is_only_a_direction():
         (np.eye(3), {"device": "cudax"}, "--device cudax: not usable here"),
         (np.eye(3), {"s": None}, "finite numbers >= 0"),
         (np.eye(3), {"s": "a"}, "s='a'; give one or more finite numbers >= 0"),
+        (np.eye(3), {"s": "12"}, "s='12'; give one or more finite numbers >= 0"),
         (np.eye(3), {"s": -1}, "finite numbers >= 0"),
         (np.eye(3), {"s": ()}, "finite numbers >= 0"),
         (np.eye(3), {"s": (0, math.inf)}, "finite numbers >= 0"),
         (np.eye(3), {"coincident": "clamp"}, 'choose "exclude" or "infinite"'),
         (np.eye(3), {"labels": [1, 2]}, "labels of shape \\(2,\\)"),
+        (np.eye(3), {"labels": [1, 2, math.nan]}, "feature row 2 has no label; leave out"),
+        (np.eye(3), {"labels": np.array(["a", None, "b"], dtype=object)}, "feature row 1 has no label; leave out"),
+        (np.eye(3), {"labels": torch.tensor([math.nan, 1, 2])}, "feature row 0 has no label; leave out"),
         (np.eye(3), {"block_rows": 0}, "block_rows=0"),
         (np.eye(3), {"distributed": True}, "init_process_group"),
     ],
@@ -283,6 +287,17 @@ def test_a_row_of_huge_or_tiny_numbers_is_only_a_direction():
 def test_mistakes_are_user_errors(rows, options, message):
     with pytest.raises(UserError, match=message):
         hyperspherical_energy(rows, **options)
+
+
+@pytest.mark.parametrize("s", [np.int64(1), np.float32(1), [1], np.array([1])])
+def test_orders_of_numpy_are_numbers(s):
+    rows = np.random.default_rng(0).normal(size=(9, 3))
+    assert hyperspherical_energy(rows, s=s).paper == hyperspherical_energy(rows, s=1).paper
+
+
+def test_a_number_of_pairs_may_be_written_with_an_exponent():
+    rows = np.random.default_rng(0).normal(size=(99, 3))
+    assert sampled_energy(rows, pairs=1e3, seed=0) == sampled_energy(rows, pairs=1000, seed=0)
 
 
 @pytest.mark.parametrize("pairs", [2, 10**6, 10.5])

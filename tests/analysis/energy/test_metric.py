@@ -93,6 +93,7 @@ def test_what_is_not_known_is_refused_at_once(options, message):
         (rows().long(), None, "int64"),
         (rows().numpy(), None, "features in a ndarray; give a tensor"),
         (rows(4), torch.arange(3), r"index of shape \(3,\)"),
+        (rows(4), [0, 1, 2, 3], "index in a list; give a tensor"),
         (rows(4), torch.tensor([0, 1, 2, -1]), "whole number >= 0"),
         (rows(4), torch.arange(4) / 2, "float32"),
         (rows(4), torch.tensor([0, 1, 7, 7]), "index 7: two rows that differ"),

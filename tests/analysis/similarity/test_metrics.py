@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import pdist, squareform
@@ -185,3 +186,25 @@ def test_collapsed_features_are_said():
         linear_cka(same, same[:4])
     with pytest.raises(UserError, match="labels of shape"):
         alignment(same, np.zeros(4))
+    with pytest.raises(UserError, match="feature row 3 has no label"):
+        alignment(same, np.array([0, 0, 1, math.nan, 1]))
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (np.ones(5), r"features of shape \(5,\); give \(rows, features\)"),
+        (np.ones((5, 2, 1)), r"features of shape \(5, 2, 1\)"),
+        (np.ones((5, 0)), r"features of shape \(5, 0\)"),
+        (np.ones((5, 2)) * 1j, "features of type complex128"),
+        (np.ma.masked_array(np.ones((5, 2))), "features in a masked array"),
+        (np.full((5, 2), "1"), "features of type <U1"),
+    ],
+)
+def test_cka_takes_what_the_others_take(bad, message):
+    rows = np.random.default_rng(0).standard_normal((5, 2))
+    for pair in ((bad, rows), (rows, bad)):
+        with pytest.raises(UserError, match=message):
+            linear_cka(*pair)
+    half = torch.from_numpy(rows).bfloat16()
+    assert linear_cka(half, rows) == linear_cka(half.double().numpy(), rows)

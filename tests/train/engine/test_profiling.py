@@ -10,6 +10,8 @@ from click.testing import CliRunner
 
 from csg_train.cli import main as program
 from csg_train.engine import loop as engine
+from csg_train.engine.profiling import require_steps
+from csg_train.errors import UserError
 from csg_train.runs.checkpoint import load_checkpoint
 from tests.nested import equal
 
@@ -67,6 +69,8 @@ def test_more_steps_than_are_left_are_refused_before_the_first(eight, tmp_path):
     assert refused.exit_code == 2
     assert "--profile 4: records so many steps after 5 others, and the run has 8 left; ask for fewer" in refused.output
     assert not (tmp_path / "run/log.jsonl").exists()
+    with pytest.raises(UserError, match="--profile -1: "):
+        require_steps(-1, 100)
     assert eight("run").exit_code == 0
     finished = eight("run", "--resume", "--profile", "1")
     assert finished.exit_code == 2

@@ -48,6 +48,19 @@ def test_what_the_process_has_set_changes_no_training(name, recipe, tmp_path):
         assert equal(getattr(load_checkpoint(other), part), getattr(undisturbed, part)), part
 
 
+@pytest.mark.parametrize(
+    ("given", "splits", "message"),
+    [
+        ("tiny.yaml", ["target"], "train: a recipe in a str; give what load_recipe reads"),
+        (None, "target", "train: splits='target'; give a list of names"),
+    ],
+)
+def test_arguments_that_are_no_recipe_and_no_splits_are_refused(given, splits, message, recipe, tmp_path):
+    with pytest.raises(UserError, match=message):
+        train(given or recipe, tmp_path / "run", device="cpu", splits=splits)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_training_seeds_no_other_device(recipe, tmp_path, monkeypatch):
     seeded = []
     monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)

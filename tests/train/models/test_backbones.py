@@ -67,6 +67,18 @@ def test_uint8_and_unit_interval_pictures_are_the_same():
         assert torch.equal(network(pictures()).logits, network(pictures().float() / 255).logits)
 
 
+def test_pictures_of_any_floating_type_are_taken_to_the_networks():
+    """``torch.from_numpy(pixels / 255)`` is float64."""
+    network = Network("resnet18", classes=2, hidden=4, seed=0).eval()
+    images = pictures()
+    with torch.no_grad():
+        expected = network(images.float() / 255).logits
+        assert torch.allclose(network(images.double() / 255).logits, expected, atol=1e-5)
+        half = network.to(torch.bfloat16)(images).logits
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), expected, rtol=0.1, atol=0.1)
+
+
 def test_start_depends_on_the_seed_alone():
     torch.manual_seed(1)
     one = Network("resnet18", classes=3, hidden=4, seed=5).state_dict()
