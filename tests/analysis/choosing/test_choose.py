@@ -158,6 +158,7 @@ def test_without_mirror_images_confidence_is_that_of_the_picture(three):
         (("0", "1", "--set", "data.validation.fraction=0.5"), ("s0/ckpt.pt", "holdout", "trained on")),
         (("0", "gone/ckpt.pt"), ("gone/ckpt.pt", "no such checkpoint")),
         (("0", "1", "--set", "{held}"), ("s0/ckpt.pt", "9 of its pictures are the target's; name synthetic ones")),
+        (("0", "1", "--set", "{source}"), ("s0/ckpt.pt", "trained on", "of its pictures; name others")),
     ],
 )
 def test_mistakes_are_one_line_and_write_nothing(three, trees, tmp_path, monkeypatch, arguments, parts):
@@ -166,10 +167,26 @@ def test_mistakes_are_one_line_and_write_nothing(three, trees, tmp_path, monkeyp
     for name in ("s0", "s1"):
         (tmp_path / name).mkdir()
         shutil.copy(three[0].parent.parent / name / "ckpt.pt", tmp_path / name)
-    held = f"data.validation={json.dumps({'dataset': 'folder', 'root': str(trees / 'target')})}"
-    given = [f"s{one}/ckpt.pt" if one in ("0", "1") else one.replace("{held}", held) for one in arguments]
+    splits = {
+        f"{{{name}}}": f"data.validation={json.dumps({'dataset': 'folder', 'root': str(trees / folder)})}"
+        for name, folder in (("held", "target"), ("source", "source"))
+    }
+    given = [f"s{one}/ckpt.pt" if one in ("0", "1") else splits.get(one, one) for one in arguments]
     refused(analyze("choose", *given), *parts)
     assert not list(tmp_path.rglob("choosing-target.json"))
+
+
+def test_a_copy_of_the_training_pictures_is_not_held_out_wherever_they_are_now(recipe, trees, tmp_path, monkeypatch):
+    """All pictures were trained on, and the recipe's folder is gone: what they are is known of the checkpoint."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trees / "source", tmp_path / "source")
+    data = recipe["data"] | {"source": {"dataset": "folder", "root": "source"}, "validation": None}
+    for seed in (0, 1):
+        trained_run(recipe | {"data": data, "seed": seed}, tmp_path / f"s{seed}")
+    (tmp_path / "source").rename(tmp_path / "elsewhere")
+    held = json.dumps({"dataset": "folder", "root": "elsewhere", "name": "source"})
+    done = analyze("choose", "s0/ckpt.pt", "s1/ckpt.pt", "--set", f"data.validation={held}")
+    refused(done, "the run was trained on 12 of its pictures; name others")
 
 
 def test_runs_that_are_not_alike_are_refused(three, recipe, masked_recipe_dict, tmp_path):
