@@ -65,7 +65,8 @@ def _print_scores(records: Sequence[tuple[str, runs.ScoreRecord]], rules: Sequen
     print_table(title, ["", *(name for name, _ in records)], _accuracy_rows(records))
     first = records[0][1]
     shown = f"flip averaging {first.flip}" if isinstance(first, runs.AccuracyRecord) else "IoU by class, pixels overall"
-    console.print(f"interval: {first.interval.kind}; {shown}")
+    kind = next((record.interval.kind for _, record in records if record.interval), "none of one picture")
+    console.print(f"interval: {kind}; {shown}")
 
 
 def _accuracy_rows(records: Sequence[tuple[str, runs.ScoreRecord]]) -> list[list[str]]:
@@ -79,7 +80,7 @@ def _accuracy_rows(records: Sequence[tuple[str, runs.ScoreRecord]]) -> list[list
         row("images", lambda record: str(record.data.count)),
         *(row(name, one(position)) for position, name in enumerate(records[0][1].classes)),
         row(records[0][1].score_name, lambda record: _percent(record.score)),
-        row("95 % bootstrap", lambda r: f"{_percent(r.interval.low)} - {_percent(r.interval.high)}"),
+        row("95 % bootstrap", lambda record: "none" if record.interval is None else record.interval.percent),
         row("overall", lambda record: _percent(record.overall)),
     ]
 

@@ -44,7 +44,7 @@ def _kinds(run: Run) -> set[str]:
     found = set()
     if (energy := run.energy.get("target")) is not None:
         found |= {f"E_s, {interval.level:.0%} {interval.kind}" for interval in energy.interval.values()}
-    if (score := run.scores.get("target")) is not None:
+    if (score := run.scores.get("target")) is not None and score.interval is not None:
         found.add(f"{wording_of([run]).short}, {score.interval.level:.0%} {score.interval.kind}")
     return found
 
@@ -85,8 +85,8 @@ def _run_data(row: Row, run: Run, words: Wording) -> dict[str, Value]:
         data |= {"pairs": energy.pairs, "coincident_pairs": energy.coincident}
     if (score := run.scores.get("target")) is not None:
         data[words.field] = 100 * score.score
-        data[f"{words.field}_low"] = 100 * score.interval.low
-        data[f"{words.field}_high"] = 100 * score.interval.high
+        data[f"{words.field}_low"] = 100 * score.interval.low if score.interval else None
+        data[f"{words.field}_high"] = 100 * score.interval.high if score.interval else None
         data["overall_percent"] = 100 * score.overall
     return data
 

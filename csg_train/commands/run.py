@@ -166,7 +166,7 @@ def _evaluate(
         records.append(record)
         cells = ["unknown", "", "unknown"]
         if not isinstance(record, runs.UnlabelledRecord):
-            interval = f"{100 * record.interval.low:.1f} - {100 * record.interval.high:.1f}"
+            interval = "none" if record.interval is None else record.interval.percent
             cells = [f"{100 * record.score:.1f}", interval, f"{100 * record.overall:.1f}"]
             score = record.score_name
         rows.append([split, str(len(images)), *cells])

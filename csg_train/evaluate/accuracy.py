@@ -114,14 +114,17 @@ def by_true_class(predictions: Predictions, classes: int) -> list[str]:
     return [" ".join(map(str, predicted.tolist())) for predicted in own]
 
 
-def bootstrap_mean_per_class(confusion: np.ndarray, *, seed: int, resamples: int = 2000) -> Interval:
+def bootstrap_mean_per_class(confusion: np.ndarray, *, seed: int, resamples: int = 2000) -> Interval | None:
     """Percentile bootstrap of `mean_per_class`, pictures resampled within each true class.
 
     Resampling n pictures of one class with replacement makes its confusion row multinomial, so only rows are drawn.
-    It measures the sampling of test pictures alone, not the spread over training seeds.
+    It measures the sampling of test pictures alone, not the spread over training seeds. There is none where no class
+    has two pictures, since each resample is the pictures themselves.
     """
     rng = np.random.default_rng(seed)
     totals = confusion.sum(axis=1)
+    if totals.max() < 2:
+        return None
     rows = [
         rng.multinomial(total, row / total, size=resamples) if total else np.zeros((resamples, len(row)), dtype=int)
         for row, total in zip(confusion, totals, strict=True)

@@ -89,13 +89,15 @@ def count_pixels(pairs: Iterable[tuple[_Mask, _Mask]], classes: int) -> PixelCou
     return PixelCounts(total, np.array(pictures, dtype=np.int64).reshape(-1, 3, classes))
 
 
-def bootstrap_mean_iou(counts: PixelCounts, *, seed: int, resamples: int = 2000) -> Interval:
+def bootstrap_mean_iou(counts: PixelCounts, *, seed: int, resamples: int = 2000) -> Interval | None:
     """Percentile bootstrap of `mean_iou`: whole pictures are resampled, since a picture's pixels are not independent.
 
     A class that a resample lacks altogether is left out of that resample's mean, and a resample of pictures whose every
     pixel is ignored is left out itself. It measures the sampling of test pictures alone, not the spread over training
-    seeds.
+    seeds. One picture with labels has none: each resample is that picture.
     """
+    if np.count_nonzero(counts.pictures[:, 1].sum(axis=1)) < 2:
+        return None
     rng = np.random.default_rng(seed)
     number = len(counts.pictures)
     flat = counts.pictures.reshape(number, -1).astype(np.float64)  # sums stay below 2^53, so they are exact

@@ -160,12 +160,10 @@ def _measured(subject: Subject) -> list[str]:
         data = record.data
         on = f"{data.split}: {in_markdown(data.name)}, {data.count} pictures, identity `{data.identity[:16]}`"
         if isinstance(record, AccuracyRecord | SegmentationRecord):
-            low, high = record.interval.low, record.interval.high
+            interval = record.interval
+            within = "no interval" if interval is None else f"95 % {interval.percent} ({interval.kind})"
             flip = f"; flip averaging {record.flip}" if isinstance(record, AccuracyRecord) else ""
-            lines.append(
-                f"- {_SCORES[record.score_name]}, on {on}: {100 * record.score:.1f} %, "
-                f"95 % {100 * low:.1f} - {100 * high:.1f} ({record.interval.kind}){flip}"
-            )
+            lines.append(f"- {_SCORES[record.score_name]}, on {on}: {100 * record.score:.1f} %, {within}{flip}")
         elif isinstance(record, EnergyRecord):
             values = ", ".join(f"E_{s} {value:.4f}" for s, value in record.mhe.items() if value is not None)
             lines.append(

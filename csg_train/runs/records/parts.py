@@ -23,6 +23,11 @@ class Interval(Plain):
     level: float
     kind: str
 
+    @property
+    def percent(self) -> str:
+        """Of shares: its ends in percent."""
+        return f"{100 * self.low:.1f} - {100 * self.high:.1f}"
+
 
 class RunInfo(Plain):
     """Where a checkpoint comes from."""

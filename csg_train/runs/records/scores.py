@@ -24,8 +24,8 @@ class AccuracyRecord(BaseRecord):
     mean_per_class: float
     """Unweighted mean over the classes that have pictures."""
     overall: float
-    interval: Interval
-    """Of ``mean_per_class``."""
+    interval: Interval | None
+    """Of ``mean_per_class``; None where no class has two pictures."""
     predicted: list[str] = Field(default_factory=list)
     """For each true class the predicted classes of its pictures in file order, as numbers with spaces between; empty
     in earlier records. Two records of one `DataInfo.identity` have the same pictures in the same places."""
@@ -63,8 +63,8 @@ class SegmentationRecord(BaseRecord):
     """Unweighted mean over the classes that have one."""
     overall: float
     """Share of right pixels."""
-    interval: Interval
-    """Of ``mean_iou``."""
+    interval: Interval | None
+    """Of ``mean_iou``; None where one picture alone has labels."""
 
     @property
     def score(self) -> float:

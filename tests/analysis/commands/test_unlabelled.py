@@ -98,6 +98,26 @@ def test_a_sweep_over_them_ends(recipe, tmp_path):
         assert f"1 runs, {finished} finished" in result.stdout
 
 
+def test_one_picture_has_a_number_and_no_interval(masked_recipe_dict, masked_tree, tmp_path):
+    for folder in ("images", "masks"):
+        (tmp_path / "one" / folder).mkdir(parents=True)
+        shutil.copy(masked_tree / folder / "0.png", tmp_path / "one" / folder)
+    shutil.copy(masked_tree / "classes.txt", tmp_path / "one")
+    masked_recipe_dict["data"]["target"] = {"dataset": "masked-folder", "root": "one"}
+    (tmp_path / "real.yaml").write_text(yaml.safe_dump(masked_recipe_dict))
+    assert "none" in done("csg-train", "run", "real.yaml", "--out", "runs/one", cwd=tmp_path).stdout
+    assert json.loads((tmp_path / "runs/one/segmentation-target.json").read_text())["interval"] is None
+    printed = done("csg-analyze", "accuracy", "runs/one/ckpt.pt", "--split", "target", cwd=tmp_path).stdout
+    assert "interval: none of one picture" in printed
+    words = ("runs/one/ckpt.pt", "--format", "safetensors", "--images", masked_tree / "images", "--to", "out")
+    done("csg-train", "export", *words, cwd=tmp_path)
+    assert "%, no interval" in (tmp_path / "out" / "README.md").read_text()
+    done("csg-report", "build", "runs", cwd=tmp_path)
+    (row,) = json.loads((tmp_path / "report" / "tables" / "runs.json").read_text())["rows"]
+    assert (row["mean_iou_percent_low"], row["mean_iou_percent_high"]) == (None, None)
+    done("csg-report", "verify", "report", "runs", cwd=tmp_path)
+
+
 def test_of_a_segmentation_they_are_shown_whole(masked_recipe_dict, photos, tmp_path):
     masked_recipe_dict["data"]["target"] = {"dataset": "pictures", "root": str(photos), "name": "street"}
     (tmp_path / "real.yaml").write_text(yaml.safe_dump(masked_recipe_dict))

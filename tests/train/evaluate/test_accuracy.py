@@ -53,6 +53,9 @@ def test_mean_per_class_leaves_out_a_class_without_pictures():
 
 def test_bootstrap_width_follows_from_the_binomial_variance():
     confusion = np.array([[300, 100], [80, 320]])
+    assert bootstrap_mean_per_class(np.eye(3, dtype=np.int64), seed=1) is None, (
+        "each resample is the pictures themselves"
+    )
     interval = bootstrap_mean_per_class(confusion, seed=1, resamples=20_000)
     sigma = np.sqrt(0.75 * 0.25 / 400 + 0.8 * 0.2 / 400) / 2
     assert interval.low == pytest.approx(0.775 - 1.96 * sigma, abs=2e-3)

@@ -108,6 +108,14 @@ def test_shapes_and_classes_that_do_not_fit_are_our_mistake() -> None:
         confusion_of_pixels(mask_HW + C, mask_HW, C)
 
 
+def test_one_picture_with_labels_has_no_interval() -> None:
+    (one, other), ignored = random_pairs(2), np.full((3, 4), 255, dtype=np.uint8)
+    nothing = np.zeros((3, 4), dtype=np.uint8), ignored
+    assert bootstrap_mean_iou(count_pixels([one], C), seed=0) is None
+    assert bootstrap_mean_iou(count_pixels([one, nothing], C), seed=0) is None
+    assert bootstrap_mean_iou(count_pixels([one, nothing, other], C), seed=0) is not None
+
+
 def test_bootstrap_equals_drawing_pictures_one_by_one() -> None:
     pairs = random_pairs(12, seed=2, right=0.3) + random_pairs(12, seed=3, right=0.9)
     counts = count_pixels(pairs, C)
