@@ -73,11 +73,11 @@ class Subject:
             UserError: They have one class each instead, or none.
         """
         images = self.images(split)
-        if self.recipe.segmentation is not None and not isinstance(images, pictures.MaskedSet):
-            raise UserError(f"{images.root}: pictures without masks; show --images source, or use csg-train predict")
-        if not isinstance(images, pictures.MaskedSet):
+        if isinstance(images, pictures.MaskedSet):
+            return images
+        if self.recipe.segmentation is None:
             raise UserError(f"{self.checkpoint.path}: a classification; this command shows masks, see gradcam")
-        return images
+        raise UserError(f"{images.root}: pictures without masks; show --images source, or use csg-train predict")
 
     def data_info(self, images: pictures.AnySet, split: str) -> runs.DataInfo:
         """Pictures and how they are shown, for a record."""

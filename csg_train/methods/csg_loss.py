@@ -59,7 +59,7 @@ class CSGLoss(nn.Module):
         for name, width in layers.items() if isinstance(layers, Mapping) else [(layers, None)]:
             if not isinstance(width, int) or width < 1:
                 raise UserError(f"CSGLoss: layers: {name!r}: {width}; give names and channels, {{'layer4': 2048}}")
-            if not name.isidentifier() or hasattr(nn.ModuleDict, name):
+            if not isinstance(name, str) or "." in name or not name or hasattr(nn.ModuleDict(), name):
                 fix = f"create_feature_extractor(net, {{{name!r}: 'last'}})"
                 raise UserError(f"CSGLoss: layers: {name!r} cannot name a submodule; name the map otherwise, as {fix}")
         try:

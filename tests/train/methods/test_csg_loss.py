@@ -165,6 +165,9 @@ def test_compiled_it_is_one_graph_with_the_same_numbers(backbone):
         ({"high": -1}, {}, "layers: 'high': -1; give names and channels"),
         ({"net.high": 8}, {}, r"layers: 'net\.high' cannot name a submodule; name the map otherwise"),
         ({"keys": 8}, {}, "layers: 'keys' cannot name a submodule"),
+        ({"training": 8}, {}, "layers: 'training' cannot name a submodule"),
+        ({4: 8}, {}, "layers: 4 cannot name a submodule"),
+        ({"4": 8}, {}, "no map '4'; the backbone gives low, high, logits"),
     ],
 )
 def test_mistakes_name_the_field(backbone, layers, fields, message):
