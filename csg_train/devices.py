@@ -12,6 +12,9 @@ from csg_train.errors import UserError
 
 __all__ = ["arithmetic", "full_float32", "ordinary_tensors", "usable_device", "without_autocast"]
 
+_AUTOCASTS = [kind for kind in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(kind)]
+"""Kinds of devices that have it; torch before 2.9 cannot ask while it compiles."""
+
 
 def usable_device(name: torch.device | str) -> torch.device:
     """The device of that name; ``auto`` is the GPU where there is one.
@@ -33,7 +36,7 @@ def usable_device(name: torch.device | str) -> torch.device:
 
 def without_autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """Within the block tensors there are computed with in their own types, whatever is around it."""
-    known = torch.amp.is_autocast_available(device.type)
+    known = device.type in _AUTOCASTS
     return torch.autocast(device.type, enabled=False) if known else contextlib.nullcontext()
 
 
