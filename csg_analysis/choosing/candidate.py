@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import Checkpoint
 from csg_train.runs.provenance import data_info, run_info
 from csg_train.runs.records import ChoosingRecord, LabelFree
+from csg_train.splits import SPLITS
 
 __all__ = ["Candidate", "best_runs", "choosing_records", "measure_run"]
 
@@ -86,8 +88,16 @@ def measure_run(
         together=[run.checkpoint_sha256],
     )
     chosen_step = run.step if run.selection == "last" else run.selection
-    setting = [recipe.model_dump(mode="json", exclude={"seed"}), run.options, chosen_step]
+    setting = [_setting(recipe), run.source_identity, run.options, chosen_step]
     return Candidate(record, json.dumps(setting, sort_keys=True), run.seed, real.predicted_N)
+
+
+def _setting(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe sets two runs apart, but for the seed: not how they are called, loaded, logged and saved."""
+    own = recipe.model_dump(mode="json", exclude={"seed": True, "name": True, "data": set(SPLITS)})
+    for field in ("workers", "log_every", "save_every"):
+        del own["train"][field]
+    return own
 
 
 def choosing_records(candidates: Sequence[Candidate]) -> list[ChoosingRecord]:

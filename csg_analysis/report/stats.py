@@ -161,17 +161,19 @@ def picture_variance(differences: Sequence[np.ndarray]) -> float | None:
 
     ``sum_c s_c^2 / n_c / C^2``, s_c^2 the variance (n - 1) of a picture's difference: right or not under one method
     minus the same under the other, mean over the pairs of runs. Both methods have the same pictures, so what is hard
-    for both counts for neither.
+    for both counts for neither. Of a class with one picture, which tells nothing of others, s_c^2 is 1, the largest
+    that numbers in [-1, 1] can have about their mean.
 
     Args:
         differences: Of each class with pictures, ``(n_c,)`` in [-1, 1].
 
     Returns:
-        The variance; None where a class has a single picture.
+        The variance; None without any class.
     """
-    if not differences or any(len(own_N) < 2 for own_N in differences):
+    if not differences:
         return None
-    return math.fsum(float(own_N.var(ddof=1)) / len(own_N) for own_N in differences) / len(differences) ** 2
+    own = (float(own_N.var(ddof=1)) / len(own_N) if len(own_N) > 1 else 1.0 for own_N in differences)
+    return math.fsum(own) / len(differences) ** 2
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:

@@ -50,10 +50,12 @@ def build_average(recipe: Recipe, weights: Sequence[Tensor]) -> Average | None:
 
 
 def hold(network: TaskNetwork, recipe: Recipe, frozen: Sequence[nn.Module]) -> None:
-    """Set a network for a training step: of frozen stages, and as the recipe says, statistics stay."""
+    """Set a network for a training step: as the recipe says, and of what is frozen, statistics stay."""
     network.set_training(batch_norm=recipe.model.batch_norm)
     for module in frozen:
         module.eval()
+    if not any(weight.requires_grad for weight in network.backbone.parameters()):  # the oracle's
+        network.backbone.eval()
 
 
 def trained_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
@@ -184,6 +186,8 @@ def _doubts(parts: Sequence[Checkpoint]) -> Iterator[str]:
             f"the heads began from different draws (seeds {', '.join(map(str, sorted(seeds)))}): their mean is no head "
             "that was trained; give runs of one seed"
         )
+    if len(methods := dict.fromkeys(part.recipe["method"]["name"] for part in parts)) > 1:
+        yield f"of several methods ({', '.join(methods)}): tables call it by the last one's, its records name them all"
     for part in parts:
         if part.step == 0:
             yield f"{part.path}: its head is as it was drawn; WiSE-FT begins with a trained one (train.probe, oracle)"

@@ -1,5 +1,6 @@
 """Reading a recipe: one YAML file, what it extends, and what the command line changes; resolved, and written again."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -68,6 +69,7 @@ def parse_recipe(value: Any, *, overrides: Sequence[str] = (), origin: str, weig
     """Check a recipe given as plain data; ``origin`` names it in errors, ``weights`` takes the place of its own."""
     if not isinstance(value, dict):
         raise UserError(f"{origin}: a recipe is a mapping of keys to values; see {RECIPES}")
+    value = copy.deepcopy(value)  # the caller's stays
     for override in overrides:
         _apply(value, override)
     if weights is not None:

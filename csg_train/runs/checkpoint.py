@@ -1,7 +1,6 @@
 """Checkpoints: one ``.pt`` file of tensors and plain values, written atomically, loaded with ``weights_only=True``."""
 
 import contextlib
-import copy
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -89,11 +88,9 @@ class Checkpoint:
     def resolved_recipe(self, overrides: tuple[str, ...] = ()) -> Recipe:
         """The recipe as an object, with ``key=value`` overrides (for instance another data root)."""
         try:
-            recipe = copy.deepcopy(self.recipe)
+            return parse_recipe(as_trained(self.recipe), overrides=overrides, origin=str(self.path))
         except RecursionError as error:
             raise UserError(f"{self.path}: its recipe is nested too deeply; restore the file") from error
-        try:
-            return parse_recipe(as_trained(recipe), overrides=overrides, origin=str(self.path))
         except UserError as error:
             raise UserError(f"{error.message}{written_by(self.versions)}") from error
 

@@ -221,6 +221,20 @@ def test_seeds_of_one_setting_share_the_step_or_the_rule_that_chose_it(three, tm
     assert [value is not None for value in found] == [seeds] * 2
 
 
+def test_a_seed_is_one_whatever_loads_its_pictures_and_wherever_they_lie(three, recipe, trees, tmp_path):
+    """What changes no number made a run of another setting: the agreement of the others changed without it."""
+    shutil.copytree(trees / "source", tmp_path / "elsewhere")
+    data = recipe["data"] | {"source": {"dataset": "folder", "root": str(tmp_path / "elsewhere"), "name": "source"}}
+    other = recipe | {"data": data, "name": "renamed"}
+    trained_run(other, tmp_path / "s1", "seed=1", "train.workers=1", "train.log_every=1", "train.save_every=1")
+    ((_, mine), (_, theirs)) = (
+        [values(record) for record in records(analyze("choose", str(three[0]), str(second), "--json"))]
+        for second in (three[1], tmp_path / "s1" / "ckpt.pt")
+    )
+    assert mine["seed agreement"] is not None
+    assert theirs["seed agreement"] == mine["seed agreement"]
+
+
 def test_the_title_counts_the_pictures_of_either_side(three):
     """Nine photos; of 12 renders a quarter is held out."""
     text = " ".join(analyze("choose", *three).stdout.split())

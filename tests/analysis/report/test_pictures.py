@@ -41,7 +41,8 @@ def test_variance_over_pictures_by_hand():
     """Class 1: 1, 0, 0, -1, variance 2/3; class 2: 1, 0, variance 1/2: (2/3 / 4 + 1/2 / 2) / 4."""
     found = picture_variance([np.array([1.0, 0.0, 0.0, -1.0]), np.array([1.0, 0.0])])
     assert found == pytest.approx((1 / 6 + 1 / 4) / 4)
-    assert picture_variance([np.array([1.0, 0.0]), np.array([1.0])]) is None, "one picture says nothing of others"
+    alone = picture_variance([np.array([1.0, 0.0]), np.array([1.0])])
+    assert alone == pytest.approx((0.5 / 2 + 1) / 4), "one picture says nothing of others: the largest possible"
     assert picture_variance([]) is None
 
 

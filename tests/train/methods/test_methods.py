@@ -41,6 +41,18 @@ def run(recipe: Recipe, out: Path, *, resume: bool = False) -> Path:
     return engine.train(recipe, out, device=CPU, resume=resume, overwrite=False, report=lambda step, values: None)
 
 
+def test_the_oracles_features_are_frozen_whatever_its_batch_norm(recipe_dict, tmp_path):
+    """With ``batch_norm: train`` its statistics moved, and the report called that the frozen features."""
+    model = recipe_dict["model"] | {"batch_norm": "train"}
+    training = engine._Run(recipe_of(recipe_dict | {"model": model}, "oracle", steps=3), tmp_path, CPU)
+    start = {name: value.clone() for name, value in training.network.state_dict().items()}
+    for batch in training._batches():
+        training._train_step(batch)
+    moved = {name for name, value in training.network.state_dict().items() if not torch.equal(value, start[name])}
+    assert moved
+    assert all(name.startswith("head.") for name in moved)
+
+
 def test_every_method_has_a_case():
     assert {case.get("name", label) for label, case in METHOD_CASES.items()} == set(METHODS)
 
