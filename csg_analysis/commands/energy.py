@@ -87,7 +87,8 @@ def energy(
     found: list[tuple[str, runs.EnergyRecord]] = []
     if files:
         _refuse_options(context)
-        found = [_of_file(file, coincident=coincident, device=device) for file in files]
+        written = set[Path]()
+        found = [_of_file(file, written, coincident=coincident, device=device) for file in files]
     else:
         measured: list[tuple[Named, runs.EnergyRecord]] = []
         require_record_folders(checkpoints)
@@ -113,7 +114,7 @@ def _refuse_options(context: click.Context) -> None:
             raise UserError(f"{option}: the feature file fixes it; leave it out, or extract other features")
 
 
-def _of_file(file: str, *, coincident: Any, device: torch.device) -> tuple[str, runs.EnergyRecord]:
+def _of_file(file: str, written: set[Path], *, coincident: Any, device: torch.device) -> tuple[str, runs.EnergyRecord]:
     path, name = features.split_name(file)
     own: features.FeatureFile | features.Matrix
     if path.suffix == ".npy" and (path.parent / features.DEFINITION).exists():
@@ -122,6 +123,9 @@ def _of_file(file: str, *, coincident: Any, device: torch.device) -> tuple[str, 
     else:
         own = features.open_matrix(path, name)
         rows_ND, out = own.rows_ND, path.with_name(f"{own.file_name}.energy.json")
+    if out in written:
+        raise UserError(f"--features {file}: would take the place of another one's {out.name}; give it by itself")
+    written.add(out)
     with within(str(file)):
         result = engine.hyperspherical_energy(rows_ND, s=(0, 1, 2), coincident=coincident, device=device)
     fields = {name: getattr(own, name) for name in ("layer", "pool", "dtype", "stability")}

@@ -116,7 +116,7 @@ def _origin(subject: Subject) -> str:
     if weights != "imagenet":
         return f"a file of the user's, SHA-256 `{digest}`; its licence is not recorded"
     if timm.is_model(subject.architecture) and name.startswith(("timm/", "tf_")):
-        published = timm.models.get_pretrained_cfg(name.removeprefix("timm/"))
+        published = timm.models.get_pretrained_cfg(name.removeprefix("timm/").partition("@")[0])
         licence = published.license if published else None
         terms = f"which timm says are under {licence}" if licence else "whose licence timm does not state"
         return f"{name}'s published ones, {terms}; SHA-256 `{digest}`"
@@ -141,10 +141,6 @@ def _notes(subject: Subject, format_name: str) -> list[str]:
         )
     if format_name == "timm" and subject.recipe.data.fit == "pad":
         notes.append("timm's transform fills the border with the mean colour; the network saw white.")
-    if not subject.masked and subject.recipe.evaluate.flip:
-        notes.append(
-            "Accuracy below averages the sigmoids of a picture and its mirror image; `logits` sees one picture."
-        )
     return [line for note in notes for line in (note, "")]
 
 
@@ -162,7 +158,10 @@ def _measured(subject: Subject) -> list[str]:
         if isinstance(record, AccuracyRecord | SegmentationRecord):
             interval = record.interval
             within = "no interval" if interval is None else f"95 % {interval.percent} ({interval.kind})"
-            flip = f"; flip averaging {record.flip}" if isinstance(record, AccuracyRecord) else ""
+            flip = ""
+            if isinstance(record, AccuracyRecord):
+                mirrored = "sigmoids averaged over a picture and its mirror image, where `logits` sees one picture"
+                flip = f"; {mirrored}" if record.flip else "; of the picture alone"
             lines.append(f"- {_SCORES[record.score_name]}, on {on}: {100 * record.score:.1f} %, {within}{flip}")
         elif isinstance(record, EnergyRecord):
             values = ", ".join(f"E_{s} {value:.4f}" for s, value in record.mhe.items() if value is not None)

@@ -42,7 +42,7 @@ class Subject:
     @property
     def architecture(self) -> str:
         """The backbone's name in its library."""
-        return self.recipe.model.backbone.removeprefix("timm/").split(".", 1)[0]
+        return self.recipe.model.backbone.removeprefix("timm/").partition("@")[0].partition(".")[0]
 
     @property
     def mean(self) -> list[float]:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from csg_train.errors import UserError
 from csg_train.exports.head import MODEL
 from csg_train.exports.subject import Logits, Subject
 from csg_train.runs.checkpoint import load_checkpoint, save_portable
@@ -15,7 +16,18 @@ __all__ = ["load", "usage", "write"]
 
 
 def write(subject: Subject, folder: Path, _pictures: list[Tensor]) -> dict[str, Any]:
-    """Write the file; ``config.json`` says nothing otherwise."""
+    """Write the file; ``config.json`` says nothing otherwise.
+
+    Raises:
+        UserError: Pictures are to be shown otherwise than the recipe says that is in the file.
+    """
+    own, asked = subject.checkpoint.resolved_recipe().data, subject.recipe.data
+    for field in ("size", "fit", "shorter_side"):
+        if getattr(own, field) != getattr(asked, field):
+            raise UserError(
+                f"--set data.{field}: a safetensors file keeps the checkpoint's recipe; set it where the file is used "
+                f"(csg-train predict --set data.{field}={getattr(asked, field)})"
+            )
     save_portable(folder / MODEL, subject.checkpoint)
     return {}
 

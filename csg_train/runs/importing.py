@@ -205,8 +205,9 @@ def _check_recipe(kind: str, recipe: Recipe) -> None:
         if kind == "asg" and recipe.segmentation is not None:
             raise UserError(f"--recipe {recipe.name}: the released segmentation of asg is of VGG-16, which is not here")
         return
-    known = torchvision.models.list_models() if kind == "torchvision" else timm.list_models()
-    if name.removeprefix(PREFIX).partition("@")[0] not in known:
+    plain = name.removeprefix(PREFIX).partition("@")[0]
+    known = plain in torchvision.models.list_models() if kind == "torchvision" else timm.is_model(plain)
+    if not known:
         raise UserError(f"--kind {kind}: has no {name}; choose another kind or --set model.backbone=NAME")
 
 

@@ -66,6 +66,15 @@ def test_a_colon_in_the_name_of_a_file_is_of_the_file(tmp_path):
     assert analyze("energy", "--features", tmp_path / "a:b.npy").exit_code == 0
 
 
+def test_two_matrices_of_one_record_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", **{"x/y": ROWS, "x-y": ROWS[:5]})
+    result = analyze(
+        "energy", *(part for name in ("x/y", "x-y") for part in ("--features", f"{tmp_path}/a.npz:{name}"))
+    )
+    assert result.exit_code == 2
+    assert "a.npz:x-y: would take the place of another one's a.npz.x-y.energy.json; give it by itself" in result.stderr
+
+
 def test_mistakes_are_one_line_and_leave_nothing(tmp_path):
     np.savez(tmp_path / "two.npz", a=ROWS, b=ROWS, words=np.array(["x"]), objects=np.array([{}], dtype=object))
     np.save(tmp_path / "flat.npy", ROWS[0])

@@ -24,6 +24,7 @@ from csg_train.exports.card import _origin
 from csg_train.exports.compare import compare
 from csg_train.exports.export import export_checkpoint
 from csg_train.exports.names import FORMATS
+from csg_train.exports.subject import Subject
 from csg_train.files import sha256_file
 from csg_train.recipes.network import start_network
 from csg_train.recipes.pictures import load_split
@@ -308,6 +309,13 @@ def test_the_card_has_the_numbers_of_this_checkpoint_alone(narrow, tmp_path):
     assert (
         f"on target: target, 9 pictures, identity `{images.identity[:16]}`: {100 * record.mean_per_class:.1f} %" in card
     )
+    mirrored = "sigmoids averaged over a picture and its mirror image, where `logits` sees one picture"
+    assert card.count(mirrored) == 1
+    write_record(narrow.path.parent / "accuracy-target.json", record.model_copy(update={"flip": False}))
+    exported(narrow, tmp_path / "plain", "safetensors")
+    plain = (tmp_path / "plain" / "README.md").read_text()
+    assert "mirror" not in plain
+    assert "; of the picture alone" in plain
     for part in (
         narrow.sha256,
         "a class for a picture, 3: truck, bus, car",
@@ -326,6 +334,7 @@ def test_the_card_has_the_numbers_of_this_checkpoint_alone(narrow, tmp_path):
         (("--format", "safetensors", "--set", "data.target.root=gone"), ("gone", "--images FOLDER")),
         (("--format", "safetensors", "--images", "gone"), ("gone: no such file or folder",)),
         (("--format", "safetensors", "--to", "run"), ("run: not an empty folder", "--to")),
+        (("--format", "safetensors", "--set", "data.size=64"), ("--set data.size", "predict --set data.size=64")),
     ],
 )
 def test_mistakes(words, parts, narrow, tmp_path):
@@ -384,12 +393,14 @@ def test_timm_networks_of_other_maps_than_the_head_takes_are_refused(recipe_dict
     [
         ("resnet18", "torchvision's IMAGENET1K_V1 of resnet18; torchvision is BSD-3-Clause"),
         ("vit_h_14", r"torchvision's IMAGENET1K_SWAG_E2E_V1 of vit_h_14; under https://.*SWAG.*LICENSE"),
+        ("timm/test_resnet@224", r"timm/test_resnet@224's published ones, which timm says are under \S+; SHA-256 `ab`"),
+        ("timm/test_resnet.r160_in1k@224", r"timm/test_resnet\.r160_in1k@224's published ones, which timm says are"),
     ],
 )
-def test_the_card_names_torchvisions_weights_and_their_terms(name, words):
+def test_the_card_names_published_weights_and_their_terms(name, words):
     model = types.SimpleNamespace(backbone=name)
     checkpoint = types.SimpleNamespace(recipe={"model": {"weights": "imagenet"}}, weights="ab", versions={})
-    subject = types.SimpleNamespace(checkpoint=checkpoint, recipe=types.SimpleNamespace(model=model), architecture=name)
+    subject = Subject(checkpoint, types.SimpleNamespace(model=model), torch.nn.Identity())
     assert re.match(words, _origin(subject))
 
 

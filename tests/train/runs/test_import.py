@@ -20,7 +20,7 @@ from csg_train.models.network import Network
 from csg_train.models.weights import load_weights
 from csg_train.recipes.reading import load_recipe
 from csg_train.runs.checkpoint import load_checkpoint
-from csg_train.runs.importing import import_file, map_state
+from csg_train.runs.importing import _check_recipe, import_file, map_state
 from csg_train.runs.layouts import LAYOUTS
 from tests.commands import command
 
@@ -308,6 +308,8 @@ def test_lite0_is_timms_alone(tmp_path):
     made = torch.load(tmp_path / "out.pt", weights_only=True)
     assert list(made) == list(net.state_dict())
     assert all(torch.equal(made[name], value) for name, value in net.state_dict().items())
+    for name in ("timm/test_resnet.r160_in1k", "timm/test_vit.r160_in1k@224"):
+        _check_recipe("timm", load_recipe("emoji-photos", [f"model.backbone={name}"]))
     with pytest.raises(UserError, match="--kind torchvision: has no tf_efficientnet_lite0"):
         import_file(file, "torchvision", recipe, tmp_path / "other.pt")
 
