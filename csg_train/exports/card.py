@@ -11,6 +11,7 @@ from csg_train.exports.head import HEAD
 from csg_train.exports.subject import Subject
 from csg_train.files import sha256_file
 from csg_train.methods.table import METHODS
+from csg_train.models.timm_models import own_timm_name
 from csg_train.names import in_markdown
 from csg_train.runs.checkpoint import rule_title
 from csg_train.runs.records import AccuracyRecord, EnergyRecord, RunInfo, SegmentationRecord, read_record
@@ -116,7 +117,7 @@ def _origin(subject: Subject) -> str:
     if weights != "imagenet":
         return f"a file of the user's, SHA-256 `{digest}`; its licence is not recorded"
     if timm.is_model(subject.architecture) and name.startswith(("timm/", "tf_")):
-        published = timm.models.get_pretrained_cfg(name.removeprefix("timm/").partition("@")[0])
+        published = timm.models.get_pretrained_cfg(own_timm_name(name))
         licence = published.license if published else None
         terms = f"which timm says are under {licence}" if licence else "whose licence timm does not state"
         return f"{name}'s published ones, {terms}; SHA-256 `{digest}`"

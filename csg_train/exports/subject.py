@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from csg_train.models.network import TaskNetwork
+from csg_train.models.timm_models import own_timm_name
 from csg_train.recipes.reading import to_yaml
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import Checkpoint
@@ -42,7 +43,7 @@ class Subject:
     @property
     def architecture(self) -> str:
         """The backbone's name in its library."""
-        return self.recipe.model.backbone.removeprefix("timm/").partition("@")[0].partition(".")[0]
+        return own_timm_name(self.recipe.model.backbone).partition(".")[0]
 
     @property
     def mean(self) -> list[float]:

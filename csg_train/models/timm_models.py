@@ -31,7 +31,7 @@ from csg_train.models.maps import MapLayout
 from csg_train.models.outline import outline
 from csg_train.models.spec import BackboneSpec, StateDict
 
-__all__ = ["PREFIX", "side_of_file", "timm_size", "timm_spec"]
+__all__ = ["PREFIX", "own_timm_name", "side_of_file", "timm_size", "timm_spec"]
 
 PREFIX = "timm/"
 _NO_GRID = {"Hiera": "its tokens lie in the order of its windows, not of the picture"}
@@ -95,6 +95,11 @@ def timm_spec(name: str) -> BackboneSpec:
         layout=MapLayout.of(net),
         explained=_explained(net, stages),
     )
+
+
+def own_timm_name(name: str) -> str:
+    """What timm calls ``timm/NAME@224``, with its tag: without what is ours."""
+    return name.removeprefix(PREFIX).partition("@")[0]
 
 
 def _known(name: str) -> tuple[str, int | None]:

@@ -26,7 +26,7 @@ from csg_train.errors import UserError
 from csg_train.files import atomic_write, sha256_file
 from csg_train.models.backbones import backbone_spec
 from csg_train.models.ibn import rewrite_ibn
-from csg_train.models.timm_models import PREFIX
+from csg_train.models.timm_models import own_timm_name
 from csg_train.models.wrapping import unprefixed, unwrapped
 from csg_train.names import absent
 from csg_train.recipes.network import build_network
@@ -205,8 +205,8 @@ def _check_recipe(kind: str, recipe: Recipe) -> None:
         if kind == "asg" and recipe.segmentation is not None:
             raise UserError(f"--recipe {recipe.name}: the released segmentation of asg is of VGG-16, which is not here")
         return
-    plain = name.removeprefix(PREFIX).partition("@")[0]
-    known = plain in torchvision.models.list_models() if kind == "torchvision" else timm.is_model(plain)
+    own = own_timm_name(name)
+    known = own in torchvision.models.list_models() if kind == "torchvision" else timm.is_model(own)
     if not known:
         raise UserError(f"--kind {kind}: has no {name}; choose another kind or --set model.backbone=NAME")
 
