@@ -20,7 +20,7 @@ _LETTERS = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': r"\char34{}",  # \textquotedbl is an error in OT1, the font encoding of most papers
     "`": r"\textasciigrave{}",
     "\N{MINUS SIGN}": "$-$",
     "\N{PLUS-MINUS SIGN}": r"$\pm$",
@@ -43,7 +43,7 @@ _LIGATURES = {("-", "-"), ("'", "'")}
 
 
 def escape(text: str) -> str:
-    r"""Text that LaTeX prints as it is, on one line; ``\textquotedbl`` needs the font encoding T1."""
+    """Text that LaTeX prints as it is, on one line, in the font encodings OT1 and T1."""
     joined = "; ".join(line.strip() for line in text.splitlines() if line.strip())
     kept = [letter for letter in joined if letter.isprintable() or letter in _LETTERS]
     apart = ["{}" if pair in _LIGATURES else "" for pair in zip(["", *kept], kept, strict=False)]
@@ -51,10 +51,7 @@ def escape(text: str) -> str:
 
 
 def to_latex(table: Table) -> str:
-    r"""A ``table`` environment with caption and label; one without columns is written from its data.
-
-    It needs the package ``booktabs``, and ``\usepackage[T1]{fontenc}`` for quotation marks in names.
-    """
+    """A ``table`` environment with caption and label, for ``booktabs``; one without columns is written from its data."""
     columns, rows = (table.columns, table.rows) if table.columns else _from_data(table)
     lines = [
         "% \\usepackage{booktabs}",

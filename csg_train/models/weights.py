@@ -15,7 +15,7 @@ from csg_train.models.wrapping import found_below, unprefixed, unwrapped
 from csg_train.names import absent
 from csg_train.tensors import load_tensors, unreadable
 
-__all__ = ["build_backbone", "import_kind", "load_weights"]
+__all__ = ["build_backbone", "fitted_backbone", "import_kind", "load_weights"]
 
 _NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -44,6 +44,31 @@ def build_backbone(name: str, weights: str | Path = "none") -> tuple[Backbone, s
     _fit_classifier(backbone, state)
     _load_strict(backbone.net, _filled_up(backbone, state), str(weights), name)
     return backbone.eval(), digest
+
+
+def fitted_backbone(
+    name: str, state: Mapping[str, Tensor], origin: str
+) -> tuple[Backbone, Mapping[str, Tensor], list[str]]:
+    """A new backbone for a file's state dict, whose own classifier may be of other classes or missing.
+
+    Args:
+        name: Of the backbone.
+        state: As it lies in the file.
+        origin: Names the file in errors.
+
+    Returns:
+        The backbone, with random weights and a classifier of the file's size; the state dict under today's names; what
+        the names of classifiers begin with that the file has not, or not for this network.
+
+    Raises:
+        UserError: There is no such backbone, or the names are those of something larger.
+    """
+    backbone = Backbone(backbone_spec(name))
+    state = _named_as_today(state, backbone, origin, name)
+    _fit_classifier(backbone, state)
+    own = backbone.net.state_dict()
+    fit = [key for key in own if isinstance(theirs := state.get(key), Tensor) and _fits(theirs, own[key])]
+    return backbone, state, [place for place in _places(backbone) if not any(key.startswith(place) for key in fit)]
 
 
 def _fit_classifier(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
@@ -155,6 +180,16 @@ def _state_of(content: Any, backbone: Backbone, origin: str, name: str) -> Mappi
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         fields = f" ({', '.join(map(str, list(state)[:5]))})" if isinstance(state, Mapping) else ""
         raise UserError(f"{origin}: holds a {type(state).__name__}{fields}, not a state dict of tensors")
+    state = _named_as_today(state, backbone, origin, name)
+    lacking = {key for key in own if key not in state and not key.startswith(_places(backbone))}
+    if lacking and all(key.endswith(".num_batches_tracked") for key in lacking):
+        raise UserError(f"{origin}: of an old torch, without {min(lacking)}; fill it in: {imported}")
+    return state
+
+
+def _named_as_today(state: Mapping[str, Tensor], backbone: Backbone, origin: str, name: str) -> Mapping[str, Tensor]:
+    """A state dict without what its script put before every name, under the names that the network has today."""
+    own = backbone.net.state_dict()
     state = unprefixed(state, own)
     if any(str(key).startswith("encoder_q.fc_new.") for key in state):
         raise UserError(
@@ -169,10 +204,7 @@ def _state_of(content: Any, backbone: Backbone, origin: str, name: str) -> Mappi
                 f"({others[0]}); save it alone, each name without {prefix!r}"
             )
         state = {key.removeprefix(prefix): value for key, value in state.items()}
-    state = backbone.spec.adapt(state)
-    if (lacking := set(own) - set(state)) and all(key.endswith(".num_batches_tracked") for key in lacking):
-        raise UserError(f"{origin}: of an old torch, without {min(lacking)}; fill it in: {imported}")
-    return state
+    return backbone.spec.adapt(state)
 
 
 def _load_strict(net: nn.Module, state: Mapping[str, Tensor], origin: str, name: str) -> None:

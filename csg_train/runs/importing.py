@@ -11,7 +11,7 @@ VGG-16). Their epoch was chosen on the target domain, which the checkpoint made 
 import importlib.metadata
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from csg_train.files import atomic_write, sha256_file
 from csg_train.models.backbones import backbone_spec
 from csg_train.models.ibn import rewrite_ibn
 from csg_train.models.timm_models import own_timm_name
+from csg_train.models.weights import fitted_backbone
 from csg_train.models.wrapping import unprefixed, unwrapped
 from csg_train.names import absent
 from csg_train.recipes.network import build_network
@@ -177,7 +178,12 @@ def import_file(file: Path, kind: str, recipe: Recipe, out: Path, *, field: str 
     state, rest = _unwrap(content, file, field)
     layout = _layout(kind, recipe, state, file)
     training = _VISDA if recipe.segmentation is None else _GTA5
-    network = _network(kind, recipe, len(training.classes))
+    if kind in ("torchvision", "timm"):
+        backbone, state, lacking = fitted_backbone(recipe.model.backbone, state, str(file))
+        network: torch.nn.Module = backbone.net
+        layout = replace(layout, left_out=dict.fromkeys(lacking, "no classifier of this network"))
+    else:
+        network = _network(kind, recipe, len(training.classes))
     origin = f"{file}: not {kind} weights of {recipe.model.backbone}"
     mapped = map_state(state, network.state_dict(), layout, origin=origin)
     lines = [f"{file}: SHA-256 {digest}", *mapped.lines]
@@ -246,8 +252,7 @@ def _network(kind: str, recipe: Recipe, classes: int) -> torch.nn.Module:
     if kind in ("csg", "asg"):
         return build_network(recipe, classes=classes)
     net = backbone_spec(recipe.model.backbone).build()
-    if kind == "ibn-net":
-        rewrite_ibn(net, recipe.method["variant"])
+    rewrite_ibn(net, recipe.method["variant"])
     return net
 
 

@@ -15,6 +15,7 @@ from tests.analysis.report.cases import built_text, write_run
     [
         ("50% of a_b & #1 {x} $y$", r"50\% of a\_b \& \#1 \{x\} \$y\$"),
         (r"a\b", r"a\textbackslash{}b"),
+        ('say "so"', r"say \char34{}so\char34{}"),  # \textquotedbl would end a document in OT1 with an error
         ("~^", r"\textasciitilde{}\textasciicircum{}"),
         ("<a|b>", r"\textless{}a\textbar{}b\textgreater{}"),
         ("\N{MINUS SIGN}0.4 ± 1", r"$-$0.4 $\pm$ 1"),

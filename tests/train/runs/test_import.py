@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,10 @@ from csg_train.commands.importing import import_command
 from csg_train.data.readers.lists import VISDA_CLASSES
 from csg_train.engine.loop import train
 from csg_train.errors import UserError
-from csg_train.models.backbones import BACKBONES, Backbone
+from csg_train.models.backbones import BACKBONES, Backbone, backbone_spec
 from csg_train.models.deeplab import SegmentationNetwork
 from csg_train.models.network import Network
-from csg_train.models.weights import load_weights
+from csg_train.models.weights import build_backbone, load_weights
 from csg_train.recipes.reading import load_recipe
 from csg_train.runs.checkpoint import load_checkpoint
 from csg_train.runs.importing import _check_recipe, import_file, map_state
@@ -297,6 +298,54 @@ def test_imagenet_weights_become_a_plain_file_that_training_takes(kind, wrapped,
     assert out.stat().st_size < 1.01 * sum(value.nbytes for value in made.values()) + 100_000
     backbone = Backbone(BACKBONES["resnet18"])
     assert load_weights(backbone, "resnet18", out) == hashlib.sha256(out.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("torchvision", "resnet18"), ("timm", "timm/test_resnet"), ("timm", "timm/test_efficientnet")]
+)
+@pytest.mark.parametrize("own", ["three classes", "none", "a projection"])
+def test_a_file_without_the_thousand_classes_becomes_one_that_training_takes(kind, name, own, tmp_path):
+    """Fine-tuned, or self-supervised, its average beside it: what --weights says of such a file is to import it."""
+    net = Backbone(backbone_spec(name)).net
+    (place,) = backbone_spec(name).classifiers
+    rest = {key: value for key, value in net.state_dict().items() if not key.startswith(f"{place}.")}
+    head = {
+        "three classes": {f"{place}.weight": torch.ones(3, net.get_submodule(place).in_features)},
+        "none": {},
+        "a projection": {f"{place}.0.weight": torch.ones(128, 7), f"{place}.2.weight": torch.ones(128, 128)},
+    }[own]
+    if own == "three classes":
+        head[f"{place}.bias"] = torch.tensor([1.0, 2.0, 3.0])
+    named = {f"student.{key}": value for key, value in (rest | head).items()}
+    file, out = tmp_path / "tuned.pth", tmp_path / "out.pt"
+    torch.save({"model": named, "model_ema": named}, file)
+    recipe = load_recipe("emoji-photos", [f"model.backbone={name}"])
+    lines = import_file(file, kind, recipe, out, field="model_ema")
+    made = torch.load(out, weights_only=True)
+    assert all(torch.equal(made[key], value) for key, value in rest.items())
+    backbone, _ = build_backbone(name, out)
+    if own == "three classes":
+        assert backbone.classes == 3
+        assert torch.equal(made[f"{place}.bias"], head[f"{place}.bias"])
+    else:
+        assert backbone.classes == 0
+        assert f"zeros: {place}.weight, {place}.bias, which the file does not have" in lines
+        left_out = f"left out: {place}.* (2 tensors: no classifier of this network)"
+        assert (left_out in lines) == (own == "a projection")
+
+
+def test_old_names_of_torchvision_are_taken(tmp_path):
+    """DenseNets were saved with dots that today's modules have not."""
+    net = Backbone(backbone_spec("densenet121")).net
+    old = {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)", r"\1.\2", key): value for key, value in net.state_dict().items()
+    }
+    assert set(old) != set(net.state_dict())
+    torch.save(old, tmp_path / "old.pth")
+    recipe = load_recipe("emoji-photos", ["model.backbone=densenet121"])
+    import_file(tmp_path / "old.pth", "torchvision", recipe, tmp_path / "out.pt")
+    made = torch.load(tmp_path / "out.pt", weights_only=True)
+    assert all(torch.equal(made[key], value) for key, value in net.state_dict().items())
 
 
 def test_lite0_is_timms_alone(tmp_path):
