@@ -51,7 +51,7 @@ def escape(text: str) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A ``table`` environment with caption and label, for ``booktabs``; one without columns is written from its data."""
+    """A ``table`` of ``booktabs`` with caption and label; one without columns is written from its data."""
     columns, rows = (table.columns, table.rows) if table.columns else _from_data(table)
     lines = [
         "% \\usepackage{booktabs}",

@@ -54,7 +54,7 @@ class Backbone(nn.Module):
 
     def __init__(self, spec: BackboneSpec, *, output_stride: int | None = None) -> None:
         super().__init__()
-        self.net = spec.build() if output_stride is None else spec.build(output_stride)
+        self.net = spec.build() if output_stride is None else spec.build(output_stride=output_stride)
         self.spec, self.classes = spec, spec.classes
         self.stage_paths = {name: path for name, (path, _) in spec.stages.items()}
         self.widths = {name: channels for name, (_, channels) in spec.stages.items()}
@@ -149,7 +149,7 @@ class Backbone(nn.Module):
 def _lite(name: str, *, width: int, size: int = 224) -> BackboneSpec:
     """An EfficientNet-Lite of timm; ``width`` is the channel count of the last expansion at stride 16."""
     return BackboneSpec(
-        build=lambda output_stride=32: timm.create_model(name, pretrained=False, output_stride=output_stride),
+        build=functools.partial(timm.create_model, name, pretrained=False),
         imagenet=functools.partial(lite_imagenet, name),
         stages={"layer3": ("blocks.5.0.bn1", width), "layer4": ("bn2", 1280)},
         classifiers=("classifier",),

@@ -15,12 +15,16 @@ IMAGENET_CLASSES = frozenset({1000, 1001, 11221, 11821, 21841, 21842, 21843})
 """Sizes of classifiers of ImageNet-1k (1001 with a background) and of ImageNet-12k and -21k in their releases."""
 
 
+def _as_it_is(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    return state
+
+
 @dataclass(frozen=True, kw_only=True)
 class BackboneSpec:
-    """How one backbone is built, what it takes and what it gives.
+    """How one backbone is built, what it takes and what it gives; its functions are of a module, so that it pickles.
 
     Attributes:
-        build: Makes the network with its own classifier, randomly initialised; takes the output stride as an
+        build: Makes the network with its own classifier, randomly initialised; takes ``output_stride`` as an
             optional argument.
         imagenet: Gives the published state dict and its SHA-256.
         stages: Stage name -> (module path whose output is the map, channels), from low to high.
@@ -54,4 +58,4 @@ class BackboneSpec:
     signed: bool = False
     layout: MapLayout = field(default_factory=MapLayout)
     explained: Mapping[str, str] = field(default_factory=dict)
-    adapt: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = lambda state: state
+    adapt: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = _as_it_is

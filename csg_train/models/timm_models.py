@@ -11,12 +11,12 @@ Normalisation and input size are those of timm's configuration of the very name,
 """
 
 import difflib
+import functools
 import hashlib
 import inspect
 import logging
 import math
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 import timm
@@ -47,7 +47,7 @@ def timm_size(name: str) -> int:
     return timm_spec(name).size if config is None or _known(name)[1] else int(config.input_size[-1])
 
 
-@cache
+@functools.cache
 def timm_spec(name: str) -> BackboneSpec:
     """What timm says of the model ``timm/NAME``.
 
@@ -64,25 +64,10 @@ def timm_spec(name: str) -> BackboneSpec:
     stages = _stages(net, name)
     options, multiple = _sizes(net)
     options |= made
-    takes_stride = "output_stride" in inspect.signature(type(net).__init__).parameters
-
-    def build(output_stride: int = 32) -> nn.Module:
-        if output_stride == 32:
-            return timm.create_model(model, pretrained=False, **options)
-        try:
-            if takes_stride:
-                return timm.create_model(model, pretrained=False, output_stride=output_stride, **options)
-        except (AssertionError, NotImplementedError):
-            pass
-        raise UserError(
-            f"model.backbone: {name} ({type(net).__name__}) cannot trade its strides for dilation to an output stride "
-            f"of {output_stride}, which segmentation needs; choose a ResNet, RegNet, EfficientNet or ConvNeXt"
-        )
-
     classifier = net.pretrained_cfg.get("classifier") or ()
     return BackboneSpec(
-        build=build,
-        imagenet=lambda: _imagenet(model, made),
+        build=functools.partial(_build, name, model, type(net), options),
+        imagenet=functools.partial(_imagenet, model, made),
         stages=stages,
         aliases={stage.replace("stage", "layer"): stage for stage in stages},
         classifiers=(classifier,) if isinstance(classifier, str) else tuple(classifier),
@@ -94,6 +79,22 @@ def timm_spec(name: str) -> BackboneSpec:
         signed=True,
         layout=MapLayout.of(net),
         explained=_explained(net, stages),
+    )
+
+
+def _build(
+    name: str, model: str, kind: type[nn.Module], options: Mapping[str, Any], output_stride: int = 32
+) -> nn.Module:
+    if output_stride == 32:
+        return timm.create_model(model, pretrained=False, **options)
+    try:
+        if "output_stride" in inspect.signature(kind.__init__).parameters:
+            return timm.create_model(model, pretrained=False, output_stride=output_stride, **options)
+    except (AssertionError, NotImplementedError):
+        pass
+    raise UserError(
+        f"model.backbone: {name} ({kind.__name__}) cannot trade its strides for dilation to an output stride of "
+        f"{output_stride}, which segmentation needs; choose a ResNet, RegNet, EfficientNet or ConvNeXt"
     )
 
 

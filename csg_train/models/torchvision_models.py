@@ -72,18 +72,9 @@ def torchvision_spec(name: str) -> BackboneSpec:
     channels_last = not vit and given[-1][2] != given[-1][3]
     channels = [shape[-1] if vit or channels_last else shape[1] for shape in given]
 
-    def build(output_stride: int = 32) -> nn.Module:
-        if output_stride != 32:
-            raise UserError(
-                f"model.backbone: torchvision's {name} cannot trade its strides for dilation to an output stride of "
-                f"{output_stride}, which segmentation needs; choose a ResNet, or a RegNet, EfficientNet or ConvNeXt of "
-                "timm (timm/NAME)"
-            )
-        return _network(name, options)
-
     return BackboneSpec(
-        build=build,
-        imagenet=lambda: _imagenet(name),
+        build=functools.partial(_build, name, options),
+        imagenet=functools.partial(_imagenet, name),
         stages={f"stage{i}": pair for i, pair in enumerate(zip(paths, channels, strict=True), start=1)},
         aliases={f"layer{i}": f"stage{i}" for i in (1, 2, 3, 4)},
         classifiers=(classifier,),
@@ -104,13 +95,27 @@ def torchvision_spec(name: str) -> BackboneSpec:
 def resnet_spec(name: str, width: int) -> BackboneSpec:
     """A torchvision ResNet; ``width`` is the channel count of layer4."""
     return BackboneSpec(
-        build=lambda output_stride=32: dilate(torchvision.models.get_model(name, weights=None), output_stride),
-        imagenet=lambda: _imagenet(name),
+        build=functools.partial(_build_resnet, name),
+        imagenet=functools.partial(_imagenet, name),
         stages={f"layer{i}": (f"layer{i}", width >> (4 - i)) for i in (1, 2, 3, 4)},
         classifiers=("fc",),
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
     )
+
+
+def _build(name: str, options: Mapping[str, Any], output_stride: int = 32) -> nn.Module:
+    if output_stride != 32:
+        raise UserError(
+            f"model.backbone: torchvision's {name} cannot trade its strides for dilation to an output stride of "
+            f"{output_stride}, which segmentation needs; choose a ResNet, or a RegNet, EfficientNet or ConvNeXt of "
+            "timm (timm/NAME)"
+        )
+    return _network(name, options)
+
+
+def _build_resnet(name: str, output_stride: int = 32) -> nn.Module:
+    return dilate(torchvision.models.get_model(name, weights=None), output_stride)
 
 
 def dilate(net: nn.Module, output_stride: int) -> nn.Module:

@@ -1,5 +1,7 @@
 """Backbones against the libraries' own forward pass, stage by stage, and the strictness of loading."""
 
+import pickle
+
 import pytest
 import timm
 import torch
@@ -87,6 +89,16 @@ def test_start_depends_on_the_seed_alone():
     other = Network("resnet18", classes=3, hidden=4, seed=6).state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not torch.equal(one["head.0.weight"], other["head.0.weight"])
+
+
+@pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0", "timm/test_vit", "mobilenet_v2"])
+def test_a_network_survives_pickling(name):
+    """To a worker process, or with ``torch.save(network)``."""
+    network = Network(name, classes=3, hidden=8, seed=0).eval()
+    again = pickle.loads(pickle.dumps(network))  # noqa: S301
+    pictures = torch.rand(2, 3, network.backbone.spec.size, network.backbone.spec.size)
+    assert torch.equal(again(pictures).logits, network(pictures).logits)
+    assert again.backbone.spec.build().state_dict().keys() == network.backbone.net.state_dict().keys()
 
 
 def test_weights_file_round_trip_and_named_differences(tmp_path):
