@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from csg_train.errors import UserError
 from csg_train.program import unfinished
@@ -28,6 +28,7 @@ __all__ = [
     "home_expanded",
     "is_safetensors",
     "packaged_table",
+    "read_hashed",
     "remove_abandoned",
     "require_new",
     "require_outside",
@@ -38,6 +39,8 @@ __all__ = [
     "write_text",
     "writing",
 ]
+
+_Content = TypeVar("_Content")
 
 
 @contextlib.contextmanager
@@ -186,6 +189,22 @@ def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically with sorted keys; a NaN or infinity is an error, for JSON has none."""
     write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_hashed(path: Path, read: Callable[[Path], _Content]) -> tuple[_Content, str]:
+    """What ``read`` finds in a file, and the SHA-256 of those very bytes; one that is replaced is read again.
+
+    Raises:
+        ValueError: It changes each time.
+        Exception: What ``read`` raises.
+    """
+    for _ in range(3):
+        before = path.stat()
+        content, digest = read(path), sha256_file(path)
+        after = path.stat()
+        if all(getattr(before, name) == getattr(after, name) for name in ("st_ino", "st_size", "st_mtime_ns")):
+            return content, digest
+    raise ValueError("it changes while it is read; wait for what writes it")
 
 
 def sha256_file(path: Path) -> str:

@@ -15,7 +15,9 @@ from torch import Tensor
 from csg_train.files import foreign_content, is_safetensors
 from csg_train.names import unfit
 
-__all__ = ["first_bytes", "first_not_finite", "load_tensors", "unreadable"]
+__all__ = ["first_bytes", "first_not_finite", "fits", "load_tensors", "unreadable"]
+
+_NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def load_tensors(path: Path) -> Any:
@@ -46,6 +48,18 @@ def first_not_finite(state: Mapping[str, Tensor]) -> str | None:
     numbers = {name: value for name, value in state.items() if value.is_floating_point()}
     finite = torch.stack([value.isfinite().all() for value in numbers.values()]).tolist()
     return None if all(finite) else list(numbers)[finite.index(False)]
+
+
+def fits(given: Tensor, own: Tensor) -> bool:
+    """Whether a value can take the place of ours: of its shape, of numbers where ours is of numbers, else whole ones.
+
+    Integers in the place of numbers are those of a quantised network, whose scales are elsewhere.
+    """
+    if given.shape != own.shape or own.is_complex() != given.is_complex():
+        return False
+    if own.is_floating_point():
+        return given.dtype in _NUMBERS
+    return not given.is_floating_point() or (given.dtype in _NUMBERS and bool((given == given.round()).all()))
 
 
 def first_bytes(path: Path) -> bytes:

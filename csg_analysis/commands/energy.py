@@ -89,6 +89,11 @@ def energy(
         _refuse_options(context)
         written = set[Path]()
         found = [_of_file(file, written, coincident=coincident, device=device) for file in files]
+        names = [name for name, _ in found]
+        found = [
+            (f"{name} ({file})" if names.count(name) > 1 else name, record)
+            for file, (name, record) in zip(files, found, strict=True)
+        ]
     else:
         measured: list[tuple[Named, runs.EnergyRecord]] = []
         require_record_folders(checkpoints)

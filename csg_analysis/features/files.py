@@ -21,8 +21,9 @@ from csg_train.data.readers.sets import AnySet
 from csg_train.errors import UserError
 from csg_train.files import sha256_file, write_csv, write_json
 from csg_train.runs.records import DataInfo, OutsideInfo, PoolStability, RunInfo
+from csg_train.tensors import first_bytes
 
-__all__ = ["DEFINITION", "Definitions", "Dtype", "FeatureFile", "open_features", "write_rows"]
+__all__ = ["DEFINITION", "Definitions", "Dtype", "FeatureFile", "open_features", "reason_of", "write_rows"]
 
 DEFINITION = "features.json"
 
@@ -62,6 +63,12 @@ class Definitions(BaseModel):
     def write(self, folder: Path) -> None:
         """Write ``features.json``."""
         write_json(folder / DEFINITION, self.model_dump(mode="json"))
+
+
+def reason_of(error: Exception) -> str:
+    """What numpy says of a file that it cannot read; not its advice to switch the safety off."""
+    text = str(error).split("\n", 1)[0]
+    return "it holds pickled objects, which are not read" if "pickle" in text else text
 
 
 def write_rows(
@@ -136,11 +143,14 @@ def open_features(path: Path) -> tuple[np.ndarray, FeatureFile]:
         UserError: The file or its definition is missing, cut or foreign, or they do not agree.
     """
     try:
+        first_bytes(path)  # a pipe would be waited for
         rows_ND = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; write it with csg-analyze features") from error
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: not a complete .npy file ({error}); write it with csg-analyze features") from error
+        raise UserError(
+            f"{path}: not a complete .npy file ({reason_of(error)}); write it with csg-analyze features"
+        ) from error
     definition = path.parent / DEFINITION
     try:
         known = Definitions.model_validate_json(definition.read_bytes()).files

@@ -16,10 +16,12 @@ from typing import Any, get_args
 import numpy as np
 import safetensors
 
+from csg_analysis.features.files import reason_of
 from csg_train.errors import UserError
 from csg_train.files import foreign_content, sha256_file
 from csg_train.names import absent
 from csg_train.runs.records import DataInfo, Dtype, OutsideInfo
+from csg_train.tensors import first_bytes
 
 __all__ = ["SUFFIXES", "Matrix", "open_matrix", "split_name"]
 
@@ -64,6 +66,7 @@ def open_matrix(path: Path, name: str | None = None) -> Matrix:
     """
     with ExitStack() as stack:
         try:
+            first_bytes(path)  # a pipe would be waited for
             found = _matrices(path, stack)
             chosen = _choose(path, found, name)
             rows_ND = found[chosen]()
@@ -72,7 +75,7 @@ def open_matrix(path: Path, name: str | None = None) -> Matrix:
         except UserError:
             raise
         except Exception as error:  # of many types for cut and foreign files
-            reason = foreign_content(path) or str(error).split("\n", 1)[0]
+            reason = foreign_content(path) or reason_of(error)
             raise UserError(f"{path}: not a complete {path.suffix} file ({reason}); write it again") from error
     dtype: Any = rows_ND.dtype.name if isinstance(rows_ND, np.ndarray) else str(rows_ND.dtype).removeprefix("torch.")
     if rows_ND.ndim != 2 or dtype not in _DTYPES:

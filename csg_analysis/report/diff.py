@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from csg_analysis.report.build import FILES, listed_files
 from csg_analysis.report.tables import Value
 from csg_train.errors import UserError
 
@@ -99,6 +100,9 @@ def read_tables(report: Path) -> dict[str, Rows]:
         raise UserError(
             f"{report}: no report in this folder (tables/{_PROVENANCE}.json); build one with csg-report build"
         )
+    listed = listed_files(report) if (report / FILES).exists() else ()  # earlier versions list none
+    if lost := [name for name in listed if name.startswith("tables/") and not (report / name).exists()]:
+        raise UserError(f"{report / lost[0]}: no such table, which {FILES} lists; build the report again")
     return {path.stem: _read(path) for path in paths}
 
 

@@ -14,6 +14,7 @@ from csg_analysis.report.logged import Curve, read_curves
 from csg_train.errors import UserError, printable
 from csg_train.files import files_below, sha256_file
 from csg_train.runs.cost import COST, Cost, read_cost
+from csg_train.runs.labels import settings_of
 from csg_train.runs.records import (
     AccuracyRecord,
     AttentionRecord,
@@ -129,8 +130,8 @@ class Run:
 
     @property
     def settings(self) -> dict[str, object]:
-        """What sets two runs of one method apart: its configuration, and what it is combined with."""
-        return {**self.info.method_config, **self.info.options}
+        """What sets two runs of one method apart (`settings_of`)."""
+        return settings_of(self.info)
 
     @property
     def config(self) -> str:

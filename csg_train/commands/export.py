@@ -28,4 +28,9 @@ def export(checkpoint: Path, folder: Path, format_name: str, images: str, overri
     done = exports.export_checkpoint(opened, folder, format_name, recipe=recipe, images=images)
     for name, size in done.files.items():
         console.print(f"{folder / name}: {size:,} bytes")
+    if done.size is not None:
+        rows, columns = done.size
+        console.print(
+            f"{folder}: takes pictures of {rows} rows and {columns} columns alone: the network rests on the size"
+        )
     console.print(f"{folder}: {done.comparison.line()}")

@@ -1,5 +1,6 @@
 """Averages of weights: the one that a run keeps, and those of finished runs (``csg-train average``)."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -75,8 +76,9 @@ def measure_statistics(network: TaskNetwork, batches: Iterable[Loaded]) -> int:
     kept = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None
     for batch in batches if norms else ():
+        for norm in norms:
+            norm.momentum = 1 / (count + 1)  # with None torch reads the count of batches off the device in each layer
         network(batch.to(next(network.parameters()).device).views[0])
         count += 1
     for norm, momentum in zip(norms, kept, strict=True):
@@ -155,7 +157,7 @@ def average_runs(
 
 def _said(part: Checkpoint, share: float) -> dict[str, Any]:
     info = run_info(part)
-    names = ("recipe", "method", "seed", "step", "selection", "options", "averaged")
+    names = ("recipe", "method", "method_config", "seed", "step", "selection", "options", "averaged")
     return {"sha256": part.sha256, "share": share} | {name: getattr(info, name) for name in names}
 
 
@@ -188,6 +190,8 @@ def _doubts(parts: Sequence[Checkpoint]) -> Iterator[str]:
         )
     if len(methods := dict.fromkeys(part.recipe["method"]["name"] for part in parts)) > 1:
         yield f"of several methods ({', '.join(methods)}): tables call it by the last one's, its records name them all"
+    elif len({json.dumps(part.recipe["method"], sort_keys=True) for part in parts}) > 1:
+        yield f"of several settings of {parts[-1].recipe['method']['name']}: tables show the last's, its records all"
     for part in parts:
         if part.step == 0:
             yield f"{part.path}: its head is as it was drawn; WiSE-FT begins with a trained one (train.probe, oracle)"

@@ -1,15 +1,26 @@
 """Numbers that are no longer finite: which, and from which step."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from csg_train.errors import UserError
 from csg_train.tensors import first_not_finite
 
-__all__ = ["kept", "require_finite_row", "require_finite_weights"]
+__all__ = ["kept", "numbers_of", "require_finite_row", "require_finite_weights"]
+
+
+def numbers_of(rows: Sequence[Mapping[str, float | Tensor]]) -> list[dict[str, float]]:
+    """Rows of numbers, some still on a device, which is waited for once."""
+    there = [value.double() for row in rows for value in row.values() if isinstance(value, Tensor)]
+    numbers = iter(torch.stack(there).tolist() if there else ())
+    return [
+        {name: next(numbers) if isinstance(value, Tensor) else float(value) for name, value in row.items()}
+        for row in rows
+    ]
 
 
 def require_finite_row(

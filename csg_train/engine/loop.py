@@ -20,7 +20,7 @@ from csg_train.devices import usable_device
 from csg_train.distributed import agreed, average, highest, is_first, joined, process_count, require_alike
 from csg_train.engine.averages import averaged_state, build_average, hold
 from csg_train.engine.batches import batches_of
-from csg_train.engine.finite import kept, require_finite_row, require_finite_weights
+from csg_train.engine.finite import kept, numbers_of, require_finite_row, require_finite_weights
 from csg_train.engine.folder import locked, make_ready, remove_records, remove_run
 from csg_train.engine.interrupts import Interrupts
 from csg_train.engine.optimizer import build_optimizer
@@ -381,8 +381,7 @@ class _Run:
         values: dict[str, float] = {}
         first = self.step - len(self.unlogged) + 1
         measured = None if self.selected_on is None else measure_name(self.recipe)
-        for step, row in enumerate(self.unlogged, start=first):
-            values = {name: float(value) for name, value in row.items()}
+        for step, values in enumerate(numbers_of(self.unlogged), start=first):
             signs = {name: values.pop(name) for name in SIGNS if name in values}
             require_finite_row(values, step, self.out, self.saved, measured=measured)
             log.write({"step": step} | values)

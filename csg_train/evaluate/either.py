@@ -74,7 +74,7 @@ def held_out_loss(network: TaskNetwork, images: AnySet, recipe: Recipe) -> float
     logits_of_batch = logits_of(network, recipe) if masked else lambda pictures: network(pictures).logits
 
     def count() -> np.ndarray:
-        total, shown = 0.0, 0
+        sums, shown = [], []
         for batch in () if own is None else shown_batches(own, recipe, device):
             there = batch.to(device)
             logits, labels = logits_of_batch(there.views[0]), there.labels
@@ -82,9 +82,12 @@ def held_out_loss(network: TaskNetwork, images: AnySet, recipe: Recipe) -> float
                 logits = F.interpolate(logits, size=labels.shape[1:], mode="bilinear", align_corners=True)
             # of pixels no sum of the library's own, which a GPU cannot repeat: refused in a deterministic run
             how = {"ignore_index": IGNORE, "reduction": "none"} if masked else {"reduction": "sum"}
-            total += float(F.cross_entropy(logits, labels, **how).sum())
-            shown += int((labels != IGNORE).sum()) if masked else len(labels)
-        return np.array([total, shown])
+            sums.append(F.cross_entropy(logits, labels, **how).sum())
+            shown.append((labels != IGNORE).sum())
+        total = 0.0
+        for value in torch.stack(sums).tolist() if sums else ():  # read once: each reading waits for the device
+            total += value
+        return np.array([total, int(torch.stack(shown).sum()) if shown else 0])
 
     total, shown = summed(count).tolist()
     return float(total / shown)

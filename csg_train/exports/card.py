@@ -1,6 +1,6 @@
 """The model card of an export: what the network is, what it was made from, what was measured, how it is run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import timm
@@ -25,8 +25,15 @@ _SCORES = {
 _MEASURED = ("accuracy-*.json", "segmentation-*.json", "energy-*.json")
 
 
-def model_card(subject: Subject, comparison: Comparison, folder: Path, usage: list[str], format_name: str) -> str:
-    """``README.md`` of an export, whose files lie in ``folder``."""
+def model_card(
+    subject: Subject,
+    comparison: Comparison,
+    folder: Path,
+    usage: list[str],
+    format_name: str,
+    size: Sequence[int | None] | None,
+) -> str:
+    """``README.md`` of an export, whose files lie in ``folder``; ``size`` in rows and columns, None for any."""
     checkpoint, recipe = subject.checkpoint, subject.recipe
     method = METHODS[recipe.method["name"]].info
     fields = "".join(f", {key} {in_markdown(value)}" for key, value in recipe.method.items() if key != "name")
@@ -40,7 +47,7 @@ def model_card(subject: Subject, comparison: Comparison, folder: Path, usage: li
         "step": f"{rule_title(checkpoint)}; rule `{checkpoint.selection}`",
         "starting weights": _origin(subject),
         "checkpoint": f"SHA-256 `{checkpoint.sha256}`",
-        "pictures": _shown(subject),
+        "pictures": _shown(subject) + ("" if size is None or size[0] is None else f"; of {size[0]} x {size[1]} alone"),
         "normalisation": f"mean {subject.mean}, deviation {subject.std}, of R, G and B in [0, 1]",
     }
     files = {path.name: path for path in sorted(folder.iterdir())}

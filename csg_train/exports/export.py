@@ -49,6 +49,8 @@ class Exported:
 
     files: dict[str, int]
     comparison: Comparison
+    size: list[int] | None
+    """Rows and columns of the only pictures that a graph for masks takes; None for any."""
 
 
 def export_checkpoint(
@@ -80,15 +82,22 @@ def export_checkpoint(
     with together(folder) as work:
         changes = kind.write(subject, work, pictures)
         write_json(work / "config.json", subject.described | changes)
-        comparison = compare(
-            Logits(subject.network),
-            kind.load(subject, work),
-            _of_size(pictures, changes.get("input_HW")),
-            source=source,
-            what=f"--format {format_name}",
-        )
-        write_text(work / "README.md", model_card(subject, comparison, work, kind.usage(subject), format_name))
-    return Exported({path.name: path.stat().st_size for path in sorted(folder.iterdir())}, comparison)
+        size = changes.get("input_HW")
+        shown = _of_size(pictures, size)
+        try:
+            comparison = compare(
+                Logits(subject.network), kind.load(subject, work), shown, source=source, what=f"--format {format_name}"
+            )
+        except UserError:
+            raise
+        except Exception as error:  # of many types: a library builds another network than was trained
+            reason = str(error).strip().split("\n", 1)[0]
+            raise UserError(
+                f"--format {format_name}: what was written does not run ({reason}); use safetensors or onnx"
+            ) from error
+        write_text(work / "README.md", model_card(subject, comparison, work, kind.usage(subject), format_name, size))
+    files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    return Exported(files, comparison, size if subject.masked and size != [None, None] else None)
 
 
 def _of_size(pictures: list[Tensor], size: Sequence[int | None] | None) -> list[Tensor]:

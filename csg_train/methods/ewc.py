@@ -32,7 +32,7 @@ class EWCConfig:
     samples: Annotated[int, Field(ge=1)] = 256
     """Source pictures used, the first in file order."""
     chunk: Annotated[int, Field(ge=1)] = 8
-    """Pictures whose gradients are held at once; changes memory and speed, not the result."""
+    """Pictures whose gradients are held at once; changes memory and speed, and the result to rounding alone."""
     update: Literal["proximal", "gradient"] = "proximal"
     """``proximal``: after each step of the optimiser an exact step of the penalty alone, stable for every strength.
     ``gradient``: a term of the loss, which ends in infinity where strength and learning rate are high."""

@@ -86,7 +86,7 @@ class Backbone(nn.Module):
         """Refuse stages that this backbone does not have, or one named twice; ``field`` is the option that asked."""
         if unknown := sorted(set(names) - set(self.widths)):
             raise UserError(f"{field}: {', '.join(unknown)} not in this backbone; allowed: {', '.join(self.widths)}")
-        if len(set(names)) < len(names):
+        if len({self.own_name(name) for name in names}) < len(names):
             raise UserError(f"{field}: {', '.join(names)} names a stage twice; name each once")
 
     def require_size(self, rows: int, columns: int) -> None:

@@ -8,16 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from csg_train.errors import UserError
-from csg_train.files import sha256_file
+from csg_train.files import read_hashed
 from csg_train.models.backbones import Backbone, backbone_spec
 from csg_train.models.timm_models import PREFIX, side_of_file
 from csg_train.models.wrapping import found_below, unprefixed, unwrapped
 from csg_train.names import absent
-from csg_train.tensors import load_tensors, unreadable
+from csg_train.tensors import fits, load_tensors, unreadable
 
-__all__ = ["build_backbone", "fitted_backbone", "import_kind", "load_weights"]
-
-_NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+__all__ = ["build_backbone", "fitted_backbone", "import_kind", "load_weights", "require_sound"]
 
 
 def build_backbone(name: str, weights: str | Path = "none") -> tuple[Backbone, str]:
@@ -67,7 +65,7 @@ def fitted_backbone(
     state = _named_as_today(state, backbone, origin, name)
     _fit_classifier(backbone, state)
     own = backbone.net.state_dict()
-    fit = [key for key in own if isinstance(theirs := state.get(key), Tensor) and _fits(theirs, own[key])]
+    fit = [key for key in own if isinstance(theirs := state.get(key), Tensor) and fits(theirs, own[key])]
     return backbone, state, [place for place in _places(backbone) if not any(key.startswith(place) for key in fit)]
 
 
@@ -105,7 +103,7 @@ def _filled_up(backbone: Backbone, state: Mapping[str, Tensor]) -> Mapping[str, 
     """
     places = _places(backbone)
     own = {key: value for key, value in backbone.net.state_dict().items() if key.startswith(places)}
-    if any(key in state and _fits(state[key], value) and state[key].any() for key, value in own.items()):
+    if any(key in state and fits(state[key], value) and state[key].any() for key, value in own.items()):
         return state
     backbone.classes = 0
     rest = {key: value for key, value in state.items() if not key.startswith(places)}
@@ -153,7 +151,7 @@ def _is_ours(content: Any) -> bool:
 def _read(path: Path) -> tuple[Any, str]:
     """What a file holds, and its SHA-256."""
     try:
-        return load_tensors(path), sha256_file(path)
+        return read_hashed(path, load_tensors)
     except FileNotFoundError as error:
         word = path.name.lower() if path.name.lower() in ("imagenet", "none") else None
         mend = f"write {word} in lower case, if that is meant" if word else "check model.weights or --model"
@@ -177,7 +175,9 @@ def _state_of(content: Any, backbone: Backbone, origin: str, name: str) -> Mappi
     imported = f"csg-train import {origin} --kind {import_kind(name)} --set model.backbone={name} --out NEW.pt"
     choice = f"choose one: {imported} --field NAME, then --weights NEW.pt or --model {name}:NEW.pt"
     state, _ = unwrapped(content, field=None, origin=origin, choice=choice)
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+    ):
         fields = f" ({', '.join(map(str, list(state)[:5]))})" if isinstance(state, Mapping) else ""
         raise UserError(f"{origin}: holds a {type(state).__name__}{fields}, not a state dict of tensors")
     state = _named_as_today(state, backbone, origin, name)
@@ -213,7 +213,7 @@ def _load_strict(net: nn.Module, state: Mapping[str, Tensor], origin: str, name:
     kinds = (
         [f"missing {key}" for key in own if key not in state],
         [f"unexpected {key}" for key in state if key not in own],
-        [_differs(key, state[key], own[key]) for key in shared if not _fits(state[key], own[key])],
+        [_differs(key, state[key], own[key]) for key in shared if not fits(state[key], own[key])],
     )
     if count := sum(map(len, kinds)):  # the first of each kind: names that differ by what is before them show it
         firsts = [kind[0] for kind in kinds if kind]
@@ -225,26 +225,26 @@ def _load_strict(net: nn.Module, state: Mapping[str, Tensor], origin: str, name:
             else "give a file of that network"
         )
         raise UserError(f"{origin}: not weights of {name}: {'; '.join(firsts)}{more}; {mend}")
-    if infinite := [key for key in own if not state[key].to(own[key].dtype).isfinite().all()]:
-        raise UserError(
-            f"{origin}: {infinite[0]} holds values that are not finite ({len(infinite)} of {len(own)} tensors do); "
-            "give weights of a run that did not diverge"
-        )
-    if negative := [key for key in own if key.endswith(".running_var") and (state[key] < 0).any()]:
-        raise UserError(f"{origin}: {negative[0]}, a variance, holds negative values; give weights that are whole")
+    require_sound({key: state[key].to(own[key].dtype) for key in own}, origin)
     try:
         net.load_state_dict(state)
     except RuntimeError as error:  # a tensor of a kind of its own
         raise UserError(f"{origin}: not weights of {name} ({error})") from error
 
 
-def _fits(given: Tensor, own: Tensor) -> bool:
-    """Whether a value can take the place of ours: of its shape, and of numbers where ours is of numbers.
+def require_sound(state: Mapping[str, Tensor], origin: str) -> None:
+    """Refuse weights that no trained network has.
 
-    Integers in the place of numbers are those of a quantised network, whose scales are elsewhere.
+    Raises:
+        UserError: Values are not finite, or a variance is negative.
     """
-    numbers = given.dtype in _NUMBERS if own.is_floating_point() else not given.is_complex()
-    return given.shape == own.shape and numbers
+    if infinite := [key for key, value in state.items() if not value.isfinite().all()]:
+        raise UserError(
+            f"{origin}: {infinite[0]} holds values that are not finite ({len(infinite)} of {len(state)} tensors do); "
+            "give weights of a run that did not diverge"
+        )
+    if negative := [key for key, value in state.items() if key.endswith(".running_var") and (value < 0).any()]:
+        raise UserError(f"{origin}: {negative[0]}, a variance, holds negative values; give weights that are whole")
 
 
 def _differs(key: str, given: Tensor, own: Tensor) -> str:

@@ -12,6 +12,7 @@ _AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "model_ema_state_d
 """Where scripts put a state dict among other values; the second, of a moving average of the weights."""
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 """Of DataParallel and torch's AveragedModel, of torch.compile, of Lightning."""
+_DEEPEST = 8
 _COUNTER = "n_averaged"
 """Beside the names of an AveragedModel."""
 
@@ -32,7 +33,9 @@ def unwrapped(content: Any, *, field: str | None, origin: str, choice: str) -> t
         UserError: There are several state dicts and ``field`` names none, or one that is not there.
     """
     rest: dict[str, Any] = {}
-    while isinstance(content, Mapping):
+    for _ in range(_DEEPEST):
+        if not isinstance(content, Mapping):
+            return content, rest
         there = [name for name in (*_FIELDS, *_AVERAGES) if isinstance(content.get(name), Mapping)]
         if field is not None and field not in there:
             raise UserError(f"{origin}: no state dict in the field {field!r}; there is {', '.join(there) or 'none'}")
@@ -43,7 +46,7 @@ def unwrapped(content: Any, *, field: str | None, origin: str, choice: str) -> t
         chosen, field = field or there[0], None
         rest |= {str(name): value for name, value in content.items() if name != chosen}
         content = content[chosen]
-    return content, rest
+    raise UserError(f"{origin}: its state dict lies deeper than {_DEEPEST} fields, or in itself; save it alone")
 
 
 def _without_counter(state: Mapping[str, Any], rest: dict[str, Any]) -> Mapping[str, Any]:

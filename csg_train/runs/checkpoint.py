@@ -1,19 +1,21 @@
 """Checkpoints: one ``.pt`` file of tensors and plain values, written atomically, loaded with ``weights_only=True``."""
 
 import contextlib
+import functools
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import torch
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from torch import Tensor, optim
 
 from csg_train.devices import ordinary_tensors, usable_device
 from csg_train.errors import UserError
-from csg_train.files import atomic_write, is_safetensors, sha256_file
+from csg_train.files import atomic_write, is_safetensors, read_hashed
 from csg_train.models.network import TaskNetwork
 from csg_train.names import absent
 from csg_train.recipes.earlier import as_trained
@@ -23,7 +25,7 @@ from csg_train.recipes.sections import Recipe
 from csg_train.runs.portable import portable_bytes, portable_content
 from csg_train.runs.versions import written_by
 from csg_train.splits import Rule
-from csg_train.tensors import first_bytes, first_not_finite, load_tensors, unreadable
+from csg_train.tensors import first_bytes, first_not_finite, fits, load_tensors, unreadable
 
 __all__ = [
     "FORMAT",
@@ -79,7 +81,7 @@ class Checkpoint:
     log_bytes: _Count
     versions: dict[str, str]
     selection: Rule = "last"
-    best_score: float | None = None
+    best_score: Annotated[float, Field(allow_inf_nan=False)] | None = None
     average: dict[str, Tensor] = field(default_factory=dict)
     averaged: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
@@ -119,10 +121,60 @@ _TYPES: dict[str, TypeAdapter[Any]] = {
 }
 
 
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class _Data(_Strict):
+    name: str
+    identity: str
+    count: _Count
+
+
+class _Steps(_Strict):
+    rule: str
+    first_step: _Count
+    last_step: _Count
+
+
+class _Soup(_Strict):
+    rule: str
+    of: list[dict[str, Any]]
+
+
+class _WiSE(_Soup):
+    alpha: float
+
+
+class _Part(_Strict):
+    method: str
+    options: dict[str, Any]
+    averaged: dict[str, Any]
+
+
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint atomically; the old file stays until the new one is complete."""
-    content = {"format": FORMAT} | {name: getattr(checkpoint, name) for name in _FILE_FIELDS}
+    content = _canonical({"format": FORMAT} | {name: getattr(checkpoint, name) for name in _FILE_FIELDS})
     atomic_write(path, lambda stream: torch.save(content, stream))
+
+
+def _canonical(value: Any) -> Any:
+    """Equal values that become equal bytes, so that a resumed run's file has the hash of one that never stopped.
+
+    Pickle writes an object once and refers to it afterwards, and which equal strings, lists and dictionaries are one
+    object depends on where they came from.
+    """
+    match value:
+        case str():
+            return sys.intern(str(value))
+        case list() | tuple():
+            return type(value)(map(_canonical, value))
+        case dict():
+            made = type(value)((_canonical(key), _canonical(entry)) for key, entry in value.items())
+            if fields := getattr(value, "__dict__", None):  # of a state dict, which versions its modules have
+                made.__dict__.update(_canonical(fields))
+            return made
+    return value
 
 
 def save_portable(path: Path, checkpoint: Checkpoint) -> None:
@@ -145,8 +197,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         fix = f"give the checkpoint in it, {there}" if there else "give a checkpoint of csg-train run"
         raise UserError(f"{path}: a folder; {fix}")
     try:
-        portable = is_safetensors(first_bytes(path))
-        content = portable_content(path) if portable else load_tensors(path)
+        content, digest = read_hashed(path, _content)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such checkpoint{absent(path)}; train one with csg-train run") from error
     except PermissionError as error:
@@ -167,24 +218,38 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise UserError(f"{path}: incomplete checkpoint, without {', '.join(missing)}")
     fields = {name: content[name] for name in _FILE_FIELDS if name in content}
     _check_fields(fields, path)
-    return Checkpoint(**fields, sha256=sha256_file(path), path=path)
+    return Checkpoint(**fields, sha256=digest, path=path)
+
+
+def _content(path: Path) -> Any:
+    return portable_content(path) if is_safetensors(first_bytes(path)) else load_tensors(path)
 
 
 def _check_fields(fields: dict[str, Any], path: Path) -> None:
     for name, value in fields.items():
-        try:
-            _TYPES[name].validate_python(value)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(map(str, (name, *first["loc"])))
-            raise UserError(f"{path}: damaged checkpoint ({where}: {first['msg']}); restore it") from error
+        _check(functools.partial(_TYPES[name].validate_python, value), name, path)
     if lacking := [key for key in ("name", "identity", "count") if key not in fields["data"]]:
         raise UserError(f"{path}: damaged checkpoint, its data lack {', '.join(lacking)}; restore it")
+    _check(functools.partial(_Data.model_validate, fields["data"]), "data", path)
+    if averaged := fields.get("averaged"):
+        kind = _Steps if "of" not in averaged else _WiSE if averaged.get("rule") == "wise-ft" else _Soup
+        _check(functools.partial(kind.model_validate, averaged), "averaged", path)
+        for part in averaged.get("of", ()):
+            _check(functools.partial(_Part.model_validate, part), "averaged.of", path)
     try:
         if fields["optimizer"]:  # an imported file has neither
             torch.Generator().set_state(fields["rng"][0])
     except (IndexError, RuntimeError, TypeError) as error:
         raise UserError(f"{path}: damaged checkpoint, no state of torch's generator; restore it") from error
+
+
+def _check(validate: Callable[[], object], name: str, path: Path) -> None:
+    try:
+        validate()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, (name, *first["loc"])))
+        raise UserError(f"{path}: damaged checkpoint ({where}: {first['msg']}); restore it") from error
 
 
 @contextlib.contextmanager
@@ -201,6 +266,14 @@ def load_state(module: torch.nn.Module, state: dict[str, Tensor], origin: Path) 
     Raises:
         UserError: Names or shapes differ.
     """
+    own = module.state_dict()
+    if odd := [
+        name
+        for name, value in state.items()
+        if name in own and value.shape == own[name].shape and not fits(value, own[name])
+    ]:
+        kind = str(state[odd[0]].dtype).removeprefix("torch.")
+        raise UserError(f"{origin}: damaged checkpoint, {odd[0]} is of {kind}; restore it")
     try:
         with _no_lost_parts():
             module.load_state_dict(state)

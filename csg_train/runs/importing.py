@@ -23,11 +23,11 @@ from torch import Tensor
 from csg_train.data.readers.driving import CLASSES
 from csg_train.data.readers.lists import VISDA_CLASSES, VISDA_COUNTS
 from csg_train.errors import UserError
-from csg_train.files import atomic_write, sha256_file
+from csg_train.files import atomic_write, read_hashed
 from csg_train.models.backbones import backbone_spec
 from csg_train.models.ibn import rewrite_ibn
 from csg_train.models.timm_models import own_timm_name
-from csg_train.models.weights import fitted_backbone
+from csg_train.models.weights import fitted_backbone, require_sound
 from csg_train.models.wrapping import unprefixed, unwrapped
 from csg_train.names import absent
 from csg_train.recipes.network import build_network
@@ -186,6 +186,7 @@ def import_file(file: Path, kind: str, recipe: Recipe, out: Path, *, field: str 
         network = _network(kind, recipe, len(training.classes))
     origin = f"{file}: not {kind} weights of {recipe.model.backbone}"
     mapped = map_state(state, network.state_dict(), layout, origin=origin)
+    require_sound(mapped.state, str(file))
     lines = [f"{file}: SHA-256 {digest}", *mapped.lines]
     if fields := [name for name in rest if name not in ("epoch", *_BEST)]:
         lines.append(f"left out: {', '.join(map(str, fields))} (fields beside the state dict)")
@@ -231,7 +232,7 @@ def _layout(kind: str, recipe: Recipe, state: Mapping[str, Any], file: Path) -> 
 
 def _read(path: Path) -> tuple[Any, str]:
     try:
-        return load_tensors(path), sha256_file(path)
+        return read_hashed(path, load_tensors)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file{absent(path)}; check the path") from error
     except Exception as error:  # torch raises many types for foreign and cut files

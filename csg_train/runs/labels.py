@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from csg_train.runs.records import RunInfo
 
-__all__ = ["added", "name_of", "row_labels"]
+__all__ = ["added", "name_of", "row_labels", "settings_of"]
 
 _AVERAGES = {"ema": "EMA", "swad": "SWAD", "wise-ft": "WiSE-FT", "soup": "soup"}
 _AUGMENTATIONS = {"pasta": "PASTA", "pasta+randaugment": "PASTA, RandAugment", "augmix": "AugMix"}
@@ -32,6 +32,17 @@ def name_of(info: RunInfo) -> str:
     return " + ".join([info.method, *added(info)])
 
 
+def settings_of(info: RunInfo) -> dict[str, object]:
+    """What sets two runs of a method apart: its fields, and what it is combined with."""
+    return info.method_config | _options(info)
+
+
+def _options(info: RunInfo) -> dict[str, object]:
+    """As in the record; one that is called like a field of the method (``beta``, of PASTA) is ``options.NAME``."""
+    own = info.method_config
+    return {f"options.{name}" if name in own else name: value for name, value in info.options.items()}
+
+
 def row_labels(infos: Mapping[_Key, RunInfo]) -> dict[_Key, str]:
     """The name of each, with the fields that set the runs of a method and those of a name apart.
 
@@ -44,7 +55,7 @@ def row_labels(infos: Mapping[_Key, RunInfo]) -> dict[_Key, str]:
         parts = {
             **_varying(_without_asg(info), method),
             **_varying(info.method_config, [other.method_config for other in named]),
-            **_varying(info.options, [other.options for other in named]),
+            **_varying(_options(info), [_options(other) for other in named]),
         }
         shown = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in parts.items()]
         labels[key] = " ".join([name_of(info), *shown])

@@ -19,7 +19,7 @@ def run_info(checkpoint: Checkpoint) -> RunInfo:
     return RunInfo(
         recipe=recipe["name"],
         method=recipe["method"]["name"],
-        method_config={key: value for key, value in recipe["method"].items() if key != "name"},
+        method_config=_config(checkpoint),
         seed=recipe["seed"],
         backbone=recipe["model"]["backbone"],
         weights=checkpoint.weights,
@@ -41,15 +41,24 @@ def _options(checkpoint: Checkpoint) -> dict[str, object]:
         return own
     options = own | {"average": averaged["rule"]}
     options |= {"average_alpha": averaged["alpha"]} if "alpha" in averaged else {"runs": len(averaged["of"])}
-    alike = {"method": checkpoint.recipe["method"]["name"], "options": own, "averaged": {}}
-    if any(alike != {name: part[name] for name in alike} for part in averaged["of"]):
-        options["of"] = sorted({_part(part) for part in averaged["of"]})
+    config = _config(checkpoint)
+    name = checkpoint.recipe["method"]["name"]
+    alike = {"method": name, "method_config": config, "options": own, "averaged": {}}
+    parts = [alike | part for part in averaged["of"]]  # earlier ones do not say how their method was set
+    if any(part[field] != value for part in parts for field, value in alike.items()):
+        options["of"] = sorted({_part(part, config if part["method"] == name else {}) for part in parts})
     return options
 
 
-def _part(part: Mapping[str, Any]) -> str:
-    """What went into an average: method and options, and the rule where it is one itself."""
-    options = [f"{name}={value}" for name, value in sorted(part["options"].items()) if name != "average"]
+def _config(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {key: value for key, value in checkpoint.recipe["method"].items() if key != "name"}
+
+
+def _part(part: Mapping[str, Any], known: Mapping[str, Any]) -> str:
+    """What went into an average: method, what of it is not as ``known``, options, the rule where it is one itself."""
+    set_otherwise = {name: value for name, value in part["method_config"].items() if known.get(name) != value}
+    shown = sorted(set_otherwise.items()) + sorted(part["options"].items())
+    options = [f"{name}={value}" for name, value in shown if name != "average"]
     return " ".join([part["method"], *options, *([f"({rule})"] if (rule := part["averaged"].get("rule")) else [])])
 
 

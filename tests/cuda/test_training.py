@@ -181,11 +181,11 @@ def test_a_group_at_once_is_a_loop_over_its_weights_to_rounding():
     pulls = [[torch.randn(shape, generator=generator) for shape in shapes] for _ in range(4)]
     ends = []
     for device in (torch.device("cpu"), CARD):
-        weights = [torch.nn.Parameter(start.to(device)) for start in starts]
+        weights = [torch.nn.Parameter(start.to(device, copy=True)) for start in starts]
         optimizer = CaffeSGD(weights, lr=0.1, momentum=0.9, weight_decay=5e-4)
         for step in pulls:
             for weight, pull in zip(weights, step, strict=True):
-                weight.grad = pull.to(device)
+                weight.grad = pull.to(device, copy=True)  # the optimiser changes it
             optimizer.step()
         ends.append([weight.detach().cpu() for weight in weights])
     torch.testing.assert_close(ends[1], ends[0], rtol=1e-5, atol=1e-6)

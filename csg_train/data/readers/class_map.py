@@ -78,12 +78,12 @@ def read_class_map(name_or_path: Path) -> ClassMap:
     for place, (name, entries) in enumerate([*named.items(), ("ignore", [] if ignored is None else ignored)]):
         for entry in entries if isinstance(entries, list) else [entries]:
             key = _key(entry, name, path)
+            kinds.add(type(entry))
+            if len(kinds) > 1:
+                raise UserError(f"{path}: has ids and colours; the masks of a set have one of them")
             if key in ids:
                 raise UserError(f"{path}: {name}: {entry} is there twice; an id or colour belongs to one class")
             ids[key] = place if place < len(named) else IGNORE
-            kinds.add(type(entry))
-    if len(kinds) > 1:
-        raise UserError(f"{path}: has ids and colours; the masks of a set have one of them")
     if missing := [name for place, name in enumerate(named) if place not in ids.values()]:
         raise UserError(f"{path}: {missing[0]}: no id or colour; add one or remove the class")
     return ClassMap(str(path), tuple(named), ids, kinds == {str})

@@ -5,6 +5,7 @@ and the README of SYNTHIA-RAND-CITYSCAPES (Ros et al., CVPR 2016).
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
@@ -108,6 +109,7 @@ def cityscapes(root: Path, split: str, *, classes: Sequence[str] | None = None, 
         ids, kind = {**_ids(range(len(CLASSES)), known, chosen), IGNORE: IGNORE}, "labelTrainIds"
     masks = [_gt_fine(file, kind) for file in files]
     _all_there(root, masks)
+    _none_alone(root, root / "gtFine" / split, masks, f"_gtFine_{kind}.png")
     left_out = (*found.left_out, *others)
     return MaskedSet(
         f"cityscapes:{split}", root, tuple(files), tuple(masks), chosen, ids, _CITYSCAPES_LICENCE, left_out=left_out
@@ -117,6 +119,14 @@ def cityscapes(root: Path, split: str, *, classes: Sequence[str] | None = None, 
 def _gt_fine(file: str, kind: str) -> str:
     name = file.removeprefix("leftImg8bit/").removesuffix("_leftImg8bit.png")
     return f"gtFine/{name}_gtFine_{kind}.png"
+
+
+def _none_alone(root: Path, folder: Path, masks: Sequence[str], ending: str = ".png") -> None:
+    """Refuse masks whose pictures are missing: a copy that broke off would be measured on a part of the set."""
+    if alone := sorted({file for file in listing(root, folder).files if file.endswith(ending)} - set(masks)):
+        raise UserError(
+            f"{root / alone[0]}: a mask without its picture ({len(alone)} are); unpack the data set again, or remove it"
+        )
 
 
 def _all_there(root: Path, files: Sequence[str]) -> None:
@@ -155,6 +165,10 @@ def gta5(
         labels = [PurePosixPath(file.replace("images/", "labels/", 1)).with_suffix(".png") for file in found.files]
         pairs = [(file, str(label)) for file, label in zip(found.files, labels, strict=True)]
         left_out = found.left_out
+        if twice := [str(label) for label, count in Counter(labels).items() if count > 1]:
+            raise UserError(f"{root / twice[0]}: has two pictures of its name, which differ in the suffix; keep one")
+        if (root / "labels").is_dir():  # else the first mask is missing
+            _none_alone(root, root / "labels", [str(label) for label in labels])
         name = "gta5:all" if split == "all" else f"gta5:all pairs (no {path.name})"
     else:
         raise UserError(f"{path}: no such list; write lines 'images/NNNNN.png labels/NNNNN.png', or use split train")
@@ -192,6 +206,8 @@ def synthia(root: Path, *, classes: Sequence[str] | None = None) -> MaskedSet:
     found = listing(root, _folder(root / "RGB", "RGB/N.png and GT/LABELS/N.png"))
     masks = [re.sub(r"^RGB/", "GT/LABELS/", file) for file in found.files]
     _all_there(root, masks)
+    if masks:
+        _none_alone(root, root / "GT" / "LABELS", masks)
     chosen = _chosen(classes, SYNTHIA_CLASSES, root)
     ids = _ids(_SYNTHIA_RAW, {label.name: label.synthia_id for label in LABELS if label.synthia_id}, chosen)
     return MaskedSet(
