@@ -41,12 +41,11 @@ def _options(checkpoint: Checkpoint) -> dict[str, object]:
         return own
     options = own | {"average": averaged["rule"]}
     options |= {"average_alpha": averaged["alpha"]} if "alpha" in averaged else {"runs": len(averaged["of"])}
-    config = _config(checkpoint)
-    name = checkpoint.recipe["method"]["name"]
-    alike = {"method": name, "method_config": config, "options": own, "averaged": {}}
-    parts = [alike | part for part in averaged["of"]]  # earlier ones do not say how their method was set
-    if any(part[field] != value for part in parts for field, value in alike.items()):
-        options["of"] = sorted({_part(part, config if part["method"] == name else {}) for part in parts})
+    alike = {"method": checkpoint.recipe["method"]["name"], "method_config": _config(checkpoint), "options": own}
+    if any(
+        part.get(name, value) != value for part in averaged["of"] for name, value in (alike | {"averaged": {}}).items()
+    ):
+        options["of"] = sorted({_part(part, **alike) for part in averaged["of"]})
     return options
 
 
@@ -54,10 +53,12 @@ def _config(checkpoint: Checkpoint) -> dict[str, Any]:
     return {key: value for key, value in checkpoint.recipe["method"].items() if key != "name"}
 
 
-def _part(part: Mapping[str, Any], known: Mapping[str, Any]) -> str:
-    """What went into an average: method, what of it is not as ``known``, options, the rule where it is one itself."""
-    set_otherwise = {name: value for name, value in part["method_config"].items() if known.get(name) != value}
-    shown = sorted(set_otherwise.items()) + sorted(part["options"].items())
+def _part(part: Mapping[str, Any], *, method: str, method_config: Mapping[str, Any], **_: Any) -> str:
+    """What went into an average: method, its fields where the recipe's are others, options, the rule if it is one."""
+    known = method_config if part["method"] == method else {}
+    own = part.get("method_config", {})  # earlier files do not say it
+    shown = sorted((name, value) for name, value in own.items() if known.get(name) != value)
+    shown += sorted(part["options"].items())
     options = [f"{name}={value}" for name, value in shown if name != "average"]
     return " ".join([part["method"], *options, *([f"({rule})"] if (rule := part["averaged"].get("rule")) else [])])
 

@@ -1,5 +1,6 @@
 """Hostile checkpoints, starting weights and released files: accepted, or refused in one line."""
 
+import hashlib
 import pickle
 import zipfile
 from pathlib import Path
@@ -16,6 +17,7 @@ from csg_train.models.weights import load_weights
 from csg_train.runs.checkpoint import Checkpoint, load_checkpoint, load_optimizer, load_state
 from csg_train.runs.importing import _read, _unwrap, map_state
 from csg_train.runs.layouts import LAYOUTS
+from csg_train.tensors import load_tensors
 from tests.nested import equal
 from tests.survival import tiny
 from tests.survival.mutations import altered, damaged, fuzz, plain, refused_or_fine
@@ -168,6 +170,67 @@ def test_a_checkpoint_without_classes_is_refused_before_a_network_is_made(place,
     path = place / "classless.pt"
     torch.save(torch.load(whole, weights_only=True) | {"classes": []}, path)
     with pytest.raises(UserError, match=r"classless\.pt: damaged checkpoint \(classes: "):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "changes", "words"),
+    [
+        ("data", {"name": 5}, "data.name"),
+        ("data", {"identity": None}, "data.identity"),
+        ("data", {"count": torch.tensor(3)}, "data.count"),
+        ("averaged", {"rule": "ema"}, "averaged.first_step"),
+        ("averaged", {"x": 1}, "averaged.rule"),
+        ("averaged", {"rule": "soup", "of": 3}, "averaged.of"),
+        ("averaged", {"rule": "wise-ft", "of": [], "alpha": "x"}, "averaged.alpha"),
+        ("averaged", {"rule": "soup", "of": [{"method": "csg"}]}, "averaged.of.options"),
+    ],
+)
+def test_what_records_copy_from_a_checkpoint_has_its_types(field, changes, words, place, whole):
+    good, path = torch.load(whole, weights_only=True), place / "typed.pt"
+    torch.save(good | {field: good.get(field, {}) | changes}, path)
+    with pytest.raises(UserError, match=rf"typed\.pt: damaged checkpoint \({words}: "):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int8, torch.float8_e4m3fn])
+def test_weights_of_another_kind_of_number_are_refused(dtype, place, whole):
+    """Integers are loaded by torch without a word; such a network gives all pictures the same."""
+    good, path = torch.load(whole, weights_only=True), place / "kinds.pt"
+    torch.save(good | {"model": {name: value.to(dtype) for name, value in good["model"].items()}}, path)
+    with pytest.raises(UserError, match=rf"kinds\.pt: damaged checkpoint, .* is of {str(dtype)[6:]}; restore it"):
+        load_checkpoint(path).build_network(CPU)
+
+
+def test_a_hash_is_that_of_what_was_read(place, whole, monkeypatch):
+    """Training replaces its checkpoint, and does so while another command reads it."""
+    first, second = whole.read_bytes(), place / "second.pt"
+    torch.save(torch.load(whole, weights_only=True) | {"step": 77}, second)
+    path, late = place / "moving.pt", second.read_bytes()
+    path.write_bytes(first)
+    tries = []
+
+    def replaced(file):
+        content = load_tensors(file)
+        tries.append(content["step"])
+        if len(tries) == 1:
+            second.replace(path)
+        return content
+
+    monkeypatch.setattr("csg_train.runs.checkpoint.load_tensors", replaced)
+    found = load_checkpoint(path)
+    assert (found.step, found.sha256) == (77, hashlib.sha256(late).hexdigest())
+    assert len(tries) == 2
+
+    def always(file):
+        content = load_tensors(file)
+        file.write_bytes(first + bytes(len(tries)))
+        tries.append(0)
+        return content
+
+    monkeypatch.setattr("csg_train.runs.checkpoint.load_tensors", always)
+    path.write_bytes(first)
+    with pytest.raises(UserError, match=r"moving\.pt: .*it changes while it is read"):
         load_checkpoint(path)
 
 

@@ -16,7 +16,20 @@ from csg_train.models.backbones import Backbone
 from csg_train.models.weights import load_weights
 from csg_train.runs.checkpoint import load_checkpoint
 from csg_train.runs.importing import _read
+from csg_train.tensors import fits
 from tests.survival import tiny
+
+
+def test_what_stands_for_whole_numbers_is_whole():
+    """An index that was multiplied would be cut to another index."""
+    index = torch.tensor([0, 3, 48])
+    assert fits(index.float(), index)
+    assert fits(index.int(), index)
+    assert not fits(1.1 * index, index)
+    assert not fits(index[:2], index)
+    assert not fits(index, torch.rand(3))
+    assert fits(torch.rand(3).bfloat16(), torch.rand(3))
+    assert not fits(torch.rand(3).to(torch.float8_e4m3fn), torch.rand(3))
 
 
 def write(content: object) -> object:

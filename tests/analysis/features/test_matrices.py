@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import pickle
 
 import numpy as np
 import pytest
@@ -75,6 +77,21 @@ def test_two_matrices_of_one_record_are_refused(tmp_path):
     assert "a.npz:x-y: would take the place of another one's a.npz.x-y.energy.json; give it by itself" in result.stderr
 
 
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".safetensors"])
+def test_a_pipe_is_not_waited_for(suffix, tmp_path):
+    os.mkfifo(tmp_path / f"rows{suffix}")
+    refused(analyze("energy", "--features", tmp_path / f"rows{suffix}"), "not a regular file")
+
+
+def test_files_of_one_name_are_told_apart(tmp_path):
+    files = [tmp_path / folder / "rows.npy" for folder in "ab"]
+    for file in files:
+        file.parent.mkdir()
+        np.save(file, ROWS)
+    shown = analyze("energy", *(part for file in files for part in ("--features", file))).stdout
+    assert all(f"rows ({file})" in " ".join(shown.split()) for file in files)
+
+
 def test_mistakes_are_one_line_and_leave_nothing(tmp_path):
     np.savez(tmp_path / "two.npz", a=ROWS, b=ROWS, words=np.array(["x"]), objects=np.array([{}], dtype=object))
     np.save(tmp_path / "flat.npy", ROWS[0])
@@ -86,6 +103,7 @@ def test_mistakes_are_one_line_and_leave_nothing(tmp_path):
     (tmp_path / "cut.npz").write_bytes((tmp_path / "two.npz").read_bytes()[:-40])
     (tmp_path / "cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
     (tmp_path / "rows.csv").write_text("1,2")
+    (tmp_path / "pickled.npy").write_bytes(pickle.dumps([1, 2]))
     before = sorted(tmp_path.iterdir())
     for file, *parts in (
         ("two.npz", "two.npz", "a, b, words, objects", "two.npz:a"),
@@ -100,6 +118,7 @@ def test_mistakes_are_one_line_and_leave_nothing(tmp_path):
         ("cut.npz", "cut.npz", "not a complete"),
         ("cut.safetensors", "cut.safetensors", "not a complete"),
         ("rows.csv", "rows.csv", ".safetensors"),
+        ("pickled.npy", "(it holds pickled objects, which are not read)"),
         ("none.npy", "none.npy", "no such file"),
     ):
         refused(analyze("energy", "--features", tmp_path / file), *parts)

@@ -1,6 +1,7 @@
 """``csg-report diff``: which runs and which numbers changed between two reports."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,13 @@ def test_the_table_on_the_screen(pair: tuple[Path, Path]) -> None:
     assert [line.split() for line in lines if "splits: csg" in line and "accuracy_target " in line] == [
         ["│", "splits:", "csg", "│", "accuracy_target", "│", "60", "│", "70", "│"]
     ]
+
+
+def test_a_report_that_lost_a_table_is_no_other_report(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    shutil.copytree(pair[0], tmp_path / "cut")
+    (tmp_path / "cut/tables/methods.json").unlink()
+    for reports in ((pair[0], tmp_path / "cut"), (tmp_path / "cut", pair[0])):
+        assert "methods.json: no such table, which files.json lists" in refused(*reports, name="diff")
 
 
 def test_what_is_no_report_is_refused(pair: tuple[Path, Path], tmp_path: Path) -> None:

@@ -30,6 +30,22 @@ def test_a_combination_is_a_row_compared_with_the_plain_baseline(tmp_path):
     assert "baseline + SWAD" in built_text(tmp_path, tmp_path / "report")
 
 
+def test_a_field_of_the_method_and_one_of_an_option_may_have_one_name(tmp_path):
+    """``beta`` of domain randomization and PASTA's: the runs were one row, and provenance had PASTA's alone."""
+    for seed in range(2):
+        for beta in (0.1, 0.4):
+            own = {"method_config": {"beta": beta}, "options": {"augment": "pasta", "beta": 0.25}}
+            write_run(tmp_path / str(beta), "domain-randomization", seed, right=50 + seed, **own)
+    rows = rows_of(tmp_path)
+    assert [row.label for row in rows] == [
+        "domain-randomization + PASTA beta=0.1",
+        "domain-randomization + PASTA beta=0.4",
+    ]
+    assert {run.config for run in load_runs([tmp_path / "0.1"])} == {
+        '{"augment": "pasta", "beta": 0.1, "options.beta": 0.25}'
+    }
+
+
 def test_a_combination_never_stands_for_the_plain_baseline(tmp_path):
     for seed in range(3):
         write_run(tmp_path / "swad", "baseline", seed, right=60 + seed, options=SWAD, averaged=MEAN)

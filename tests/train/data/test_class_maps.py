@@ -161,6 +161,7 @@ def test_bdds_files_by_folder_and_ending(tmp_path: Path) -> None:
         ({"classes": {"a": [0, 1], "b": 1}}, "b: 1 is there twice"),
         ({"classes": {"a": 0}, "ignore": [0]}, "ignore: 0 is there twice"),
         ({"classes": {"a": 0, "b": "#000001"}}, "has ids and colours"),
+        ({"classes": {"a": [0, 1], "b": "#000000"}}, "has ids and colours"),
         ({"classes": {"a": 65_536}}, "a: 65536 is no id of 0 to 65535"),
         ({"classes": {"a": True}}, "a: True is no id"),
         ({"classes": {"a": "red"}}, "a: 'red' is no id of 0 to 65535 and no colour '#rrggbb'"),

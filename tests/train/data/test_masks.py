@@ -303,6 +303,35 @@ def test_gta5_pictures_that_were_saved_again_as_jpeg(tmp_path: Path) -> None:
     assert (images.files[0], images.masks[0]) == ("images/00001.jpg", "labels/00001.png")
 
 
+def test_a_copy_that_broke_off_is_no_smaller_set(tmp_path: Path) -> None:
+    """Masks whose pictures are missing: a score over the rest would pass for one over all."""
+    root = gta5_tree(tmp_path / "gta5")
+    (root / "images/00002.png").unlink()
+    with pytest.raises(UserError, match=r"labels/00002\.png: a mask without its picture \(1 are\); unpack"):
+        gta5(root, "train")
+    (root / "gta5_train.txt").write_text("images/00003.png labels/00003.png\n")  # which says what is meant
+    assert len(gta5(root, "train")) == 1
+    city = tmp_path / "cityscapes"
+    save(city / CITY, picture())
+    for name in ("ulm/ulm_000000_000019", "bonn/bonn_000000_000019", "bonn/bonn_000001_000019"):
+        for kind in ("labelIds", "labelTrainIds", "color"):
+            save(city / f"gtFine/val/{name}_gtFine_{kind}.png", np.zeros((2, 3), dtype=np.uint8))
+    lost = r"bonn_000000_000019_gtFine_labelIds\.png: a mask without its picture \(2 are\)"
+    with pytest.raises(UserError, match=lost):
+        cityscapes(city, "val")
+    for name in ("RGB/0.png", "GT/LABELS/0.png", "GT/LABELS/1.png"):
+        save(tmp_path / "synthia" / name, picture())
+    with pytest.raises(UserError, match=r"GT/LABELS/1\.png: a mask without its picture \(1 are\)"):
+        synthia(tmp_path / "synthia")
+
+
+def test_two_pictures_of_one_gta5_mask_are_refused(tmp_path: Path) -> None:
+    root = gta5_tree(tmp_path)
+    save(root / "images/00002.jpg", picture())
+    with pytest.raises(UserError, match=r"labels/00002\.png: has two pictures of its name"):
+        gta5(root, "all")
+
+
 def test_gta5_errors(tmp_path: Path) -> None:
     root = gta5_tree(tmp_path)
     with pytest.raises(UserError, match=r"gta5_val\.txt: no such list"):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -230,11 +231,12 @@ def test_a_soup_and_what_no_average_is_made_of(recipe_dict, tmp_path):
         "a": {},
         "b": {"method": {"name": "feature-l2"}},
         "c": {"seed": 1},
+        "strong": {"method": {"name": "feature-l2", "weight": 9.0}},
         "wide": {"model": recipe_dict["model"] | {"hidden": 9}},
         "none": {"model": recipe_dict["model"] | {"weights": "none"}},
     }.items():
         paths.append(run(parse_recipe(recipe_dict | changes, origin=name), tmp_path / name))
-    a, b, c, wide, none = paths
+    a, b, c, strong, wide, none = paths
     made, doubts = average_runs([a, b, a], tmp_path / "soup", device=CPU)
     one, two = load_checkpoint(a).model, load_checkpoint(b).model
     name = "head.2.weight"
@@ -244,11 +246,21 @@ def test_a_soup_and_what_no_average_is_made_of(recipe_dict, tmp_path):
     assert twice == f"{a}: given 2 times, so it counts 2 times"
     assert mixed.startswith("of several methods (baseline, feature-l2): tables call it by the last one's")
     assert [of["method"] for of in made.averaged["of"]] == ["baseline", "feature-l2", "baseline"]
-    assert run_info(made).options == {"average": "soup", "runs": 3, "of": ["baseline", "feature-l2"]}
+    assert run_info(made).options == {
+        "average": "soup",
+        "runs": 3,
+        "of": ["baseline", "feature-l2 layers=['layer4'] weight=1.0"],
+    }
     alike, _ = average_runs([a, a, a], tmp_path / "alike", device=CPU)
     assert run_info(alike).options == {"average": "soup", "runs": 3}
     of_means, _ = average_runs([tmp_path / "alike" / "average.pt", a], tmp_path / "means", alpha=0.5, device=CPU)
     assert run_info(of_means).options["of"] == ["baseline", "baseline runs=3 (soup)"]
+    swept, doubts = average_runs([b, strong], tmp_path / "swept", device=CPU)
+    assert run_info(swept).options["of"] == ["feature-l2", "feature-l2 weight=1.0"]
+    assert doubts == ["of several settings of feature-l2: tables show the last's, its records all"]
+    assert [of["method_config"]["weight"] for of in swept.averaged["of"]] == [1.0, 9.0]
+    old = [{key: value for key, value in of.items() if key != "method_config"} for of in made.averaged["of"]]
+    assert run_info(replace(made, averaged=made.averaged | {"of": old})).options["of"] == ["baseline", "feature-l2"]
     assert "different draws (seeds 0, 1)" in average_runs([a, c], tmp_path / "seeds", device=CPU)[1][0]
     for given, alpha, message in (
         ([a], None, "1 checkpoints given; two checkpoints or more"),

@@ -249,6 +249,9 @@ def test_a_segmentation_whose_padding_rests_on_the_size_is_traced_at_the_picture
     checkpoint = load_checkpoint(write_untrained(tmp_path / "ckpt.pt", masked_recipe_dict, ORDER))
     logits = exported(checkpoint, tmp_path / "out", "torch-export")
     assert json.loads((tmp_path / "out" / "config.json").read_text())["input_HW"] == [36, 40]
+    assert "; of 36 x 40 alone |" in (tmp_path / "out" / "README.md").read_text()
+    shown = command("csg-train", "export", "ckpt.pt", "--to", "again", "--format", "torch-export", cwd=tmp_path)
+    assert "again: takes pictures of 36 rows and 40 columns alone: the network rests on the size" in shown.stdout
     with torch.no_grad():
         assert_equal_logits(logits(pictures(36, 40)), checkpoint, pictures(36, 40))
 
@@ -273,6 +276,22 @@ def test_an_export_that_gives_other_logits_is_not_kept(narrow, tmp_path, monkeyp
     network = narrow.build_network(CPU)
     monkeypatch.setattr(wrong, "load", lambda *_: lambda images: network(images.flip(1)).logits)
     with pytest.raises(UserError, match=r"not the network of the checkpoint .* differ by"):
+        exported(narrow, tmp_path / "out", "safetensors")
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+
+
+def test_what_was_written_and_does_not_run_is_one_line(narrow, tmp_path, monkeypatch):
+    """A library may build another network from its own name than was trained: a MaxViT of another size."""
+    wrong = importlib.import_module("csg_train.exports.to_safetensors")
+
+    def load(*_):
+        def run(images):
+            raise AssertionError("height (64) must be divisible by window (7)")
+
+        return run
+
+    monkeypatch.setattr(wrong, "load", load)
+    with pytest.raises(UserError, match=r"--format safetensors: what was written does not run \(height \(64\) must"):
         exported(narrow, tmp_path / "out", "safetensors")
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
 

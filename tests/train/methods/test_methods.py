@@ -97,6 +97,7 @@ def test_resume_equals_uninterrupted(method, stop_at, whole, task_dict, tmp_path
     for file in {"ckpt.pt", chosen.name}:
         one, other = (load_checkpoint(folder / file) for folder in (whole, tmp_path / "parts"))
         assert one.step == other.step == 5
+        assert one.sha256 == other.sha256  # which every record has
         for name in ("model", "method", "optimizer", "rng", "log_bytes", "average", "averaged"):
             assert equal(getattr(one, name), getattr(other, name)), name
     logs = [(folder / "log.jsonl").read_text() for folder in (whole, tmp_path / "parts")]

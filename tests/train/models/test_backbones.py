@@ -9,7 +9,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.transforms.v2.functional import normalize
 
 from csg_train.errors import UserError
-from csg_train.models.backbones import BACKBONES, Backbone
+from csg_train.models.backbones import BACKBONES, Backbone, backbone_spec
 from csg_train.models.network import Network
 from csg_train.models.weights import load_weights
 from tests.survival import tiny
@@ -89,6 +89,15 @@ def test_start_depends_on_the_seed_alone():
     other = Network("resnet18", classes=3, hidden=4, seed=6).state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not torch.equal(one["head.0.weight"], other["head.0.weight"])
+
+
+def test_a_stage_is_asked_for_once_whatever_it_is_called():
+    """``layer4`` of timm's networks is also ``stage4``: a loss on both would count it twice."""
+    backbone = Backbone(backbone_spec("timm/test_vit"))
+    backbone.require_stages(["layer3", "stage4"], "method.layers")
+    for names in (["layer4", "layer4"], ["layer4", "stage4"]):
+        with pytest.raises(UserError, match=r"method\.layers: layer4, .*4 names a stage twice"):
+            backbone.require_stages(names, "method.layers")
 
 
 @pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0", "timm/test_vit", "mobilenet_v2"])

@@ -94,6 +94,11 @@ def test_the_chosen_field_is_imported_and_the_other_named(tmp_path):
     assert all(torch.equal(made[name], value) for name, value in mean.state_dict().items())
 
 
+def itself(state):
+    state["model"] = state
+    return state
+
+
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
@@ -115,6 +120,8 @@ def test_the_chosen_field_is_imported_and_the_other_named(tmp_path):
             lambda state: {f"model.{name}": value for name, value in state.items()} | {"loss.weight": torch.ones(3)},
             r"begin with 'model\.', and 1 others \(loss\.weight\); save it alone, each name without 'model\.'",
         ),
+        (lambda state: dict(enumerate(state.values())), "not a state dict of tensors"),
+        (itself, "its state dict lies deeper than 8 fields, or in itself"),
     ],
 )
 def test_what_cannot_be_taken_says_what_to_do(change, parts, net, tmp_path):

@@ -1,6 +1,7 @@
 """Import: files in the exact official layouts, written from networks of ours, and each way in which a file differs."""
 
 import hashlib
+import math
 import os
 import re
 from pathlib import Path
@@ -332,6 +333,22 @@ def test_a_file_without_the_thousand_classes_becomes_one_that_training_takes(kin
         assert f"zeros: {place}.weight, {place}.bias, which the file does not have" in lines
         left_out = f"left out: {place}.* (2 tensors: no classifier of this network)"
         assert (left_out in lines) == (own == "a projection")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("conv1.weight", math.nan, "holds values that are not finite"),
+        ("layer1.0.bn1.running_var", -1.0, "a variance, holds negative values"),
+        ("conv1.weight", 1e300, "holds values that are not finite"),  # in float32
+    ],
+)
+def test_weights_that_nobody_could_use_are_not_written(name, value, words, tmp_path):
+    state = {key: tensor.double() for key, tensor in network().backbone.net.state_dict().items()}
+    state[name][0] = value
+    with pytest.raises(UserError, match=words):
+        imported(state, "torchvision", tmp_path)
+    assert not (tmp_path / "out.pt").exists()
 
 
 def test_old_names_of_torchvision_are_taken(tmp_path):
