@@ -75,7 +75,7 @@ def open_matrix(path: Path, name: str | None = None) -> Matrix:
         except UserError:
             raise
         except Exception as error:  # of many types for cut and foreign files
-            reason = foreign_content(path) or reason_of(error)
+            reason = (path.is_file() and foreign_content(path)) or reason_of(error)
             raise UserError(f"{path}: not a complete {path.suffix} file ({reason}); write it again") from error
     dtype: Any = rows_ND.dtype.name if isinstance(rows_ND, np.ndarray) else str(rows_ND.dtype).removeprefix("torch.")
     if rows_ND.ndim != 2 or dtype not in _DTYPES:

@@ -34,7 +34,7 @@ from csg_train.recipes.network import build_network
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import FORMAT, Checkpoint, save_checkpoint
 from csg_train.runs.layouts import CSG_SEGMENTATION, LAYOUTS, Layout
-from csg_train.tensors import load_tensors, unreadable
+from csg_train.tensors import fits, load_tensors, unreadable
 
 __all__ = ["Mapped", "import_file", "map_state"]
 
@@ -134,7 +134,7 @@ def _fault(key: str, value: Any, own: Tensor) -> str | None:
         return f"{key} is a {type(value).__name__}, not a tensor"
     if value.shape != own.shape:
         return f"{key} is {tuple(value.shape)}, not {tuple(own.shape)}"
-    if value.is_floating_point() != own.is_floating_point():
+    if not fits(value, own):
         return f"{key} is {value.dtype}, not {own.dtype}"
     return None
 
