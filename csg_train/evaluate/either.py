@@ -83,7 +83,8 @@ def held_out_loss(network: TaskNetwork, images: AnySet, recipe: Recipe) -> float
             # of pixels no sum of the library's own, which a GPU cannot repeat: refused in a deterministic run
             how = {"ignore_index": IGNORE, "reduction": "none"} if masked else {"reduction": "sum"}
             sums.append(F.cross_entropy(logits, labels, **how).sum())
-            shown.append((labels != IGNORE).sum())
+            counted = labels != IGNORE if masked else torch.ones_like(labels)  # 255 is a class of 256 like any other
+            shown.append(counted.sum())
         total = 0.0
         for value in torch.stack(sums).tolist() if sums else ():  # read once: each reading waits for the device
             total += value

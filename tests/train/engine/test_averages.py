@@ -104,6 +104,15 @@ def test_the_held_out_loss_of_masks_is_that_of_their_known_pixels(masked_recipe_
     assert held_out_loss(network, images, recipe) == pytest.approx(total / known, rel=1e-5)
 
 
+def test_no_class_of_a_classification_is_ignored(recipe_dict, tmp_path, monkeypatch):
+    """The id that masks ignore is a class like any other where there are 256."""
+    recipe = Recipe.model_validate(recipe_dict)
+    images, network = load_split(recipe.data, "target"), engine._Run(recipe, tmp_path, CPU).network.eval()
+    expected = held_out_loss(network, images, recipe)
+    monkeypatch.setattr("csg_train.evaluate.either.IGNORE", 1)
+    assert held_out_loss(network, images, recipe) == expected
+
+
 def held_out_losses(recipe: Recipe, out: Path) -> list[float]:
     """Of the steps that SWAD measures, picture by picture with NumPy."""
     last = load_checkpoint(out / "ckpt.pt")
