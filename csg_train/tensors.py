@@ -39,7 +39,7 @@ def load_tensors(path: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of foreign pickles and TorchScript, before it refuses them
         content = torch.load(path, map_location="cpu", weights_only=True)
-    _require_dense(content)
+    _require_dense(content, most=path.stat().st_size)
     return content
 
 
@@ -120,9 +120,10 @@ class _NotDenseError(ValueError):
     """A tensor of a kind that no weight is."""
 
 
-def _require_dense(content: Any, name: str = "its content", seen: set[int] | None = None) -> None:
+def _require_dense(content: Any, *, most: int, name: str = "its content", seen: set[int] | None = None) -> None:
     """Refuse tensors that no network takes, however deep they lie: even a look at their shape or values may fail.
 
+    A tensor of more than ``most`` bytes, the file's, repeats a few values, and fills the memory where it is copied.
     What is shared is looked at once (``seen``): a few bytes can lead to one value in 2^60 ways.
     """
     seen = set() if seen is None else seen
@@ -130,19 +131,21 @@ def _require_dense(content: Any, name: str = "its content", seen: set[int] | Non
         return
     seen.add(id(content))
     if isinstance(content, Tensor):
+        is_strided = not content.is_nested and content.layout == torch.strided
         kinds = {
             "a nested tensor": content.is_nested,
-            "a sparse tensor": content.layout != torch.strided,
+            "a sparse tensor": not is_strided,
             "a meta tensor, without values": content.is_meta,
+            "a tensor larger than the file, few values repeated": is_strided and content.nbytes > most,
         }
         if found := next((kind for kind, is_so in kinds.items() if is_so), None):
             raise _NotDenseError(f"{name} is {found}")
     elif isinstance(content, Mapping):
         for key, value in content.items():
-            _require_dense(value, str(key), seen)
+            _require_dense(value, most=most, name=str(key), seen=seen)
     elif isinstance(content, list | tuple):
         for value in content:
-            _require_dense(value, name, seen)
+            _require_dense(value, most=most, name=name, seen=seen)
 
 
 def _first_line(text: str) -> str:

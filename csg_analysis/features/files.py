@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from csg_train.data.readers.masks import MaskedSet
 from csg_train.data.readers.sets import AnySet
 from csg_train.errors import UserError
-from csg_train.files import sha256_file, write_csv, write_json
+from csg_train.files import read_hashed, sha256_file, write_csv, write_json
 from csg_train.runs.records import DataInfo, OutsideInfo, PoolStability, RunInfo
 from csg_train.tensors import first_bytes
 
@@ -136,6 +136,11 @@ def _converted(rows_BD: np.ndarray, dtype: Dtype, where: str) -> bytes:
     return kept_BD.tobytes()
 
 
+def _mapped(path: Path) -> Any:
+    first_bytes(path)  # a pipe would be waited for
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
 def open_features(path: Path) -> tuple[np.ndarray, FeatureFile]:
     """A feature file as a memory map ``(N, D)``, with its definition.
 
@@ -143,8 +148,7 @@ def open_features(path: Path) -> tuple[np.ndarray, FeatureFile]:
         UserError: The file or its definition is missing, cut or foreign, or they do not agree.
     """
     try:
-        first_bytes(path)  # a pipe would be waited for
-        rows_ND = np.load(path, mmap_mode="r", allow_pickle=False)
+        rows_ND, sha256 = read_hashed(path, _mapped)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; write it with csg-analyze features") from error
     except (OSError, ValueError, EOFError) as error:
@@ -163,7 +167,7 @@ def open_features(path: Path) -> tuple[np.ndarray, FeatureFile]:
     own = known[path.name]
     if not isinstance(rows_ND, np.ndarray) or (rows_ND.shape, rows_ND.dtype) != ((own.count, own.dim), own.dtype):
         raise UserError(f"{path}: not the {own.count} x {own.dim} {own.dtype} of {DEFINITION}; write both again")
-    if own.sha256 is not None and sha256_file(path) != own.sha256:
+    if own.sha256 is not None and sha256 != own.sha256:
         raise UserError(f"{path}: changed since {DEFINITION} was written; write both again")
     index = path.parent / own.index
     if not index.is_file() or sha256_file(index) != own.index_sha256:

@@ -18,7 +18,7 @@ import safetensors
 
 from csg_analysis.features.files import reason_of
 from csg_train.errors import UserError
-from csg_train.files import foreign_content, sha256_file
+from csg_train.files import foreign_content, read_hashed
 from csg_train.names import absent
 from csg_train.runs.records import DataInfo, Dtype, OutsideInfo
 from csg_train.tensors import first_bytes
@@ -64,19 +64,15 @@ def open_matrix(path: Path, name: str | None = None) -> Matrix:
     Raises:
         UserError: The file is missing, cut or foreign, has several matrices or none of the name.
     """
-    with ExitStack() as stack:
-        try:
-            first_bytes(path)  # a pipe would be waited for
-            found = _matrices(path, stack)
-            chosen = _choose(path, found, name)
-            rows_ND = found[chosen]()
-        except FileNotFoundError as error:
-            raise UserError(f"{path}: no such file{absent(path)}; write it with csg-analyze features") from error
-        except UserError:
-            raise
-        except Exception as error:  # of many types for cut and foreign files
-            reason = (path.is_file() and foreign_content(path)) or reason_of(error)
-            raise UserError(f"{path}: not a complete {path.suffix} file ({reason}); write it again") from error
+    try:
+        (chosen, rows_ND), sha256 = read_hashed(path, functools.partial(_read, name=name))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file{absent(path)}; write it with csg-analyze features") from error
+    except UserError:
+        raise
+    except Exception as error:  # of many types for cut and foreign files
+        reason = (path.is_file() and foreign_content(path)) or reason_of(error)
+        raise UserError(f"{path}: not a complete {path.suffix} file ({reason}); write it again") from error
     dtype: Any = rows_ND.dtype.name if isinstance(rows_ND, np.ndarray) else str(rows_ND.dtype).removeprefix("torch.")
     if rows_ND.ndim != 2 or dtype not in _DTYPES:
         given = f"{chosen or 'the array'} is {tuple(rows_ND.shape)}, {dtype}"
@@ -85,10 +81,19 @@ def open_matrix(path: Path, name: str | None = None) -> Matrix:
     versions = {package: importlib.metadata.version(package) for package in ("csg-toolkit", "numpy", "torch")}
     return Matrix(
         rows_ND,
-        OutsideInfo(model=model, sha256=sha256_file(path), versions=versions),
+        OutsideInfo(model=model, sha256=sha256, versions=versions),
         DataInfo(split=_UNKNOWN, name=model, identity=_UNKNOWN, count=len(rows_ND), size=None, fit=_UNKNOWN),
         dtype,
     )
+
+
+def _read(path: Path, name: str | None) -> tuple[str, Any]:
+    """The name of the chosen matrix of a file, and its rows."""
+    first_bytes(path)  # a pipe would be waited for
+    with ExitStack() as stack:
+        found = _matrices(path, stack)
+        chosen = _choose(path, found, name)
+        return chosen, found[chosen]()
 
 
 def _matrices(path: Path, stack: ExitStack) -> Mapping[str, Callable[[], Any]]:

@@ -80,6 +80,7 @@ FILES = {
         "b is a meta tensor, without values",
     ),
     "a sparse tensor": (write({"a": [torch.eye(2).to_sparse()]}), "a is a sparse tensor; save dense"),
+    "a row repeated": (write({"a": torch.zeros(1, 512).expand(20_000_000, 512)}), "a is a tensor larger than the file"),
     "a nested tensor": (nested, "a is a nested tensor"),
     "a damaged list of entries": (names_in_no_encoding, "not a complete torch file"),
     "an archive of numpy": (arrays, "not a complete torch file"),

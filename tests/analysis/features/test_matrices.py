@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from csg_analysis.energy.energy import hyperspherical_energy
+from csg_analysis.features import open_matrix
+from csg_train.files import sha256_file
 from csg_train.runs.records import read_record
 from tests.analysis.conftest import analyze, refused
 
@@ -124,3 +126,19 @@ def test_mistakes_are_one_line_and_leave_nothing(tmp_path):
         refused(analyze("energy", "--features", tmp_path / file), *parts)
     refused(analyze("energy", "--features", tmp_path / "zero.npy", "--layer", "layer3"), "--layer")
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_rows_and_hash_are_of_one_file_where_another_takes_its_place_meanwhile(tmp_path, monkeypatch):
+    path, later = tmp_path / "rows.npy", tmp_path / "later.npy"
+    np.save(path, ROWS)
+    np.save(later, ROWS[:6])
+
+    def replace_first(file):
+        if later.exists():
+            later.replace(path)
+        return sha256_file(file)
+
+    monkeypatch.setattr("csg_train.files.sha256_file", replace_first)
+    matrix = open_matrix(path)
+    assert matrix.run.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert np.array_equal(matrix.rows_ND, ROWS[:6])
