@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from csg_train.errors import UserError
-from csg_train.program import unfinished
+from csg_train.program import undivided, unfinished
 
 __all__ = [
     "atomic_write",
@@ -147,10 +147,11 @@ def together(folder: Path) -> Iterator[Path]:
 
 
 def _move_into(folder: Path, work: Path) -> None:
-    for path in sorted(path for path in work.rglob("*") if path.is_file()):
-        place = folder / path.relative_to(work)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(place)
+    with undivided():
+        for path in sorted(path for path in work.rglob("*") if path.is_file()):
+            place = folder / path.relative_to(work)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(place)
 
 
 def require_new(folder: Path, option: str) -> None:

@@ -20,8 +20,9 @@ from typing import Any
 
 from csg_train.errors import UserError
 
-__all__ = ["needs_reader", "start", "unfinished"]
+__all__ = ["needs_reader", "start", "undivided", "unfinished"]
 
+_held: list[int] | None = None  # signals that wait for the end of a block
 _unfinished: dict[Path, int] = {}  # and the process whose it is: a fork has the others in its memory
 
 
@@ -112,6 +113,23 @@ def unfinished(path: Path) -> Iterator[None]:
         del _unfinished[path]
 
 
+@contextlib.contextmanager
+def undivided() -> Iterator[None]:
+    """A signal within the block ends the program behind it: for moments, such as renames that belong together."""
+    global _held
+    if _held is not None:  # within another
+        yield
+        return
+    held: list[int] = []
+    _held = held
+    try:
+        yield
+    finally:
+        _held = None
+    if held:
+        raise SystemExit(128 + held[0])
+
+
 def _end_at_once(code: int) -> None:
     for path, owner in tuple(_unfinished.items()):
         if owner == os.getpid():
@@ -123,6 +141,9 @@ def _end_at_once(code: int) -> None:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """Ctrl-C, or another end: unwind, but end at once in an import, where libraries make other errors of it."""
+    if _held is not None:
+        _held.append(number)
+        return
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             _end_at_once(128 + number)

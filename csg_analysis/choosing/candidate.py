@@ -88,16 +88,24 @@ def measure_run(
         together=[run.checkpoint_sha256],
     )
     chosen_step = run.step if run.selection == "last" else run.selection
-    setting = [_setting(recipe), run.source_identity, run.options, chosen_step]
+    setting = [_setting(recipe), run.weights, run.source_identity, run.options, chosen_step]
     return Candidate(record, json.dumps(setting, sort_keys=True), run.seed, real.predicted_N)
 
 
 def _setting(recipe: Recipe) -> dict[str, Any]:
-    """What of a recipe sets two runs apart, but for the seed: not how they are called, loaded, logged and saved."""
-    own = recipe.model_dump(mode="json", exclude={"seed": True, "name": True, "data": set(SPLITS)})
-    for field in ("workers", "log_every", "save_every"):
-        del own["train"][field]
-    return own
+    """What of a recipe sets two runs apart, but for the seed: not how they are called, loaded, logged and saved.
+
+    Pictures and starting weights are compared by what they are, not by where they lay.
+    """
+    left_out: dict[str, Any] = {
+        "seed": True,
+        "name": True,
+        "data": set(SPLITS),
+        "model": {"weights"},
+        "train": {"workers", "log_every", "save_every", "snapshots"},
+        "evaluate": {"select_every"} if recipe.evaluate.select == "last" else set(),
+    }
+    return recipe.model_dump(mode="json", exclude=left_out)
 
 
 def choosing_records(candidates: Sequence[Candidate]) -> list[ChoosingRecord]:

@@ -78,8 +78,8 @@ def attention(
             steps=steps,
             definition=attending.CLASS_OVERLAP if isinstance(images, pictures.MaskedSet) else attending.OVERLAP,
         )
-        runs.write_record(subject.folder / f"attention-{split}.json", record)
         write_csv(subject.folder / f"attention-{split}.csv", _HEADER, [_csv_row(picture) for picture in scored])
+        runs.write_record(subject.folder / f"attention-{split}.json", record)
         records.append((subject.named, record))
     if as_json:
         print_json([record for _, record in records])

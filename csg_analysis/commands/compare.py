@@ -50,7 +50,7 @@ def compare(
     checkpoints: tuple[Path, ...],
     models: tuple[str, ...],
     folder: Path | None,
-    records: Path,
+    records: Path | None,
     splits: tuple[str, ...],
     layer: str,
     pool: Any,

@@ -71,7 +71,7 @@ def energy(
     checkpoints: tuple[Path, ...],
     models: tuple[str, ...],
     folder: Path | None,
-    records: Path,
+    records: Path | None,
     files: tuple[str, ...],
     splits: tuple[str, ...],
     layer: str,
@@ -100,9 +100,9 @@ def energy(
         asked = Asked(checkpoints, models, folder, records, overrides, splits, device)
         for subject, split in asked.measured("source", "target"):
             record = _of_subject(subject, split, layer=layer, pool=pool, coincident=coincident)
-            runs.write_record(subject.folder / f"energy-{split}.json", record)
             rows = [[s, record.paper[s], record.mhe[s], record.coincident, record.data.count] for s in record.mhe]
             write_csv(subject.folder / f"energy-{split}.csv", ["s", "paper", "mhe", "coincident", "images"], rows)
+            runs.write_record(subject.folder / f"energy-{split}.json", record)
             measured.append((subject.named, record))
         found = labelled(measured)
     if as_json:
@@ -122,7 +122,7 @@ def _refuse_options(context: click.Context) -> None:
 def _of_file(file: str, written: set[Path], *, coincident: Any, device: torch.device) -> tuple[str, runs.EnergyRecord]:
     path, name = features.split_name(file)
     own: features.FeatureFile | features.Matrix
-    if path.suffix == ".npy" and (path.parent / features.DEFINITION).exists():
+    if path.suffix == ".npy" and name is None and (path.parent / features.DEFINITION).exists():
         rows_ND, own = features.open_features(path)
         out = path.with_suffix(".energy.json")
     else:

@@ -65,7 +65,7 @@ def gradcam(
     checkpoints: tuple[Path, ...],
     models: tuple[str, ...],
     where: str | None,
-    records: Path,
+    records: Path | None,
     per_class: int,
     explain: str,
     layer: str,
@@ -89,7 +89,7 @@ def gradcam(
     )
     for subject, images in subjects:
         if isinstance(subject, Subject):
-            recipes.require_outside_data(out, subject.recipe.data)
+            recipes.require_outside_data(out, subject.recipe.data, drawn=True)
         if explain == "label" and isinstance(images, pictures.ImageSet) and not images.labelled:
             raise UserError(f"--explain label: {where} has no labels; use predicted or a class name")
         if isinstance(images, pictures.ImageSet) and not images.labelled and not Path(where).is_file():

@@ -40,8 +40,7 @@ images_option = click.option(
 records_option = click.option(
     "--records",
     type=click.Path(path_type=Path),
-    default=Path("outside"),
-    show_default=True,
+    show_default="outside",
     help="Where the records of --model go, a folder each.",
 )
 checkpoints = click.argument("checkpoints", nargs=-1, required=True, type=click.Path(path_type=Path))

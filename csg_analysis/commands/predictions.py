@@ -14,7 +14,7 @@ from csg_analysis.commands.options import checkpoints, device_option, set_option
 from csg_analysis.commands.output import numbered_pictures, require_own_pictures
 from csg_analysis.commands.subject import Subject, on_same_pictures, require_record_folders
 from csg_train import data as pictures
-from csg_train import evaluate, runs
+from csg_train import evaluate, recipes, runs
 from csg_train.console import console
 from csg_train.data import check
 from csg_train.splits import SPLITS
@@ -56,6 +56,7 @@ def predictions(
         advice="show them in two folders",
     )
     for subject, images in subjects:
+        recipes.require_outside_data(out, subject.recipe.data, drawn=True)
         masks = evaluate.network_masks(subject.network, images, subject.recipe)
         predicted = [mask_HW.cpu().numpy() for mask_HW, _ in masks]
         _keep(subject, split, images, predicted)

@@ -29,7 +29,7 @@ from csg_train import data as pictures
 from csg_train import recipes, runs
 from csg_train.console import console
 from csg_train.errors import UserError, within
-from csg_train.files import atomic_write, write_text
+from csg_train.files import atomic_write, require_outside, write_text
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +54,7 @@ def sphere(
     checkpoints: tuple[Path, ...],
     models: tuple[str, ...],
     folder: Path | None,
-    records: Path,
+    records: Path | None,
     split: str | None,
     layer: str,
     pool: Any,
@@ -76,6 +76,7 @@ def sphere(
     unnamed: list[tuple[Named, circle.Panel]] = []
     folders: list[Path] = []
     infos: list[runs.RunInfo | runs.OutsideInfo] = []
+    shown: list[runs.DataInfo] = []
     matrices: list[np.ndarray] = []
     subjects = on_same_pictures(
         asked.subjects(),
@@ -85,12 +86,15 @@ def sphere(
     )
     for subject, images in subjects:
         if isinstance(subject, Subject):
-            recipes.require_outside_data(out, subject.recipe.data)
+            recipes.require_outside_data(out, subject.recipe.data, drawn=True)
+        elif images.root == subject.source:  # a folder, of which every picture counts
+            require_outside(out, images.root)
         features_ND = features.extract(subject.network, images, subject.shown, layer=layer, pool=pool)
         with within(f"{subject.folder}: {layer} of {images.name}"):
             energy = engine.hyperspherical_energy(features_ND, s=0).mhe[0].value
         folders.append(subject.folder)
         infos.append(subject.run)
+        shown.append(subject.data_info(images, split))
         matrices.append(features_ND)
         panel = circle.Panel(
             title="",
@@ -111,7 +115,7 @@ def sphere(
     densities = circle.sphere_records(
         shared,
         infos,
-        data=subject.data_info(images, split),
+        data=shown,
         layer=layer,
         pool=pool,
         energies=[panel.energy for panel in panels],

@@ -107,7 +107,7 @@ class Asked:
     checkpoints: tuple[Path, ...]
     models: tuple[str, ...]
     folder: Path | None
-    records: Path
+    records: Path | None
     overrides: tuple[str, ...]
     splits: tuple[str, ...]
     device: torch.device
@@ -118,6 +118,8 @@ class Asked:
         if not self.models and self.folder is not None:
             raise UserError("--images: goes with --model; the pictures of a checkpoint are its recipe's, see --set")
         if not self.models:
+            if self.records is not None:
+                raise UserError("--records: goes with --model; those of a checkpoint lie beside it")
             return
         if self.folder is None:
             raise UserError("--model: has no recipe; say with --images FOLDER which pictures to measure it on")
@@ -125,7 +127,7 @@ class Asked:
             if given:
                 raise UserError(f"{option}: speaks of a recipe, which --model has none of; leave it out")
         require_distinct(self.models)
-        if self.records.exists() and not self.records.is_dir():
+        if self.records is not None and self.records.exists() and not self.records.is_dir():
             raise UserError(f"--records {self.records}: a file; give a folder")
 
     def subjects(self) -> Iterator[Subject | Outside]:
@@ -134,7 +136,7 @@ class Asked:
             yield Subject.open(path, self.overrides, self.device)
         for model in self.models:
             assert self.folder is not None
-            yield Outside.open(model, self.folder, self.records, self.device)
+            yield Outside.open(model, self.folder, self.records or Path("outside"), self.device)
 
     def measured(self, *default: str) -> Iterator[tuple[Subject | Outside, str]]:
         """Each, opened once, with every split to measure it on; ``default`` without ``--split``."""

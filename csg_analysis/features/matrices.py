@@ -64,6 +64,8 @@ def open_matrix(path: Path, name: str | None = None) -> Matrix:
     Raises:
         UserError: The file is missing, cut or foreign, has several matrices or none of the name.
     """
+    if path.is_dir():
+        raise UserError(f"{path}: a folder; give a file in it")
     try:
         (chosen, rows_ND), sha256 = read_hashed(path, functools.partial(_read, name=name))
     except FileNotFoundError as error:
@@ -89,7 +91,9 @@ def open_matrix(path: Path, name: str | None = None) -> Matrix:
 
 def _read(path: Path, name: str | None) -> tuple[str, Any]:
     """The name of the chosen matrix of a file, and its rows."""
-    first_bytes(path)  # a pipe would be waited for
+    start = first_bytes(path)  # a pipe would be waited for
+    if path.suffix == ".npz" and not start.startswith(b"PK"):
+        raise ValueError("not an archive of NumPy")
     with ExitStack() as stack:
         found = _matrices(path, stack)
         chosen = _choose(path, found, name)

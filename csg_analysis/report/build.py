@@ -1,5 +1,6 @@
 """Writing a report folder: every file is computed first, then written; files of an older report are removed."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from csg_analysis.report.page import Report, make_report, render_markdown, rende
 from csg_analysis.report.tables import to_csv, to_json
 from csg_train.errors import UserError
 from csg_train.files import atomic_write, together
+from csg_train.names import unfit
+from csg_train.program import undivided
 
 __all__ = ["FILES", "build_report", "listed_files", "report_files"]
 
@@ -38,11 +41,13 @@ def build_report(roots: Sequence[Path], out: Path, *, allow_mixed: bool, beside:
     old = _old_files(out)
     if foreign := sorted(name for name in files if out / name not in old and (out / name).exists()):
         raise UserError(f"{out / foreign[0]}: not of a report, which would write over it; choose another --out")
-    with together(out) as work:
-        for name in sorted(files):
-            _write(work / name, files[name])
-    for path in sorted(old - {out / name for name in files}):
-        path.unlink(missing_ok=True)
+    with contextlib.ExitStack() as moment:
+        with together(out) as work:
+            for name in sorted(files):
+                _write(work / name, files[name])
+            moment.enter_context(undivided())
+        for path in sorted(old - {out / name for name in files}):
+            path.unlink(missing_ok=True)
     return out / "index.html"
 
 
@@ -95,6 +100,6 @@ def listed_files(out: Path) -> dict[str, str]:
         raise UserError(f"{path}: {error.strerror}; give the folder of a report (csg-report build)") from error
     except (ValueError, TypeError) as error:
         raise UserError(f"{path}: not a report's list of files; remove it or choose another folder") from error
-    if not all(isinstance(text, str) for pair in named.items() for text in pair):
+    if not all(isinstance(text, str) for pair in named.items() for text in pair) or any(map(unfit, named)):
         raise UserError(f"{path}: not a report's list of files; remove it or choose another folder")
     return named

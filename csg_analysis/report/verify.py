@@ -53,7 +53,7 @@ def verify_report(out: Path, roots: Sequence[Path]) -> Verdict:
     faults = list(changed.values())
     named = _named_records(out)
     try:
-        runs = load_runs(roots or find_runs(out, list(named)))
+        runs = load_runs(roots or find_runs(out, named))
         built = report_files(make_report(runs, allow_mixed=True, beside=kept_beside(out)))
     except UserError as error:
         if not faults:
@@ -114,8 +114,10 @@ def _named_records(out: Path) -> dict[str, dict[str, str]]:
         return {}
 
 
-def find_runs(out: Path, names: Sequence[str]) -> list[Path]:
-    """The folders of these runs, where most are: the folder that holds the report, one of its neighbours, or ``runs``.
+def find_runs(out: Path, named: Mapping[str, Mapping[str, str]]) -> list[Path]:
+    """The folders of these runs: the folder that holds the report, one of its neighbours, or ``runs``.
+
+    Where most of them are, and of places that have as many, where most of the records are those that the report names.
 
     Raises:
         UserError: No such place has any of them.
@@ -123,11 +125,19 @@ def find_runs(out: Path, names: Sequence[str]) -> list[Path]:
     parent = out.resolve().parent
     neighbours = sorted(path for path in parent.iterdir() if path.is_dir())
     places = (parent, *neighbours, Path("runs"), Path())
-    found = max(([place / name for name in names if (place / name).is_dir()] for place in places), key=len)
-    if found:
-        return found
-    missing = ", ".join(names[:1]) or "what it was built from"
+    there = [(place, [name for name in named if (place / name).is_dir()]) for place in places]
+    if most := max(len(names) for _, names in there):
+        place, names = max(
+            (one for one in there if len(one[1]) == most), key=lambda one: _unchanged(one[0], one[1], named)
+        )
+        return [place / name for name in names]
+    missing = ", ".join([*named][:1]) or "what it was built from"
     raise UserError(f"{out}: {missing} is not beside the report; give the folders: csg-report verify {out} RUNS")
+
+
+def _unchanged(place: Path, names: Sequence[str], named: Mapping[str, Mapping[str, str]]) -> int:
+    records = ((place / name / file, sha256) for name in names for file, sha256 in named[name].items())
+    return sum(path.is_file() and sha256_file(path) == sha256 for path, sha256 in records)
 
 
 def _changed_runs(runs: Sequence[Run], named: Mapping[str, object]) -> Iterator[str]:

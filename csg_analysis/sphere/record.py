@@ -24,16 +24,16 @@ def sphere_records(
     circle: Circle,
     runs: Sequence[RunInfo | OutsideInfo],
     *,
-    data: DataInfo,
+    data: Sequence[DataInfo],
     layer: str,
     pool: str,
     energies: Sequence[float],
 ) -> list[SphereRecord]:
-    """A record a checkpoint, whose features of the same pictures are on one circle."""
+    """A record a checkpoint, whose features of the same pictures, shown to each in its way, are on one circle."""
     return [
         SphereRecord(
             run=run,
-            data=data,
+            data=shown,
             layer=layer,
             pool=pool,
             energy=energy,
@@ -43,5 +43,5 @@ def sphere_records(
             density=von_mises_density(angles_N, grid()).tolist(),
             definition=PROJECTION,
         )
-        for run, energy, angles_N in zip(runs, energies, circle.angles, strict=True)
+        for run, shown, energy, angles_N in zip(runs, data, energies, circle.angles, strict=True)
     ]

@@ -49,7 +49,7 @@ def check(recipe_name: str, overrides: tuple[str, ...], sheet: Path | None, as_j
     """Count pictures by class and split; find duplicates; name the licence. Exit 2 on all that a run would refuse."""
     recipe = recipes.load_recipe(recipe_name, overrides)
     if sheet is not None:
-        recipes.require_outside_data(sheet, recipe.data)
+        recipes.require_outside_data(sheet, recipe.data, drawn=True)
     sets = recipes.load_splits(recipe)
     classes = sets["source"].classes
     found: dict[str, checks.Check | checks.MaskCheck] = {}

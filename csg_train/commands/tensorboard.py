@@ -6,6 +6,7 @@ import click
 
 from csg_train import runs as logs
 from csg_train.console import console
+from csg_train.files import together
 
 __all__ = ["tensorboard"]
 
@@ -22,5 +23,8 @@ def tensorboard(runs: tuple[Path, ...], out: Path) -> None:
     """
     found = logs.find_logs(runs or (Path("runs"),))
     for name, log in found.items():
-        logs.convert(log, out / name)
+        logs.require_same_run(log, out / name)
+    with together(out) as work:
+        for name, log in found.items():
+            logs.convert(log, work / name)
     console.print(f"{len(found)} runs; tensorboard --logdir {out}")

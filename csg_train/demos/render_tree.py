@@ -22,6 +22,7 @@ from typing import Any, Protocol, TypeVar
 
 from PIL import Image
 
+from csg_train.data.readers.listing import reason_by_name
 from csg_train.demos.render import Stage, covered, require_renderer, well_filled
 from csg_train.demos.views import POSES, Poses
 from csg_train.errors import UserError
@@ -163,7 +164,8 @@ def _models(root: Path) -> dict[tuple[str, str], Path]:
     """Class and name of each model below ``root/CLASS``, at any depth."""
     found: dict[tuple[str, str], Path] = {}
     for path in sorted(root.glob("*/**/*")):
-        if path.suffix.lower() not in SUFFIXES or not path.is_file():
+        left_out = any(map(reason_by_name, path.relative_to(root).parts))  # as of pictures
+        if left_out or path.suffix.lower() not in SUFFIXES or not path.is_file():
             continue
         label, *inner = path.relative_to(root).with_suffix("").parts
         key = (label, "-".join(inner))

@@ -14,7 +14,7 @@ from csg_train.data.readers.sets import AnySet
 from csg_train.devices import full_float32
 from csg_train.engine.batches import batches_of
 from csg_train.errors import UserError
-from csg_train.files import require_new, write_text
+from csg_train.files import require_new, together, write_text
 from csg_train.methods.averaging import EMA, Average, mixed
 from csg_train.methods.base import Method
 from csg_train.methods.frozen import freeze
@@ -150,8 +150,9 @@ def average_runs(
             state = {name: value.cpu() for name, value in network.state_dict().items()}
     averaged["of"] = [_said(part, share) for part, share in zip(parts, shares, strict=True)]
     made = replace(last, model=state, averaged=averaged, selection="last", best_score=None, log_bytes=0)
-    save_checkpoint(out / "average.pt", made)
-    write_text(out / "recipe.yaml", to_yaml(recipe))
+    with together(out) as work:
+        save_checkpoint(work / "average.pt", made)
+        write_text(work / "recipe.yaml", to_yaml(recipe))
     return made, list(_doubts(parts))
 
 
@@ -165,7 +166,7 @@ def _require_alike(one: Checkpoint, other: Checkpoint) -> None:
     """Refuse checkpoints of two networks, or of two starts: the mean of their weights would be no network."""
     mine, theirs = (
         {
-            "starting weights": part.weights,
+            "starting weights": part.weights if part.weights != "none" else f"drawn with seed {part.recipe['seed']}",
             "classes": part.classes,
             "source pictures": part.data["identity"],
             "model": {name: part.recipe["model"].get(name) for name in ("backbone", "hidden", "batch_norm")},

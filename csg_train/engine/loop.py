@@ -155,6 +155,8 @@ class _Run:
         }
         if self.selected_on is not None:
             self.data["selection_identity"] = self.selected_on.identity
+        if self.styles is not None:
+            self.data["styles_identity"] = self.styles.identity
         self.best_score: float | None = None
         self.snapshots = snapshot_steps(recipe.train.steps, recipe.train.snapshots)
         if recipe.train.probe:

@@ -37,8 +37,9 @@ def require_same_run(
     then = {"classes": saved.classes, "weights": saved.weights}
     if changed := differences(then, {"classes": list(classes), "weights": weights}):
         raise UserError(f"{path}: it differs from this run in {changed[0]}; use the same recipe, or --overwrite")
-    if changed := differences(saved.data, dict(data)):
+    known = {name: value for name, value in data.items() if name in saved.data}  # an earlier version said less
+    if changed := differences(saved.data, known):
         raise UserError(
-            f"{path}: the source or selection pictures changed since, by names, labels or file sizes: "
+            f"{path}: the source, selection or style pictures changed since, by names, labels or file sizes: "
             f"{'; '.join(changed[:3])}; restore them, or use --overwrite"
         )

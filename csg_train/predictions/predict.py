@@ -1,5 +1,6 @@
 """Predict pictures with a checkpoint: a table of them, of a segmentation their masks, and what the numbers are."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from csg_train.predictions.classes import predicted_classes
 from csg_train.predictions.found import Found
 from csg_train.predictions.masks import mask_names, predicted_classes_of_pixels
 from csg_train.predictions.table import Outcome, require_ending, write_rows
+from csg_train.program import undivided
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import Checkpoint
 from csg_train.runs.provenance import run_info
@@ -101,9 +103,11 @@ def predict_pictures(
     def write(stream: BinaryIO, masks: Path) -> None:
         rows = _rows(outcomes(masks), found.images.files, skipped if skip_broken else None, report)
         write_rows(stream, ending, rows)
-        write_json(done().definition, _definition(checkpoint, recipe, done()))  # or neither table nor masks
+        moment.enter_context(undivided())  # all of what follows, or nothing
+        write_json(done().definition, _definition(checkpoint, recipe, done()))
 
-    _write(out, folder, write)
+    with contextlib.ExitStack() as moment:
+        _write(out, folder, write)
     return done()
 
 

@@ -133,6 +133,13 @@ class DemoDomain(Section):
     dataset: Literal["emoji-photos", "digits", "renders-photos", "renders-caltech101"]
     domains: Annotated[tuple[str, ...], Field(min_length=1)]
 
+    @field_validator("domains")
+    @classmethod
+    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if twice := [name for name, number in Counter(value).items() if number > 1]:
+            raise ValueError(f"{twice[0]!r} is named twice, and its pictures would count twice; name it once")
+        return value
+
 
 class _Mapped(Section):
     """Masks whose ids or colours a mapping file may sort into classes, in place of the layout's own table."""

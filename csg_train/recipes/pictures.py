@@ -45,7 +45,7 @@ def load_domain(domain: LabelledDomain, classes: Sequence[str] | None = None) ->
     if domain.dataset == "folder":
         return image_folder(
             domain.root,
-            name=domain.name or domain.root.name,
+            name=domain.name or domain.root.resolve().name,
             classes=classes,
             class_map=domain.classes,
             obtain=domain.obtain,
@@ -129,20 +129,38 @@ def load_split(data: Data, split: str, classes: Sequence[str] | None = None) -> 
     return dataclasses.replace(images, shorter_side=data.shorter_side)
 
 
-def require_outside_data(out: Path, data: Data) -> None:
+def require_outside_data(out: Path, data: Data, *, drawn: bool = False) -> None:
     """Refuse a folder to write whose pictures, or which itself as a class, a split would take from then on.
 
+    Args:
+        out: The folder.
+        data: Of the recipe.
+        drawn: Whether pictures are written there; else it must only be no class.
+
     Raises:
-        UserError: It lies in a class's folder, or where every folder is a class.
+        UserError: It lies in a class's folder, or where every folder is a class; with ``drawn``, where a split reads.
     """
     for split in SPLITS:
         domain = getattr(data, split)
-        if not isinstance(domain, FolderDomain):
-            continue
-        classes = domain.classes or {"": (".",)}
-        for folder in (domain.root / name for names in classes.values() for name in names):
-            if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
-                raise UserError(f"{out}: in {folder}, from which data.{split} reads; choose another")
+        if drawn or isinstance(domain, FolderDomain):
+            for folder in _read_folders(domain):
+                if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
+                    raise UserError(f"{out}: in {folder}, from which data.{split} reads; choose another")
+
+
+def _read_folders(domain: LabelledDomain | MaskedDomain | PicturesDomain | HoldoutDomain | None) -> list[Path]:
+    """The folders in which every picture counts; lists and demos name theirs."""
+    if isinstance(domain, FolderDomain):
+        return [domain.root / name for names in (domain.classes or {"": (".",)}).values() for name in names]
+    if isinstance(domain, PicturesDomain):
+        return [domain.root]
+    if isinstance(domain, MaskedFolderDomain):
+        return [domain.root / domain.images, domain.root / domain.masks]
+    if isinstance(domain, GTA5Domain):
+        return [domain.root / "images", domain.root / "labels"]
+    if isinstance(domain, CityscapesDomain):
+        return [domain.root / "leftImg8bit", domain.root / "gtFine"]
+    return [domain.root / "RGB", domain.root / "GT"] if isinstance(domain, SynthiaDomain) else []
 
 
 def _load(domain: LabelledDomain | MaskedDomain | PicturesDomain, classes: Sequence[str] | None) -> AnySet:

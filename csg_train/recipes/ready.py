@@ -8,7 +8,7 @@ from typing import NoReturn
 import torch
 
 from csg_train.data.loaders.batch import Batch
-from csg_train.data.readers.images import file_size
+from csg_train.data.readers.images import decode, file_size, file_status
 from csg_train.data.readers.masks import IGNORE, MaskedSet, mismatches, picture_and_mask
 from csg_train.data.readers.sets import AnySet
 from csg_train.distributed import process_count
@@ -24,7 +24,7 @@ from csg_train.splits import SPLITS
 
 __all__ = ["load_splits", "require_ready", "require_trainable", "require_weights", "shared_files"]
 
-_FEW_PIXELS = 1 << 26
+_FEW_PIXELS, _FEW_FILES = 1 << 26, 1 << 12
 """So many of each split, its first files in order, are decoded before the first step: a second's work."""
 _trainable: set[tuple[str, int, int]] = set()
 """Settings, classes and processes that were found to train: of a sweep many runs differ in the seed alone."""
@@ -49,8 +49,9 @@ def require_ready(recipe: Recipe, sets: Mapping[str, AnySet]) -> None:
         sets: The splits that training or measuring will read, by `load_splits`.
 
     Raises:
-        UserError: A step would be chosen on pictures of the target, a file is empty, a file does not decode, a mask has
-            another size than its picture or an id without a class, or the settings give a network that cannot train.
+        UserError: A step would be chosen on pictures of the target or the source, a file is empty, a file does not
+            decode, a mask has another size than its picture or an id without a class, or the settings give a network
+            that cannot train.
     """
     _require_unknown_target(recipe, sets)
     for images in sets.values():
@@ -61,23 +62,27 @@ def require_ready(recipe: Recipe, sets: Mapping[str, AnySet]) -> None:
             raise UserError(f"{images.root}: {pairs[0].line()} ({len(pairs)} such pairs)")
         _require_readable(images)
     require_trainable(recipe, classes=len(next(iter(sets.values())).classes))
+    if (styles := recipe.build_method().styles()) is not None:
+        for path in styles.files[:_FEW_FILES]:
+            decode(path)
 
 
 def _require_unknown_target(recipe: Recipe, sets: Mapping[str, AnySet]) -> None:
-    """Refuse to choose a step on the target under the name of another rule."""
-    if recipe.chosen_on != "validation" or not {"validation", "target"} <= sets.keys():
+    """Refuse to choose a step on the target under the name of another rule, or on what it was trained on."""
+    if recipe.chosen_on != "validation" or "validation" not in sets:
         return
-    if count := shared_files(sets["validation"], sets["target"]):
-        raise UserError(
-            f"data.validation: {count} of its pictures are data.target's, on which a step would be chosen; hold out "
-            "synthetic pictures, or say so: evaluate.select oracle"
-        )
+    for split, advice in (("target", ", or say so: evaluate.select oracle"), ("source", ", for instance by holdout")):
+        if split in sets and (count := shared_files(sets["validation"], sets[split])):
+            raise UserError(
+                f"data.validation: {count} of its pictures are data.{split}'s, on which a step would be chosen; hold "
+                f"out synthetic pictures{advice}"
+            )
 
 
 def shared_files(one: AnySet, other: AnySet) -> int:
-    """How many files two sets share, by their paths."""
-    paths = ({images.path(index).absolute() for index in range(len(images))} for images in (one, other))
-    return len(set.intersection(*paths))
+    """How many files two sets share, whatever links lead to them."""
+    found = ([file_status(images.path(index)) for index in range(len(images))] for images in (one, other))
+    return len(set.intersection(*({(status.st_dev, status.st_ino) for status in own} for own in found)))
 
 
 def _require_readable(images: AnySet) -> None:
@@ -88,7 +93,7 @@ def _require_readable(images: AnySet) -> None:
     """
     pixels = number = 0
     labelled = not isinstance(images, MaskedSet)
-    while number < len(images) and pixels < _FEW_PIXELS:
+    while number < min(len(images), _FEW_FILES) and pixels < _FEW_PIXELS:
         if isinstance(images, MaskedSet):
             picture, mask_HW = picture_and_mask(images, number)
             labelled = labelled or bool((mask_HW != IGNORE).any())

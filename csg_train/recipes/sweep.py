@@ -80,7 +80,7 @@ class Planned:
             return bool(line) and json.loads(line)["step"] < self.recipe.train.steps
         except FileNotFoundError:
             return False
-        except (OSError, ValueError, KeyError, TypeError):  # the run that goes on says what is wrong
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):  # the run that goes on says what is wrong
             return True
 
 

@@ -36,4 +36,5 @@ from .records.scores import UnlabelledRecord as UnlabelledRecord
 from .records.scores import only_prediction as only_prediction
 from .tensorboard import convert as convert
 from .tensorboard import find_logs as find_logs
+from .tensorboard import require_same_run as require_same_run
 from .training_log import read_log as read_log

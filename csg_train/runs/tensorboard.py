@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from csg_train.errors import UserError
+from csg_train.errors import UserError, printable
 from csg_train.files import atomic_write, files_below
 from csg_train.runs.training_log import read_log
 
-__all__ = ["convert", "find_logs"]
+__all__ = ["convert", "find_logs", "require_same_run"]
 
+_SOURCE = "source.txt"
+"""Beside the events: the folder of their run."""
 EVENTS = "events.out.tfevents.0.csg-train"
 
 
@@ -35,8 +37,16 @@ def find_logs(roots: Sequence[Path]) -> dict[str, Path]:
     return {path.parent.relative_to(shared).as_posix(): path for path in sorted(logs)}
 
 
+def require_same_run(log: Path, folder: Path) -> None:
+    """Refuse a folder with the events of another run; one of an earlier version does not say whose they are."""
+    path = folder / _SOURCE
+    if path.is_file() and (other := path.read_bytes()) != os.fsencode(log.parent):
+        whose = printable(os.fsdecode(other))
+        raise UserError(f"{folder}: has the events of {whose}; choose another --out, or give both in one call")
+
+
 def convert(log: Path, folder: Path) -> Path:
-    """Write the event file of one log into a folder, atomically, and give its path.
+    """Write the event file of one log into a folder, atomically, and give its path; beside it whose log it is.
 
     Raises:
         UserError: TensorBoard is not installed, or the log is damaged.
@@ -54,6 +64,7 @@ def convert(log: Path, folder: Path) -> Path:
             writer.write(event.SerializeToString())
 
     atomic_write(folder / EVENTS, write)
+    atomic_write(folder / _SOURCE, lambda stream: stream.write(os.fsencode(log.parent)))
     return folder / EVENTS
 
 

@@ -10,6 +10,8 @@ from csg_train.files import writing
 
 __all__ = ["TrainingLog", "last_row", "read_log"]
 
+_NO_ROW = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
+
 
 class TrainingLog:
     """``log.jsonl``: one line a step, cut back to the checkpoint's length at a resume.
@@ -77,8 +79,11 @@ def read_log(path: Path) -> list[tuple[int, dict[str, float]]]:
     for number, line in enumerate(lines, start=1):
         try:
             values = json.loads(line)
-            rows.append((int(values.pop("step")), {name: float(value) for name, value in values.items()}))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            step = values.pop("step")
+            if type(step) is not int or not 0 <= step < 2**63:
+                raise ValueError(step)
+            rows.append((step, {name: float(value) for name, value in values.items()}))
+        except _NO_ROW as error:
             raise UserError(f"{path}:{number}: not a line of a training log; restore it or train again") from error
     return rows
 
@@ -89,5 +94,5 @@ def last_row(path: Path, length: int) -> dict[str, float]:
         line = path.read_bytes()[:length].rstrip(b"\n").rsplit(b"\n", 1)[-1]
         values = json.loads(line) if line else {}
         return {name: float(value) for name, value in values.items() if name != "step"}
-    except (OSError, ValueError, TypeError, AttributeError):  # `TrainingLog` says what is wrong
+    except (OSError, *_NO_ROW):  # `TrainingLog` says what is wrong
         return {}

@@ -45,7 +45,8 @@ CKA = Metric(
     name="cka",
     function=linear_cka,
     takes=("features", "others"),
-    definition="linear CKA with the starting weights' features of the same pictures: |Y'X|^2 / (|X'X| |Y'Y|), centred",
+    definition="linear CKA with the features that the network before training, or of --model the first one, has of the "
+    "same pictures: |Y'X|^2 / (|X'X| |Y'Y|), centred",
     source="Kornblith et al., ICML 2019",
     low=0.0,
     high=1.0,

@@ -32,70 +32,86 @@ __all__ = [
     "uniform_order",
 ]
 
-Key = tuple[int, int]  # (epoch, index)
+Key = tuple[int, int]
+"""How often a picture came before, and its index: each time it is seen anew. In epochs of all pictures, the epoch."""
+_KEPT_PIXELS = 1 << 28
+"""Of decoded pictures, in all loader processes together: 3 bytes each, or 4."""
 _Gathered = TypeVar("_Gathered")
 _One = TypeVar("_One")
 
 
-def step_keys(orders: Callable[[int], list[int]], batch_size: int, *, start: int, stop: int) -> Iterator[list[Key]]:
-    """The (epoch, index) keys of steps ``start`` to ``stop - 1``.
+def step_keys(orders: Callable[[int], list[Key]], batch_size: int, *, start: int, stop: int) -> Iterator[list[Key]]:
+    """The keys of steps ``start`` to ``stop - 1``.
 
     Steps cut the endless sequence of epochs into batches, so no picture is dropped (the official loader drops an
     epoch's rest).
 
     Args:
-        orders: Gives the picture indices of one epoch; every epoch is of the same length.
+        orders: Gives the keys of one epoch; every epoch is of the same length.
         batch_size: Keys in a step.
         start: First step.
         stop: One past the last step.
     """
-    length, epoch, order = len(orders(0)), -1, []
+    length, epoch = len(order := orders(0)), 0
     for step in range(start, stop):
         keys = []
         for position in range(step * batch_size, (step + 1) * batch_size):
             if position // length != epoch:
                 epoch = position // length
                 order = orders(epoch)
-            keys.append((epoch, order[position % length]))
+            keys.append(order[position % length])
         yield keys
 
 
-def uniform_order(images: Sized, seed: int, epoch: int) -> list[int]:
+def uniform_order(images: Sized, seed: int, epoch: int) -> list[Key]:
     """A permutation of all pictures."""
-    return torch.randperm(len(images), generator=generator_for(seed, "order", epoch)).tolist()
+    order = torch.randperm(len(images), generator=generator_for(seed, "order", epoch))
+    return [(epoch, index) for index in order.tolist()]
 
 
-def balanced_order(images: ImageSet, seed: int, epoch: int) -> list[int]:
-    """As many draws of every class as make about the set's size; a class's pictures come in turn, over all epochs."""
+def balanced_order(images: ImageSet, seed: int, epoch: int) -> list[Key]:
+    """As many draws of every class as make about the set's size; a class's pictures come in turn, over all epochs.
+
+    Those of a small class come several times in an epoch, each time seen anew. Classes without pictures have no part.
+    """
     generator = generator_for(seed, "order", epoch)
-    each = max(1, round(len(images) / len(images.classes)))
-    order: list[int] = []
-    for label in range(len(images.classes)):
-        own = [index for index, other in enumerate(images.labels) if other == label]
-        order += [own[position % len(own)] for position in range(epoch * each, (epoch + 1) * each)]
+    classes: dict[int, list[int]] = {}
+    for index, label in enumerate(images.labels):
+        classes.setdefault(label, []).append(index)
+    each = max(1, round(len(images) / len(classes)))
+    order: list[Key] = []
+    for _, own in sorted(classes.items()):
+        turns = (divmod(position, len(own)) for position in range(epoch * each, (epoch + 1) * each))
+        order += [(turn, own[place]) for turn, place in turns]
     return [order[position] for position in torch.randperm(len(order), generator=generator).tolist()]
 
 
 class _Views(Dataset[tuple[list[Tensor], int]]):
-    """Training views by key. Small sets are decoded once and kept (decoding dominates at demo sizes)."""
+    """Training views by key. Small sets are decoded once and kept (decoding dominates at demo sizes).
 
-    def __init__(self, images: ImageSet, views: tuple[str, ...], seed: int, options: dict[str, Any]) -> None:
+    Every loader process keeps its own: ``kept_pixels`` is the share of one.
+    """
+
+    def __init__(
+        self, images: ImageSet, views: tuple[str, ...], seed: int, options: dict[str, Any], kept_pixels: int
+    ) -> None:
         self.images, self.views, self.seed, self.options = images, views, seed, options
+        self.kept_pixels = kept_pixels
         self.kept: dict[int, Image.Image] = {}
 
     def picture(self, index: int) -> Image.Image:
-        """One picture, kept where all are small and few."""
+        """One picture, kept where as many of its size are few pixels."""
         image = self.kept.get(index)
         if image is None:
             image = self.images.picture(index)
-            if len(self.images) <= 4096 and image.width * image.height <= 1 << 16:
+            if len(self.images) * image.width * image.height <= self.kept_pixels:
                 self.kept[index] = image
         return image
 
     def __getitem__(self, key: Key) -> tuple[list[Tensor], int]:
-        (epoch, index), image = key, self.picture(key[1])
+        (turn, index), image = key, self.picture(key[1])
         views = [
-            training_view(image, rng=random_for(self.seed, "augment", epoch, index, view), **self.options)
+            training_view(image, rng=random_for(self.seed, "augment", turn, index, view), **self.options)
             for view in self.views
         ]
         return views, self.images.labels[index]
@@ -104,15 +120,17 @@ class _Views(Dataset[tuple[list[Tensor], int]]):
 class _Unseen(Dataset[Unseen]):
     """Pictures as they are, by key, and what is drawn for each view."""
 
-    def __init__(self, images: ImageSet, views: tuple[str, ...], seed: int, options: dict[str, Any]) -> None:
-        self.own, self.views, self.seed = _Views(images, views, seed, {}), views, seed
+    def __init__(
+        self, images: ImageSet, views: tuple[str, ...], seed: int, options: dict[str, Any], kept_pixels: int
+    ) -> None:
+        self.own, self.views, self.seed = _Views(images, views, seed, {}, kept_pixels), views, seed
         self.drawn = {name: options[name] for name in ("size", "fit", "augment")}
 
     def __getitem__(self, key: Key) -> Unseen:
-        epoch, index = key
+        turn, index = key
         image = over_white(self.own.picture(index))
         looks = [
-            drawn_look(image, rng=random_for(self.seed, "augment", epoch, index, view), **self.drawn)
+            drawn_look(image, rng=random_for(self.seed, "augment", turn, index, view), **self.drawn)
             for view in self.views
         ]
         return Unseen(torch.from_numpy(np.array(image)), looks, self.own.images.labels[index], self.drawn["size"])
@@ -142,11 +160,13 @@ def training_batches(
 
     With ``augment_on="device"`` they hold the pictures themselves, and ``to`` makes the same views on the device.
     """
-    order: Callable[..., list[int]] = {"uniform": uniform_order, "balanced": balanced_order}[sampling]
+    order: Callable[..., list[Key]] = {"uniform": uniform_order, "balanced": balanced_order}[sampling]
     keys = step_keys(functools.partial(order, images, seed), batch_size, start=start, stop=stop)
+    kept_pixels = _KEPT_PIXELS // max(1, workers)
     if augment_on == "device":
-        return load_batches(_Unseen(images, views, seed, options), map(share, keys), UnseenBatch.of, workers)
-    return load_batches(_Views(images, views, seed, options), map(share, keys), collated, workers)
+        unseen = _Unseen(images, views, seed, options, kept_pixels)
+        return load_batches(unseen, map(share, keys), UnseenBatch.of, workers)
+    return load_batches(_Views(images, views, seed, options, kept_pixels), map(share, keys), collated, workers)
 
 
 def file_order(count: int, size: int) -> list[list[int]]:

@@ -32,13 +32,13 @@ class _Crops(Dataset[tuple[list[Tensor], Tensor]]):
         self.kept: dict[int, tuple[Image.Image, np.ndarray]] = {}
 
     def __getitem__(self, key: Key) -> tuple[list[Tensor], Tensor]:
-        epoch, index = key
+        turn, index = key
         pair = self.kept.get(index)
         if pair is None:
             pair = picture_and_mask(self.images, index)
             if len(self.images) * pair[1].size <= _KEPT_PIXELS:
                 self.kept[index] = pair
-        rng = random_for(self.seed, "augment", epoch, index)
+        rng = random_for(self.seed, "augment", turn, index)
         return segmentation_views(*pair, views=self.views, rng=rng, **self.options)
 
 

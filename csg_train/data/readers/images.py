@@ -4,7 +4,9 @@ import contextlib
 import dataclasses
 import difflib
 import hashlib
+import os
 import stat
+import struct
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +29,7 @@ __all__ = [
     "PictureFiles",
     "decode",
     "file_size",
+    "file_status",
     "image_folder",
     "opened",
     "orientation",
@@ -38,7 +41,12 @@ __all__ = [
 _LONGEST = 100
 """Times that a side may be the other: a strip, made square, would take more memory than there is."""
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # few decoders, small attack surface
-UNDECODABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+UNDECODABLE = (
+    *(OSError, SyntaxError, ValueError, IndexError, TypeError, struct.error),  # of Pillow, by what a file's parts hold
+    *(Image.DecompressionBombError, Image.DecompressionBombWarning),
+)
+_FEW_GREYS = {"L;2": 85, "L;4": 17}
+"""By how much Pillow multiplies such samples of a PNG, but not the one that is transparent."""
 TURNS = {  # by EXIF orientation; Pillow's exif_transpose writes the other tags anew too, and fails where one is odd
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -187,15 +195,20 @@ class ImageSet(PictureFiles):
         return digest.hexdigest()
 
 
-def file_size(path: Path) -> int:
-    """Bytes of a file that a list names; a missing one is an error with its name."""
+def file_status(path: Path) -> os.stat_result:
+    """What the system says of a file that a list names; a missing one is an error with its name."""
     try:
         status = path.stat()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}{absent(path)}; restore the file or its folder") from error
     if not stat.S_ISREG(status.st_mode):
         raise UserError(f"{path}: not a regular file; replace it or remove it from the list")
-    return status.st_size
+    return status
+
+
+def file_size(path: Path) -> int:
+    """Bytes of a file, as `file_status`."""
+    return file_status(path).st_size
 
 
 def reduced_size(size: tuple[int, int], shorter_side: int | None) -> tuple[int, int]:
@@ -208,7 +221,10 @@ def reduced_size(size: tuple[int, int], shorter_side: int | None) -> tuple[int, 
 
 def orientation(image: Image.Image) -> Any:
     """How a picture lies, as its EXIF data say: 1 upright, 2 to 8 the keys of `TURNS`; another value says nothing."""
-    return image.getexif().get(ExifTags.Base.Orientation, 1)
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except UNDECODABLE:  # bad EXIF data say nothing either
+        return 1
 
 
 @contextlib.contextmanager
@@ -231,14 +247,15 @@ def decode(path: Path) -> Image.Image:
         raise UserError(f"{path}: a pipe, which would be waited for; replace it or remove it from the list")
     try:
         with opened(path) as image:
-            deep = image.format == "PNG" and any("16" in str(tile[3]) for tile in image.tile)
+            raw = [str(tile[3]) for tile in image.tile] if image.format == "PNG" else []
             if max(image.size) > _LONGEST * min(image.size):
                 raise UserError(f"{path}: a strip of {image.width} x {image.height} pixels; crop or remove it")
             image.load()
+            _mend_transparency(image, raw)
             turn = TURNS.get(orientation(image))
             upright = image if turn is None else image.transpose(turn)
             alpha = upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info
-            if deep or upright.mode.startswith("I;16") or upright.mode in ("I", "F"):
+            if any("16" in mode for mode in raw) or upright.mode.startswith("I;16") or upright.mode in ("I", "F"):
                 raise UserError(f"{path}: {upright.mode} samples of more than 8 bits; convert it to 8 bits a channel")
             return upright.convert("RGBA" if alpha else "RGB")
     except UserError:
@@ -251,6 +268,15 @@ def decode(path: Path) -> Image.Image:
         raise UserError(
             f"{path}: cannot decode ({foreign_content(path) or error}); replace the image or remove it"
         ) from error
+
+
+def _mend_transparency(image: Image.Image, raw: Sequence[str]) -> None:
+    """Which sample of a PNG is transparent, as its samples are; a text under that keyword is not there."""
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, str):
+        del image.info["transparency"]
+    elif isinstance(transparent, int) and image.mode == "L":
+        image.info["transparency"] = transparent * next((_FEW_GREYS[mode] for mode in raw if mode in _FEW_GREYS), 1)
 
 
 def over_white(image: Image.Image) -> Image.Image:

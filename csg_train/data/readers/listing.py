@@ -16,7 +16,7 @@ from pathlib import Path
 from csg_train.errors import UserError, printable
 from csg_train.names import absent
 
-__all__ = ["IMAGE_SUFFIXES", "LeftOut", "Listing", "class_folders", "left_out_line", "listing"]
+__all__ = ["IMAGE_SUFFIXES", "LeftOut", "Listing", "class_folders", "left_out_line", "listing", "reason_by_name"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 _SYSTEM = re.compile(
@@ -64,7 +64,7 @@ def class_folders(root: Path) -> Listing:
     """The folders of a set with one for each class, and what lies beside them."""
     folders, left_out = [], []
     for entry in _entries(root):
-        reason = _by_name(entry.name) or (None if _is_folder(entry) else "not in the folder of a class")
+        reason = reason_by_name(entry.name) or (None if _is_folder(entry) else "not in the folder of a class")
         if reason is None:
             folders.append(entry.name)
         else:
@@ -88,7 +88,7 @@ def _walk(folder: Path, start: str, above: frozenset[str]) -> Iterator[tuple[str
     above |= {os.path.realpath(folder)}
     for entry in _entries(folder):
         file, suffix = start + entry.name, Path(entry.name).suffix.lower()
-        if reason := _by_name(entry.name):
+        if reason := reason_by_name(entry.name):
             yield file, reason
         elif _is_folder(entry):
             if os.path.realpath(entry.path) in above:
@@ -125,7 +125,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         raise
 
 
-def _by_name(name: str) -> str | None:
+def reason_by_name(name: str) -> str | None:
+    """Why a file or folder of that name is left out, None where it is not."""
     if name.startswith("."):
         return "hidden"
     return "of an operating system" if _SYSTEM.fullmatch(name) else None

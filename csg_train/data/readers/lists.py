@@ -127,6 +127,8 @@ def _rows(root: Path, file: Path) -> Iterator[tuple[str, str]]:
             )
         if not row["path"] or not row["label"]:
             raise UserError(f"{file}:{number}: no path or no label; complete or remove the line")
+        if row["label"] != row["label"].strip():
+            raise UserError(f"{file}:{number}: label {row['label']!r} has blanks around it; remove them")
         yield inside(row["path"], root, file, number), row["label"]
 
 

@@ -46,6 +46,9 @@ def masked_folder(
     wanted = names if classes is None else tuple(classes)
     require_same_classes(f"{root / 'classes.txt'}: classes", names, wanted)
     listings = [listing(root, root / folder) for folder in (images, masks)]
+    for file in listings[1].files:
+        if not file.rpartition(".")[0].endswith(ending):
+            raise UserError(f"{root / file}: without the ending {ending!r} of a mask; rename it or move it elsewhere")
     keyed = [
         {
             file.rpartition(".")[0].removeprefix(f"{PurePosixPath(folder)}/").removesuffix(end): file
@@ -59,7 +62,7 @@ def masked_folder(
             raise UserError(f"{root / folder}: two {what} of the same name but for the suffix; rename one")
     _paired(root, files, own)
     return MaskedSet(
-        name=name or root.name,
+        name=name or root.resolve().name,
         root=root,
         files=tuple(files.values()),
         masks=tuple(own[key] for key in files),

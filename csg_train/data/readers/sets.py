@@ -53,8 +53,10 @@ def hold_out(images: ImageSet, fraction: float) -> tuple[ImageSet, ImageSet]:
         UserError: A class has fewer than two files.
     """
     held: set[tuple[int, str]] = set()
-    for label, name in enumerate(images.classes):
-        own = {file for file, other in zip(images.files, images.labels, strict=True) if other == label}
+    files: list[set[str]] = [set() for _ in images.classes]
+    for file, label in zip(images.files, images.labels, strict=True):
+        files[label].add(file)
+    for label, (name, own) in enumerate(zip(images.classes, files, strict=True)):
         if len(own) < 2:
             raise UserError(
                 f"{images.root}: class {name} has {len(own)} picture(s), and holding some out takes two; add pictures "
@@ -109,7 +111,7 @@ def unlabelled(path: Path, classes: Sequence[str], *, name: str | None = None) -
     else:
         raise UserError(f"{path}: no such file or folder{absent(path)}; check the path")
     return ImageSet(
-        name=name or printable(path.name),
+        name=name or printable(path.resolve().name),
         root=root,
         files=files,
         labels=(0,) * len(files),

@@ -151,7 +151,11 @@ def write_store(path: Path, root: Path, files: Sequence[str], read: Callable[[in
         stream.write(_TAIL.pack(_MAGIC, len(files), digest.digest(), hashlib.sha256(rows.data).digest()))
 
     atomic_write(path, write)
-    store = open_store(path, root, files)
+    try:
+        store = open_store(path, root, files)
+    except UserError:
+        path.unlink(missing_ok=True)
+        raise
     if store is None or not store.intact():
         path.unlink(missing_ok=True)
         raise UserError(f"{path}: the disk returns other bytes than were written; choose another with CSG_DATA_DIR")

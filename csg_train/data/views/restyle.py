@@ -7,6 +7,7 @@ AdaIN, Huang and Belongie, ICCV 2017, on colours instead of features). Both leav
 Shapes: H rows, W columns, pictures ``(H, W, 3)`` in 0..255.
 """
 
+import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from csg_train.data.readers.images import decode
+from csg_train.data.readers.images import decode, file_size
 
 __all__ = ["Styles", "match_colour_moments", "swap_low_amplitude"]
 
@@ -72,6 +73,11 @@ class Styles:
     files: Sequence[Path]
     kind: Literal["fourier", "moments"] = "fourier"
     beta: float = 0.01
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 over every (path, size in bytes): another is another set, as `ImageSet.identity`."""
+        return hashlib.sha256("\n".join(f"{file}\t{file_size(file)}" for file in self.files).encode()).hexdigest()
 
     def apply(self, image_HW3: np.ndarray, rng: random.Random) -> np.ndarray:
         """The same picture in the look of a random file, ``(H, W, 3)`` uint8."""

@@ -72,16 +72,16 @@ def write_score(folder: Path, record: ScoreRecord | UnlabelledRecord) -> None:
     A target that got its labels later is unknown no more, and a table of an earlier step would contradict the record.
     """
     split = record.data.split
-    write_record(folder / f"{record.kind}-{split}.json", record)
-    for kind in SCORES:
-        if kind != record.kind:
-            (folder / f"{kind}-{split}.json").unlink(missing_ok=True)
     table = folder / f"confusion-{split}.csv"
     if isinstance(record, UnlabelledRecord):
         table.unlink(missing_ok=True)
     else:
         confusion = [[name, *row] for name, row in zip(record.classes, record.confusion, strict=True)]
         write_csv(table, ["true \\ predicted", *record.classes], confusion)
+    write_record(folder / f"{record.kind}-{split}.json", record)
+    for kind in SCORES:
+        if kind != record.kind:
+            (folder / f"{kind}-{split}.json").unlink(missing_ok=True)
 
 
 def read_record(path: Path) -> Record:

@@ -226,13 +226,28 @@ def test_a_seed_is_one_whatever_loads_its_pictures_and_wherever_they_lie(three, 
     shutil.copytree(trees / "source", tmp_path / "elsewhere")
     data = recipe["data"] | {"source": {"dataset": "folder", "root": str(tmp_path / "elsewhere"), "name": "source"}}
     other = recipe | {"data": data, "name": "renamed"}
-    trained_run(other, tmp_path / "s1", "seed=1", "train.workers=1", "train.log_every=1", "train.save_every=1")
+    quiet = ("train.save_every=1", "train.snapshots=2", "evaluate.select_every=1")
+    trained_run(other, tmp_path / "s1", "seed=1", "train.workers=1", "train.log_every=1", *quiet)
     ((_, mine), (_, theirs)) = (
         [values(record) for record in records(analyze("choose", str(three[0]), str(second), "--json"))]
         for second in (three[1], tmp_path / "s1" / "ckpt.pt")
     )
     assert mine["seed agreement"] is not None
     assert theirs["seed agreement"] == mine["seed agreement"]
+
+
+def test_seeds_share_the_starting_weights_wherever_these_lie(three, tmp_path):
+    """A file of that name may have held others; the same ones may have another name."""
+    for name, weights in (("same", None), ("other", "0" * 64)):
+        paths = [tmp_path / name / seed / "ckpt.pt" for seed in ("s0", "s1")]
+        for path, own in zip(paths, three, strict=False):
+            path.parent.mkdir(parents=True)
+            old = load_checkpoint(own)
+            recipe = old.recipe | {"model": old.recipe["model"] | {"weights": str(path.with_name("w.pth"))}}
+            save_checkpoint(path, dataclasses.replace(old, recipe=recipe, weights=weights or old.weights))
+            weights = None  # of the second run
+        found = [values(record)["seed agreement"] for record in records(analyze("choose", *paths, "--json"))]
+        assert [value is not None for value in found] == [name == "same"] * 2
 
 
 def test_the_title_counts_the_pictures_of_either_side(three):

@@ -130,6 +130,7 @@ def test_compare_and_sphere(models, pictures, here):
     assert record.cka == pytest.approx(dict.fromkeys(["layer1", "layer2", "layer3", "layer4"], 1.0), abs=1e-6)
     assert record.measures == pytest.approx(record.start_measures, rel=1e-4)
     assert record.spread_by_class == {}
+    assert "of --model the first one" in record.definitions["cka"]
     assert not (here / "outside" / "resnet18-resnet18").exists()
     ran("sphere", *models, "--images", pictures)
     one, other = (
@@ -187,6 +188,8 @@ def test_mistakes_are_one_line_and_leave_nothing(models, pictures, trained, vit,
         (("gradcam", *model, "--images", pictures, "--explain", "cat"), "--explain cat", "0 tench", "more"),
         (("energy", "--features", "x.npy", *model), "not both"),
         (("energy", *model, "--images", pictures, "--records", trained[0]), f"--records {trained[0]}: a file"),
+        (("energy", trained[0], "--records", "r"), "--records", "--model", "beside it"),
+        (("sphere", *model, "--images", pictures, "--out", pictures / "s.png"), "s.png", str(pictures)),
         (
             ("features", *model, "--images", pictures, "--out", trained[0]),
             f"{trained[0]}: not an empty folder",

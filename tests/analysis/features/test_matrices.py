@@ -128,6 +128,15 @@ def test_mistakes_are_one_line_and_leave_nothing(tmp_path):
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_what_is_no_matrix_is_named(tmp_path):
+    (tmp_path / "text.npz").write_text("hello")
+    refused(analyze("energy", "--features", tmp_path / "text.npz"), "text.npz", "not an archive of NumPy")
+    refused(analyze("energy", "--features", tmp_path), f"{tmp_path}: a folder")
+    np.save(tmp_path / "rows.npy", ROWS)
+    (tmp_path / "features.json").write_text("{}")
+    refused(analyze("energy", "--features", f"{tmp_path / 'rows.npy'}:layer4"), "rows.npy", "has no 'layer4'")
+
+
 def test_rows_and_hash_are_of_one_file_where_another_takes_its_place_meanwhile(tmp_path, monkeypatch):
     path, later = tmp_path / "rows.npy", tmp_path / "later.npy"
     np.save(path, ROWS)

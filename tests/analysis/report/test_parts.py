@@ -103,7 +103,9 @@ def write_circle(folders: list[Path]) -> list[SphereRecord]:
     runs = [run for run, _ in facts]
     energies = [-0.1 * index for index in range(len(folders))]
     circle = on_circle(features)
-    records = sphere_records(circle, runs, data=facts[0][1], layer="layer4", pool="average", energies=energies)
+    records = sphere_records(
+        circle, runs, data=[data for _, data in facts], layer="layer4", pool="average", energies=energies
+    )
     for folder, record in zip(folders, records, strict=True):
         write_json(folder / "sphere-target.json", record.model_dump(mode="json"))
     return records
@@ -214,7 +216,7 @@ def test_a_recorded_density_is_that_of_the_angles() -> None:
     )
     data = DataInfo(split="target", name="p", identity="i", count=100, size=32, fit="pad")
     circle = on_circle([features_ND])
-    (record,) = sphere_records(circle, [run], data=data, layer="layer4", pool="average", energies=[0.0])
+    (record,) = sphere_records(circle, [run], data=[data], layer="layer4", pool="average", energies=[0.0])
     density_G = np.array(record.density)
     single = von_mises_density(np.zeros(1), np.zeros(1))[0]
     assert density_G.max() == pytest.approx(single / 2, rel=1e-3)

@@ -180,6 +180,14 @@ def test_a_neighbour_with_one_run_of_the_same_name_is_not_taken(own: Path) -> No
     assert verify_report(own / "report", []).faults == []
 
 
+def test_of_neighbours_with_the_same_runs_the_one_it_was_built_from_is_taken(own: Path) -> None:
+    """Those of other seeds were compared with it, because their folder comes first by name."""
+    shutil.copytree(own / "runs", own / "a-runs")
+    for path in (own / "a-runs").glob("*/energy-target.json"):
+        change(path, lambda record: record["data"].update(count=7))
+    assert verify_report(own / "report", []).faults == []
+
+
 def test_a_damaged_record_is_one_line_beside_the_faults(own: Path) -> None:
     (own / "report/index.html").write_text("other")
     (own / "runs/clean-csg-0/energy-target.json").write_text("{")
@@ -190,9 +198,10 @@ def test_a_damaged_record_is_one_line_beside_the_faults(own: Path) -> None:
 
 def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
     assert "files.json: No such file or directory; give the folder of a report" in refused(tmp_path, name="verify")
-    (tmp_path / "files.json").write_text('{"a": 1}')
-    with pytest.raises(UserError, match=r"not a report's list of files"):
-        listed_files(tmp_path)
+    for content in ('{"a": 1}', '{"a\\u0000b": "z"}'):
+        (tmp_path / "files.json").write_text(content)
+        with pytest.raises(UserError, match=r"not a report's list of files"):
+            listed_files(tmp_path)
 
 
 def test_the_list_of_an_older_report_has_names_alone(own: Path) -> None:

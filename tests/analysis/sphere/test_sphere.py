@@ -1,5 +1,6 @@
 """Features on a circle: the projection, the density, and a figure that is the same each time."""
 
+import dataclasses
 import json
 import math
 
@@ -13,6 +14,8 @@ from csg_analysis.drawing.svg import plain, to_png, to_svg
 from csg_analysis.sphere.circle import CONCENTRATION, on_circle, von_mises_density
 from csg_analysis.sphere.figure import Panel, draw
 from csg_train.errors import UserError
+from csg_train.runs.checkpoint import load_checkpoint, save_checkpoint
+from csg_train.runs.records import read_record
 from tests.analysis.conftest import analyze, refused
 
 
@@ -145,3 +148,16 @@ def test_command(trained, tmp_path):
     refused(analyze("sphere", trained[0], "--out", tmp_path / "a.jpg"), "a.jpg", ".png")
     refused(analyze("sphere", trained[0], "--layer", "layer9", "--out", tmp_path / "d.png"), "layer9")
     assert not (tmp_path / "d.png").exists()
+
+
+def test_each_record_says_how_its_own_checkpoint_was_shown_the_pictures(trained, tmp_path):
+    """All said what was so of the last."""
+    paths = [tmp_path / name / "ckpt.pt" for name in ("a", "b")]
+    for path, own, size in zip(paths, trained, (32, 40), strict=False):
+        path.parent.mkdir()
+        old = load_checkpoint(own)
+        recipe = old.recipe | {"data": old.recipe["data"] | {"size": size}}
+        save_checkpoint(path, dataclasses.replace(old, recipe=recipe))
+    result = analyze("sphere", *paths, "--out", tmp_path / "s.png")
+    assert result.exit_code == 0, result.output
+    assert [read_record(path.with_name("sphere-target.json")).data.size for path in paths] == [32, 40]

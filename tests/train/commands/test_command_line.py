@@ -296,6 +296,32 @@ def test_event_files_hold_the_log_also_after_an_interruption(recipe_dict, tmp_pa
     assert [step for step, _ in read["loss"]] == [1, 2, 3, 4, 5]
 
 
+def test_the_events_of_another_run_of_the_same_name_stay(tmp_path):
+    """They were replaced without a word: the log of runs/other/csg-s0 for that of runs/my/csg-s0."""
+    pytest.importorskip("tensorboard")
+    for name, loss in (("my", 1.5), ("other", 2.5)):
+        (tmp_path / name / "csg-s0").mkdir(parents=True)
+        (tmp_path / name / "csg-s0" / "log.jsonl").write_text(json.dumps({"step": 1, "loss": loss}) + "\n")
+    mine, other, out = tmp_path / "my" / "csg-s0", tmp_path / "other" / "csg-s0", tmp_path / "out"
+    for _ in range(2):  # the same run again is no other
+        assert invoke("tensorboard", mine, "--out", out).exit_code == 0
+    result = invoke("tensorboard", other, "--out", out)
+    assert result.exit_code == 2
+    assert f"{out / 'csg-s0'}: has the events of {mine}; choose another --out" in " ".join(result.output.split())
+    assert events(out / "csg-s0")["loss"] == [(1, 1.5)]
+    assert invoke("tensorboard", mine, other, "--out", out / "both").exit_code == 0
+    assert events(out / "both" / "other" / "csg-s0")["loss"] == [(1, 2.5)]
+
+
+def test_no_events_are_written_where_one_log_is_bad(tmp_path):
+    pytest.importorskip("tensorboard")
+    for name, content in (("a", '{"step": 1, "loss": 1.0}\n'), ("b", "no log\n")):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "log.jsonl").write_text(content)
+    assert invoke("tensorboard", tmp_path / "runs", "--out", tmp_path / "out").exit_code == 2
+    assert not (tmp_path / "out").exists()
+
+
 def test_equal_logs_give_equal_bytes(tmp_path):
     pytest.importorskip("tensorboard")
     (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 0.1}\n{"step": 2, "loss": 1e-05}\n{"step": 3, "lo')

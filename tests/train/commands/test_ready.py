@@ -168,6 +168,50 @@ def test_a_step_that_would_be_chosen_on_the_target_under_another_name(recipe_fil
     assert command(*run, cwd=tmp_path).returncode == 0, "nobody chooses"
 
 
+@pytest.mark.parametrize("split", ["source", "target"])
+def test_links_hide_no_picture_on_which_a_step_would_be_chosen(split, recipe_file, trees, tmp_path):
+    (tmp_path / "link").symlink_to(trees / split)
+    for root in ("link", str(trees / "x" / ".." / split)):
+        validation = f"data.validation={json.dumps({'dataset': 'folder', 'root': root})}"
+        words = (f"of its pictures are data.{split}'s", "on which a step would be chosen")
+        refused_by_both(recipe_file, *words, sets=(validation, "evaluate.select=source-val"))
+
+
+def test_a_picture_of_a_style_that_does_not_decode(masked):
+    shutil.copytree(masked.parent / "m" / "images", masked.parent / "styles")
+    (masked.parent / "styles" / "3.png").write_bytes(b"no picture")
+    sets = ("method={name: domain-randomization, styles: styles, levels: [1]}",)
+    refused_by_both(masked, "styles/3.png: cannot decode", sets=sets)
+
+
+def test_a_domain_of_a_demo_is_named_once(recipe_file):
+    """Its pictures counted twice, and the interval was too narrow."""
+    sets = ("data.target={dataset: digits, domains: [handwriting, handwriting]}",)
+    refused_by_both(recipe_file, "data.target", "'handwriting' is named twice", sets=sets)
+
+
+def test_drawn_pictures_go_to_no_folder_from_which_a_split_reads(recipe_file, masked, trees, tmp_path):
+    """The next command counted them among the target's, or missed their masks."""
+    shutil.copytree(trees / "target" / "car", tmp_path / "photos")
+    target = 'data.target={dataset: pictures, root: "photos"}'
+    check = ("csg-train", "data", "check")
+    refused = command(*check, recipe_file, "--set", target, "--sheet", "photos/sheets", cwd=tmp_path)
+    assert_user_error(refused, "photos/sheets: in photos, from which data.target reads")
+    for folder in ("images", "masks"):
+        refused = command(*check, masked, "--sheet", tmp_path / "m" / folder, cwd=tmp_path)
+        assert_user_error(refused, "from which data.source reads")
+    data = Data.model_validate(yaml.safe_load(masked.read_text())["data"])
+    require_outside_data(tmp_path / "m" / "images" / "run", data)  # a run draws nothing
+    layouts = {"gta5": ("images", "labels"), "cityscapes": ("leftImg8bit", "gtFine"), "synthia": ("RGB", "GT")}
+    for dataset, folders in layouts.items():
+        own = {"source": {"dataset": dataset, "root": str(tmp_path)}, "target": {"dataset": dataset, "root": "x"}}
+        for folder in folders:
+            (tmp_path / folder).mkdir(exist_ok=True)
+            with pytest.raises(UserError, match=r"from which data\.source reads"):
+                require_outside_data(tmp_path / folder / "new", Data.model_validate(own), drawn=True)
+        require_outside_data(tmp_path / "new", Data.model_validate(own), drawn=True)
+
+
 def test_a_picture_of_sixteen_bits_is_refused_whatever_its_mode(recipe_file, trees, tmp_path):
     for number, content in enumerate(deep_pictures()):
         root = tmp_path / f"t{number}"

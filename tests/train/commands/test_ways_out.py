@@ -196,6 +196,60 @@ def test_a_signal_leaves_no_half_of_a_file(number, trees, recipe_file, tmp_path)
     assert not list(out.iterdir())
 
 
+MOMENTS = {
+    "files of a folder that is there": "with together(Path('out')) as new: [(new / n).write_text('1') for n in 'abc']",
+    "a report": "build.report_files = lambda _: {n: b'1' for n in 'ab'} | {'index.html': b'', 'report.md': b'',"
+    ' \'files.json\': b\'{"index.html": "", "report.md": "", "a": "", "b": ""}\'};'
+    "build.make_report = build.load_runs = lambda *_, **__: None\n"
+    "build.build_report([], Path('out'), allow_mixed=True)",
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_files_that_belong_together_are_moved_whatever_signal_comes(moment, at, tmp_path):
+    """A mixture of old and new ones stayed."""
+    (tmp_path / "out").mkdir()
+    listed = json.dumps(dict.fromkeys(("index.html", "report.md", "a", "b", "gone"), ""))
+    for name in ("a", "b", "c", "gone", "index.html", "report.md"):
+        (tmp_path / "out" / name).write_text("0")
+    (tmp_path / "out" / "files.json").write_text(listed)
+    code = (
+        "from csg_train.program import start; start(); import os, signal; from pathlib import Path\n"
+        "from csg_analysis.report import build; from csg_train.files import together\n"
+        "count, old = 0, Path.replace\n"
+        "def replace(path, place):\n    global count\n    old(path, place)\n"
+        f"    count += '.tmp' not in str(place)\n    if count == {at}: os.kill(os.getpid(), signal.SIGTERM)\n"
+        f"Path.replace = replace\n{MOMENTS[moment]}\nprint('on')"
+    )
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (143, b"", b"")
+    left = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
+    assert (left["a"], left["b"]) == ("1", "1")
+    assert left["c"] == ("1" if moment.startswith("files") else "0")
+    assert ("gone" in left) == moment.startswith("files")
+
+
+def signal_after_each_rename() -> None:
+    replace = Path.replace
+
+    def interrupted(path: Path, place: Path) -> None:
+        replace(path, place)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    Path.replace = interrupted
+
+
+def test_a_table_and_its_definition_are_written_whatever_signal_comes(recipe_file, trees, tmp_path):
+    """The definition of one checkpoint stayed beside the table of another."""
+    command("csg-train", "run", recipe_file, "--set", "train.steps=1", "--out", tmp_path / "run", cwd=tmp_path)
+    words = ("predict", tmp_path / "run" / "ckpt.pt", trees / "target")
+    result = command("csg-train", *words, cwd=tmp_path, before=signal_after_each_rename)
+    assert (result.returncode, result.stderr) == (143, "")
+    assert {path.name for path in tmp_path.glob("predictions*")} == {"predictions.csv", "predictions.csv.json"}
+
+
 def test_nohup_is_respected():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

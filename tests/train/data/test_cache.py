@@ -21,7 +21,7 @@ from csg_train.data.readers.driving import gta5
 from csg_train.data.readers.images import ImageSet, decode, image_folder
 from csg_train.data.readers.mask_folders import masked_folder
 from csg_train.data.readers.masks import MaskedSet, decode_mask, picture_and_mask
-from csg_train.data.readers.store import Store
+from csg_train.data.readers.store import Store, write_store
 from csg_train.errors import UserError
 from csg_train.recipes.pictures import load_split
 from csg_train.recipes.reading import parse_recipe
@@ -248,6 +248,21 @@ def test_a_bad_picture_leaves_nothing(uncached: ImageSet, data_dir: Path) -> Non
         build_cache(uncached, quiet)
     assert str(path) in caught.value.format_message()
     assert left(data_dir) == []
+
+
+def test_a_picture_that_changes_while_it_is_cached_leaves_nothing(uncached: ImageSet, data_dir: Path) -> None:
+    """The cache stayed, and every run on the pictures was refused until it was removed."""
+
+    def read(index: int) -> np.ndarray:
+        pixels = np.array(uncached.read(index))
+        if index == 4:
+            os.utime(uncached.path(0), ns=(1, 1))
+        return pixels
+
+    with pytest.raises(UserError, match="changed since it was cached"):
+        write_store(uncached.store_path, uncached.root, uncached.stored_files, read)
+    assert left(data_dir) == []
+    assert dataclasses.replace(uncached).store is None
 
 
 def test_an_interrupt_leaves_nothing_and_a_killed_build_is_cleared(

@@ -1,5 +1,6 @@
 """Mapping files: ids of any depth and colours to classes, several to one; two domains with lists of their own."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 from csg_train.data.readers.class_map import packaged_maps, read_class_map
 from csg_train.data.readers.driving import CLASSES, LABELS
+from csg_train.data.readers.mask_folders import masked_folder
 from csg_train.errors import UserError
 from csg_train.recipes.domains import CityscapesDomain, GTA5Domain, MaskedFolderDomain, SynthiaDomain
 from csg_train.recipes.pictures import load_masked_domain
@@ -131,6 +133,17 @@ def test_packaged_maps_are_cityscapes_classes() -> None:
     assert [vistas.classes[vistas.ids[key]] for key in own] == [
         next(label.name for label in LABELS if label.colour == colour) for colour in own.values()
     ]
+
+
+def test_a_mask_without_the_ending_is_none(masked_tree: Path, tmp_path: Path) -> None:
+    """It may hold colours, or ids of another kind, and was read all the same."""
+    shutil.copytree(masked_tree, tmp_path / "m")
+    for number in range(5):
+        (tmp_path / "m" / "masks" / f"{number}.png").rename(tmp_path / "m" / "masks" / f"{number}_id.png")
+    with pytest.raises(UserError, match=r"masks/5\.png: without the ending '_id' of a mask"):
+        masked_folder(tmp_path / "m", ending="_id")
+    (tmp_path / "m" / "masks" / "5.png").rename(tmp_path / "m" / "masks" / "5_id.png")
+    assert len(masked_folder(tmp_path / "m", ending="_id")) == 6
 
 
 def test_bdds_files_by_folder_and_ending(tmp_path: Path) -> None:

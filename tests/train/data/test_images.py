@@ -254,3 +254,51 @@ def test_identity_names_a_file_that_vanished(tmp_path: Path) -> None:
     (root / "cat" / "a.png").unlink()
     with pytest.raises(UserError, match=r"a\.png: No such file"):
         _ = images.identity
+
+
+def chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+ODD = {
+    "text that is no EXIF data": chunk(b"tEXt", b"exif\0hello"),
+    "text that is no XMP": chunk(b"tEXt", b"xmp\0hello"),
+    "text that is no transparency": chunk(b"tEXt", b"transparency\0yes"),
+    "EXIF data that are cut": chunk(b"eXIf", b"MM\0*"),
+    "EXIF data that are none": chunk(b"eXIf", b"hello world"),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_bad_metadata_of_a_png_are_not_there(odd: str, tmp_path: Path) -> None:
+    """They ended every command in a traceback; other readers show the picture."""
+    noise().save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    start = content.index(b"IDAT") - 4
+    (tmp_path / "a.png").write_bytes(content[:start] + ODD[odd] + content[start:])
+    picture = decode(tmp_path / "a.png")
+    assert picture.mode == "RGB"
+    assert np.array_equal(np.array(picture), np.array(noise()))
+
+
+def test_a_colour_profile_that_is_cut_is_one_line(tmp_path: Path) -> None:
+    noise().save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    end = content.index(b"IEND") - 4
+    (tmp_path / "a.png").write_bytes(content[:end] + chunk(b"iCCP", b"") + content[end:])
+    with pytest.raises(UserError, match=r"a\.png: cannot decode"):
+        decode(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(("bits", "grey"), [(1, 1), (2, 2), (4, 9), (8, 200)])
+def test_the_transparent_grey_of_a_png_is_one_of_its_samples(bits: int, grey: int, tmp_path: Path) -> None:
+    """Pillow scales samples of two and four bits to eight, but not the one that is transparent."""
+    samples = [0, grey, 2**bits - 1, grey]
+    row = sum(sample << (bits * place) for place, sample in enumerate(reversed(samples)))
+    head = struct.pack(">IIBBBBB", 4, 1, bits, 0, 0, 0, 0)
+    width = -(-4 * bits // 8)
+    body = zlib.compress(b"\0" + (row << (8 * width - 4 * bits)).to_bytes(width, "big"))
+    parts = ((b"IHDR", head), (b"tRNS", struct.pack(">H", grey)), (b"IDAT", body), (b"IEND", b""))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
+    alpha = np.array(decode(tmp_path / "a.png"))[0, :, 3]
+    assert alpha.tolist() == [0 if sample == grey else 255 for sample in samples]

@@ -122,6 +122,7 @@ def test_manifest_sorts_classes_or_takes_the_sources(tmp_path):
         ([["path", "label", "label"], ["a.png", "bus", "car"]], "two columns label"),
         ([["path", "label"], ["../a.png", "bus"]], "leaves the data folder"),
         ([["path", "label"], ["a.png", "tram"]], "tram"),
+        ([["path", "label"], ["a.png", "bus"], ["b.png", "bus "]], r"m.csv:3: label 'bus ' has blanks around it"),
         ([["path", "label"], ["a.png", "bus"]], "without images"),
     ],
 )

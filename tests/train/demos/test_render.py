@@ -1,6 +1,7 @@
 """The renderer against closed forms, and a user's own tree of models through the command."""
 
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -185,6 +186,7 @@ def pixels(folder: Path) -> dict[str, bytes]:
 
 def test_tree_becomes_pictures_and_a_manifest_whatever_the_processes(models: Path, tmp_path: Path) -> None:
     lines: list[str] = []
+    shutil.copytree(models / "box", models / ".trash")  # hidden, as for every reader of folders
     counts, broken = render_tree(models, tmp_path / "one", views=3, size=48, workers=1, report=lines.append)
     assert (counts, broken) == ({"ball": 6, "box": 6}, [])
     assert len(lines) == 4

@@ -243,9 +243,10 @@ def test_a_soup_and_what_no_average_is_made_of(recipe_dict, tmp_path):
         "strong": {"method": {"name": "feature-l2", "weight": 9.0}},
         "wide": {"model": recipe_dict["model"] | {"hidden": 9}},
         "none": {"model": recipe_dict["model"] | {"weights": "none"}},
+        "none1": {"model": recipe_dict["model"] | {"weights": "none"}, "seed": 1},
     }.items():
         paths.append(run(parse_recipe(recipe_dict | changes, origin=name), tmp_path / name))
-    a, b, c, strong, wide, none = paths
+    a, b, c, strong, wide, none, none1 = paths
     made, doubts = average_runs([a, b, a], tmp_path / "soup", device=CPU)
     one, two = load_checkpoint(a).model, load_checkpoint(b).model
     name = "head.2.weight"
@@ -277,12 +278,27 @@ def test_a_soup_and_what_no_average_is_made_of(recipe_dict, tmp_path):
         ([a, b], float("nan"), "--alpha nan: from 0"),
         ([a, wide], None, r"differs from .*wide.* in model\.hidden \(8 there, 9 here\)"),
         ([a, none], None, "differs from .*none.* in starting weights"),
+        ([none, none1], None, r"in starting weights \('drawn with seed 0' there, 'drawn with seed 1' here\)"),
         ([a, tmp_path / "gone.pt"], None, "no such checkpoint"),
         ([a, tmp_path / "soup"], None, r"soup: a folder; give the checkpoint in it, .*soup/average\.pt"),
     ):
         with pytest.raises(UserError, match=message):
             average_runs(given, tmp_path / "no", alpha=alpha, device=CPU)
     assert not (tmp_path / "no").exists()
+
+
+def test_an_average_is_written_with_its_recipe_or_not_at_all(recipe_dict, tmp_path, monkeypatch):
+    path = run(parse_recipe(recipe_dict, origin="a"), tmp_path / "a")
+
+    def full(*_: object) -> None:
+        raise UserError("recipe.yaml: cannot write (No space left on device)")
+
+    with monkeypatch.context() as changed:
+        changed.setattr("csg_train.engine.averages.write_text", full)
+        with pytest.raises(UserError, match="No space"):
+            average_runs([path, path], tmp_path / "soup", device=CPU)
+    assert not (tmp_path / "soup").exists()
+    average_runs([path, path], tmp_path / "soup", device=CPU)
 
 
 @pytest.mark.parametrize(

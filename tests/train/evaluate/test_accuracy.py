@@ -1,6 +1,8 @@
 """Accuracy against scikit-learn, the bootstrap against its exact variance, the schedule and order of samples."""
 
 import collections
+import dataclasses
+import functools
 import math
 import types
 
@@ -12,7 +14,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.metrics import confusion_matrix as sklearn_confusion
 
 from csg_train.data.loaders.batch import Batch
-from csg_train.data.loaders.loader import balanced_order, step_keys, uniform_order
+from csg_train.data.loaders.loader import Key, balanced_order, step_keys, training_batches, uniform_order
 from csg_train.data.readers.images import image_folder
 from csg_train.engine.loop import learning_rate_factor
 from csg_train.errors import UserError
@@ -91,7 +93,7 @@ def test_the_decay_stands_still_where_it_is_told_to_and_by_default_never():
 def test_every_epoch_uses_every_picture_once_and_a_later_start_gives_the_same_keys(trees):
     images = image_folder(trees / "source", name="s")
 
-    def order(epoch: int) -> list[int]:
+    def order(epoch: int) -> list[Key]:
         return uniform_order(images, 0, epoch)
 
     keys = list(step_keys(order, 5, start=0, stop=12))
@@ -102,8 +104,24 @@ def test_every_epoch_uses_every_picture_once_and_a_later_start_gives_the_same_ke
 
 def test_balanced_order_draws_every_class_equally_often(trees):
     images = image_folder(trees / "source", name="s")
-    drawn = collections.Counter(images.labels[i] for epoch in range(3) for i in balanced_order(images, 0, epoch))
+    drawn = collections.Counter(images.labels[i] for epoch in range(3) for _, i in balanced_order(images, 0, epoch))
     assert drawn == {0: 12, 1: 12, 2: 12}
+
+
+def test_a_small_class_is_seen_anew_each_time_it_is_drawn(trees):
+    """Its pictures come again within an epoch; they came with the same crop, and as negatives of themselves."""
+    images = image_folder(trees / "source", name="s")
+    uneven = dataclasses.replace(images.part([0, 4, 5, 6, 7, 8, 9, 10, 11]), classes=("bus", "car", "truck", "none"))
+    steps = step_keys(functools.partial(balanced_order, uneven, 0), 6, start=0, stop=12)
+    keys = [key for step in steps for key in step]
+    assert collections.Counter(uneven.labels[i] for _, i in keys) == {0: 24, 1: 24, 2: 24}, "none has no pictures"
+    assert max(collections.Counter(keys).values()) == 1
+    options = {"size": 16, "fit": "crop", "augment": "randaugment", "background": "plain"}
+    common = {"views": ("student",), "batch_size": 6, "sampling": "balanced", "seed": 0, "start": 0, "stop": 3}
+    batches = list(training_batches(uneven, **common, workers=0, options=options))
+    rare = [view for batch in batches for view, label in zip(batch.views[0], batch.labels, strict=True) if label == 0]
+    assert len(rare) == 6
+    assert len({view.numpy().tobytes() for view in rare}) >= 5, "one in each of the two epochs, before"
 
 
 def test_a_prediction_is_the_largest_logit_however_large_or_small():

@@ -23,3 +23,23 @@ def test_an_edited_log_is_not_cut_within_a_line(edited, tmp_path):
     with pytest.raises(UserError, match=r"log\.jsonl: .*restore it or use --overwrite"):
         TrainingLog(path, len(LINES))
     assert path.read_bytes() == edited
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"step": 2e400, "loss": 1}',
+        '{"step": 1, "loss": 1' + "0" * 400 + "}",
+        "[" * 100_000,
+        '{"step": 99999999999999999999999, "loss": 1}',
+        '{"step": true, "loss": 1}',
+        '{"step": -5, "loss": 1}',
+        '{"step": 1.5, "loss": 1}',
+        '{"loss": 1}',
+    ],
+)
+def test_a_line_of_no_training_log_is_named(line, tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text(f"{LINES.decode()}{line}\n")
+    with pytest.raises(UserError, match=r"log\.jsonl:3: not a line of a training log"):
+        read_log(path)
