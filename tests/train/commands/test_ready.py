@@ -171,7 +171,7 @@ def test_a_step_that_would_be_chosen_on_the_target_under_another_name(recipe_fil
 @pytest.mark.parametrize("split", ["source", "target"])
 def test_links_hide_no_picture_on_which_a_step_would_be_chosen(split, recipe_file, trees, tmp_path):
     (tmp_path / "link").symlink_to(trees / split)
-    for root in ("link", str(trees / "x" / ".." / split)):
+    for root in ("link", str(trees / "target" / ".." / split)):
         validation = f"data.validation={json.dumps({'dataset': 'folder', 'root': root})}"
         words = (f"of its pictures are data.{split}'s", "on which a step would be chosen")
         refused_by_both(recipe_file, *words, sets=(validation, "evaluate.select=source-val"))
