@@ -1,5 +1,6 @@
 """The chart beside the summary: score and E_0 on the target of every method, in one order."""
 
+import textwrap
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -18,6 +19,7 @@ from csg_train.runs.records import Interval
 
 __all__ = ["headline"]
 
+_LETTERS = (34, 22)  # of a name in a line, where there are many and few: beside it is room for two panels
 _Own = Callable[[Run], Interval | None]
 
 
@@ -34,7 +36,11 @@ def headline(rows: Sequence[Row]) -> Chart | None:
 
     def draw() -> Figure:
         kinds = [row.kind for row in rows]
-        places, height = line_places(kinds, (0.31, 0.2))
+        few = len(rows) <= FEW
+        names = [textwrap.wrap(row.label, _LETTERS[few], break_on_hyphens=False) for row in rows]
+        lines = max(map(len, names))
+        places, height = line_places(kinds, (max(0.31, 0.17 * lines), max(0.2, 0.16 * lines)))
+        roomy = few and lines == 1
         figure = new_figure(4.4, 0.85 + height)
         grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, (title, measure, own, scale) in zip(grid, panels, strict=True):
@@ -42,9 +48,9 @@ def headline(rows: Sequence[Row]) -> Chart | None:
                 _line(axes, place, row, rows, measure, own, scale)
             if own is _energy_interval:
                 _frozen_lines(axes, rows, places, measure)
-            axes.set_xlabel(title, fontsize=8.5 if len(rows) <= FEW else 7)
-            axes.xaxis.set_major_locator(MaxNLocator(4 if len(rows) <= FEW else 3))
-            name_lines(axes, places, [row.label for row in rows], kinds, named=axes is grid[0])
+            axes.set_xlabel(title, fontsize=8.5 if roomy else 7)
+            axes.xaxis.set_major_locator(MaxNLocator(4 if roomy else 3))
+            name_lines(axes, places, ["\n".join(name) for name in names], kinds, named=axes is grid[0])
         return figure
 
     return Chart("headline", _title(rows, panels), f"{words.score} and E₀ on the target, a line a method", draw)

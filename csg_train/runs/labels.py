@@ -4,6 +4,7 @@ import json
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
+from csg_train.methods.earlier import as_trained
 from csg_train.runs.records import RunInfo
 
 __all__ = ["added", "name_of", "row_labels", "settings_of"]
@@ -19,7 +20,7 @@ def added(info: RunInfo) -> list[str]:
     options, average = info.options, info.options.get("average")
     frozen = options.get("frozen")
     return [
-        *(["ASG"] if info.method_config.get("asg_weight") else []),
+        *(["ASG"] if _fields(info).get("asg_weight") else []),
         *(["LP-FT"] if options.get("probe") and average != "wise-ft" else []),
         *([f"frozen {', '.join(map(str, frozen))}"] if isinstance(frozen, list) else []),
         *([_AVERAGES.get(str(average), str(average))] if average else []),
@@ -34,12 +35,17 @@ def name_of(info: RunInfo) -> str:
 
 def settings_of(info: RunInfo) -> dict[str, object]:
     """What sets two runs of a method apart: its fields, and what it is combined with."""
-    return info.method_config | _options(info)
+    return _fields(info) | _options(info)
+
+
+def _fields(info: RunInfo) -> dict[str, object]:
+    """Of its method, with those that an earlier version did not know at the value that it trained with."""
+    return as_trained(info.method, info.method_config)
 
 
 def _options(info: RunInfo) -> dict[str, object]:
     """As in the record; one that is called like a field of the method (``beta``, of PASTA) is ``options.NAME``."""
-    own = info.method_config
+    own = _fields(info)
     return {f"options.{name}" if name in own else name: value for name, value in info.options.items()}
 
 
@@ -54,7 +60,7 @@ def row_labels(infos: Mapping[_Key, RunInfo]) -> dict[_Key, str]:
         named = [other for other in infos.values() if name_of(other) == name_of(info)]
         parts = {
             **_varying(_without_asg(info), method),
-            **_varying(info.method_config, [other.method_config for other in named]),
+            **_varying(_fields(info), [_fields(other) for other in named]),
             **_varying(_options(info), [_options(other) for other in named]),
         }
         shown = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in parts.items()]
@@ -63,7 +69,7 @@ def row_labels(infos: Mapping[_Key, RunInfo]) -> dict[_Key, str]:
 
 
 def _without_asg(info: RunInfo) -> dict[str, object]:
-    return {name: value for name, value in info.method_config.items() if name != "asg_weight"}
+    return {name: value for name, value in _fields(info).items() if name != "asg_weight"}
 
 
 def _varying(own: Mapping[str, object], others: Sequence[Mapping[str, object]]) -> dict[str, object]:

@@ -75,3 +75,16 @@ def test_nothing_measured_has_no_chart(tmp_path):
     for name in ("energy", "accuracy"):
         (folder / f"{name}-target.json").unlink()
     assert headline(rows_of(tmp_path)) is None
+
+
+def test_a_long_name_leaves_room_for_both_panels(tmp_path):
+    """It took two thirds of the chart, and the titles of the panels lay on each other."""
+    for seed in range(3):
+        write_run(tmp_path, "baseline", seed, right=50 + seed, attention=False)
+        for fields in ({"first": "styled", "over_styles": "sum"}, {"first": "plain", "over_styles": "mean"}):
+            own = tmp_path / fields["first"]
+            write_run(own, "domain-randomization", seed, right=55, attention=False, method_config=fields)
+    figure = headline(rows_of(tmp_path)).draw()
+    figure.draw_without_rendering()
+    titles = [axes.xaxis.label.get_window_extent() for axes in figure.axes]
+    assert titles[0].x1 < titles[1].x0

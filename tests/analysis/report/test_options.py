@@ -42,8 +42,19 @@ def test_a_field_of_the_method_and_one_of_an_option_may_have_one_name(tmp_path):
         "domain-randomization + PASTA beta=0.4",
     ]
     assert {run.config for run in load_runs([tmp_path / "0.1"])} == {
-        '{"augment": "pasta", "beta": 0.1, "options.beta": 0.25}'
+        '{"augment": "pasta", "beta": 0.1, "first": "styled", "options.beta": 0.25, "over_styles": "sum"}'
     }
+
+
+def test_a_run_from_before_a_field_is_one_of_the_value_that_it_trained_with(tmp_path):
+    """Five new seeds of domain randomization, set as the three old ones had been trained, were a row of their own."""
+    for seed, fields in enumerate([{}, {"first": "styled", "over_styles": "sum"}, {"over_styles": "mean"}]):
+        write_run(tmp_path, "domain-randomization", seed, method_config={"beta": 0.1} | fields)
+    rows = rows_of(tmp_path)
+    assert [(row.label, len(row.runs)) for row in rows] == [
+        ('domain-randomization over_styles="mean"', 1),
+        ('domain-randomization over_styles="sum"', 2),
+    ]
 
 
 def test_a_combination_never_stands_for_the_plain_baseline(tmp_path):
