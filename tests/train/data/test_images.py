@@ -10,7 +10,10 @@ import pytest
 from PIL import Image, ImageOps
 
 from csg_train.data.readers.images import ImageSet, decode, image_folder
+from csg_train.data.readers.sets import unlabelled
 from csg_train.errors import UserError
+from csg_train.recipes.domains import FolderDomain, MaskedFolderDomain
+from csg_train.recipes.pictures import load_domain, load_masked_domain
 
 RED, BLUE, WHITE = (200, 10, 20), (10, 20, 200), (255, 255, 255)
 
@@ -302,3 +305,14 @@ def test_the_transparent_grey_of_a_png_is_one_of_its_samples(bits: int, grey: in
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
     alpha = np.array(decode(tmp_path / "a.png"))[0, :, 3]
     assert alpha.tolist() == [0 if sample == grey else 255 for sample in samples]
+
+
+def test_a_set_in_the_working_folder_has_the_name_of_that(
+    trees: Path, masked_tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records called it by an empty name."""
+    monkeypatch.chdir(trees / "source")
+    assert load_domain(FolderDomain(dataset="folder", root=Path())).name == "source"
+    assert unlabelled(Path(), ()).name == "source"
+    monkeypatch.chdir(masked_tree)
+    assert load_masked_domain(MaskedFolderDomain(dataset="masked-folder", root=Path())).name == masked_tree.name

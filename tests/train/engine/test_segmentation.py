@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ from csg_train.recipes.pictures import load_split
 from csg_train.recipes.reading import load_recipe
 from csg_train.recipes.ready import require_trainable
 from csg_train.recipes.sections import Recipe
-from csg_train.runs.checkpoint import load_checkpoint
+from csg_train.runs.checkpoint import load_checkpoint, save_checkpoint
 from tests.commands import command
 from tests.train.methods.test_methods import CPU, recipe_of, run
 
@@ -161,6 +163,21 @@ def test_dense_terms_from_their_definition(masked_recipe_dict, tmp_path, patches
         expected = 2 * info_nce(z, key, trained.method.queues[layer].keys_KD, temperature=1)
         torch.testing.assert_close(terms[f"nce_{layer}"], expected.detach(), rtol=1e-4, atol=1e-6)
         assert len(z) == len(batch.labels) * patches**2
+
+
+def test_a_run_goes_on_with_the_styles_that_it_began_with(masked_recipe_dict, masked_tree, tmp_path):
+    """Other pictures took their place without a word."""
+    styles = shutil.copytree(masked_tree / "images", tmp_path / "styles")
+    recipe = recipe_of(masked_recipe_dict, "domain-randomization")
+    recipe.method.update(styles=str(styles))
+    path = run(recipe, tmp_path / "run")
+    saved = load_checkpoint(path)
+    old = replace(saved, data={name: value for name, value in saved.data.items() if name != "styles_identity"})
+    (styles / "0.png").unlink()
+    with pytest.raises(UserError, match=r"style pictures changed since, .*styles_identity"):
+        run(recipe, tmp_path / "run", resume=True)
+    save_checkpoint(path, old)  # of a version that did not look
+    run(recipe, tmp_path / "run", resume=True)
 
 
 @pytest.mark.parametrize(("first", "over_styles", "share"), [("plain", "mean", 0.5), ("styled", "sum", 1)])

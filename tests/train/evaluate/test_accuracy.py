@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.metrics import confusion_matrix as sklearn_confusion
 
+from csg_train.data.loaders import loader
 from csg_train.data.loaders.batch import Batch
 from csg_train.data.loaders.loader import Key, balanced_order, step_keys, training_batches, uniform_order
 from csg_train.data.readers.images import image_folder
@@ -184,3 +185,17 @@ def test_records_are_of_these_pictures_one_by_one(recipe_dict, tmp_path):
         assert found.mean_per_class == pytest.approx(balanced_accuracy_score(labels, predicted))
         counted = unlabelled_record(checkpoint, sided, images, split="target", recipe=own).predicted
         assert [*counted.values()] == np.bincount(predicted, minlength=len(images.classes)).tolist()
+
+
+@pytest.mark.parametrize(("workers", "kept"), [(0, 12), (1, 12), (4, 0)])
+def test_loader_processes_share_the_pictures_that_they_keep(workers, kept, trees, monkeypatch):
+    """Each kept as many as one alone: 15 of them took some 15 GB."""
+    images = image_folder(trees / "source", name="s")
+    pixels = sum(math.prod(images.picture(index).size) for index in range(len(images)))
+    monkeypatch.setattr(loader, "_KEPT_PIXELS", pixels)
+    monkeypatch.setattr(loader, "load_batches", lambda dataset, *_: dataset)
+    common = {"batch_size": 4, "sampling": "uniform", "seed": 0, "start": 0, "stop": 1, "options": {}}
+    views = training_batches(images, views=("student",), workers=workers, **common)
+    for index in range(len(images)):
+        views.picture(index)
+    assert len(views.kept) == kept
