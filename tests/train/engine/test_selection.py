@@ -176,7 +176,7 @@ def test_resume_refuses_a_missing_best_or_other_selection_pictures(selecting, tr
     run(recipe, tmp_path / "other")
     (tmp_path / "target").unlink()
     (tmp_path / "target").symlink_to(trees / "source")
-    with pytest.raises(UserError, match="selection pictures changed"):
+    with pytest.raises(UserError, match="selection or style pictures changed"):
         run(recipe, tmp_path / "other", resume=True)
 
 
