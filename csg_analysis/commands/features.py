@@ -59,7 +59,7 @@ def features(
 
     require_new(out, "--out")
     layers = tuple(dict.fromkeys(layers))
-    asked = Asked(checkpoints, models, folder, out if models else None, overrides, (split,) if split else (), device)
+    asked = Asked(checkpoints, models, folder, None, overrides, (split,) if split else (), device)
     names = _names(checkpoints) or [folder_name(model) for model in models]
     dtype: Any = "float16" if half else "float32"
     files = {}

@@ -81,8 +81,8 @@ def _require_unknown_target(recipe: Recipe, sets: Mapping[str, AnySet]) -> None:
 
 def shared_files(one: AnySet, other: AnySet) -> int:
     """How many files two sets share, whatever links lead to them."""
-    found = ([file_status(images.path(index)) for index in range(len(images))] for images in (one, other))
-    return len(set.intersection(*({(status.st_dev, status.st_ino) for status in own} for own in found)))
+    found = ((file_status(images.path(index)) for index in range(len(images))) for images in (one, other))
+    return len(set.intersection(*({(file.st_dev, file.st_ino) for file in own} for own in found)))
 
 
 def _require_readable(images: AnySet) -> None:

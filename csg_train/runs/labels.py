@@ -20,7 +20,7 @@ def added(info: RunInfo) -> list[str]:
     options, average = info.options, info.options.get("average")
     frozen = options.get("frozen")
     return [
-        *(["ASG"] if _fields(info).get("asg_weight") else []),
+        *(["ASG"] if info.method_config.get("asg_weight") else []),
         *(["LP-FT"] if options.get("probe") and average != "wise-ft" else []),
         *([f"frozen {', '.join(map(str, frozen))}"] if isinstance(frozen, list) else []),
         *([_AVERAGES.get(str(average), str(average))] if average else []),

@@ -153,10 +153,9 @@ def write_store(path: Path, root: Path, files: Sequence[str], read: Callable[[in
     atomic_write(path, write)
     try:
         store = open_store(path, root, files)
+        if store is None or not store.intact():
+            raise UserError(f"{path}: the disk returns other bytes than were written; choose another with CSG_DATA_DIR")
     except UserError:
         path.unlink(missing_ok=True)
         raise
-    if store is None or not store.intact():
-        path.unlink(missing_ok=True)
-        raise UserError(f"{path}: the disk returns other bytes than were written; choose another with CSG_DATA_DIR")
     return store
