@@ -13,6 +13,7 @@ import torch
 import yaml
 from PIL import Image
 
+from csg_train.data.loaders import loader
 from csg_train.recipes import ready
 from tests.narrow import Narrow
 
@@ -37,6 +38,11 @@ def write_tree(root: Path, *, per_class: int = 4, side: int = 40, seed: int = 0)
 def look_at_one_picture_of_each_split() -> None:
     """Before a command: a run looks at so few before its first step that it meets a broken one later."""
     ready._FEW_PIXELS = 1
+
+
+def keep_no_pictures() -> None:
+    """Before a command: a run that keeps its few pictures never meets those that break."""
+    loader.KEPT_PIXELS = 0
 
 
 @pytest.fixture(scope="session")

@@ -101,10 +101,13 @@ def _print_findings(found: Mapping[str, checks.Check | checks.MaskCheck]) -> Non
 
 
 def _write_sheets(sets: Mapping[str, pictures.AnySet], folder: Path) -> list[tuple[str, Path]]:
+    written: list[tuple[str, Path]] = []
     with together(folder) as work:
         for split, images in sets.items():
+            paths = [work / f"{split}.png"]
             if isinstance(images, pictures.MaskedSet):
-                checks.mask_sheet(images, work / f"{split}.png")
+                checks.mask_sheet(images, paths[0])
             else:
-                checks.contact_sheet(images, work / f"{split}.png")
-    return [(split, folder / f"{split}.png") for split in sets]
+                paths = checks.contact_sheet(images, paths[0])
+            written += [(split, folder / path.name) for path in paths]
+    return written

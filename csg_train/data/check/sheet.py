@@ -1,5 +1,6 @@
 """Contact sheets: many pictures on one page, to look at a data set before trusting it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -14,15 +15,18 @@ _GAP = 6
 _HEADING = 26
 _CAPTION = 12
 _INK, _PAPER, _RULE, _BAD = (20, 20, 20), (255, 255, 255), (200, 200, 200), (190, 0, 0)
+_HIGHEST = 1 << 15
+"""Pixels of a sheet: what programs that show PNG files still open."""
 
 
 def contact_sheet(
     images: ImageSet, out: Path, *, per_class: int | None = 60, size: int = 96, columns: int = 15
-) -> None:
+) -> list[Path]:
     """Write a PNG contact sheet: one labelled block of rows per class, transparent pictures over white.
 
     Pictures keep their aspect ratio; small ones are enlarged by a whole factor, their pixels unblurred. A file that
-    does not decode shows its name in red, so that a broken picture is seen and not left out.
+    does not decode shows its name in red, so that a broken picture is seen and not left out. Classes that would make
+    the sheet too high go on in ``NAME-2.png``, and so on.
 
     Args:
         images: What to show.
@@ -31,34 +35,52 @@ def contact_sheet(
         size: Width and height of a cell in pixels.
         columns: Cells in a row.
 
+    Returns:
+        The files.
+
     Raises:
-        UserError: The sheet cannot be written.
+        UserError: A sheet cannot be written.
     """
     names = images.classes if images.labelled else ("no labels",)
-    blocks = [_chosen(images, label, per_class) for label in range(len(names))]
-    heights = [_HEADING + -(-len(block) // columns) * (size + _CAPTION + _GAP) for block in blocks]
-    sheet = Image.new("RGB", (_GAP + columns * (size + _GAP), sum(heights) + _GAP), _PAPER)
+    members: list[list[int]] = [[] for _ in names]
+    for index, label in enumerate(images.labels):
+        members[label].append(index)
+    pages: list[list[tuple[str, list[int], int]]] = [[]]
+    for name, own in zip(names, members, strict=True):
+        block = _chosen(own, per_class)
+        height = _HEADING + -(-len(block) // columns) * (size + _CAPTION + _GAP)
+        if sum(high for *_, high in pages[-1]) + height + _GAP > _HIGHEST and pages[-1]:
+            pages.append([])
+        shown = "" if len(block) == len(own) else f", {len(block)} shown"
+        pages[-1].append((f"{name}: {len(own)} in {images.name}{shown}", block, height))
+    paths = [out, *(out.with_stem(f"{out.stem}-{number}") for number in range(2, len(pages) + 1))]
+    for path, page in zip(paths, pages, strict=True):
+        _write_page(path, images, page, size, columns)
+    return paths
+
+
+def _chosen(members: Sequence[int], per_class: int | None) -> list[int]:
+    if per_class is None or len(members) <= per_class:
+        return [*members]
+    return [members[place * len(members) // per_class] for place in range(per_class)]
+
+
+def _write_page(
+    path: Path, images: ImageSet, blocks: Sequence[tuple[str, Sequence[int], int]], size: int, columns: int
+) -> None:
+    """One sheet, of a heading, pictures and height in pixels for each class."""
+    sheet = Image.new("RGB", (_GAP + columns * (size + _GAP), sum(height for *_, height in blocks) + _GAP), _PAPER)
     pen = ImageDraw.Draw(sheet)
     top = 0
-    for label, (block, height) in enumerate(zip(blocks, heights, strict=True)):
-        total = images.labels.count(label)
-        shown = "" if len(block) == total else f", {len(block)} shown"
+    for heading, block, height in blocks:
         pen.line((_GAP, top + 2, sheet.width - _GAP, top + 2), fill=_RULE)
-        heading = f"{names[label]}: {total} in {images.name}{shown}"
         pen.text((_GAP, top + 5), heading, fill=_INK, font=ImageFont.load_default(15))
         for place, index in enumerate(block):
             row, column = divmod(place, columns)
             corner = (_GAP + column * (size + _GAP), top + _HEADING + row * (size + _CAPTION + _GAP))
             _cell(sheet, pen, images, index, corner, size)
         top += height
-    atomic_write(out, lambda stream: sheet.save(stream, format="PNG"))
-
-
-def _chosen(images: ImageSet, label: int, per_class: int | None) -> list[int]:
-    members = [index for index, own in enumerate(images.labels) if own == label]
-    if per_class is None or len(members) <= per_class:
-        return members
-    return [members[place * len(members) // per_class] for place in range(per_class)]
+    atomic_write(path, lambda stream: sheet.save(stream, format="PNG"))
 
 
 def _cell(

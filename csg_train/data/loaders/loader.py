@@ -21,6 +21,7 @@ from csg_train.errors import UserError
 from csg_train.seeds import generator_for, random_for
 
 __all__ = [
+    "KEPT_PIXELS",
     "Key",
     "collated",
     "evaluation_batches",
@@ -34,8 +35,8 @@ __all__ = [
 
 Key = tuple[int, int]
 """How often a picture came before, and its index: each time it is seen anew. In epochs of all pictures, the epoch."""
-_KEPT_PIXELS = 1 << 28
-"""Of decoded pictures, in all loader processes together: 3 bytes each, or 4."""
+KEPT_PIXELS = 1 << 28
+"""Of decoded pictures, in all loader processes together: 3 bytes each, or 4 (with a mask, or transparency)."""
 _Gathered = TypeVar("_Gathered")
 _One = TypeVar("_One")
 
@@ -162,7 +163,7 @@ def training_batches(
     """
     order: Callable[..., list[Key]] = {"uniform": uniform_order, "balanced": balanced_order}[sampling]
     keys = step_keys(functools.partial(order, images, seed), batch_size, start=start, stop=stop)
-    kept_pixels = _KEPT_PIXELS // max(1, workers)
+    kept_pixels = KEPT_PIXELS // max(1, workers)
     if augment_on == "device":
         unseen = _Unseen(images, views, seed, options, kept_pixels)
         return load_batches(unseen, map(share, keys), UnseenBatch.of, workers)

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from csg_train.data.loaders import loader
 from csg_train.data.loaders.batch import Batch
 from csg_train.data.loaders.loader import Key, collated, file_order, load_batches, only, step_keys, uniform_order
 from csg_train.data.readers.images import over_white
@@ -21,14 +22,15 @@ from csg_train.seeds import random_for
 
 __all__ = ["segmentation_batches", "whole_pictures"]
 
-_KEPT_PIXELS = 1 << 26  # of decoded pictures, 4 bytes each with the mask
-
 
 class _Crops(Dataset[tuple[list[Tensor], Tensor]]):
-    """Views and mask by key. Small sets are decoded once and kept."""
+    """Views and mask by key. Small sets are decoded once and kept, by every loader process its own."""
 
-    def __init__(self, images: MaskedSet, views: Sequence[str], seed: int, options: dict[str, Any]) -> None:
+    def __init__(
+        self, images: MaskedSet, views: Sequence[str], seed: int, options: dict[str, Any], kept_pixels: int
+    ) -> None:
         self.images, self.views, self.seed, self.options = images, views, seed, options
+        self.kept_pixels = kept_pixels
         self.kept: dict[int, tuple[Image.Image, np.ndarray]] = {}
 
     def __getitem__(self, key: Key) -> tuple[list[Tensor], Tensor]:
@@ -36,7 +38,7 @@ class _Crops(Dataset[tuple[list[Tensor], Tensor]]):
         pair = self.kept.get(index)
         if pair is None:
             pair = picture_and_mask(self.images, index)
-            if len(self.images) * pair[1].size <= _KEPT_PIXELS:
+            if len(self.images) * pair[1].size <= self.kept_pixels:
                 self.kept[index] = pair
         rng = random_for(self.seed, "augment", turn, index)
         return segmentation_views(*pair, views=self.views, rng=rng, **self.options)
@@ -61,7 +63,8 @@ def segmentation_batches(
         UserError: A picture or mask is bad, or their sizes differ.
     """
     keys = step_keys(functools.partial(uniform_order, images, seed), batch_size, start=start, stop=stop)
-    return load_batches(_Crops(images, views, seed, options), map(share, keys), collated, workers)
+    crops = _Crops(images, views, seed, options, loader.KEPT_PIXELS // max(1, workers))
+    return load_batches(crops, map(share, keys), collated, workers)
 
 
 class _Whole(Dataset[Batch]):

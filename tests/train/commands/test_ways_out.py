@@ -20,7 +20,7 @@ from csg_train.console import console, print_table
 from csg_train.engine.interrupts import Interrupts
 from csg_train.runs.checkpoint import load_checkpoint
 from tests.commands import CLOSED, UNREAD, assert_user_error, command
-from tests.conftest import write_tree
+from tests.conftest import keep_no_pictures, write_tree
 
 ENDLESS = ("--set", "train.steps=100000", "--set", "train.log_every=1", "--set", "train.save_every=100000")
 
@@ -329,7 +329,7 @@ def test_a_thread_that_loses_its_loader_process_is_silent():
 @pytest.mark.parametrize("fault", ["deleted", "truncated", "a folder"])
 def test_pictures_that_break_in_the_middle_of_a_run(fault, workers, recipe_file, tmp_path):
     root, out = tmp_path / "own", tmp_path / "run"
-    write_tree(root, side=260)  # too large to be kept in memory
+    write_tree(root)
 
     def break_all(_pid: int) -> None:
         for path in root.rglob("*.png"):
@@ -342,7 +342,8 @@ def test_pictures_that_break_in_the_middle_of_a_run(fault, workers, recipe_file,
 
     sets = (*ENDLESS, "--set", f"data.source.root={root}", "--set", f"train.workers={workers}")
     during = when(grown(out / "log.jsonl"), break_all)
-    result = command("csg-train", "run", recipe_file, *sets, "--out", out, cwd=tmp_path, during=during)
+    own = {"cwd": tmp_path, "before": keep_no_pictures, "during": during}
+    result = command("csg-train", "run", recipe_file, *sets, "--out", out, **own)
     assert_user_error(result, str(root), ".png")
     assert f"saved at step {assert_saved(out)}; continue with --resume" in result.stdout
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from csg_train.data.check import sheet
 from csg_train.data.check.pictures import Seen, Shared, check_pictures, pixel_hash
 from csg_train.data.check.sheet import contact_sheet
 from csg_train.data.readers.images import ImageSet, image_folder
@@ -131,6 +132,18 @@ def test_sheet_shows_a_bad_file_in_red_and_spreads_a_selection(tmp_path: Path) -
     pixels = np.array(Image.open(tmp_path / "sheet.png"))
     assert tuple(pixels[26, 6]) == (190, 0, 0)
     assert (pixels[26 : 26 + 64, 6 + 70 : 6 + 70 + 64] == 15).all(), "2 of 10: the first and the sixth"
+
+
+def test_more_classes_than_a_sheet_holds_go_on_in_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {f"{name}/a.png": flat((shade, 0, 0), (64, 64)) for name, shade in zip("abc", (50, 100, 150), strict=True)}
+    images = folder(tmp_path / "data", own)
+    block = 26 + 64 + 12 + 6
+    monkeypatch.setattr(sheet, "_HIGHEST", 2 * block + 6)
+    paths = contact_sheet(images, tmp_path / "sheet.png", size=64, columns=1)
+    assert paths == [tmp_path / "sheet.png", tmp_path / "sheet-2.png"] == sorted(tmp_path.glob("*.png"))[::-1]
+    first, second = (np.array(Image.open(path))[:, :, 0] for path in paths)
+    assert [len(first), len(second)] == [2 * block + 6, block + 6]
+    assert [first[26 + 32, 38], first[block + 26 + 32, 38], second[26 + 32, 38]] == [50, 100, 150]
 
 
 def test_sheet_that_cannot_be_written_names_the_file(tmp_path: Path) -> None:

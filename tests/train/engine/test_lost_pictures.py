@@ -24,7 +24,7 @@ from tests.nested import equal
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_resume_equals_an_undisturbed_run(split, steps, workers, recipe_dict, tmp_path, monkeypatch):
     """Those that are trained on and those that the rule measures, at the last step too."""
-    monkeypatch.setattr(loader, "_KEPT_PIXELS", 0)
+    monkeypatch.setattr(loader, "KEPT_PIXELS", 0)
     given = copy.deepcopy(recipe_dict)
     for number, name in enumerate(("source", "target")):
         write_tree(tmp_path / name, seed=number)

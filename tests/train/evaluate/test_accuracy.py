@@ -192,7 +192,7 @@ def test_loader_processes_share_the_pictures_that_they_keep(workers, kept, trees
     """Each kept as many as one alone: 15 of them took some 15 GB."""
     images = image_folder(trees / "source", name="s")
     pixels = sum(math.prod(images.picture(index).size) for index in range(len(images)))
-    monkeypatch.setattr(loader, "_KEPT_PIXELS", pixels)
+    monkeypatch.setattr(loader, "KEPT_PIXELS", pixels)
     monkeypatch.setattr(loader, "load_batches", lambda dataset, *_: dataset)
     common = {"batch_size": 4, "sampling": "uniform", "seed": 0, "start": 0, "stop": 1, "options": {}}
     views = training_batches(images, views=("student",), workers=workers, **common)
