@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -24,12 +25,18 @@ from csg_train.recipes.sections import Recipe
 __all__ = ["Bench", "classified", "our_steps", "recipe_for", "segmented"]
 
 
+_LOADED = 2.0
+"""Seconds of loaded steps between two readings of the clock: the driver gives its load once a second."""
+
+
 @dataclass
 class Bench:
     """The device, the sizes, and the rows so far: what, seconds, and how often the seconds of its peer."""
 
     device: torch.device
     quick: bool
+    keep: Callable[[list[dict[str, Any]]], object] = len
+    """Called with the rows after each: a session that is cut short has those before."""
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def wait(self) -> None:
@@ -53,6 +60,7 @@ class Bench:
         """Keep and print a row."""
         ratio = None if than is None else seconds / than
         self.rows.append({"what": what, "seconds": seconds, "peer": peer, "ratio": ratio, **more})
+        self.keep(self.rows)
         click.echo(f"{what}: {1000 * seconds:.2f} ms" + (f", {ratio:.2f} x {peer}" if ratio else "") + f" {more or ''}")
 
 
@@ -118,7 +126,7 @@ def our_steps(recipe: Recipe, bench: Bench, out: Path, number: int) -> dict[str,
         fixed = next(batches).to(bench.device)
 
         def whole() -> None:
-            for batch in itertools.islice(batches, number):
+            for batch in itertools.islice(batches, count):
                 run._train_step(batch.to(bench.device))
             run.unlogged.clear()
 
@@ -128,7 +136,12 @@ def our_steps(recipe: Recipe, bench: Bench, out: Path, number: int) -> dict[str,
             run.unlogged.clear()
 
         there = bench.time(alone, warm=1, times=3) / number
-        loaded = bench.time(whole, warm=1, times=3) / number
+        count = number
+        bench.time(whole, warm=0, times=1)
+        count = number if bench.quick else max(number, math.ceil(_LOADED / there))
+        waits.loads.clear()  # of the steps that the run's own process loaded, to size its loaders
+        waits.asked_load = time.perf_counter()
+        loaded = bench.time(whole, warm=0, times=3) / count
     busy = statistics.mean(waits.loads) if waits.loads else None
     peak = torch.cuda.max_memory_allocated(bench.device) if bench.device.type == "cuda" else None
     return {"loaded": loaded, "there": there, "busy": busy, "peak_bytes": peak}

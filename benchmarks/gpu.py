@@ -5,7 +5,7 @@
     python -m benchmarks.gpu --quick --device cpu     # tiny sizes on a CPU: shows that it runs
 
 Every time is the median of its repetitions after some that do not count, the device waited for before each reading of
-the clock. What there is gets written after each part: one that fails, or a session cut short, costs no other.
+the clock. What there is gets written after each row: one that fails, or a session cut short, costs no other.
 """
 
 import contextlib
@@ -215,8 +215,8 @@ PARTS: dict[str, Callable[[Bench, Path], None]] = {
 @click.option("--only", multiple=True, type=click.Choice(list(PARTS)), help="Parts; all by default.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("gpu.json"), show_default=True)
 def main(device: str, quick: bool, only: tuple[str, ...], out: Path) -> None:
-    bench = Bench(torch.device(device), quick)
-    about, failed = machine(bench.device) | {"quick": quick}, []
+    about, failed = machine(torch.device(device)) | {"quick": quick}, []
+    bench = Bench(torch.device(device), quick, lambda rows: write_json(out, about | {"rows": rows}))
     with tempfile.TemporaryDirectory() as folder, arithmetic(benchmark=True):
         for name in only or PARTS:
             start = time.perf_counter()
@@ -225,7 +225,6 @@ def main(device: str, quick: bool, only: tuple[str, ...], out: Path) -> None:
             except Exception:  # whatever it is: the card is lent for minutes
                 failed.append(name)
                 traceback.print_exc()
-            write_json(out, about | {"rows": bench.rows})
             click.echo(f"-- {name}: {time.perf_counter() - start:.0f} s")
     click.echo(f"\n{shown(about | {'rows': bench.rows})}")
     if failed:

@@ -8,8 +8,8 @@
 # (captum, pydantic, pydantic-core, annotated-types, typing-inspection; nvidia-ml-py for the load) are taken from .whl, if
 # there is one. Each part has its own limit, TESTS and TIMINGS in seconds, so that one that hangs costs the others
 # nothing; PARTS chooses timings, and SUITE=1 runs all other tests after them as well. A second call for what takes
-# minutes, the riskiest last: TESTS=1 TIMINGS=560 PARTS="--only epoch --only streets --only graphs". What both wrote goes
-# onto the page where git is: python -m benchmarks.gpu_section FIRST/gpu.json SECOND/gpu.json
+# minutes, the riskiest last: TESTS=0 TIMINGS=560 PARTS="--only scenes --only epoch --only streets --only
+# graphs". What both wrote goes onto the page where git is: python -m benchmarks.gpu_section FIRST/gpu.json SECOND/gpu.json
 set -uo pipefail
 cd "$(dirname "$0")/.."
 OUT=${OUT:-gpu-session}
@@ -34,9 +34,12 @@ fi
 
 failed=0
 TESTED="tests/cuda tests/train/test_devices.py tests/train/engine/test_precision.py tests/train/methods/test_proximal.py"
-workers=$($PYTHON -c "import xdist; print('-n 8')" 2> /dev/null || echo "-p no:xdist")
-timeout -s INT -k 20 "${TESTS:-230}" $PYTHON -m pytest $workers --durations=10 $TESTED 2>&1 | tee "$OUT/tests.log" | tail -40 || failed=1
-OMP_NUM_THREADS=8 timeout -k 20 "${TIMINGS:-330}" $PYTHON -m benchmarks.gpu --out "$OUT/gpu.json" ${PARTS:---only energies --only steps --only scenes --only measures} ${GPU_OPTIONS:-} 2>&1 | tee "$OUT/timings.log" || failed=1
+workers=$($PYTHON -c "import xdist; print('-n 8 --dist worksteal')" 2> /dev/null || echo "-p no:xdist")
+if [ "${TESTS:-}" != 0 ]; then
+  timeout -s INT -k 20 "${TESTS:-220}" $PYTHON -m pytest $workers -v --tb=short --durations=10 \
+    --continue-on-collection-errors -W "ignore:Attempting to run cuBLAS" $TESTED 2>&1 | tee "$OUT/tests.log" | tail -40 || failed=1
+fi
+OMP_NUM_THREADS=8 timeout -k 20 "${TIMINGS:-310}" $PYTHON -m benchmarks.gpu --out "$OUT/gpu.json" ${PARTS:---only energies --only steps --only measures} ${GPU_OPTIONS:-} 2>&1 | tee "$OUT/timings.log" || failed=1
 if [ "${SUITE:-}" ]; then
   timeout -s INT -k 20 "${SUITE_LIMIT:-500}" $PYTHON -m pytest $workers --dist loadfile -m "not cuda" --continue-on-collection-errors 2>&1 \
     | tee "$OUT/suite.log" | tail -60 || failed=1

@@ -20,17 +20,20 @@ def usable_device(name: torch.device | str) -> torch.device:
     """The device of that name; ``auto`` is the GPU where there is one.
 
     Raises:
-        UserError: It is not there, or torch has no such device.
+        UserError: It is not there or cannot be used, torch has no such device, or it has no float64.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
         local = int(os.environ.get("LOCAL_RANK", "0"))  # of torchrun's processes each has a card, and no other's memory
         own = str(device) == "cuda" and local < torch.cuda.device_count()
         torch.zeros(1, device=torch.device("cuda", local) if own else device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name}: not usable here ({str(error).splitlines()[0]})") from error
+        reason = str(error).splitlines()[0].split(". ")[0]
+        raise UserError(f"--device {name}: not usable here ({reason}); --device cpu always is") from error
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"--device {name}: what is measured is summed in float64; give cpu or cuda")
     return device
 
 
@@ -83,24 +86,32 @@ def full_float32() -> Iterator[None]:
 @contextlib.contextmanager
 def _products(tf32: bool) -> Iterator[None]:
     """Set torch's switches, those of 2.9 and later too: one not set by both ways cannot be read by the older."""
-    old, new = _old_switches(), _new_switches()
-    before = [switch.fp32_precision for switch in new]
+    old, gpu, cpu = _old_switches(), _gpu_switches(), _cpu_switches()
+    before = [switch.fp32_precision for switch in gpu + cpu]
     _set_old("high" if tf32 else "highest", tf32)
-    for switch in new:
+    for switch in gpu:
         switch.fp32_precision = "tf32" if tf32 else "ieee"
+    for switch in cpu:
+        switch.fp32_precision = "ieee"
     try:
         yield
     finally:
         _set_old(*old)
-        for switch, precision in zip(new, before, strict=True):
+        for switch, precision in zip(gpu + cpu, before, strict=True):
             switch.fp32_precision = precision
 
 
-def _new_switches() -> list[Any]:
+def _gpu_switches() -> list[Any]:
     backends: Any = torch.backends
     if not hasattr(backends.cudnn, "conv"):
         return []
     return [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn]
+
+
+def _cpu_switches() -> list[Any]:
+    """Those of a CPU, which the older way sets in part."""
+    mkldnn: Any = torch.backends.mkldnn
+    return [mkldnn.matmul, mkldnn.conv, mkldnn.rnn] if hasattr(torch.backends.cudnn, "conv") else []
 
 
 def _old_switches() -> tuple[str, bool]:

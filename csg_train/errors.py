@@ -7,7 +7,7 @@ import click
 
 __all__ = ["UserError", "memory_fault", "printable", "within"]
 
-_REFUSED = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+_REFUSED = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED", "unable to find an engine")
 
 
 def printable(text: str) -> str:

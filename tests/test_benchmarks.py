@@ -56,6 +56,7 @@ def test_with_one_it_is_measured_and_kept_unless_quick(quick, tmp_path, monkeypa
 def test_a_part_that_fails_costs_no_other(tmp_path, monkeypatch):
     def fail(bench, _folder):
         bench.add("before it", 1.0)
+        assert [row["what"] for row in json.loads(out.read_text())["rows"]] == ["before it"], "kept as it comes"
         raise RuntimeError("out of memory")
 
     monkeypatch.setitem(gpu.PARTS, "graphs", fail)

@@ -20,7 +20,8 @@ from csg_analysis.commands.options import (
 )
 from csg_analysis.commands.output import warn_unstable
 from csg_analysis.commands.outside import folder_name
-from csg_analysis.commands.subject import Asked
+from csg_analysis.commands.subject import Asked, Subject
+from csg_train import recipes
 from csg_train.console import console
 from csg_train.errors import UserError, printable
 from csg_train.files import require_new, sha256_file, together
@@ -65,6 +66,8 @@ def features(
     files = {}
     with together(out) as work:
         for name, (subject, shown) in zip(names, asked.measured("target"), strict=True):
+            if isinstance(subject, Subject):
+                recipes.require_outside_data(out, subject.recipe.data)
             images = subject.images(shown)
             backbone = subject.backbone
             seen, copies = kept.Stability(), kept.Copies()

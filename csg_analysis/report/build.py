@@ -10,7 +10,7 @@ from csg_analysis.drawing.svg import to_both, to_png
 from csg_analysis.report.beside import read_beside
 from csg_analysis.report.gallery import contact_chart
 from csg_analysis.report.latex import to_latex
-from csg_analysis.report.load import load_runs
+from csg_analysis.report.load import Run, load_runs
 from csg_analysis.report.mask_gallery import mask_chart
 from csg_analysis.report.page import Report, make_report, render_markdown, render_page
 from csg_analysis.report.tables import to_csv, to_json
@@ -34,10 +34,13 @@ def build_report(roots: Sequence[Path], out: Path, *, allow_mixed: bool, beside:
         Path of the page.
 
     Raises:
-        UserError: No records, damaged or incomparable records, no report ``beside``, or the folder cannot be written.
+        UserError: No records, damaged or incomparable records, no report ``beside``, or the folder cannot be written or
+            is one from which a run reads its pictures.
     """
     other = None if beside is None else read_beside(beside, out)
-    files = report_files(make_report(load_runs(roots), allow_mixed=allow_mixed, beside=other))
+    runs = load_runs(roots)
+    _require_outside_pictures(out, runs)
+    files = report_files(make_report(runs, allow_mixed=allow_mixed, beside=other))
     old = _old_files(out)
     if foreign := sorted(name for name in files if out / name not in old and (out / name).exists()):
         raise UserError(f"{out / foreign[0]}: not of a report, which would write over it; choose another --out")
@@ -49,6 +52,20 @@ def build_report(roots: Sequence[Path], out: Path, *, allow_mixed: bool, beside:
         for path in sorted(old - {out / name for name in files}):
             path.unlink(missing_ok=True)
     return out / "index.html"
+
+
+def _require_outside_pictures(out: Path, runs: Sequence[Run]) -> None:
+    """Its figures would be pictures of the next run, and its folders classes."""
+    for run in runs:
+        data = run.recipe.get("data")
+        for split, domain in data.items() if isinstance(data, dict) else ():
+            if not isinstance(domain, dict) or domain.get("dataset") not in ("folder", "pictures"):
+                continue
+            root = Path(str(domain.get("root")))
+            if root.is_dir() and out.resolve().is_relative_to(root.resolve()):
+                raise UserError(
+                    f"{out}: in {root}, from which data.{split} of {run.folder} reads; choose another --out"
+                )
 
 
 def report_files(report: Report) -> dict[str, bytes]:

@@ -22,7 +22,7 @@ from csg_train.methods.swad import SWAD
 from csg_train.models.network import TaskNetwork
 from csg_train.recipes import options
 from csg_train.recipes.faults import differences
-from csg_train.recipes.pictures import load_split
+from csg_train.recipes.pictures import load_split, require_outside_data
 from csg_train.recipes.reading import to_yaml
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -138,11 +138,14 @@ def average_runs(
         _require_alike(part, parts[-1])
     shares = [1 / len(parts)] * len(parts) if alpha is None else [1 - alpha, alpha]
     last, recipe = parts[-1], parts[-1].resolved_recipe()
+    require_outside_data(out, recipe.data)
     network = last.build_network(device)
     state = mixed([part.model for part in parts], shares, {name for name, _ in network.named_parameters()})
     averaged: dict[str, Any] = {"rule": "soup"} if alpha is None else {"rule": "wise-ft", "alpha": alpha}
     if all(shares):
         network.load_state_dict(state)
+        if _one_backbone(parts):  # the oracle's: its statistics are right as they are
+            network.backbone.requires_grad_(False)
         hold(network, recipe, freeze(network.backbone, recipe.train.frozen))
         if trained_norms(network):
             images, method = load_split(recipe.data, "source", last.classes), recipe.build_method()
@@ -154,6 +157,11 @@ def average_runs(
         save_checkpoint(work / "average.pt", made)
         write_text(work / "recipe.yaml", to_yaml(recipe))
     return made, list(_doubts(parts))
+
+
+def _one_backbone(parts: Sequence[Checkpoint]) -> bool:
+    own = [{name: value for name, value in part.model.items() if name.startswith("backbone.")} for part in parts]
+    return all(torch.equal(value, other[name]) for other in own[1:] for name, value in own[0].items())
 
 
 def _said(part: Checkpoint, share: float) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from csg_train.console import console
 from csg_train.data.cache import picture_source
@@ -24,7 +25,13 @@ from csg_train.engine.finite import kept, numbers_of, require_finite_row, requir
 from csg_train.engine.folder import locked, make_ready, remove_records, remove_run
 from csg_train.engine.interrupts import Interrupts
 from csg_train.engine.optimizer import build_optimizer
-from csg_train.engine.precision import InBfloat16, compile_backbone, require_arithmetic, training_arithmetic
+from csg_train.engine.precision import (
+    InBfloat16,
+    compile_backbone,
+    compile_fault,
+    require_arithmetic,
+    training_arithmetic,
+)
 from csg_train.engine.profiling import recorded, require_steps
 from csg_train.engine.resuming import require_same_run
 from csg_train.engine.selection import chosen_file, is_due, measure_name, selection_images
@@ -58,7 +65,7 @@ from csg_train.splits import SPLITS, Rule
 
 __all__ = ["learning_rate_factor", "train"]
 
-_OVER_THE_BATCH = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+_OVER_THE_BATCH = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, StochasticDepth)
 Report = Callable[[int, dict[str, float]], None]
 _Given = TypeVar("_Given")
 _BROKEN = 128  # in place of a signal's number, and above each
@@ -73,6 +80,10 @@ def learning_rate_factor(step: int, train: Train) -> float:
     step, steps = lp_ft.stage(step, train.steps, train.probe)
     warm = min(0.01 + 0.99 * (step / train.warmup) ** 2, 1.0) if train.warmup else 1.0
     return float(warm * (1 - min(step / steps, train.decay_until)) ** train.power)
+
+
+def _over_the_batch(module: nn.Module) -> bool:
+    return isinstance(module, _OVER_THE_BATCH) or type(module).__name__ == "DropPath"  # timm's, and of users' code
 
 
 def train(
@@ -294,7 +305,7 @@ class _Run:
         if size % count:
             raise UserError(f"train.batch_size: {size} pictures do not divide among {count} processes; change either")
         hold(self.network, self.recipe, self.frozen)
-        if any(module.training and isinstance(module, _OVER_THE_BATCH) for module in self.network.modules()):
+        if any(module.training and _over_the_batch(module) for module in self.network.modules()):
             field = "segmentation.head: deeplab-v3" if self.recipe.segmentation else "model.batch_norm: train"
             raise UserError(
                 f"{field}: normalises or drops over the batch of one process, so {count} would train another network "
@@ -316,7 +327,8 @@ class _Run:
         try:
             self._train_step(batch.to(self.device))
         except (RuntimeError, MemoryError) as error:
-            if (fault := memory_fault(error, f"{self.out}: step {self.step + 1}: ")) is None:
+            fault = memory_fault(error, f"{self.out}: step {self.step + 1}: ") or compile_fault(error)
+            if fault is None:
                 raise
             raise UserError(f"{fault.message}{kept(self.saved)}") from error
 

@@ -136,6 +136,17 @@ def compile_backbone(backbone: Backbone, *, graphs: bool = False) -> None:
         block.forward = torch.compile(block.forward, mode="reduce-overhead" if graphs else None, dynamic=False)
 
 
+def compile_fault(error: Exception) -> UserError | None:
+    """What to raise where torch could not compile; None where ``error`` is of something else."""
+    if not type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
+        return None
+    reason = str(error).strip().split("\n", 1)[0]
+    return UserError(
+        f"train.compile: torch cannot compile here ({reason}); install a C++ compiler (on a GPU Triton too), or set it "
+        "false"
+    )
+
+
 def _blocks(module: nn.Module, stages: list[nn.Module]) -> Iterator[nn.Module]:
     for child in module.children():
         inside = {id(part) for part in child.modules() if part is not child}

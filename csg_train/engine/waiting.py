@@ -84,5 +84,5 @@ class Waits:
         if self.loads:
             line += f"; GPU busy: {statistics.mean(self.loads):.0%} (nvidia-smi, all programs, {len(self.loads)} times)"
         elif self.on_gpu and self.steps > SETTLING:
-            line += "; GPU busy: unknown (pip install nvidia-ml-py)"
+            line += "; GPU busy: unknown (pip install nvidia-ml-py; a part of a card, MIG, has no load of its own)"
         return line

@@ -20,7 +20,7 @@ from csg_train.exports.compare import Comparison, compare
 from csg_train.exports.subject import Logits, Subject
 from csg_train.files import require_new, together, write_json, write_text
 from csg_train.names import require_plain
-from csg_train.recipes.pictures import load_split
+from csg_train.recipes.pictures import load_split, require_outside_data
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import Checkpoint
 from csg_train.splits import SPLITS
@@ -76,6 +76,7 @@ def export_checkpoint(
     """
     require_new(folder, "--to")
     require_plain([str(folder)], "--to")  # which the libraries that read it again insist on
+    require_outside_data(folder, recipe.data)
     subject = Subject(checkpoint, recipe, checkpoint.build_network(torch.device("cpu")))
     source, pictures = _pictures(subject, images)
     kind = cast(_Format, importlib.import_module(f"csg_train.exports.to_{format_name.replace('-', '_')}"))

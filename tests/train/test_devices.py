@@ -57,6 +57,37 @@ def test_of_torchruns_processes_each_tries_its_own_card(monkeypatch):
     assert tried == ["cuda:0", "cpu", "cuda:2", "cuda:1", "cuda"]
 
 
+def test_the_automatic_device_is_tried_too(monkeypatch):
+    """A card that is seen and cannot be used was found out later, by a traceback."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    if torch.cuda.device_count():
+        assert str(usable_device("auto")) == "cuda"
+    else:
+        with pytest.raises(UserError, match=r"--device cuda: not usable here \(.+\); --device cpu always is"):
+            usable_device("auto")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert str(usable_device("auto")) == "cpu"
+
+
+def test_a_device_that_cannot_measure_is_refused():
+    with pytest.raises(UserError, match="--device meta: what is measured is summed in float64; give cpu or cuda"):
+        usable_device("meta")
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="torch before 2.9 has no such switches")
+def test_a_processor_s_switches_are_put_back():
+    """The older way of a GPU's products sets the processor's as well."""
+    products, convolutions = torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv
+    before = products.fp32_precision, convolutions.fp32_precision
+    try:
+        products.fp32_precision = convolutions.fp32_precision = "bf16"
+        with full_float32():
+            assert (products.fp32_precision, convolutions.fp32_precision) == ("ieee", "ieee")
+        assert (products.fp32_precision, convolutions.fp32_precision) == ("bf16", "bf16")
+    finally:
+        products.fp32_precision, convolutions.fp32_precision = before
+
+
 def test_switches_are_set_and_put_back_after_an_error_too():
     before = switches()
     with arithmetic(tf32=True, benchmark=True):

@@ -5,10 +5,12 @@ import multiprocessing.queues
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from types import TracebackType
 from typing import Any
 
 from rich.filesize import decimal
@@ -25,10 +27,19 @@ _EXITED = "exited unexpectedly"  # torch's words, for a process and for the thre
 
 
 def end_with_feeder(_worker: int) -> None:
-    """``worker_init_fn``: a process that cannot hand over a batch ends, since nobody would be told of it otherwise."""
+    """``worker_init_fn``: a process that cannot hand over a batch ends, since nobody would be told of it otherwise.
+
+    One whose program ended while it took a batch says nothing: an error of its own goes to the program.
+    """
+    sys.excepthook = _lost_program
     multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(  # type: ignore[attr-defined]
         lambda _error, _batch: os._exit(1)
     )
+
+
+def _lost_program(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if not isinstance(error, OSError | EOFError):
+        sys.__excepthook__(kind, error, trace)
 
 
 def iterate(loader: DataLoader[Any]) -> Iterator[Any]:

@@ -1,18 +1,29 @@
 """How many processes load pictures; they change the speed, never a number."""
 
+import contextlib
+import math
 import os
+from pathlib import Path
 
 import torch
 
 __all__ = ["measuring_workers", "spare_cores"]
 
 
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
 def spare_cores() -> int:
     """Cores that may load while one gives the GPU its work, at least 1.
 
-    Of those that this process may use, shared with the other processes that torchrun started on this machine.
+    Of those that this process may use, as many as its container has time of (``docker run --cpus``), shared with the
+    other processes that torchrun started on this machine.
     """
-    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1)
+    cores = len(os.sched_getaffinity(0))
+    with contextlib.suppress(OSError, ValueError):  # no such file; "max", no limit
+        quota, period = _QUOTA.read_text().split()
+        cores = min(cores, math.ceil(int(quota) / int(period)))
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1)
 
 
 def measuring_workers(asked: int | str, device: torch.device, batches: int) -> int:

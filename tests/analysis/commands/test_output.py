@@ -9,6 +9,7 @@ from csg_analysis.commands.output import numbered_pictures, require_own_pictures
 from csg_train import files
 from csg_train.errors import UserError
 from tests.analysis.conftest import analyze, refused
+from tests.commands import assert_user_error, command
 
 
 def content(folder):
@@ -78,6 +79,20 @@ def test_the_folder_of_the_pictures_takes_no_overlays(trained, trees, tmp_path):
     for name in ("gradcam", "sphere"):
         refused(analyze(name, trained[0], "--out", inside), f"{inside}: in {trees / 'target'}, from which data.target")
     assert not inside.exists()
+
+
+def test_a_folder_of_classes_takes_no_report_average_or_export(trained, trees, tmp_path):
+    """The report's figures were pictures of a class in the next run, and the others' folders classes."""
+    new = trees / "source" / "bus" / "new"
+    what = f"{new}: in {trees / 'source'}, from which data.source"
+    shutil.copytree(trained[0].parent, tmp_path / "run")
+    analyze("energy", tmp_path / "run" / "ckpt.pt")
+    assert_user_error(command("csg-report", "build", "run", "--out", new, cwd=tmp_path), what)
+    assert_user_error(command("csg-train", "average", *trained[:2], "--out", new, cwd=tmp_path), what)
+    export = ("export", trained[0], "--to", new, "--format", "safetensors")
+    assert_user_error(command("csg-train", *export, cwd=tmp_path), what)
+    refused(analyze("features", trained[0], "--out", new), what)
+    assert not new.exists()
 
 
 @pytest.mark.parametrize("name", ["energy", "accuracy", "gradcam", "compare", "attention", "sphere", "predictions"])

@@ -82,6 +82,8 @@ def test_a_run_is_not_overwritten_unasked_and_then_measured(recipe_file, tmp_pat
     out: Path = tmp_path / "run"
     assert command("csg-train", "run", recipe_file, "--out", out, cwd=tmp_path).returncode == 0
     assert_user_error(command("csg-train", "run", recipe_file, "--out", out, cwd=tmp_path), "--resume", "--overwrite")
+    both = command("csg-train", "run", recipe_file, "--out", out, "--resume", "--overwrite", cwd=tmp_path)
+    assert_user_error(both, "--resume, --overwrite", "give one")
     assert command("csg-train", "run", recipe_file, "--out", out, "--resume", cwd=tmp_path).returncode == 0
     for arguments in (("energy",), ("accuracy", "--json"), ("gradcam",), ("gradcam", "--images", out.parent)):
         if "--images" in arguments:

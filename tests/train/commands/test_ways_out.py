@@ -200,7 +200,7 @@ MOMENTS = {
     "files of a folder that is there": "with together(Path('out')) as new: [(new / n).write_text('1') for n in 'abc']",
     "a report": "build.report_files = lambda _: {n: b'1' for n in 'ab'} | {'index.html': b'', 'report.md': b'',"
     ' \'files.json\': b\'{"index.html": "", "report.md": "", "a": "", "b": ""}\'};'
-    "build.make_report = build.load_runs = lambda *_, **__: None\n"
+    "build.make_report = build.load_runs = lambda *_, **__: []\n"
     "build.build_report([], Path('out'), allow_mixed=True)",
 }
 
@@ -325,6 +325,17 @@ def test_a_thread_that_loses_its_loader_process_is_silent():
     assert b"KeyError: 'shown'" in result.stderr
 
 
+def test_a_loader_process_that_loses_its_program_is_silent():
+    """The thread that hands over its pictures reports to nobody when a signal ended the program in between."""
+    code = (
+        "import sys; from csg_train.data.loaders.processes import end_with_feeder; end_with_feeder(0)\n"
+        "for error in (ConnectionResetError(), EOFError(), KeyError('shown')):\n"
+        "    sys.excepthook(type(error), error, None)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (result.returncode, result.stderr.decode().strip()) == (0, "KeyError: 'shown'")
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("fault", ["deleted", "truncated", "a folder"])
 def test_pictures_that_break_in_the_middle_of_a_run(fault, workers, recipe_file, tmp_path):
@@ -382,6 +393,7 @@ def test_rows_of_a_narrow_table_can_be_told_apart(width, monkeypatch, capsys):
             RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 327680 bytes."),
             "327680 bytes",
         ),
+        (RuntimeError("FIND was unable to find an engine to execute this computation"), "unable to find an engine"),
     ],
 )
 def test_no_memory_is_one_line(error, asked):

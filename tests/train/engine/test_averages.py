@@ -22,7 +22,7 @@ from csg_train.recipes.pictures import load_split
 from csg_train.recipes.reading import parse_recipe
 from csg_train.recipes.sections import Recipe
 from csg_train.recipes.shown import shown_batches
-from csg_train.runs.checkpoint import load_checkpoint
+from csg_train.runs.checkpoint import load_checkpoint, save_checkpoint
 from csg_train.runs.provenance import run_info
 from csg_train.runs.records import read_record
 from csg_train.runs.snapshots import snapshot_folder
@@ -232,6 +232,24 @@ def test_finished_runs_through_the_command(recipe_dict, recipe_file, tmp_path):
     again = command("csg-train", "average", *ends, "--out", "wise", cwd=tmp_path)
     assert_user_error(again, "wise: not an empty folder; choose another --out")
     assert_user_error(command("csg-train", "run", recipe_file, "--out", "wise", cwd=tmp_path), "holds a run")
+
+
+def test_a_soup_of_frozen_backbones_is_that_backbone(recipe_dict, tmp_path):
+    """Its statistics were measured again, on training views: another network than the report calls it."""
+    recipe_dict["model"] |= {"batch_norm": "train"}
+    own = {
+        name: run(parse_recipe(recipe_dict | {"method": {"name": method}}, origin=name), tmp_path / name)
+        for name, method in {"a": "oracle", "b": "oracle", "c": "baseline"}.items()
+    }
+    head = load_checkpoint(own["b"])
+    save_checkpoint(own["b"], replace(head, model={n: v + 0.5 * n.startswith("head") for n, v in head.model.items()}))
+    start = load_checkpoint(own["a"]).model
+    frozen = average_runs([own["a"], own["b"]], tmp_path / "frozen", device=CPU)[0]
+    assert "statistics_batches" not in frozen.averaged
+    assert all(torch.equal(v, start[n]) for n, v in frozen.model.items() if n.startswith("backbone."))
+    assert not torch.equal(frozen.model["head.2.weight"], start["head.2.weight"])
+    mixed = average_runs([own["c"], own["a"]], tmp_path / "mixed", device=CPU)[0]
+    assert mixed.averaged["statistics_batches"] > 0
 
 
 def test_a_soup_and_what_no_average_is_made_of(recipe_dict, tmp_path):

@@ -16,9 +16,12 @@ import torch
 import torch.distributed as dist
 import yaml
 from PIL import Image
+from torch import nn
+from torchvision.ops import StochasticDepth
 
 from csg_train import distributed
 from csg_train.distributed import highest, joined
+from csg_train.engine import loop as engine
 from csg_train.errors import UserError
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import load_checkpoint
@@ -220,6 +223,28 @@ def test_a_batch_that_does_not_divide_is_refused_by_one_line(recipe_dict, tmp_pa
     assert_user_error(first, "Error: train.batch_size: 5 pictures do not divide among 2 processes")
     assert (second.returncode, second.stderr) == (2, "")
     assert not list((tmp_path / "two").glob("[!.]*"))
+
+
+class _DropPath(nn.Module):
+    """By its name that of timm."""
+
+
+_DropPath.__name__ = "DropPath"
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout(0.1), StochasticDepth(0.1, "row"), _DropPath()])
+def test_layers_that_drop_over_the_batch_are_refused(layer, recipe_dict, tmp_path, monkeypatch):
+    """torchvision's ConvNeXt drops rows: two processes drew alike for their halves, and trained another network."""
+    recipe_dict["model"] |= {"batch_norm": "train"}
+    built = engine._Run(recipe_of(recipe_dict, "baseline", batch_size=4), tmp_path / "run", torch.device("cpu"))
+    monkeypatch.setattr(engine, "process_count", lambda: 2)
+    norms = [name for name, module in built.network.named_modules() if isinstance(module, nn.BatchNorm2d)]
+    for name in norms:
+        built.network.set_submodule(name, nn.Identity())
+    built._require_shareable()
+    built.network.head.append(layer)
+    with pytest.raises(UserError, match="batch_norm: train: normalises or drops over the batch of one process"):
+        built._require_shareable()
 
 
 def _second_elsewhere() -> None:

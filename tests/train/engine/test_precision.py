@@ -9,9 +9,11 @@ import pytest
 import torch
 from functorch.compile import make_boxed_func
 from torch._dynamo.backends.common import aot_autograd
+from torch._inductor.exc import InvalidCxxCompiler
 
 from csg_train.engine import loop as engine
-from csg_train.engine.precision import InBfloat16
+from csg_train.engine.precision import InBfloat16, compile_fault
+from csg_train.errors import UserError
 from csg_train.runs.checkpoint import load_checkpoint
 from tests.train.engine.test_distributed import losses
 from tests.train.methods.test_methods import CPU, recipe_of, run
@@ -63,6 +65,16 @@ def test_a_compiled_backbone_trains_the_same(task, method, recipe_dict, masked_r
     for one, two in zip(losses(tmp_path / "False"), losses(tmp_path / "True"), strict=True):
         assert two == pytest.approx(one, rel=1e-5)
     assert compiled.model.keys() == plain.model.keys()
+
+
+def test_a_machine_without_a_compiler_is_one_line(recipe_dict, tmp_path, monkeypatch):
+    def compiled(_run, _batch):
+        raise InvalidCxxCompiler
+
+    monkeypatch.setattr(engine._Run, "_train_step", compiled)
+    with pytest.raises(UserError, match=r"train.compile: torch cannot compile here \(No working C\+\+ compiler"):
+        run(recipe_of(recipe_dict, "baseline"), tmp_path)
+    assert compile_fault(RuntimeError("another")) is None
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")

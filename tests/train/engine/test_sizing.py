@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 @pytest.fixture
 def twelve_cores(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(12)))
+    monkeypatch.setattr("csg_train.data.loaders.workers._QUOTA", Path("no-such-file"))
 
 
 def same(ours, theirs) -> bool:
@@ -35,6 +37,16 @@ def test_one_core_of_this_process_share_gives_the_gpu_its_work(twelve_cores, mon
     assert spare_cores() == 2
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "12")
     assert spare_cores() == 1
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"), [("max 100000", 11), ("400000 100000", 3), ("250000 100000", 2), ("50000 100000", 1), ("", 11)]
+)
+def test_a_container_s_share_of_the_cores_counts(quota, cores, twelve_cores, tmp_path, monkeypatch):
+    """Docker's ``--cpus 4`` leaves every core in sight."""
+    (tmp_path / "cpu.max").write_text(f"{quota}\n")
+    monkeypatch.setattr("csg_train.data.loaders.workers._QUOTA", tmp_path / "cpu.max")
+    assert spare_cores() == cores
 
 
 def test_a_process_that_would_load_one_batch_is_not_started(twelve_cores):
