@@ -80,7 +80,7 @@ def choosing_part(rows: Sequence[Row]) -> Part | None:
 
 
 def _has_both(run: Run) -> bool:
-    return "target" in run.choosing and "target" in run.scores
+    return "target" in run.choosing and "target" in run.scores and not run.chose_elsewhere
 
 
 def _group(name: str, runs: Sequence[Run], labels: Sequence[str]) -> _Group:

@@ -38,8 +38,12 @@ def build(runs: tuple[Path, ...], out: Path, allow_mixed: bool, beside: Path | N
     --beside shows the table of methods of another report, of more seeds perhaps, as it stands there.
     """
     from csg_analysis.report.build import build_report  # matplotlib and scipy: not for --help
+    from csg_analysis.report.load import unmeasured
 
-    page = build_report(runs or (Path("runs"),), out, allow_mixed=allow_mixed, beside=beside)
+    roots = runs or (Path("runs"),)
+    page = build_report(roots, out, allow_mixed=allow_mixed, beside=beside)
+    for folder in unmeasured(roots):
+        console.print(f"left out: {folder}, begun and not measured; csg-train run --resume ends it")
     console.print(f"report: {page}")
 
 

@@ -11,7 +11,7 @@ from csg_analysis.report.load import Run, repeated
 from csg_analysis.report.unlabelled import unknown_score
 from csg_analysis.report.wording import input_size
 from csg_train.errors import UserError
-from csg_train.runs.records import AccuracyRecord, DataInfo, EnergyRecord
+from csg_train.runs.records import AccuracyRecord, ChoosingRecord, DataInfo, EnergyRecord
 from csg_train.splits import SELECTED_ON
 
 __all__ = ["Comparison", "check_comparable", "check_same_target", "gallery_setting", "notices"]
@@ -59,6 +59,8 @@ def _settings(run: Run) -> Iterator[tuple[str, str]]:
     for record in measured:
         split = record.data.split
         name = "target pictures" if split == "target" else f"{split} pictures measured for {source}"
+        if isinstance(record, ChoosingRecord) and run.chose_elsewhere:
+            name = "pictures of choosing without labels (csg-analyze choose)"
         yield name, _shown(record.data)
         yield "input size", input_size(record.data)
     for record in measured:
@@ -134,12 +136,22 @@ def check_comparable(runs: Sequence[Run], *, allow_mixed: bool) -> Comparison:
             f"the runs are not comparable: {name}: {' / '.join(_lines(found))}{more}; "
             "give runs of one setting, measure them again alike, or mark them with --allow-mixed"
         )
-    comparison = Comparison(
-        group=_groups(runs, [name for name in differing if not name.startswith((_GALLERY, _MASKS))]),
-        differing={name: tuple(_lines(found)) for name, found in differing.items()},
-    )
-    _check_repeated(runs, comparison)
-    return comparison
+    fields = [name for name in differing if not name.startswith((_GALLERY, _MASKS))]
+    lines = {name: tuple(_lines(found)) for name, found in differing.items()}
+    while pair := _repeated(runs, group := _groups(runs, fields)):
+        run, other = pair
+        apart = [name for name in _recipes_apart(run, other) if name not in fields]
+        what = f"{run.info.method}, source {run.info.source}, seed {run.info.seed}"
+        if not apart:
+            raise UserError(f"{run.folder}: the same run as {other.folder} ({what}); give only one of the two")
+        if not allow_mixed:
+            raise UserError(
+                f"{run.folder}: as {other.folder} ({what}) but for {', '.join(apart)}, no setting of a method; report "
+                "them apart, or mark them with --allow-mixed"
+            )
+        fields += apart
+        lines |= {name: tuple(_lines(_values(runs, name))) for name in apart}
+    return Comparison(group, lines)
 
 
 def check_same_target(runs: Sequence[Run], beside: Sequence[Run]) -> None:
@@ -169,7 +181,8 @@ def _some(names: Sequence[str]) -> str:
 def _groups(runs: Sequence[Run], fields: Sequence[str]) -> dict[str, str]:
     if not fields:
         return dict.fromkeys((run.name for run in runs), "")
-    keys = {run.name: tuple(sorted(pair for pair in set(_settings(run)) if pair[0] in fields)) for run in runs}
+    own = {run.name: {*_settings(run), *_recipe_fields(run)} for run in runs}
+    keys = {name: tuple(sorted(pair for pair in pairs if pair[0] in fields)) for name, pairs in own.items()}
     order = {key: position for position, key in enumerate(dict.fromkeys(keys.values()))}
     return {name: _letters(order[key]) for name, key in keys.items()}
 
@@ -178,11 +191,26 @@ def _letters(position: int) -> str:
     return chr(ord("A") + position) if position < 26 else f"G{position + 1}"
 
 
-def _check_repeated(runs: Sequence[Run], comparison: Comparison) -> None:
-    if found := repeated(runs, lambda run: (comparison.group[run.name], run.info.method, run.config, run.pair)):
-        run, other = found
-        what = f"{run.info.method}, source {run.info.source}, seed {run.info.seed}"
-        raise UserError(f"{run.folder}: the same run as {other.folder} ({what}); give only one of the two")
+def _repeated(runs: Sequence[Run], group: Mapping[str, str]) -> tuple[Run, Run] | None:
+    return repeated(runs, lambda run: (group[run.name], run.info.method, run.config, run.pair))
+
+
+def _recipe_fields(run: Run) -> Iterator[tuple[str, str]]:
+    yield from _flat(_training_part(run))
+
+
+def _recipes_apart(one: Run, other: Run) -> list[str]:
+    return sorted({name for name, _ in {*_recipe_fields(one)} ^ {*_recipe_fields(other)}})
+
+
+def _values(runs: Sequence[Run], name: str) -> dict[str, list[str]]:
+    """Which runs have each value of a field of their recipes."""
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        for field, value in _recipe_fields(run):
+            if field == name:
+                found.setdefault(value, []).append(run.name)
+    return found
 
 
 def notices(runs: Sequence[Run]) -> list[str]:
@@ -191,6 +219,7 @@ def notices(runs: Sequence[Run]) -> list[str]:
         *filter(None, [unknown_score(runs)]),
         *death_notices(runs),
         *_infinite(runs),
+        *_chosen_elsewhere(runs),
         *_chosen_on_the_target(runs),
         *_recipe_differences(runs),
         *_unfinished(runs),
@@ -211,6 +240,14 @@ def _any_infinite(run: Run) -> bool:
     return any(None in record.mhe.values() for record in run.energy.values())
 
 
+def _chosen_elsewhere(runs: Sequence[Run]) -> Iterator[str]:
+    if names := [run.name for run in runs if run.chose_elsewhere]:
+        yield (
+            f"csg-analyze choose measured other pictures than the target of {_some(names)}: its measures are left out, "
+            "for what they are worth is known of the target alone. csg-analyze choose without --target measures those."
+        )
+
+
 def _chosen_on_the_target(runs: Sequence[Run]) -> Iterator[str]:
     names = [run.name for run in runs if run.info.selection == "oracle"]
     if names:
@@ -221,12 +258,8 @@ def _chosen_on_the_target(runs: Sequence[Run]) -> Iterator[str]:
 
 
 def _recipe_differences(runs: Sequence[Run]) -> Iterator[str]:
-    values: dict[str, dict[str, list[str]]] = {}
-    for run in runs:
-        for name, value in _flat(_training_part(run)):
-            values.setdefault(name, {}).setdefault(value, []).append(run.name)
-    for name, found in sorted(values.items()):
-        if len(found) > 1:
+    for name in sorted({name for run in runs for name, _ in _recipe_fields(run)}):
+        if len(found := _values(runs, name)) > 1:
             yield (
                 f"The recipes differ in {name}: {' / '.join(_lines(found))}. "
                 "A difference between methods may come from that."

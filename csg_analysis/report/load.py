@@ -36,7 +36,7 @@ from csg_train.runs.snapshots import owner_of, snapshot_folders
 from csg_train.splits import SELECTED_ON
 from csg_train.yaml_files import read_yaml
 
-__all__ = ["Run", "checkpoint_file", "fitting", "load_runs", "named_record", "record_files", "repeated"]
+__all__ = ["Run", "checkpoint_file", "fitting", "load_runs", "named_record", "record_files", "repeated", "unmeasured"]
 
 _PATTERNS = (
     *("accuracy-*.json", "segmentation-*.json", "energy-*.json", "attention.json"),
@@ -105,6 +105,12 @@ class Run:
         return tuple(record for records in by_split for record in records.values())
 
     @property
+    def chose_elsewhere(self) -> bool:
+        """Whether ``choose`` measured other pictures than those whose real score is known, which says nothing of it."""
+        chosen, scored = self.choosing.get("target"), self.scores.get("target")
+        return chosen is not None and scored is not None and chosen.data.identity != scored.data.identity
+
+    @property
     def for_scale(self) -> str | None:
         """What the run is, where it is no method but stands beside them (`Recipe.for_scale`)."""
         text = self.recipe.get("for_scale")
@@ -165,17 +171,24 @@ def record_files(roots: Sequence[Path]) -> list[Path]:
     """The records at or below some folders, sorted by path in each.
 
     Raises:
-        UserError: A root is missing or a file, or there is no record.
+        UserError: A root is missing or a file, or has no record.
     """
     for root in roots:
         if not root.is_dir():
             what = "a file" if root.is_file() else "no such folder"
             raise UserError(f"{root}: {what}; give a run folder, or a folder that holds some (csg-train run)")
-    paths = [path for root in roots for path in sorted(files_below(root, *_PATTERNS))]
-    if not paths:
-        where = ", ".join(map(str, roots))
-        raise UserError(f"{where}: no records; train with csg-train run, then measure with csg-analyze")
-    return paths
+    found = {root: sorted(files_below(root, *_PATTERNS)) for root in roots}
+    for root, paths in found.items():
+        if not paths:
+            raise UserError(f"{root}: no records; train with csg-train run, then measure with csg-analyze")
+    return [path for paths in found.values() for path in paths]
+
+
+def unmeasured(roots: Sequence[Path]) -> list[Path]:
+    """The folders of runs at or below some folders that were begun and have no record: they are in no number."""
+    measured = {owner_of(path.parent.resolve()) for path in record_files(roots)}
+    begun = {path.parent for root in roots for path in files_below(root, "log.jsonl")}
+    return sorted(path for path in begun if path.resolve() not in measured)
 
 
 def _load(folder: Path, name: str, names: dict[str, str]) -> Run:

@@ -99,6 +99,7 @@ def sweep(file: Path, out: Path, part: str, blind: bool, device: torch.device, a
     classes: dict[str, int] = {}
     for one in waiting:  # a fault of the last one, hours before its turn
         with within(f"{file}: {one.name}"):
+            _require_blindness(one.recipe, blind)
             data = one.recipe.data.model_dump_json()
             if data not in classes:
                 classes[data] = len(recipes.load_splits(one.recipe, _measured(blind))["source"].classes)
@@ -106,6 +107,8 @@ def sweep(file: Path, out: Path, part: str, blind: bool, device: torch.device, a
     records, failed = [], []
     for number, one in enumerate(waiting, start=len(planned) - len(waiting) + 1):
         title = f"[{number}/{len(planned)}] {one.name}"
+        if one.finished(out, _last_measured(one.recipe, blind)):  # meanwhile, by another call
+            continue
         try:
             records += _run(one.recipe, out / one.name, title, device, resume=True, blind=blind)
         except UserError as error:
@@ -128,8 +131,7 @@ def _run(
     blind: bool,
     profile: int = 0,
 ) -> list[runs.ScoreRecord | runs.UnlabelledRecord]:
-    if blind and recipe.evaluate.select == "oracle":
-        raise UserError("--blind: evaluate.select oracle measures the target while it trains; choose another rule")
+    _require_blindness(recipe, blind)
     sets = recipes.load_splits(recipe, _measured(blind))  # as they are before training: none may get lost
     with progress(title, recipe.train.steps) as report:
         path = engine.train(
@@ -143,6 +145,11 @@ def _run(
             report=report,
         )
     return _evaluate(path, recipe, device, sets)
+
+
+def _require_blindness(recipe: recipes.Recipe, blind: bool) -> None:
+    if blind and recipe.evaluate.select == "oracle":
+        raise UserError("--blind: evaluate.select oracle measures the target while it trains; choose another rule")
 
 
 def _measured(blind: bool) -> list[str]:

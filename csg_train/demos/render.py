@@ -81,8 +81,10 @@ def loaded(path: Path, up: str, only: Sequence[str]) -> list[Any]:
     """The meshes of a file in place, with the y axis up, or an error that names the file."""
     import trimesh
 
+    from csg_train.demos.model_files import Resolver
+
     try:
-        scene = trimesh.load_scene(path)
+        scene = trimesh.load_scene(path, resolver=Resolver(path))
         if missing := set(only) - set(scene.geometry):
             raise ValueError(f"no part {sorted(missing)}, only {sorted(scene.geometry)}")
         parts = []
@@ -91,6 +93,8 @@ def loaded(path: Path, up: str, only: Sequence[str]) -> list[Any]:
             part = scene.geometry[name]
             if isinstance(part, trimesh.Trimesh) and len(part.faces) and (not only or name in only):
                 parts.append(part.copy().apply_transform(place_44))
+                if "color" in getattr(part.visual, "vertex_attributes", ()):  # lost in the copy
+                    parts[-1].visual.vertex_attributes["color"] = part.visual.vertex_attributes["color"]
         if up == "z":
             for part in parts:
                 part.apply_transform(trimesh.transformations.rotation_matrix(-math.pi / 2, [1, 0, 0]))
@@ -125,12 +129,35 @@ def _look(part: Any, mesh: Any) -> dict[str, Any]:
     if part.visual.kind != "texture":
         return {"color": _DEFAULT_COLOUR}
     material = part.visual.material
-    material = material.to_simple() if hasattr(material, "to_simple") else material
+    if hasattr(material, "to_simple"):
+        return _gltf_look(part, mesh)
     if material.image is not None and part.visual.uv is not None:
         mesh.active_texture_coordinates = np.asarray(part.visual.uv)
         return {"texture": _texture(np.array(material.image.convert("RGBA"))), "color": (1.0, 1.0, 1.0)}
     colour_4 = np.asarray(material.diffuse) / 255
     return {"color": tuple(colour_4[:3]), "opacity": float(np.ravel(material.kwargs.get("d", colour_4[3]))[0])}
+
+
+def _gltf_look(part: Any, mesh: Any) -> dict[str, Any]:
+    """The base colour is the product of a factor, a texture and the points' colours, each white where it is not given.
+
+    Source: glTF 2.0, sections 3.9.2 and 3.9.4.
+    """
+    material, points = part.visual.material, part.visual.vertex_attributes.get("color")
+    factor_4 = np.ones(4) if material.baseColorFactor is None else np.asarray(material.baseColorFactor) / 255
+    mode = material.alphaMode or "OPAQUE"
+    look: dict[str, Any] = {"color": tuple(factor_4[:3]), "opacity": float(factor_4[3]) if mode == "BLEND" else 1.0}
+    if material.baseColorTexture is not None and part.visual.uv is not None:
+        image_HW4 = np.array(material.baseColorTexture.convert("RGBA"))
+        image_HW4[..., 3] = 255 if mode == "OPAQUE" else image_HW4[..., 3]
+        mesh.active_texture_coordinates = np.asarray(part.visual.uv)
+        look["texture"] = _texture(image_HW4)
+    elif points is not None:
+        colours_P = np.asarray(points)[:, :3]
+        unit_P = colours_P / (np.iinfo(colours_P.dtype).max if colours_P.dtype.kind == "u" else 1)
+        mesh.point_data["colours"] = np.rint(255 * (unit_P * factor_4[:3]).clip(0, 1)).astype(np.uint8)
+        look = {"scalars": "colours", "rgb": True, "opacity": look["opacity"]}
+    return look
 
 
 def _texture(image_HW4: np.ndarray) -> Any:

@@ -31,6 +31,8 @@ from csg_train.files import require_new, together, write_text
 __all__ = ["SUFFIXES", "Job", "Row", "draw_model", "drawn", "manifest_text", "processes", "render_tree"]
 
 SUFFIXES = (".obj", ".gltf", ".glb", ".ply", ".stl")
+_SEEN = 0.001
+"""Of a picture: less is a line or a speck, not a surface."""
 Row = dict[str, str | float]
 
 
@@ -76,7 +78,7 @@ def draw_model(job: Job) -> list[Row]:
             rng = random.Random(f"{job.seed}/{job.label}/{job.name}/{index}")  # noqa: S311 - a pose, not a secret
             view, image_HW4 = well_filled(stage, rng, job.poses)
             filled = round(covered(image_HW4), 4)
-            if not filled:
+            if filled < _SEEN:
                 for row in rows:
                     (job.folder / str(row["path"])).unlink()
                 raise UserError(f"{job.model}: nothing of the model is to be seen; mend or remove it")
@@ -84,6 +86,14 @@ def draw_model(job: Job) -> list[Row]:
             Image.fromarray(image_HW4).save(job.folder / path)
             rows.append({"path": path, "label": job.label, "model": job.name, **asdict(view), "covered": filled})
     return rows
+
+
+def _draw_whole(job: Job) -> list[Row]:
+    """`draw_model`, of a model of a user's."""
+    from csg_train.demos.model_files import require_whole  # of the extra, as all that draws
+
+    require_whole(job.model)
+    return draw_model(job)
 
 
 def processes() -> int:
@@ -231,7 +241,7 @@ def _draw_all(
     """The rows of all models that could be drawn, and the errors of the others."""
     rows: list[Row] = []
     broken: list[str] = []
-    with contextlib.closing(drawn(jobs, workers)) as results:
+    with contextlib.closing(drawn(jobs, workers, _draw_whole)) as results:
         for number, (job, result) in enumerate(results, start=1):
             if isinstance(result, UserError):
                 if not skip_broken:

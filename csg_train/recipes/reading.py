@@ -70,8 +70,8 @@ def parse_recipe(value: Any, *, overrides: Sequence[str] = (), origin: str, weig
     if not isinstance(value, dict):
         raise UserError(f"{origin}: a recipe is a mapping of keys to values; see {RECIPES}")
     value = copy.deepcopy(value)  # the caller's stays
-    for override in overrides:
-        _apply(value, override)
+    for number, override in enumerate(overrides):
+        _apply(value, override, [_key(one) for one in overrides[:number]])
     if weights is not None:
         value["model"] = {**(value.get("model") or {}), "weights": weights}
     try:
@@ -85,19 +85,27 @@ def to_yaml(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.as_dict(), sort_keys=False, allow_unicode=True)
 
 
-def _apply(value: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key.strip():
+def _key(override: str) -> str:
+    return override.partition("=")[0].strip()
+
+
+def _apply(value: dict[str, Any], override: str, before: Sequence[str]) -> None:
+    """Set one key, ``before`` which others were: what one says, no later one takes back without a word."""
+    key, (_, separator, text) = _key(override), override.partition("=")
+    if not separator or not key:
         raise UserError(f"--set {override}: expected key=value, for instance train.steps=100")
     try:
         parsed = parse_yaml_value(text)
     except ValueError as error:
         raise UserError(f"--set {override}: the value is not YAML ({error})") from error
-    if key.strip() == "method.name":  # the fields of another method do not carry over
-        fields = value.get("method")
-        same = isinstance(fields, dict) and fields.get("name") == parsed
-        value["method"] = fields if same else {"name": parsed}
-    *parents, last = key.strip().split(".")
+    if lost := [one for one in before if one.startswith(f"{key}.")]:
+        raise UserError(f"--set {override}: replaces {lost[0]}, set before it; leave one out, or set {key} first")
+    fields = value.get("method")
+    if key == "method.name" and not (isinstance(fields, dict) and fields.get("name") == parsed):
+        # the fields of another method do not carry over
+        own = fields.items() if isinstance(fields, dict) else ()
+        value["method"] = {name: setting for name, setting in own if f"method.{name}" in before}
+    *parents, last = key.split(".")
     node = value
     for part in parents:
         node = node.setdefault(part, {})

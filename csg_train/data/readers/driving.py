@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 from csg_train.data.readers.listing import LeftOut, listing
-from csg_train.data.readers.lists import inside, list_lines
+from csg_train.data.readers.lists import inside, list_lines, require_once
 from csg_train.data.readers.masks import IGNORE, MaskedSet
 from csg_train.errors import UserError
 from csg_train.names import absent
@@ -157,7 +157,8 @@ def gta5(
     path, name = root / f"gta5_{split}.txt", f"gta5:{split}"
     left_out: tuple[LeftOut, ...] = ()
     if split != "all" and path.is_file():
-        pairs = [_pair(line, root, path, number) for number, line in list_lines(path)]
+        lines: dict[str, int] = {}
+        pairs = [_pair(line, root, path, number, lines) for number, line in list_lines(path)]
         if not pairs:
             raise UserError(f"{path}: an empty list; add a line 'images/NNNNN.png labels/NNNNN.png' for each picture")
     elif split in ("all", "train"):
@@ -180,14 +181,16 @@ def gta5(
     return MaskedSet(name, root, files, masks, chosen, ids, _GTA5_LICENCE, left_out=left_out)
 
 
-def _pair(line: str, root: Path, path: Path, number: int) -> tuple[str, str]:
+def _pair(line: str, root: Path, path: Path, number: int, lines: dict[str, int]) -> tuple[str, str]:
     parts = line.split()
     if len(parts) != 2:
         raise UserError(f"{path}:{number}: {line!r} is not 'images/NNNNN.png labels/NNNNN.png'; mend the line")
     picture, mask = (PurePosixPath(part).stem for part in parts)
     if picture.isdecimal() and mask.isdecimal() and int(picture) != int(mask):
         raise UserError(f"{path}:{number}: {line!r} is a picture with another one's mask; mend the line")
-    return inside(parts[0], root, path, number), inside(parts[1], root, path, number)
+    own = inside(parts[0], root, path, number), inside(parts[1], root, path, number)
+    require_once(own[0], lines, path, number)
+    return own
 
 
 def synthia(root: Path, *, classes: Sequence[str] | None = None) -> MaskedSet:

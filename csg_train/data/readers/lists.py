@@ -10,7 +10,7 @@ from csg_train.errors import UserError
 from csg_train.files import foreign_content
 from csg_train.names import absent
 
-__all__ = ["VISDA_CLASSES", "VISDA_COUNTS", "inside", "list_lines", "manifest", "visda17"]
+__all__ = ["VISDA_CLASSES", "VISDA_COUNTS", "inside", "list_lines", "manifest", "require_once", "visda17"]
 
 VISDA_CLASSES = (
     "aeroplane",
@@ -52,6 +52,7 @@ def visda17(root: Path, split: str) -> ImageSet:
     """
     path = root / split / "image_list.txt"
     files, labels = [], []
+    lines: dict[str, int] = {}
     for number, line in list_lines(path):
         file, label, *rest = [*line.split(), "", ""]
         if "".join(rest) or label not in _VISDA_LABELS:
@@ -61,6 +62,7 @@ def visda17(root: Path, split: str) -> ImageSet:
         if (folder := file.partition("/")[0]) in VISDA_CLASSES and folder != named:
             raise UserError(f"{path}:{number}: {file!r} has label {label}, which is {named}; mend the line")
         files.append(inside(file, root / split, path, number))
+        require_once(files[-1], lines, path, number)
     if not files:
         raise UserError(f"{path}: an empty list; add a line 'PATH LABEL' for each picture")
     return ImageSet(
@@ -112,6 +114,7 @@ def _rows(root: Path, file: Path) -> Iterator[tuple[str, str]]:
     lines = list(list_lines(file))
     reader = csv.DictReader((f"{line}\n" for _, line in lines), strict=True)  # else a stray quote swallows rows
     found = list(reader.fieldnames or ())
+    before: dict[str, int] = {}
     if missing := {"path", "label"} - set(found):
         raise UserError(
             f"{file}: no column {', '.join(sorted(missing))}, for the first line is {','.join(found)!r}; it must name "
@@ -129,7 +132,15 @@ def _rows(root: Path, file: Path) -> Iterator[tuple[str, str]]:
             raise UserError(f"{file}:{number}: no path or no label; complete or remove the line")
         if row["label"] != row["label"].strip():
             raise UserError(f"{file}:{number}: label {row['label']!r} has blanks around it; remove them")
-        yield inside(row["path"], root, file, number), row["label"]
+        path = inside(row["path"], root, file, number)
+        require_once(path, before, file, number)
+        yield path, row["label"]
+
+
+def require_once(file: str, lines: dict[str, int], origin: Path, number: int) -> None:
+    """Refuse a file that an earlier line of a list has: it would count twice; ``lines`` holds the line of each."""
+    if (first := lines.setdefault(file, number)) != number:
+        raise UserError(f"{origin}:{number}: {file!r} is in line {first} too; remove one")
 
 
 def list_lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -9,6 +9,8 @@ from scipy.stats import spearmanr
 
 from csg_analysis.report.build import build_report
 from csg_analysis.report.choosing_part import choosing_part
+from csg_analysis.report.compare import check_comparable, notices
+from csg_analysis.report.load import load_runs
 from csg_analysis.report.ordering import correlations, fewest_groups, order, regrets, resampled
 from csg_analysis.report.verify import verify_report
 from csg_train.runs.records import HELD_OUT, ChoosingRecord, LabelFree, write_record
@@ -203,6 +205,25 @@ def test_no_section_without_records_or_without_real_scores(tmp_path: Path):
         write_choosing(folder, values_of(60))
         (folder / "accuracy-target.json").unlink()
     assert choosing_part(rows_of(tmp_path / "runs")) is None
+
+
+def test_measures_of_other_pictures_are_left_out_and_said(tmp_path: Path):
+    """``choose --target photos``: the report was refused, or set them beside the accuracy of the recipe's target."""
+    for method in ("baseline", "csg"):
+        folder = write_run(tmp_path / "runs", method, attention=False)
+        write_choosing(folder, values_of(60))
+        path = folder / "choosing-target.json"
+        record = json.loads(path.read_text())
+        record["data"] |= {"identity": sha("photos"), "count": 12}
+        path.write_text(json.dumps(record))
+    loaded = load_runs([tmp_path / "runs"])
+    assert check_comparable(loaded, allow_mixed=False).differing == {}
+    assert choosing_part(rows_of(tmp_path / "runs")) is None
+    said = "csg-analyze choose measured other pictures than the target of clean-baseline-0, clean-csg-0: "
+    assert [notice for notice in notices(loaded) if notice.startswith(said)]
+    record["data"] |= {"identity": sha("others")}
+    path.write_text(json.dumps(record))
+    assert "pictures of choosing without labels (csg-analyze choose)" in refused(tmp_path / "runs", "--out", tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,35 @@ def test_refuses_two_runs_of_one_seed(tmp_path: Path) -> None:
     assert "the same run as" in refused(tmp_path / "runs", "--out", tmp_path / "out")
 
 
+def test_runs_of_two_learning_rates_are_refused_by_their_name_and_groups_of_a_mixed_report(tmp_path: Path) -> None:
+    for name, rate in (("a", 0.01), ("b", 0.02)):
+        for seed in range(2):
+            path = write_run(tmp_path / "runs" / name, "csg", seed) / "recipe.yaml"
+            recipe = yaml.safe_load(path.read_text())
+            recipe["train"]["lr_head"] = rate
+            path.write_text(yaml.safe_dump(recipe))
+    line = refused(tmp_path / "runs", "--out", tmp_path / "out")
+    assert "but for train.lr_head, no setting of a method; report them apart, or mark them with --allow-mixed" in line
+    mixed = check_comparable(load_runs([tmp_path / "runs"]), allow_mixed=True)
+    assert [mixed.group[name] for name in sorted(mixed.group)] == ["A", "A", "B", "B"]
+    assert mixed.differing["train.lr_head"] == (
+        "0.01 (a/clean-csg-0, a/clean-csg-1)",
+        "0.02 (b/clean-csg-0, b/clean-csg-1)",
+    )
+
+
+def test_runs_that_were_begun_and_not_measured_are_said(tmp_path: Path) -> None:
+    """A method that diverges on some seeds was averaged over the others without a word."""
+    write_run(tmp_path / "runs", "baseline")
+    lost = write_run(tmp_path / "runs", "csg")
+    for path in lost.glob("*.json"):
+        path.unlink()
+    done = command(tmp_path / "runs", "--out", tmp_path / "out")
+    assert done.exit_code == 0
+    assert f"left out: {lost}, begun and not measured; csg-train run --resume ends it" in done.output.splitlines()
+    assert "no records" in refused(tmp_path / "runs", lost, "--out", tmp_path / "out")
+
+
 def test_refuses_empty_and_missing_folders(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "no records" in refused(tmp_path / "empty", "--out", tmp_path / "out")

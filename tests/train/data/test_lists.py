@@ -55,7 +55,17 @@ def test_visda_lists_are_read_in_their_order_and_counted_against_the_official(vi
 
 @pytest.mark.parametrize(
     "line",
-    ["a.png", "a.png 12", "a.png -1", "a.png x", "a b.png 1", "../a.png 1", "/a.png 1", "bicycle/a.png 2"],
+    [
+        "a.png",
+        "a.png 12",
+        "a.png -1",
+        "a.png x",
+        "a b.png 1",
+        "../a.png 1",
+        "/a.png 1",
+        "bicycle/a.png 2",
+        "./fine.png 4",  # the first line's
+    ],
 )
 def test_a_bad_line_is_named(line, tmp_path):
     path = tmp_path / "train" / "image_list.txt"
@@ -121,6 +131,7 @@ def test_manifest_sorts_classes_or_takes_the_sources(tmp_path):
         ([["path", "label"]], "m.csv: no rows"),
         ([["path", "label", "label"], ["a.png", "bus", "car"]], "two columns label"),
         ([["path", "label"], ["../a.png", "bus"]], "leaves the data folder"),
+        ([["path", "label"], ["a.png", "bus"], ["./a.png", "car"]], "m.csv:3: 'a.png' is in line 2 too; remove one"),
         ([["path", "label"], ["a.png", "tram"]], "tram"),
         ([["path", "label"], ["a.png", "bus"], ["b.png", "bus "]], r"m.csv:3: label 'bus ' has blanks around it"),
         ([["path", "label"], ["a.png", "bus"]], "without images"),

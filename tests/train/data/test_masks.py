@@ -345,6 +345,9 @@ def test_gta5_errors(tmp_path: Path) -> None:
     (root / "gta5_val.txt").write_text("images/00001.png labels/00002.png\n")
     with pytest.raises(UserError, match=r"gta5_val\.txt:1: .* is a picture with another one's mask"):
         gta5(root, "val")
+    (root / "gta5_val.txt").write_text("images/00001.png labels/00001.png\n" * 2)
+    with pytest.raises(UserError, match=r"gta5_val\.txt:2: 'images/00001.png' is in line 1 too; remove one"):
+        gta5(root, "val")
     (root / "gta5_val.txt").write_text("\n")
     with pytest.raises(UserError, match=r"gta5_val\.txt: an empty list"):
         gta5(root, "val")

@@ -1,6 +1,10 @@
 """Small hand-made models whose pictures are known in closed form."""
 
+import base64
+import io
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -29,3 +33,51 @@ def write_square(path: Path, image_HW4: np.ndarray, *, back: str = "") -> Path:
     twin = "usemtl back\nf 4/4 3/3 2/2 1/1\n" if back else ""
     path.write_text(f"mtllib {path.stem}.mtl\n{corners}usemtl front\nf 1/1 2/2 3/3 4/4\n{twin}")
     return path
+
+
+def write_gltf(
+    path: Path, material: dict[str, Any] | None = None, *, image_HW4: np.ndarray | None = None, points: Any = None
+) -> Path:
+    """A square of side 2 in the plane z = 0, as glTF: its material, texture, and the colours of its four points."""
+    parts = {
+        "POSITION": np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]], dtype=np.float32),
+        "TEXCOORD_0": np.array([[0, 1], [1, 1], [1, 0], [0, 0]], dtype=np.float32),
+    }
+    if points is not None:
+        parts["COLOR_0"] = np.array(points, dtype=np.float32)
+    arrays = [*parts.values(), np.array([0, 1, 2, 0, 2, 3], dtype=np.uint16)]
+    data = b"".join(array.tobytes() for array in arrays)
+    starts = np.cumsum([0, *(array.nbytes for array in arrays)])
+    content: dict[str, Any] = {
+        "asset": {"version": "2.0"},
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0}],
+        "meshes": [{"primitives": [{"attributes": {n: i for i, n in enumerate(parts)}, "indices": len(parts)}]}],
+        "buffers": [{"byteLength": len(data), "uri": _uri("application/octet-stream", data)}],
+        "bufferViews": [
+            {"buffer": 0, "byteOffset": int(start), "byteLength": array.nbytes}
+            for start, array in zip(starts, arrays, strict=False)
+        ],
+        "accessors": [
+            {
+                "bufferView": number,
+                "componentType": {"f": 5126, "u": 5123}[array.dtype.kind],
+                "count": len(array),
+                "type": "SCALAR" if array.ndim == 1 else f"VEC{array.shape[1]}",
+            }
+            for number, array in enumerate(arrays)
+        ],
+    }
+    if material is not None:
+        content["materials"] = [material]
+        content["meshes"][0]["primitives"][0]["material"] = 0
+    if image_HW4 is not None:
+        stream = io.BytesIO()
+        Image.fromarray(image_HW4).save(stream, "PNG")
+        content |= {"images": [{"uri": _uri("image/png", stream.getvalue())}], "textures": [{"source": 0}]}
+    path.write_text(json.dumps(content))
+    return path
+
+
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,5 +1,7 @@
 """The renderer against closed forms, and a user's own tree of models through the command."""
 
+import base64
+import json
 import random
 import shutil
 import subprocess
@@ -18,7 +20,7 @@ from csg_train.demos.render import Stage, covered, require_renderer, well_filled
 from csg_train.demos.render_tree import Job, drawn, render_tree
 from csg_train.demos.views import ANGLE, Poses, View, axes, draw_view, fitted
 from csg_train.errors import UserError
-from tests.train.demos.models import write_box, write_square
+from tests.train.demos.models import write_box, write_gltf, write_square
 
 trimesh = pytest.importorskip("trimesh")
 pytest.importorskip("pyvista")
@@ -136,6 +138,81 @@ def test_what_one_sees_through_is_half_there(tmp_path: Path) -> None:
     assert drawn_HW4[50, 50, 3] == pytest.approx(128, abs=2)
     assert drawn_HW4[50, 50, 1] > 150
     assert drawn_HW4[50, 50, 0] < 60
+
+
+RED, GREY = [1.0, 0.0, 0.0, 1.0], np.full((8, 8, 4), (128, 128, 128, 255), dtype=np.uint8)
+TEXTURED = {"baseColorTexture": {"index": 0}}
+
+
+@pytest.mark.parametrize(
+    ("material", "options", "colour"),
+    [
+        (None, {}, None),
+        ({}, {}, (255, 255, 255)),
+        ({"pbrMetallicRoughness": {"baseColorFactor": RED}}, {}, (255, 0, 0)),
+        ({"pbrMetallicRoughness": TEXTURED}, {"image_HW4": GREY}, (128, 128, 128)),
+        ({"pbrMetallicRoughness": TEXTURED | {"baseColorFactor": RED}}, {"image_HW4": GREY}, (128, 0, 0)),
+        ({}, {"points": [RED] * 4}, (255, 0, 0)),
+        ({"pbrMetallicRoughness": {"baseColorFactor": RED}}, {"points": [[0.5, 1, 1, 1]] * 4}, (128, 0, 0)),
+    ],
+)
+def test_the_base_colour_of_gltf_is_a_product(tmp_path: Path, material, options, colour) -> None:
+    """A factor was lost beside a texture, points' colours beside a material, and no factor was 40 % grey."""
+    if colour is None:
+        colour = tuple(round(255 * part) for part in renderer._DEFAULT_COLOUR)
+    seen = picture(write_gltf(tmp_path / "a.gltf", material, **options), front())[50, 50, :3].astype(int)
+    assert seen == pytest.approx(np.array(colour), abs=25), "a highlight lies on it"
+
+
+@pytest.mark.parametrize(("mode", "share"), [(None, 1.0), ("OPAQUE", 1.0), ("MASK", 0.5)])
+def test_a_texture_of_gltf_has_holes_where_its_mode_says_so(tmp_path: Path, mode, share) -> None:
+    image_HW4 = np.full((64, 64, 4), 255, dtype=np.uint8)
+    image_HW4[:, 32:, 3] = 0
+    material = {"pbrMetallicRoughness": TEXTURED} | ({"alphaMode": mode} if mode else {})
+    drawn_HW4 = picture(write_gltf(tmp_path / "a.gltf", material, image_HW4=image_HW4), front())
+    assert covered(drawn_HW4) == pytest.approx(share * FILL**2, abs=0.02)
+
+
+def _without(path: Path, **changes: object) -> None:
+    content = json.loads(path.read_text())
+    for accessor in content["accessors"][:1] if "sparse" in changes else []:
+        accessor["sparse"] = changes.pop("sparse")
+    path.write_text(json.dumps(content | changes))
+
+
+def test_a_user_s_model_that_would_not_be_drawn_whole_is_refused(tmp_path: Path) -> None:
+    """Half of it, without its colours or with its points elsewhere, it was drawn without a word."""
+    root = tmp_path / "models" / "class"
+    root.mkdir(parents=True)
+    square = np.full((8, 8, 4), 255, dtype=np.uint8)
+    for name in ("paint", "material"):
+        (root / name).mkdir()
+        write_square(root / name / "a.obj", square)
+        next((root / name).glob({"paint": "*.png", "material": "*.mtl"}[name])).unlink()
+    _without(write_gltf(root / "sparse.gltf"), sparse={"count": 1})
+    _without(write_gltf(root / "draco.gltf"), extensionsRequired=["KHR_draco_mesh_compression"])
+    _without(write_gltf(root / "gone.gltf"), buffers=[{"byteLength": 92, "uri": "gone.bin"}])
+    (root / "nan.obj").write_text("v nan 0 0\nv 1 0 0\nv 0 1 0\nv 1 1 0\nf 1 2 3\nf 2 3 4\n")
+    (root / "line.obj").write_text("v 0 0 0\nv 1 0 0\nv 2 0 0.0001\nf 1 2 3\n")
+    moved = write_gltf(root / "moved.gltf", {})
+    content = json.loads(moved.read_text())
+    (root / "a b.bin").write_bytes(base64.b64decode(content["buffers"][0]["uri"].partition(",")[2]))
+    _without(moved, buffers=[{"byteLength": content["buffers"][0]["byteLength"], "uri": "a%20b.bin"}])
+    _without(write_gltf(root / "shine.gltf", {}), extensionsRequired=["KHR_materials_unlit"])
+    counts, broken = render_tree(tmp_path / "models", tmp_path / "out", views=1, size=96, skip_broken=True)
+    assert counts == {"class": 2}, broken
+    said = {line.split(": ")[0].removeprefix(f"{root}/"): line for line in broken}
+    for name, words in {
+        "draco.gltf": "needs glTF's KHR_draco_mesh_compression, which is not read",
+        "gone.gltf": "gone.bin, which it names, is missing",
+        "line.obj": "nothing of the model is to be seen",
+        "material/a.obj": ".mtl, which it names, is missing",
+        "nan.obj": "a point that is not finite",
+        "paint/a.obj": ".png, which it names, is missing",
+        "sparse.gltf": "has sparse accessors, which are not read",
+    }.items():
+        assert words in said.pop(name), name
+    assert not said
 
 
 def test_thin_things_are_turned_until_they_fill_a_tenth(tmp_path: Path) -> None:

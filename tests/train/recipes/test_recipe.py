@@ -33,6 +33,19 @@ def test_naming_the_same_method_keeps_its_fields_and_another_drops_them():
     assert changed.method == recipe.method | {"weight": 0.25}
 
 
+def test_what_one_override_says_no_later_one_takes_back_without_a_word(recipe_dict):
+    """A sweep of strengths and then methods trained the default strength under the strength's name."""
+    ours = ["method.weight=3.0", "method.queue_size=8", "method.name=csg"]
+    method = parse_recipe(recipe_dict, overrides=ours, origin="x").method
+    assert (method["name"], method["weight"], method["queue_size"]) == ("csg", 3.0, 8)
+    with pytest.raises(UserError, match=r"method\.queue_size: unknown key"):
+        parse_recipe(recipe_dict, overrides=["method.queue_size=8", "method.name=feature-l2"], origin="x")
+    with pytest.raises(UserError, match=r"--set train=\{steps: 2\}: replaces train.steps, set before it"):
+        parse_recipe(recipe_dict, overrides=["train.steps=7", "train={steps: 2}"], origin="x")
+    later = ["train={steps: 2}", "train.steps=7"]
+    assert parse_recipe(recipe_dict, overrides=later, origin="x").train.steps == 7
+
+
 def test_the_papers_defaults():
     """methods.md 1.3 and 1.4."""
     minimal = {"name": "x", "method": {"name": "csg"}, "train": {"steps": 1}}

@@ -7,13 +7,15 @@ import signal
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from csg_train.cli import main
 from csg_train.engine.loop import train
 from csg_train.errors import UserError
 from csg_train.recipes import ready
 from csg_train.recipes.network import build_network
 from csg_train.recipes.sections import Recipe
-from csg_train.recipes.sweep import load_sweep, shard
+from csg_train.recipes.sweep import Planned, load_sweep, shard
 from tests.commands import assert_user_error, command
 
 
@@ -181,6 +183,27 @@ def test_a_fault_of_the_last_run_is_found_before_the_first(fault, part, sweep_fi
     result = command("csg-train", "sweep", sweep_file, "--out", tmp_path / "runs", cwd=tmp_path)
     assert_user_error(result, f"{sweep_file}: base-s1: ", part)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_blind_sweep_that_would_open_the_target_ends_before_its_first_run(sweep_file, tmp_path):
+    sweep_file.write_text(sweep_file.read_text().replace("seed=1", "evaluate.select=oracle"))
+    result = command("csg-train", "sweep", sweep_file, "--blind", "--out", tmp_path / "runs", cwd=tmp_path)
+    assert_user_error(result, f"{sweep_file}: base-s1: --blind: evaluate.select oracle")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_another_call_ended_meanwhile_is_left_as_it_is(sweep_file, tmp_path, monkeypatch):
+    """It was measured again, under the eyes of whoever was reading its records."""
+    trained = []
+
+    def run(_recipe, out, *_arguments, **_options):
+        trained.append(out.name)
+        return []
+
+    monkeypatch.setattr("csg_train.commands.run._run", run)
+    monkeypatch.setattr(Planned, "finished", lambda one, _out, _split: one.name == "frozen-s0" and bool(trained))
+    CliRunner().invoke(main, ["sweep", str(sweep_file), "--out", str(tmp_path / "runs")], catch_exceptions=False)
+    assert trained == ["base-s0", "base-s1", "frozen-s1"]
 
 
 def test_a_run_that_goes_on_is_measured_again(sweep_file, tmp_path):
