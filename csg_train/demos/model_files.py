@@ -43,11 +43,13 @@ def require_whole(path: Path) -> None:
     Raises:
         UserError: Files that it names are missing, a point is not finite, or a glTF file needs what is not read.
     """
+    # what cannot be loaded is said when it is drawn
     if path.suffix.lower() in (".gltf", ".glb"):
-        _require_read(path, _gltf(path))
+        with contextlib.suppress(AttributeError, TypeError):
+            _require_read(path, _gltf(path))
     resolver = Resolver(path)
     meshes: dict[str, Any] = {}
-    with contextlib.suppress(Exception), np.errstate(all="ignore"):  # what cannot be loaded is said when it is drawn
+    with contextlib.suppress(Exception), np.errstate(all="ignore"):
         meshes = trimesh.load_scene(path, resolver=resolver, process=False).geometry
     if resolver.missing:
         raise UserError(f"{path}: {resolver.missing[0]}, which it names, is missing; put it there, or mend the model")
@@ -56,7 +58,7 @@ def require_whole(path: Path) -> None:
 
 
 def _gltf(path: Path) -> Any:
-    """The JSON of a glTF or GLB file; an empty one where it is neither, which is said when it is drawn."""
+    """The JSON of a glTF or GLB file; an empty one where it is neither."""
     with contextlib.suppress(OSError, ValueError, struct.error):
         content = path.read_bytes()
         if content[:4] == b"glTF":
@@ -67,8 +69,6 @@ def _gltf(path: Path) -> Any:
 
 
 def _require_read(path: Path, content: Any) -> None:
-    if not isinstance(content, dict):
-        return
     needed = [name for name in content.get("extensionsRequired", []) if not str(name).startswith(_LOOKS)]
     if needed:
         raise UserError(f"{path}: needs glTF's {needed[0]}, which is not read; export the model without it")

@@ -1,6 +1,7 @@
 """The renderer against closed forms, and a user's own tree of models through the command."""
 
 import base64
+import contextlib
 import json
 import random
 import shutil
@@ -16,6 +17,7 @@ from PIL import Image
 from csg_train.commands.render import render
 from csg_train.data.readers.lists import manifest
 from csg_train.demos import render as renderer
+from csg_train.demos.model_files import require_whole
 from csg_train.demos.render import Stage, covered, require_renderer, well_filled
 from csg_train.demos.render_tree import Job, drawn, render_tree
 from csg_train.demos.views import ANGLE, Poses, View, axes, draw_view, fitted
@@ -233,6 +235,8 @@ BAD = {
     "noise.ply": b"ply\n\xff\xfe",
     "short.stl": b"\0" * 50,
     "list.gltf": b"[1, 2",
+    "array.gltf": b"[1, 2]",
+    "number.gltf": b'{"extensionsRequired": 3, "accessors": [4]}',
 }
 
 
@@ -242,6 +246,8 @@ def test_bad_model_is_one_line_with_its_name(tmp_path: Path, name: str) -> None:
     path.write_bytes(BAD[name])
     with pytest.raises(UserError, match=rf"{name}: (cannot load the model|a model without a surface).*mend or remove"):
         Stage(path, size=32)
+    with contextlib.suppress(UserError):  # one line of its own, perhaps
+        require_whole(path)
 
 
 @pytest.fixture
