@@ -10,7 +10,7 @@ from csg_analysis.drawing.svg import to_both, to_png
 from csg_analysis.report.beside import read_beside
 from csg_analysis.report.gallery import contact_chart
 from csg_analysis.report.latex import to_latex
-from csg_analysis.report.load import Run, load_runs
+from csg_analysis.report.load import Run, load_runs, unmeasured
 from csg_analysis.report.mask_gallery import mask_chart
 from csg_analysis.report.page import Report, make_report, render_markdown, render_page
 from csg_analysis.report.tables import to_csv, to_json
@@ -19,10 +19,12 @@ from csg_train.files import atomic_write, together
 from csg_train.names import unfit
 from csg_train.program import undivided
 
-__all__ = ["FILES", "build_report", "listed_files", "report_files"]
+__all__ = ["FILES", "UNMEASURED", "build_report", "listed_files", "report_files"]
 
 FILES = "files.json"
 """Every other file of the report and its SHA-256."""
+UNMEASURED = "unmeasured.json"
+"""Names of runs that were begun and have no record, where there are some."""
 _PAGES = {"index.html", "report.md"}
 """What each report has: a list without them is somebody else's."""
 
@@ -40,7 +42,8 @@ def build_report(roots: Sequence[Path], out: Path, *, allow_mixed: bool, beside:
     other = None if beside is None else read_beside(beside, out)
     runs = load_runs(roots)
     _require_outside_pictures(out, runs)
-    files = report_files(make_report(runs, allow_mixed=allow_mixed, beside=other))
+    report = make_report(runs, allow_mixed=allow_mixed, beside=other, unmeasured=unmeasured(roots))
+    files = report_files(report)
     old = _old_files(out)
     if foreign := sorted(name for name in files if out / name not in old and (out / name).exists()):
         raise UserError(f"{out / foreign[0]}: not of a report, which would write over it; choose another --out")
@@ -82,6 +85,8 @@ def report_files(report: Report) -> dict[str, bytes]:
     content |= {f"figures/{name}.png": png for name, (_, png) in drawn.items()}
     if report.beside is not None:
         content |= report.beside.files
+    if report.unmeasured:
+        content[UNMEASURED] = (json.dumps(report.unmeasured, indent=1) + "\n").encode()
     if report.gallery is not None:
         content["figures/gradcam.png"] = to_png(contact_chart(report.gallery).draw)
     for chart in map(mask_chart, report.masks):

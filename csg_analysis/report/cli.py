@@ -42,8 +42,8 @@ def build(runs: tuple[Path, ...], out: Path, allow_mixed: bool, beside: Path | N
 
     roots = runs or (Path("runs"),)
     page = build_report(roots, out, allow_mixed=allow_mixed, beside=beside)
-    for folder in unmeasured(roots):
-        console.print(f"left out: {folder}, begun and not measured; csg-train run --resume ends it")
+    for name in unmeasured(roots):
+        console.print(f"left out: {name}, begun and not measured; csg-train run --resume ends it")
     console.print(f"report: {page}")
 
 

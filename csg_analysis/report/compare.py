@@ -14,7 +14,7 @@ from csg_train.errors import UserError
 from csg_train.runs.records import AccuracyRecord, ChoosingRecord, DataInfo, EnergyRecord
 from csg_train.splits import SELECTED_ON
 
-__all__ = ["Comparison", "check_comparable", "check_same_target", "gallery_setting", "notices"]
+__all__ = ["Comparison", "check_comparable", "check_same_target", "gallery_setting", "notices", "unmeasured_notices"]
 
 _GALLERY = "GradCAM"
 _MASKS = "predicted masks of"
@@ -224,6 +224,15 @@ def notices(runs: Sequence[Run]) -> list[str]:
         *_recipe_differences(runs),
         *_unfinished(runs),
     ]
+
+
+def unmeasured_notices(names: Sequence[str]) -> Iterator[str]:
+    """What a reader should know of runs that were begun and not measured."""
+    if names:
+        yield (
+            f"Begun and not measured, so in no number here: {_some(names)}. Where a run ended because its loss was not "
+            "finite, its method's mean is of the seeds that did not."
+        )
 
 
 def _infinite(runs: Sequence[Run]) -> Iterator[str]:

@@ -159,12 +159,24 @@ def load_runs(roots: Sequence[Path]) -> list[Run]:
         UserError: A root is missing, no records are found, a record is damaged, records of one folder come from
             different checkpoints, one checkpoint lies in two folders, or a snapshot's record is not of its run.
     """
-    folders = sorted({owner_of(path.parent.resolve()) for path in record_files(roots)})
-    shared = Path(os.path.commonpath(folders)) if len(folders) > 1 else folders[0].parent
+    folders, shared = _folders(roots)
     names: dict[str, str] = {}
     runs = [_load(folder, printable(folder.relative_to(shared).as_posix()), names) for folder in folders]
     _check_distinct(runs)
     return runs
+
+
+def unmeasured(roots: Sequence[Path]) -> list[str]:
+    """The runs at or below ``roots`` that were begun and have no record, by name: they are in no number."""
+    measured, shared = _folders(roots)
+    begun = {path.parent.resolve() for root in roots for path in files_below(root, "log.jsonl")}
+    return sorted(printable(os.path.relpath(folder, shared)) for folder in begun.difference(measured))
+
+
+def _folders(roots: Sequence[Path]) -> tuple[list[Path], Path]:
+    """The folders of measured runs, sorted, and the one from which they are named."""
+    folders = sorted({owner_of(path.parent.resolve()) for path in record_files(roots)})
+    return folders, Path(os.path.commonpath(folders)) if len(folders) > 1 else folders[0].parent
 
 
 def record_files(roots: Sequence[Path]) -> list[Path]:
@@ -182,13 +194,6 @@ def record_files(roots: Sequence[Path]) -> list[Path]:
         if not paths:
             raise UserError(f"{root}: no records; train with csg-train run, then measure with csg-analyze")
     return [path for paths in found.values() for path in paths]
-
-
-def unmeasured(roots: Sequence[Path]) -> list[Path]:
-    """The folders of runs at or below some folders that were begun and have no record: they are in no number."""
-    measured = {owner_of(path.parent.resolve()) for path in record_files(roots)}
-    begun = {path.parent for root in roots for path in files_below(root, "log.jsonl")}
-    return sorted(path for path in begun if path.resolve() not in measured)
 
 
 def _load(folder: Path, name: str, names: dict[str, str]) -> Run:

@@ -32,7 +32,7 @@ from csg_analysis.report import (
 from csg_analysis.report import format as fmt
 from csg_analysis.report.beside import Beside
 from csg_analysis.report.chart import FEW, Chart
-from csg_analysis.report.compare import check_comparable, check_same_target, notices
+from csg_analysis.report.compare import check_comparable, check_same_target, notices, unmeasured_notices
 from csg_analysis.report.comparisons import comparison_table
 from csg_analysis.report.headline import headline
 from csg_analysis.report.load import Run
@@ -95,6 +95,7 @@ class Report:
         words: What the task's numbers are called.
         checkpoint: The checkpoint file of a run that csg-analyze should measure.
         beside: Another report's table, shown after the summary.
+        unmeasured: Runs that were begun and have no record.
     """
 
     title: str
@@ -113,6 +114,7 @@ class Report:
     words: Wording
     checkpoint: str
     beside: Beside | None = None
+    unmeasured: Sequence[str] = ()
 
     @property
     def many(self) -> bool:
@@ -128,7 +130,9 @@ class Report:
         return [*masks, *((part.id, part.label) for part in self.parts)]
 
 
-def make_report(every: Sequence[Run], *, allow_mixed: bool, beside: Beside | None = None) -> Report:
+def make_report(
+    every: Sequence[Run], *, allow_mixed: bool, beside: Beside | None = None, unmeasured: Sequence[str] = ()
+) -> Report:
     """Compute every part of the report; runs for scale get a table of their own and no part in any other comparison.
 
     Raises:
@@ -148,7 +152,8 @@ def make_report(every: Sequence[Run], *, allow_mixed: bool, beside: Beside | Non
     return Report(
         title=_title(runs),
         statements=summarize(rows),
-        notices=notices(runs),
+        notices=[*notices(runs), *unmeasured_notices(unmeasured)],
+        unmeasured=unmeasured,
         differing=dict(comparison.differing),
         tables={table.name: table for table in [*tables, *own, *(t for part in parts for t in part.tables)]},
         charts={chart.name: chart for chart in [*_charts(rows), *(c for part in parts for c in part.charts)]},

@@ -11,6 +11,7 @@ import yaml
 from csg_analysis.report.build import build_report
 from csg_analysis.report.compare import check_comparable, notices
 from csg_analysis.report.load import load_runs
+from csg_analysis.report.verify import verify_report
 from csg_train.files import sha256_file
 from tests.analysis.report.cases import (
     NO_DIFFERENCE,
@@ -137,7 +138,13 @@ def test_runs_that_were_begun_and_not_measured_are_said(tmp_path: Path) -> None:
         path.unlink()
     done = command(tmp_path / "runs", "--out", tmp_path / "out")
     assert done.exit_code == 0
-    assert f"left out: {lost}, begun and not measured; csg-train run --resume ends it" in done.output.splitlines()
+    assert f"left out: {lost.name}, begun and not measured; csg-train run --resume ends it" in done.output.splitlines()
+    said = f"Begun and not measured, so in no number here: {lost.name}."
+    assert said in visible_text((tmp_path / "out" / "index.html").read_text())
+    assert said in (tmp_path / "out" / "report.md").read_text()
+    assert verify_report(tmp_path / "out", [tmp_path / "runs"]).faults == []
+    (lost / "log.jsonl").unlink()
+    assert verify_report(tmp_path / "out", []).faults == [], "the report says what was so when it was built"
     assert "no records" in refused(tmp_path / "runs", lost, "--out", tmp_path / "out")
 
 
