@@ -107,6 +107,8 @@ def _cell(
 def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     if font.getlength(text) <= width:
         return text
-    while text and font.getlength(f"{text}..") > width:
-        text = text[:-1]
-    return f"{text}.."
+    for kept in range(len(text) - 1, 0, -1):  # both ends: names of one model differ in their last letters
+        shortened = f"{text[: kept // 2]}..{text[kept // 2 - kept :]}"
+        if font.getlength(shortened) <= width:
+            return shortened
+    return ".."

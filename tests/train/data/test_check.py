@@ -134,6 +134,16 @@ def test_sheet_shows_a_bad_file_in_red_and_spreads_a_selection(tmp_path: Path) -
     assert (pixels[26 : 26 + 64, 6 + 70 : 6 + 70 + 64] == 15).all(), "2 of 10: the first and the sixth"
 
 
+def test_long_names_are_told_apart_by_their_ends(tmp_path: Path) -> None:
+    names = [f"cat/a-model-of-a-very-long-name-{number}.png" for number in (1, 7)]
+    images = folder(tmp_path / "data", dict.fromkeys(names, flat((255, 0, 0), (64, 64))))
+    contact_sheet(images, tmp_path / "sheet.png", size=64, columns=2)
+    captions = np.array(Image.open(tmp_path / "sheet.png"))[26 + 64 :, 6:]
+    first, second = captions[:12, :64], captions[:12, 70 : 70 + 64]
+    assert (first[:, :30] == second[:, :30]).all()
+    assert (first != second).any()
+
+
 def test_more_classes_than_a_sheet_holds_go_on_in_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = {f"{name}/a.png": flat((shade, 0, 0), (64, 64)) for name, shade in zip("abc", (50, 100, 150), strict=True)}
     images = folder(tmp_path / "data", own)
