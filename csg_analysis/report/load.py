@@ -183,12 +183,14 @@ def record_files(roots: Sequence[Path]) -> list[Path]:
     """The records at or below some folders, sorted by path in each.
 
     Raises:
-        UserError: A root is missing or a file, or has no record.
+        UserError: There is no root, or one is missing or a file, or has no record.
     """
     for root in roots:
         if not root.is_dir():
             what = "a file" if root.is_file() else "no such folder"
             raise UserError(f"{root}: {what}; give a run folder, or a folder that holds some (csg-train run)")
+    if not roots:
+        raise UserError("no folder of runs given; give a run folder, or a folder that holds some (csg-train run)")
     found = {root: sorted(files_below(root, *_PATTERNS)) for root in roots}
     for root, paths in found.items():
         if not paths:

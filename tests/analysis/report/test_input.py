@@ -12,6 +12,7 @@ from csg_analysis.report.build import build_report
 from csg_analysis.report.compare import check_comparable, notices
 from csg_analysis.report.load import load_runs
 from csg_analysis.report.verify import verify_report
+from csg_train.errors import UserError
 from csg_train.files import sha256_file
 from tests.analysis.report.cases import (
     NO_DIFFERENCE,
@@ -152,6 +153,8 @@ def test_refuses_empty_and_missing_folders(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "no records" in refused(tmp_path / "empty", "--out", tmp_path / "out")
     assert "no such folder" in refused(tmp_path / "nowhere", "--out", tmp_path / "out")
+    with pytest.raises(UserError, match="no folder of runs given"):
+        build_report([], tmp_path / "out", allow_mixed=False)
 
 
 @pytest.mark.parametrize(
