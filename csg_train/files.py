@@ -27,6 +27,7 @@ __all__ = [
     "foreign_content",
     "home_expanded",
     "is_safetensors",
+    "lies_in",
     "packaged_table",
     "read_hashed",
     "remove_abandoned",
@@ -164,13 +165,18 @@ def require_new(folder: Path, option: str) -> None:
         raise UserError(f"{folder}: not an empty folder; choose another {option}")
 
 
+def lies_in(path: Path, folder: Path) -> bool:
+    """Whether a path is a folder that is there, or below it, whatever links lead to either."""
+    return folder.is_dir() and path.resolve().is_relative_to(folder.resolve())
+
+
 def require_outside(out: Path, shown: Path) -> None:
     """Refuse to put pictures into a folder of pictures, all of which are taken, at any depth: the next time these too.
 
     Raises:
         UserError: ``out`` is ``shown``, or in it.
     """
-    if shown.is_dir() and out.resolve().is_relative_to(shown.resolve()):
+    if lies_in(out, shown):
         raise UserError(f"--out {out}: in {shown}, whose pictures are shown: the next time these too; choose another")
 
 

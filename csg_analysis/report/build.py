@@ -15,15 +15,15 @@ from csg_analysis.report.mask_gallery import mask_chart
 from csg_analysis.report.page import Report, make_report, render_markdown, render_page
 from csg_analysis.report.tables import to_csv, to_json
 from csg_train.errors import UserError
-from csg_train.files import atomic_write, together
+from csg_train.files import atomic_write, lies_in, together
 from csg_train.names import unfit
 from csg_train.program import undivided
 
-__all__ = ["FILES", "UNMEASURED", "build_report", "listed_files", "report_files"]
+__all__ = ["FILES", "build_report", "kept_unmeasured", "listed_files", "report_files"]
 
 FILES = "files.json"
 """Every other file of the report and its SHA-256."""
-UNMEASURED = "unmeasured.json"
+_UNMEASURED = "unmeasured.json"
 """Names of runs that were begun and have no record, where there are some."""
 _PAGES = {"index.html", "report.md"}
 """What each report has: a list without them is somebody else's."""
@@ -64,8 +64,7 @@ def _require_outside_pictures(out: Path, runs: Sequence[Run]) -> None:
         for split, domain in data.items() if isinstance(data, dict) else ():
             if not isinstance(domain, dict) or domain.get("dataset") not in ("folder", "pictures"):
                 continue
-            root = Path(str(domain.get("root")))
-            if root.is_dir() and out.resolve().is_relative_to(root.resolve()):
+            if lies_in(out, root := Path(str(domain.get("root")))):
                 raise UserError(
                     f"{out}: in {root}, from which data.{split} of {run.folder} reads; choose another --out"
                 )
@@ -86,7 +85,7 @@ def report_files(report: Report) -> dict[str, bytes]:
     if report.beside is not None:
         content |= report.beside.files
     if report.unmeasured:
-        content[UNMEASURED] = (json.dumps(report.unmeasured, indent=1) + "\n").encode()
+        content[_UNMEASURED] = (json.dumps(report.unmeasured, indent=1) + "\n").encode()
     if report.gallery is not None:
         content["figures/gradcam.png"] = to_png(contact_chart(report.gallery).draw)
     for chart in map(mask_chart, report.masks):
@@ -98,6 +97,15 @@ def report_files(report: Report) -> dict[str, bytes]:
 
 def _write(path: Path, content: bytes) -> None:
     atomic_write(path, lambda stream: stream.write(content) and None)
+
+
+def kept_unmeasured(out: Path) -> list[str]:
+    """The runs that a report says were not measured then; of a damaged list, whose hash has changed, none."""
+    try:
+        names = json.loads((out / _UNMEASURED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def _old_files(out: Path) -> set[Path]:

@@ -37,12 +37,10 @@ def build(runs: tuple[Path, ...], out: Path, allow_mixed: bool, beside: Path | N
     Reads records, training logs and recipes; computes nothing from checkpoints. The same records give the same bytes.
     --beside shows the table of methods of another report, of more seeds perhaps, as it stands there.
     """
-    from csg_analysis.report.build import build_report  # matplotlib and scipy: not for --help
-    from csg_analysis.report.load import unmeasured
+    from csg_analysis.report.build import build_report, kept_unmeasured  # matplotlib and scipy: not for --help
 
-    roots = runs or (Path("runs"),)
-    page = build_report(roots, out, allow_mixed=allow_mixed, beside=beside)
-    for name in unmeasured(roots):
+    page = build_report(runs or (Path("runs"),), out, allow_mixed=allow_mixed, beside=beside)
+    for name in kept_unmeasured(out):
         console.print(f"left out: {name}, begun and not measured; csg-train run --resume ends it")
     console.print(f"report: {page}")
 

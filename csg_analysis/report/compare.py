@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,13 +122,7 @@ def check_comparable(runs: Sequence[Run], *, allow_mixed: bool) -> Comparison:
     Raises:
         UserError: The runs differ and ``allow_mixed`` is off, or two runs are the same method, source and seed.
     """
-    values: dict[str, dict[str, list[str]]] = {}
-    for run in runs:
-        for name, value in _settings(run):
-            holders = values.setdefault(name, {}).setdefault(value, [])
-            if run.name not in holders:
-                holders.append(run.name)
-    differing = {name: found for name, found in values.items() if len(found) > 1}
+    differing = {name: found for name, found in _values(runs, _settings).items() if len(found) > 1}
     if differing and not allow_mixed:
         name, found = next(iter(differing.items()))
         more = f"; also differing: {', '.join(list(differing)[1:])}" if len(differing) > 1 else ""
@@ -150,7 +144,8 @@ def check_comparable(runs: Sequence[Run], *, allow_mixed: bool) -> Comparison:
                 "them apart, or mark them with --allow-mixed"
             )
         fields += apart
-        lines |= {name: tuple(_lines(_values(runs, name))) for name in apart}
+        values = _values(runs, _recipe_fields)
+        lines |= {name: tuple(_lines(values[name])) for name in apart}
     return Comparison(group, lines)
 
 
@@ -203,14 +198,15 @@ def _recipes_apart(one: Run, other: Run) -> list[str]:
     return sorted({name for name, _ in {*_recipe_fields(one)} ^ {*_recipe_fields(other)}})
 
 
-def _values(runs: Sequence[Run], name: str) -> dict[str, list[str]]:
-    """Which runs have each value of a field of their recipes."""
-    found: dict[str, list[str]] = {}
+def _values(runs: Sequence[Run], facts: Callable[[Run], Iterable[tuple[str, str]]]) -> dict[str, dict[str, list[str]]]:
+    """Of each field that runs have, its values and who has each."""
+    values: dict[str, dict[str, list[str]]] = {}
     for run in runs:
-        for field, value in _recipe_fields(run):
-            if field == name:
-                found.setdefault(value, []).append(run.name)
-    return found
+        for name, value in facts(run):
+            holders = values.setdefault(name, {}).setdefault(value, [])
+            if run.name not in holders:
+                holders.append(run.name)
+    return values
 
 
 def notices(runs: Sequence[Run]) -> list[str]:
@@ -267,8 +263,8 @@ def _chosen_on_the_target(runs: Sequence[Run]) -> Iterator[str]:
 
 
 def _recipe_differences(runs: Sequence[Run]) -> Iterator[str]:
-    for name in sorted({name for run in runs for name, _ in _recipe_fields(run)}):
-        if len(found := _values(runs, name)) > 1:
+    for name, found in sorted(_values(runs, _recipe_fields).items()):
+        if len(found) > 1:
             yield (
                 f"The recipes differ in {name}: {' / '.join(_lines(found))}. "
                 "A difference between methods may come from that."

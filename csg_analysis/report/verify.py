@@ -10,7 +10,7 @@ import numpy as np
 
 from csg_analysis.report.arrays import arrays_file, other_arrays
 from csg_analysis.report.beside import kept_beside
-from csg_analysis.report.build import FILES, UNMEASURED, listed_files, report_files
+from csg_analysis.report.build import FILES, kept_unmeasured, listed_files, report_files
 from csg_analysis.report.load import Run, load_runs
 from csg_analysis.report.page import make_report
 from csg_train.errors import UserError
@@ -54,7 +54,7 @@ def verify_report(out: Path, roots: Sequence[Path]) -> Verdict:
     named = _named_records(out)
     try:
         runs = load_runs(roots or find_runs(out, named))
-        report = make_report(runs, allow_mixed=True, beside=kept_beside(out), unmeasured=_kept_unmeasured(out))
+        report = make_report(runs, allow_mixed=True, beside=kept_beside(out), unmeasured=kept_unmeasured(out))
         built = report_files(report)
     except UserError as error:
         if not faults:
@@ -113,15 +113,6 @@ def _named_records(out: Path) -> dict[str, dict[str, str]]:
         return {row["run"]: dict(line.rsplit(" ", 1) for line in row["records"].splitlines()) for row in rows}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
-
-
-def _kept_unmeasured(out: Path) -> list[str]:
-    """The runs that the report says were not measured then; of a damaged list, whose hash has changed, none."""
-    try:
-        names = json.loads((out / UNMEASURED).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def find_runs(out: Path, named: Mapping[str, Mapping[str, str]]) -> list[Path]:

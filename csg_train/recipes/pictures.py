@@ -14,6 +14,7 @@ from csg_train.data.readers.masks import MaskedSet
 from csg_train.data.readers.sets import AnySet, hold_out, merge, unlabelled
 from csg_train.demos.table import demo_domain, masked_demo_domain
 from csg_train.errors import UserError
+from csg_train.files import lies_in
 from csg_train.recipes.domains import (
     CityscapesDomain,
     FolderDomain,
@@ -144,7 +145,7 @@ def require_outside_data(out: Path, data: Data, *, drawn: bool = False) -> None:
         domain = getattr(data, split)
         if drawn or isinstance(domain, FolderDomain):
             for folder in _read_folders(domain):
-                if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
+                if lies_in(out, folder):
                     raise UserError(f"{out}: in {folder}, from which data.{split} reads; choose another")
 
 

@@ -129,6 +129,12 @@ def test_runs_of_two_learning_rates_are_refused_by_their_name_and_groups_of_a_mi
         "0.01 (a/clean-csg-0, a/clean-csg-1)",
         "0.02 (b/clean-csg-0, b/clean-csg-1)",
     )
+    for path in (tmp_path / "runs" / "b").rglob("recipe.yaml"):  # of a version that had no such field
+        recipe = yaml.safe_load(path.read_text())
+        del recipe["train"]["lr_head"]
+        path.write_text(yaml.safe_dump(recipe))
+    mixed = check_comparable(load_runs([tmp_path / "runs"]), allow_mixed=True)
+    assert mixed.differing == {"train.lr_head": ("0.01 (a/clean-csg-0, a/clean-csg-1)",)}
 
 
 def test_runs_that_were_begun_and_not_measured_are_said(tmp_path: Path) -> None:
