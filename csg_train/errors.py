@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import click
 
-__all__ = ["UserError", "memory_fault", "printable", "within"]
+__all__ = ["BusyError", "UserError", "memory_fault", "printable", "within"]
 
 _REFUSED = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED", "unable to find an engine")
 
@@ -27,6 +27,10 @@ class UserError(click.ClickException, ValueError):
     def format_message(self) -> str:
         """The message on one line, whatever line breaks a library or codes for the terminal a file name put into it."""
         return printable(" ".join(self.message.split()))
+
+
+class BusyError(UserError):
+    """What was asked for is in another process' hands, and no mistake: a sweep goes on without it."""
 
 
 @contextlib.contextmanager

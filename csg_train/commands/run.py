@@ -11,7 +11,7 @@ from csg_train import engine, evaluate, recipes, runs
 from csg_train.commands.options import device_option, records_option
 from csg_train.commands.recipe_options import recipe_argument, set_option
 from csg_train.console import console, print_json, print_table, progress
-from csg_train.errors import UserError, within
+from csg_train.errors import BusyError, UserError, within
 from csg_train.splits import SPLITS
 
 if TYPE_CHECKING:
@@ -87,7 +87,8 @@ def run(
 def sweep(file: Path, out: Path, part: str, blind: bool, device: torch.device, as_json: bool) -> None:
     """Train every run of a sweep FILE: finished runs are skipped, interrupted ones continue.
 
-    A run that fails is said, the others are trained all the same, and the exit code is 2.
+    A run that fails is said, the others are trained all the same, and the exit code is 2. Several calls may share one
+    DIR at a time: each leaves to the others what they are training.
     --json prints the records of the runs that this call trained.
     """
     from csg_train.distributed import require_one_run
@@ -111,6 +112,8 @@ def sweep(file: Path, out: Path, part: str, blind: bool, device: torch.device, a
             continue
         try:
             records += _run(one.recipe, out / one.name, title, device, resume=True, blind=blind)
+        except BusyError:
+            console.print(f"{one.name}: left to another csg-train, which is writing it")
         except UserError as error:
             failed.append(f"{one.name}: {error.message}")
             console.print(f"failed: {failed[-1]}")

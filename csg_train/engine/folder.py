@@ -9,7 +9,7 @@ import filelock
 from csg_train.console import console
 from csg_train.distributed import is_first
 from csg_train.engine.profiling import PROFILE
-from csg_train.errors import UserError
+from csg_train.errors import BusyError, UserError
 from csg_train.files import writing
 from csg_train.runs.cost import COST
 from csg_train.runs.snapshots import ALONG, snapshot_folders
@@ -81,7 +81,8 @@ def locked(out: Path) -> Iterator[None]:
     """Make the folder, and keep every other process out of it within the block; the first process alone does so.
 
     Raises:
-        UserError: Another one is writing it, or it cannot be made.
+        BusyError: Another one is writing it.
+        UserError: It cannot be made.
     """
     if not is_first():
         yield
@@ -91,7 +92,7 @@ def locked(out: Path) -> Iterator[None]:
         lock = filelock.FileLock(out / ".lock", blocking=False)
         lock.acquire()
     except filelock.Timeout as error:
-        raise UserError(
+        raise BusyError(
             f"{out}: another csg-train is writing this folder; wait for it or choose another --out"
         ) from error
     except OSError as error:

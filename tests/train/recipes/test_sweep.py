@@ -8,6 +8,7 @@ import signal
 import pytest
 import yaml
 from click.testing import CliRunner
+from filelock import FileLock
 
 from csg_train.cli import main
 from csg_train.engine.loop import train
@@ -267,3 +268,15 @@ def test_a_run_that_fails_costs_the_others_nothing(recipe_file, tmp_path):
     assert_user_error(result, "sweep.yaml: 1 of 2 runs failed: high: ", "not finite")
     assert "failed: high: " in result.stdout
     assert [path.parent.name for path in (tmp_path / "runs").glob("*/accuracy-target.json")] == ["low"]
+
+
+def test_a_run_in_the_hands_of_another_call_is_left_to_it(recipe_file, tmp_path):
+    """Two calls over one folder counted each other's runs as failed, and ended with exit code 2."""
+    vary = {"seed": {"s0": ["seed=0"], "s1": ["seed=1"]}}
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump({"recipe": str(recipe_file), "vary": vary}))
+    (tmp_path / "runs" / "s0").mkdir(parents=True)
+    with FileLock(tmp_path / "runs" / "s0" / ".lock"):
+        result = command("csg-train", "sweep", "sweep.yaml", "--out", "runs", cwd=tmp_path)
+    assert result.returncode == 0
+    assert "s0: left to another csg-train" in result.stdout
+    assert [path.parent.name for path in (tmp_path / "runs").glob("*/accuracy-target.json")] == ["s1"]
