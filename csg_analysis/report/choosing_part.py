@@ -8,10 +8,10 @@ import numpy as np
 from csg_analysis.report import format as fmt
 from csg_analysis.report.cells import run_label
 from csg_analysis.report.load import Run
-from csg_analysis.report.ordering import RESAMPLES, Ordering, fewest_groups, order, resampled
+from csg_analysis.report.ordering import RESAMPLES, Ordering, order, resampled
 from csg_analysis.report.part import Part
 from csg_analysis.report.rows import Row, wording
-from csg_analysis.report.stats import LEVEL, MIN_METHODS, MIN_PAIRS
+from csg_analysis.report.stats import LEVEL, MIN_METHODS, fewest_groups
 from csg_analysis.report.tables import Cell, Column, Table, Value
 from csg_analysis.report.wording import Wording, capital, input_size
 from csg_train.runs.records import HELD_OUT, LabelFree
@@ -209,9 +209,9 @@ def _notes(groups: Sequence[_Group], words: Wording) -> list[str]:
         f"is the promised order; from {MIN_METHODS} runs on. Regret: the best run less the chosen one, of equal values "
         "their mean.",
         f"Intervals: percentile bootstrap, {RESAMPLES} resamples of the runs, those of one source and seed drawn "
-        f"together ({pairs} such pairs here, from {MIN_PAIRS} on). Δ: simultaneous {LEVEL:.0%} over all measures but "
-        f"held-out accuracy (Bonferroni), from {max(group.fewest for group in groups)} pairs on, whose signs could say "
-        "as much; a colour where it excludes 0. They speak of other runs on these pictures, not "
+        f"together ({pairs} such pairs here, from {fewest_groups()} on). Δ: simultaneous {LEVEL:.0%} over all measures "
+        f"but held-out accuracy (Bonferroni), from {max(group.fewest for group in groups)} pairs on, whose signs could "
+        "say as much; a colour where it excludes 0. They speak of other runs on these pictures, not "
         "of other targets; a resample holds fewer different runs, so its regret is smaller as a rule.",
         *(f"{capital(name)}: {fact.definition}." for name, fact in facts.items()),
     ]

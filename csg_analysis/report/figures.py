@@ -17,7 +17,10 @@ from csg_analysis.report.rows import BASELINE, Measure, Row, energy, reference, 
 from csg_analysis.report.style import style_of
 from csg_analysis.report.tables import Table, Value
 
-__all__ = ["confusion", "confusion_table", "differences", "scatter"]
+__all__ = ["MOST_CLASSES", "confusion", "confusion_table", "differences", "scatter"]
+
+MOST_CLASSES = 40
+"""Of a matrix that can be read."""
 
 
 def scatter(rows: Sequence[Row]) -> Chart:
@@ -127,16 +130,16 @@ def _mean_confusion(row: Row) -> tuple[list[str], np.ndarray] | None:
 
 
 def confusion_table(rows: Sequence[Row]) -> Table:
-    """The numbers of `confusion`; data only, the page shows the matrices."""
+    """The numbers of `confusion` but zeros, of which many classes have a great many; data only."""
     data: list[dict[str, Value]] = []
     for row in rows:
         if (found := _mean_confusion(row)) is not None:
             classes, matrix = found
-            for i, true in enumerate(classes):
-                for j, predicted in enumerate(classes):
-                    share = None if math.isnan(matrix[i, j]) else float(matrix[i, j])
-                    data.append({"row": row.label, "true": true, "predicted": predicted, "share": share})
-    notes = [f"Share of the true class's target {wording(rows).counted}, mean over the method's runs."]
+            data += [
+                {"row": row.label, "true": classes[i], "predicted": classes[j], "share": float(matrix[i, j])}
+                for i, j in np.argwhere(np.nan_to_num(matrix))
+            ]
+    notes = [f"Share of the true class's target {wording(rows).counted}, mean over the method's runs; none is 0."]
     return Table("confusion", "Confusion matrices", [], [], data, notes)
 
 

@@ -27,7 +27,7 @@ from csg_analysis.report.wording import SELECTIONS, Wording, capital, input_size
 from csg_train.runs.records import AccuracyRecord, ScoreRecord, only_prediction
 from csg_train.splits import SPLITS
 
-__all__ = ["class_table", "measures", "method_table", "split_table"]
+__all__ = ["class_names", "class_table", "measures", "method_table", "split_table"]
 
 
 def measures(words: Wording) -> dict[str, tuple[Measure, float]]:
@@ -193,7 +193,7 @@ def split_table(rows: Sequence[Row]) -> Table:
 def class_table(rows: Sequence[Row]) -> Table:
     """Accuracy (of a segmentation, IoU) of each class on the target, mean over the runs of each method."""
     words = wording(rows)
-    classes = list(dict.fromkeys(name for row in rows for run in row.runs for name in _per_class(run.scores)))
+    classes = class_names(rows)
     counts = _counts(rows)
     shares = {(row.label, name): _class_mean(row, name) for name in classes for row in rows}
     data: list[dict[str, Value]] = [
@@ -218,6 +218,11 @@ def class_table(rows: Sequence[Row]) -> Table:
     tasks = {row.task for row in rows}
     notes = [f"{note}, mean over the method's runs." for task, note in _CLASS_NOTES.items() if task in tasks]
     return Table("per_class", f"{capital(words.by_class)} by class on the target", columns, cells, data, notes)
+
+
+def class_names(rows: Sequence[Row]) -> list[str]:
+    """Those of all runs that have a score on the target."""
+    return list(dict.fromkeys(name for row in rows for run in row.runs for name in _per_class(run.scores)))
 
 
 _CLASS_NOTES = {

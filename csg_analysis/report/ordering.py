@@ -7,15 +7,14 @@ weights ``(R, N)`` say how often; a weighted statistic is that of the resample w
 Shape suffixes: N runs, R resamples.
 """
 
-import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from csg_analysis.report.stats import LEVEL, MIN_PAIRS, rank_correlation
+from csg_analysis.report.stats import LEVEL, fewest_groups, rank_correlation
 
-__all__ = ["RESAMPLES", "Ordering", "correlations", "fewest_groups", "order", "regrets", "resampled"]
+__all__ = ["RESAMPLES", "Ordering", "correlations", "order", "regrets", "resampled"]
 
 RESAMPLES = 10_000
 
@@ -109,23 +108,14 @@ def resampled(groups: Sequence[Hashable]) -> np.ndarray | None:
         groups: Of each run, the group that it is drawn with.
 
     Returns:
-        None below `MIN_PAIRS` groups, from which no interval can be made.
+        None below `fewest_groups`, from which no interval can be made.
     """
     names = list(dict.fromkeys(groups))
-    if len(names) < MIN_PAIRS:
+    if len(names) < fewest_groups():
         return None
     shares = np.full(len(names), 1 / len(names))
     drawn_RG = np.random.default_rng(0).multinomial(len(names), shares, size=RESAMPLES)
     return np.asarray(drawn_RG[:, [names.index(group) for group in groups]], dtype=np.float64)
-
-
-def fewest_groups(comparisons: int) -> int:
-    """The fewest groups from which a difference can be shown: so many equal signs are a chance as rare as the level.
-
-    ``2^(1 - n) <= 0.05 / m`` for m comparisons. A bootstrap of fewer has no resamples rare enough for its level: its
-    interval is too short.
-    """
-    return math.ceil(1 + math.log2(comparisons / (1 - LEVEL)))
 
 
 def correlations(first_N: np.ndarray, second_N: np.ndarray, weights_RN: np.ndarray) -> np.ndarray:

@@ -53,6 +53,7 @@ from csg_analysis.report.stats import (
     LEVEL,
     MIN_METHODS,
     MIN_PAIRS,
+    fewest_groups,
     rank_correlation,
     rank_correlation_interval,
     shared_pairs,
@@ -213,7 +214,7 @@ def _charts(rows: Sequence[Row]) -> list[Chart]:
         charts.append(figures.scatter(rows))
     if any((base := reference(rows, BASELINE, row.group)) and base is not row for row in rows):
         charts.append(figures.differences(rows))
-    if _measured(rows, score()):
+    if _measured(rows, score()) and len(method_tables.class_names(rows)) <= figures.MOST_CLASSES:
         charts.append(figures.confusion(rows))
     return [*charts, *(chart for chart in (curves.loss_curves(rows), curves.selection_curves(rows)) if chart)]
 
@@ -243,16 +244,19 @@ def _published_correlation(rows: Sequence[Row]) -> str:
 
 
 def _value_and_interval(found: Sequence[tuple[Mapping[Hashable, float], Mapping[Hashable, float]]]) -> str:
-    """Both of the same runs: those that all methods have, where they are enough for an interval."""
+    """Both of the same runs: those that all methods have, where they are a few."""
     first, second = [energies for energies, _ in found], [scores for _, scores in found]
     ends = rank_correlation_interval(first, second)
-    pairs = [] if ends is None else shared_pairs([*first, *second])
+    pairs = shared_pairs([*first, *second])
+    if len(pairs) < MIN_PAIRS:
+        pairs = []
     shared = f" over the {len(pairs)} runs that all have" if any(len(own) > len(pairs) > 0 for own in first) else ""
     value = rank_correlation(*([_mean(own, pairs or own) for own in side] for side in (first, second)))
-    interval = ""
-    if ends is not None:
-        interval = f" [{fmt.fixed(ends[0], 2)}, {fmt.fixed(ends[1], 2)}; {LEVEL:.0%} bootstrap over the paired runs]"
-    return f"{fmt.fixed(value, 2)}{interval} (n = {len(found)} methods, their means{shared})"
+    text = f"n = {len(found)} methods, their means{shared}"
+    if ends is None:
+        return f"{fmt.fixed(value, 2)} ({text}; an interval takes {fewest_groups()} runs)"
+    interval = f"{fmt.fixed(ends[0], 2)}, {fmt.fixed(ends[1], 2)}; {LEVEL:.0%} bootstrap over the paired runs"
+    return f"{fmt.fixed(value, 2)} [{interval}] ({text})"
 
 
 def _mean(values: Mapping[Hashable, float], pairs: Iterable[Hashable]) -> float:

@@ -15,6 +15,7 @@ __all__ = [
     "MIN_PAIRS",
     "Difference",
     "Spread",
+    "fewest_groups",
     "paired_difference",
     "picture_variance",
     "rank_correlation",
@@ -183,6 +184,15 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float |
     return float(stats.spearmanr(first, second).statistic)
 
 
+def fewest_groups(comparisons: int = 1) -> int:
+    """The fewest groups of runs for a bootstrap over them: so many equal signs are a chance as rare as the level.
+
+    ``2^(1 - n) <= 0.05 / m`` for m comparisons. A bootstrap of fewer has no resamples rare enough for its level: its
+    interval is too short.
+    """
+    return math.ceil(1 + math.log2(comparisons / (1 - LEVEL)))
+
+
 def shared_pairs(values: Sequence[Mapping[Hashable, float]]) -> list[Hashable]:
     """The pairs (source and seed) that every method has, in the order of the first."""
     return [key for key in values[0] if all(key in own for own in values)] if values else []
@@ -195,17 +205,19 @@ def rank_correlation_interval(
 
     Of 2000 resamples, drawn with a fixed seed. The same resampled pairs (source and seed) are taken for every method,
     so what they share stays shared. The methods themselves are fixed: the interval says how far the runs determine the
-    correlation, not what other methods would do.
+    correlation, not what other methods would do. What runs differ by at random draws the correlation of their means
+    towards 0, and the interval with it: where it is as large as what the methods differ by, the correlation without it
+    lies outside more often than the level says.
 
     Args:
         first: One number for each pair, a mapping a method.
         second: Likewise, the methods in the same order.
 
     Returns:
-        The interval's ends; None below `MIN_METHODS` methods or `MIN_PAIRS` shared pairs.
+        The interval's ends; None below `MIN_METHODS` methods or `fewest_groups` shared pairs.
     """
     keys = shared_pairs([*first, *second])
-    if len(first) < MIN_METHODS or len(keys) < MIN_PAIRS:
+    if len(first) < MIN_METHODS or len(keys) < fewest_groups():
         return None
     chosen_RP = np.random.default_rng(0).integers(len(keys), size=(2000, len(keys)))
     ranks = []

@@ -117,19 +117,17 @@ def by_true_class(predictions: Predictions, classes: int) -> list[str]:
 def bootstrap_mean_per_class(confusion: np.ndarray, *, seed: int, resamples: int = 2000) -> Interval | None:
     """Percentile bootstrap of `mean_per_class`, pictures resampled within each true class.
 
-    Resampling n pictures of one class with replacement makes its confusion row multinomial, so only rows are drawn.
-    It measures the sampling of test pictures alone, not the spread over training seeds. There is none where no class
-    has two pictures, since each resample is the pictures themselves.
+    Of n pictures of one class, resampled with replacement, a binomial number is right, so only numbers are drawn. It
+    measures the sampling of test pictures alone, not the spread over training seeds. There is none where no class has
+    two pictures, since each resample is the pictures themselves; for the same reason a class of one picture, or of
+    pictures that are all right or all wrong, adds nothing to the width, which is too small where many classes are such.
     """
-    rng = np.random.default_rng(seed)
     totals = confusion.sum(axis=1)
     if totals.max() < 2:
         return None
-    rows = [
-        rng.multinomial(total, row / total, size=resamples) if total else np.zeros((resamples, len(row)), dtype=int)
-        for row, total in zip(confusion, totals, strict=True)
-    ]
-    means = np.nanmean(per_class_accuracy(np.stack(rows, axis=1)), axis=1)
+    totals, right = totals[totals > 0], np.diagonal(confusion)[totals > 0]
+    drawn = np.random.default_rng(seed).binomial(totals, right / totals, size=(resamples, len(totals)))
+    means = (drawn / totals).mean(axis=1)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     kind = f"percentile bootstrap, {resamples} resamples of the pictures within each class"
     return Interval(low=float(low), high=float(high), level=LEVEL, kind=kind)

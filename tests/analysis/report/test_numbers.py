@@ -77,14 +77,15 @@ def test_interval_of_a_mean_is_scipys() -> None:
 
 def test_interval_of_the_rank_correlation() -> None:
     """Shifted copies keep their order in every resample: [1, 1]. One noisy pair of methods: against a direct loop."""
-    first = [{pair: pair + 10.0 * method for pair in range(5)} for method in range(4)]
+    first = [{pair: pair + 10.0 * method for pair in range(6)} for method in range(4)]
     assert rank_correlation_interval(first, first) == (1, 1)
     assert rank_correlation_interval(first, [{p: -v for p, v in m.items()} for m in first]) == (-1, -1)
     assert rank_correlation_interval(first[:3], first[:3]) is None  # methods
-    assert rank_correlation_interval([{0: m[0], 1: m[1]} for m in first], first) is None  # shared pairs
-    noisy = [{0: 0.0, 1: 3.0, 2: 9.0}, {0: 5.0, 1: 2.0, 2: 1.0}, {0: 7.0, 1: 6.0, 2: 8.0}, {0: 9.0, 1: 9.0, 2: 0.5}]
-    ordered = [{pair: float(method) for pair in range(3)} for method in range(4)]
-    drawn = np.random.default_rng(0).integers(3, size=(2000, 3))
+    five = [{pair: values[pair] for pair in range(5)} for values in first]
+    assert rank_correlation_interval(five, first) is None  # shared pairs: of five, both ends are the least and the most
+    noisy = [dict(enumerate(np.random.default_rng(method).uniform(0, 9, 6).tolist())) for method in range(4)]
+    ordered = [{pair: float(method) for pair in range(6)} for method in range(4)]
+    drawn = np.random.default_rng(0).integers(6, size=(2000, 6))
     direct = [
         stats.spearmanr([sum(m[p] for p in pairs.tolist()) for m in noisy], range(4)).statistic for pairs in drawn
     ]
@@ -179,7 +180,7 @@ def test_configurations_of_a_method_are_rows_of_their_own(tmp_path: Path) -> Non
 
 def test_rank_correlation_of_four_methods_is_given(tmp_path: Path) -> None:
     for place, method in enumerate(("baseline", "csg", "asg", "si")):
-        for seed in range(3):
+        for seed in range(6):
             write_run(tmp_path / "runs", method, seed, right=50 + 2 * place + seed, energy=-0.1 * place)
     out = build_report([tmp_path / "runs"], tmp_path / "out", allow_mixed=False).parent
     assert (
@@ -191,14 +192,24 @@ def test_rank_correlation_of_four_methods_is_given(tmp_path: Path) -> None:
 def test_rank_correlation_and_its_interval_are_of_the_same_runs(tmp_path: Path) -> None:
     """Nine more runs of one method turned the value about, beside the interval of the shared ones."""
     for place, method in enumerate(("baseline", "csg", "asg", "si")):
-        for seed in range(12 if method == "csg" else 3):
-            right = 50 + 2 * place + seed if seed < 3 else 90
+        for seed in range(15 if method == "csg" else 6):
+            right = 50 + 2 * place + seed if seed < 6 else 90
             write_run(tmp_path / "runs", method, seed, right=right, energy=-0.1 * place)
     expected = (
         "\u22121.00 [\u22121.00, \u22121.00; 95% bootstrap over the paired runs] "
-        "(n = 4 methods, their means over the 3 runs that all have)"
+        "(n = 4 methods, their means over the 6 runs that all have)"
     )
     assert expected in built_text(tmp_path / "runs", tmp_path / "out")
+
+
+def test_a_rank_correlation_of_few_runs_has_no_interval(tmp_path: Path) -> None:
+    """Of three the bootstrap's 95 % held the true one in two thirds to nine tenths of the cases."""
+    for place, method in enumerate(("baseline", "csg", "asg", "si")):
+        for seed in range(9 if method == "csg" else 3):
+            right = 50 + 2 * place + seed if seed < 3 else 90
+            write_run(tmp_path / "runs", method, seed, right=right, energy=-0.1 * place)
+    few = "n = 4 methods, their means over the 3 runs that all have; an interval takes 6 runs"
+    assert f"\u22121.00 ({few})" in built_text(tmp_path / "runs", tmp_path / "out")
 
 
 def test_published_numbers_are_table_1() -> None:

@@ -122,6 +122,17 @@ def test_long_names_of_classes_leave_the_confusion_its_room(tmp_path: Path) -> N
     assert figure.axes[0].get_position().width > 0.2  # of half the figure
 
 
+def test_of_many_classes_the_page_has_a_table_and_no_matrix(tmp_path: Path) -> None:
+    """300 classes took a minute and 50 MB of page for squares that nobody could tell apart."""
+    write_run(tmp_path / "runs", "baseline", classes=[f"class{i}" for i in range(41)])
+    out = build_report([tmp_path / "runs"], tmp_path / "out", allow_mixed=False).parent
+    assert not (out / "figures/confusion.svg").exists()
+    assert "confusion.png" not in (out / "index.html").read_text() + (out / "report.md").read_text()
+    rows = json.loads((out / "tables/confusion.json").read_text())["rows"]
+    assert rows
+    assert all(row["share"] > 0 for row in rows)
+
+
 def test_pairs_too_few_for_an_interval_lie_on_the_line_of_their_row(tmp_path: Path) -> None:
     for method in ("baseline", "csg"):
         write_run(tmp_path, method)

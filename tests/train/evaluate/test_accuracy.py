@@ -65,6 +65,15 @@ def test_bootstrap_width_follows_from_the_binomial_variance():
     assert interval.high == pytest.approx(0.775 + 1.96 * sigma, abs=2e-3)
 
 
+def test_bootstrap_of_a_thousand_classes():
+    """Whole rows were drawn, 2000 matrices at once: 32 GB, after a run had been trained."""
+    confusion = 3 * np.eye(1000, dtype=np.int64) + np.roll(np.eye(1000, dtype=np.int64), 1, axis=1)
+    interval = bootstrap_mean_per_class(confusion, seed=0)
+    sigma = np.sqrt(0.75 * 0.25 / 4 / 1000)
+    assert interval.low == pytest.approx(0.75 - 1.96 * sigma, abs=1e-3)
+    assert interval.high == pytest.approx(0.75 + 1.96 * sigma, abs=1e-3)
+
+
 def test_a_resample_has_as_many_pictures_of_each_class_as_the_split():
     confusion = np.array([[1, 1], [0, 0]])
     assert {bootstrap_mean_per_class(confusion, seed=seed, resamples=1).low for seed in range(40)} == {0, 1 / 2, 1}
