@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,7 @@ __all__ = ["arithmetic", "full_float32", "ordinary_tensors", "usable_device", "w
 
 _AUTOCASTS = [kind for kind in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(kind)]
 """Kinds of devices that have it; torch before 2.9 cannot ask while it compiles."""
+_MEASURING = threading.RLock()
 
 
 def usable_device(name: torch.device | str) -> torch.device:
@@ -78,8 +80,13 @@ def arithmetic(*, tf32: bool = False, benchmark: bool = False, deterministic: bo
 
 @contextlib.contextmanager
 def full_float32() -> Iterator[None]:
-    """For what is measured: no TF32, which torch itself turns on for convolutions, and no timed algorithms."""
-    with arithmetic(deterministic=True):
+    """For what is measured: no TF32, which torch itself turns on for convolutions, no autocast, no timed algorithms.
+
+    One thread at a time: the switches are the whole process's.
+    """
+    with _MEASURING, arithmetic(deterministic=True), contextlib.ExitStack() as off:
+        for kind in _AUTOCASTS:
+            off.enter_context(torch.autocast(kind, enabled=False))
         yield
 
 

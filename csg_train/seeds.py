@@ -2,16 +2,19 @@
 
 import contextlib
 import hashlib
+import operator
 import random
 from collections.abc import Iterator
 
 import torch
 
+from csg_train.errors import UserError
+
 __all__ = ["generator_for", "random_for", "seed_for", "seeded"]
 
 
 def seed_for(run_seed: int, *key: str | int) -> int:
-    """A 63-bit seed that depends on the run's seed and the name of its use, and on nothing else.
+    """A 63-bit seed that depends on the run's seed, any integer, and the name of its use, and on nothing else.
 
     Example:
         >>> seed_for(0, "augment", 3, 17) == seed_for(0, "augment", 3, 17)
@@ -19,7 +22,11 @@ def seed_for(run_seed: int, *key: str | int) -> int:
         >>> seed_for(0, "augment", 3, 17) == seed_for(0, "augment", 31, 7)
         False
     """
-    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in (run_seed, *key))
+    try:
+        seed = operator.index(run_seed)  # numpy's too, of the same numbers
+    except TypeError as error:
+        raise UserError(f"seed {run_seed!r}: give a whole number") from error
+    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in (seed, *key))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 

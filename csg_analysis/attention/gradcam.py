@@ -123,6 +123,8 @@ def grad_cam(
                 raise
             name = layer if isinstance(layer, str) else type(layer).__name__
             raise UserError(f"layer: {name} does not run in this model's evaluation mode; choose another") from error
+    if not bool(coarse.isfinite().all()):
+        raise UserError("grad_cam: a map with NaN or infinity; look for them in the pictures and the model's weights")
     return F.interpolate(coarse, images_NCHW.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
 
 

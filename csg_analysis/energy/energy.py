@@ -36,7 +36,7 @@ from csg_analysis.energy.pair_terms import pair_terms, squared_distances
 from csg_analysis.energy.pairs import pair_sums
 from csg_analysis.energy.scratch import row_array, spans
 from csg_analysis.energy.unit_rows import UnitRows
-from csg_train.devices import ordinary_tensors
+from csg_train.devices import full_float32, ordinary_tensors
 from csg_train.errors import UserError
 from csg_train.seeds import seed_for
 
@@ -99,6 +99,7 @@ def _shuffled(count: int, generator: np.random.Generator) -> Tensor:
     return order_N
 
 
+@full_float32()
 @ordinary_tensors()
 def hyperspherical_energy(
     features_ND: Any,
@@ -134,8 +135,8 @@ def hyperspherical_energy(
     """
     orders = _orders(s)
     _check_rule(coincident, 1, 0)
-    if block_rows is not None and block_rows < 1:
-        raise UserError(f"block_rows={block_rows}; give 1 or more, or None")
+    if block_rows is not None and (type(block_rows) is float or block_rows < 1):
+        raise UserError(f"block_rows={block_rows}; give a whole number, 1 or more, or None")
     rows = UnitRows(features_ND, device)
     labels_N = None if labels is None else _class_numbers(labels, rows)
     sums = pair_sums(rows, orders, labels_N=labels_N, block=block_rows, distributed=distributed)
@@ -154,6 +155,7 @@ def hyperspherical_energy(
     return _energy(rows, coincident, pairs, same, False, parts)
 
 
+@full_float32()
 @ordinary_tensors()
 def sampled_energy(
     features_ND: Any,

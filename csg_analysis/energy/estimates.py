@@ -50,7 +50,7 @@ def uniform_energy(d: int, s: float, *, convention: Convention = "paper") -> flo
     Returns:
         The energy; infinite for s >= d - 1.
     """
-    if d < 1 or not s >= 0:
+    if not (1 <= d < math.inf and s >= 0):
         raise UserError(f"uniform energy for d={d}, s={s}; give d >= 1 and s >= 0")
     factor = _factor(s, convention)
     if s >= d - 1:

@@ -68,7 +68,7 @@ def pair_sums(
         if not (dist.is_available() and dist.is_initialized()):
             raise UserError("distributed=True needs torch.distributed.init_process_group; start it with torchrun")
         rank, world = dist.get_rank(), dist.get_world_size()
-    with torch.no_grad(), torch.autocast(rows.device.type, enabled=False), full_float32(), one_core_each():
+    with torch.no_grad(), full_float32(), one_core_each():
         positions = Positions(rows, s, labels_N)
         (Tiles if rows.device.type == _TILED else Blocks)(positions, block).run(rank, world)
     if distributed:

@@ -66,8 +66,6 @@ def run(
     as_json: bool,
 ) -> None:
     """Train RECIPE (a name or a YAML file; the demo by default), then measure its accuracy on every split."""
-    if resume and overwrite:
-        raise UserError("--resume, --overwrite: the one continues the run that the other removes; give one")
     recipe = recipes.load_recipe(recipe_name, overrides, weights=weights)
     method = str(recipe.method["name"])
     out = out or Path("runs") / recipe.name / f"{method}-s{recipe.seed}"

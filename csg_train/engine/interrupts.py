@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import time
+from types import FrameType
 
 __all__ = ["Interrupts"]
 
@@ -14,7 +15,8 @@ _ONE = 1.0
 class Interrupts:
     """First SIGINT, SIGTERM or SIGHUP: finish the step, save, exit 130, 143 or 129. A later one acts at once.
 
-    SIGHUP is left alone where it is ignored: that is what nohup asks for.
+    Not a later SIGHUP, nor one within a second. Of Python code, a notebook's for instance, Ctrl-C again ends the
+    training alone, with Python's own KeyboardInterrupt. SIGHUP is left alone where it is ignored: nohup asks for that.
     """
 
     received = 0
@@ -33,9 +35,11 @@ class Interrupts:
         for number, handler in self.previous.items():
             signal.signal(number, handler)
 
-    def _receive(self, number: int, _frame: object) -> None:
+    def _receive(self, number: int, frame: FrameType | None) -> None:
         if not self.received:
             self.received, self.when = number, time.monotonic()
         elif number != signal.SIGHUP and time.monotonic() - self.when > _ONE:  # nobody hangs up out of impatience
+            if self.previous.get(signal.Signals(number)) is signal.default_int_handler:
+                signal.default_int_handler(number, frame)
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)

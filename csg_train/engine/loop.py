@@ -125,8 +125,10 @@ def train(
     """
     if not isinstance(recipe, Recipe):
         raise UserError(f"train: a recipe in a {type(recipe).__name__}; give what load_recipe reads")
-    if isinstance(splits, str):
-        raise UserError(f"train: splits={splits!r}; give a list of names")
+    if isinstance(splits, str) or not set(splits) <= set(SPLITS):
+        raise UserError(f"train: splits={splits!r}; give a list of {', '.join(SPLITS)}")
+    if resume and overwrite:
+        raise UserError("--resume, --overwrite: the one continues the run that the other removes; give one")
     out = Path(out)
     with joined(usable_device(device)) as own, undisturbed(own), training_arithmetic(recipe.train, own):
         with agreed():  # first of all, so that a run that cannot start leaves no folder

@@ -39,10 +39,12 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = (), *, weights: st
     Raises:
         UserError: No such recipe, not YAML, an unknown key, or a value out of range.
     """
+    if isinstance(overrides, str | Mapping):
+        raise UserError(f"load_recipe: overrides={overrides!r}; give a list, ['train.steps=100']")
     path = RECIPES / f"{name_or_path}.yaml" if name_or_path in packaged_recipes() else Path(name_or_path)
     value = _extended(_read(path, name_or_path), name_or_path)
     value = as_trained(value) if is_of_a_run(path) else value
-    return parse_recipe(value, overrides=overrides, origin=str(path.name), weights=weights)
+    return parse_recipe(value, overrides=[*overrides], origin=str(path.name), weights=weights)
 
 
 def _extended(value: Any, asked: str) -> Any:

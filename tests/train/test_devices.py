@@ -1,6 +1,8 @@
 """Where and how exactly things are computed: torch's switches, and that all that is measured is within them."""
 
 import contextlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +102,35 @@ def test_switches_are_set_and_put_back_after_an_error_too():
 
 
 @pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="torch before 2.9 has no such switches")
+def test_threads_that_measure_leave_the_switches_as_they_were():
+    """The last to end put back what the first had set: one core and no TF32 for the rest of the process."""
+    rows = torch.randn(1200, 65, generator=torch.Generator().manual_seed(0)).split(200)
+    with arithmetic(tf32=True, benchmark=True):
+        before = switches(), torch.get_num_threads()
+        with ThreadPoolExecutor(3) as pool:
+            shared = list(pool.map(hyperspherical_energy, rows))
+        assert (switches(), torch.get_num_threads()) == before
+    assert shared == [hyperspherical_energy(own) for own in rows]
+
+
+def test_one_thread_measures_at_a_time():
+    """Or the first to end turned TF32 on for the other."""
+    other = threading.Event()
+
+    def measure() -> None:
+        with full_float32():
+            other.set()
+
+    with full_float32():
+        thread = threading.Thread(target=measure)
+        thread.start()
+        assert not other.wait(0.2)
+        with full_float32():  # this thread's own, within
+            pass
+    thread.join(10)
+    assert other.is_set()
+
+
 def test_a_process_that_set_the_new_switches_alone():
     """Then torch refuses to read the old ones, which changes nothing here."""
     products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv

@@ -18,7 +18,7 @@ from PIL import Image, ImageStat
 from torch import Tensor
 
 from csg_train.data.views.transforms import AFFINE, NAMES, OPERATIONS, ROTATION, enhancement, placed, signed
-from csg_train.devices import full_float32
+from csg_train.devices import arithmetic
 
 __all__ = ["Look", "Looks", "drawn_look"]
 
@@ -142,7 +142,7 @@ class Looks(NamedTuple):
         x = _blended(_smoothed(x, rows, columns), x, sharpness)
         x = _moved(x, self.affine_N6.view(n, 6, 1, 1).unbind(1), rows, columns)
         width, height, left, top = self.place_N4.view(n, 4, 1).unbind(1)
-        with full_float32():
+        with arithmetic(deterministic=True):
             across, in_x = _scaling(columns, width, left, size, w)
             down, in_y = _scaling(rows, height, top, size, h)
             x = down.unsqueeze(1) @ (x.float() @ across.transpose(1, 2).unsqueeze(1))

@@ -57,6 +57,12 @@ def test_batched_equals_one_by_one_and_nothing_is_left_behind():
     assert not any(weight.requires_grad for weight in network.backbone.parameters())
 
 
+def test_a_map_without_numbers_is_refused():
+    network, images, classes = small()
+    with pytest.raises(UserError, match="a map with NaN or infinity"):
+        grad_cam(network, images.fill_(torch.nan), classes, layer="layer4")
+
+
 def test_flat_map_leaves_the_picture_grey():
     picture = np.full((4, 4, 3), 90, dtype=np.uint8)
     np.testing.assert_array_equal(overlay(picture, np.zeros((4, 4))), picture)

@@ -284,6 +284,7 @@ def test_a_row_of_huge_or_tiny_numbers_is_only_a_direction():
         (np.eye(3), {"labels": [[1], [1, 2], [3]]}, "labels are no array"),
         (np.eye(3), {"labels": torch.ones(3, dtype=torch.bfloat16)}, "labels are no array"),
         (np.eye(3), {"block_rows": 0}, "block_rows=0"),
+        (np.eye(3), {"block_rows": 64.0}, "block_rows=64.0; give a whole number"),
         (np.eye(3), {"distributed": True}, "init_process_group"),
     ],
 )
@@ -301,6 +302,14 @@ def test_orders_of_numpy_are_numbers(s):
 def test_a_number_of_pairs_may_be_written_with_an_exponent():
     rows = np.random.default_rng(0).normal(size=(99, 3))
     assert sampled_energy(rows, pairs=1e3, seed=0) == sampled_energy(rows, pairs=1000, seed=0)
+
+
+def test_a_seed_of_numpy_is_that_number():
+    """It gave other pairs: seeds of np.arange(8) were not those of range(8)."""
+    rows = np.random.default_rng(0).normal(size=(99, 3))
+    assert sampled_energy(rows, pairs=200, seed=np.int64(3)) == sampled_energy(rows, pairs=200, seed=3)
+    with pytest.raises(UserError, match=r"seed 0\.5: give a whole number"):
+        sampled_energy(rows, pairs=200, seed=0.5)
 
 
 @pytest.mark.parametrize("pairs", [2, 10**6, 10.5])

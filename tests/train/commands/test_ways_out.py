@@ -259,6 +259,17 @@ def test_nohup_is_respected():
         signal.signal(signal.SIGHUP, before)
 
 
+def test_ctrl_c_twice_in_python_ends_the_training_and_not_the_process(monkeypatch):
+    """A notebook lost its kernel, and every variable."""
+    monkeypatch.setattr("csg_train.engine.interrupts._ONE", 0)
+    with Interrupts() as interrupts:
+        signal.raise_signal(signal.SIGINT)
+        assert interrupts.received == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_ctrl_c_while_measuring(recipe_file, tmp_path):
     command("csg-train", "run", recipe_file, "--set", "train.steps=1", "--out", tmp_path / "0", cwd=tmp_path)
     copies = [shutil.copytree(tmp_path / "0", tmp_path / str(number)) / "ckpt.pt" for number in range(1, 40)]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from csg_analysis import hyperspherical_energy, sampled_energy
+from csg_analysis import alignment, effective_rank, hyperspherical_energy, sampled_energy, uniformity
 from csg_train import CSGLoss, load_network
 from csg_train.engine.loop import train
 from csg_train.errors import UserError
@@ -31,6 +31,7 @@ SET = {
     "another device by default": lambda: torch.device("meta"),
     "no gradients": torch.no_grad,
     "inference mode": torch.inference_mode,
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
 }
 
 
@@ -52,13 +53,22 @@ def test_what_the_process_has_set_changes_no_training(name, recipe, tmp_path):
     ("given", "splits", "message"),
     [
         ("tiny.yaml", ["target"], "train: a recipe in a str; give what load_recipe reads"),
-        (None, "target", "train: splits='target'; give a list of names"),
+        (None, "target", "train: splits='target'; give a list of source, validation, target"),
+        (None, ["targets"], r"train: splits=\['targets'\]; give a list of source"),
     ],
 )
 def test_arguments_that_are_no_recipe_and_no_splits_are_refused(given, splits, message, recipe, tmp_path):
     with pytest.raises(UserError, match=message):
         train(given or recipe, tmp_path / "run", device="cpu", splits=splits)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_not_continued_and_removed_at_once(recipe, tmp_path):
+    """It was removed."""
+    train(recipe, tmp_path / "run", device="cpu")
+    with pytest.raises(UserError, match="the one continues the run that the other removes"):
+        train(recipe, tmp_path / "run", device="cpu", resume=True, overwrite=True)
+    assert load_checkpoint(tmp_path / "run" / "ckpt.pt").step == 2
 
 
 def test_a_training_seeds_no_other_device(recipe, tmp_path, monkeypatch):
@@ -99,7 +109,7 @@ def test_a_second_training_in_the_process_is_refused(recipe, tmp_path):
     train(recipe, tmp_path / "other", device="cpu")
 
 
-@pytest.mark.parametrize("name", ["float64 by default", "another device by default"])
+@pytest.mark.parametrize("name", ["float64 by default", "another device by default", "autocast"])
 def test_measures_networks_and_losses_are_what_they_are_elsewhere(name, recipe, tmp_path):
     rows = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
     path = train(recipe, tmp_path / "run", device="cpu")
@@ -108,5 +118,7 @@ def test_measures_networks_and_losses_are_what_they_are_elsewhere(name, recipe, 
     with SET[name]():
         again = hyperspherical_energy(rows), sampled_energy(rows, pairs=60, seed=0), CSGLoss(teacher, {"layer4": 64})
         assert equal(load_network(path, device="cpu").state_dict(), network.state_dict())
+        metrics = alignment(rows, [0, 1] * 10), uniformity(rows), effective_rank(rows)
+    assert metrics == (alignment(rows, [0, 1] * 10), uniformity(rows), effective_rank(rows))
     assert again[:2] == usual[:2]
     assert equal(again[2].state_dict(), usual[2].state_dict())

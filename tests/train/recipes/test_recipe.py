@@ -25,6 +25,13 @@ def test_asgs_schedule_is_the_bases_but_for_where_the_decay_stands_still(base):
     assert asg.model_copy(update={"decay_until": 1.0}) == usual
 
 
+@pytest.mark.parametrize("overrides", ["train.steps=2", {"train.steps": 2}])
+def test_overrides_that_are_no_list_are_refused(overrides):
+    """A text was taken letter by letter, a mapping ended in a TypeError."""
+    with pytest.raises(UserError, match=r"load_recipe: overrides=.*; give a list, \['train.steps=100'\]"):
+        load_recipe("emoji-photos", overrides)
+
+
 def test_naming_the_same_method_keeps_its_fields_and_another_drops_them():
     recipe = load_recipe("emoji-photos")
     assert load_recipe("emoji-photos", ["method.name=csg"]) == recipe
