@@ -1,5 +1,6 @@
 """Names of files and classes, as people and file systems write them: which are refused, and why one is not found."""
 
+import html
 import os
 import re
 import unicodedata
@@ -47,9 +48,7 @@ def other_form(name: str, others: Iterable[str]) -> str | None:
 
 def in_markdown(value: object) -> str:
     """Text that Markdown shows as it is, also in a table cell."""
-    text = str(value)
-    for letter, code in {"&": "&amp;", "<": "&lt;", ">": "&gt;"}.items():
-        text = text.replace(letter, code)
+    text = html.escape(str(value), quote=False)
     for letter in "\\`*_[]|#":
         text = text.replace(letter, f"\\{letter}")
     return " ".join(text.split())

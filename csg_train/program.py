@@ -23,7 +23,7 @@ from csg_train.errors import UserError
 __all__ = ["needs_reader", "start", "undivided", "unfinished"]
 
 _held: list[int] | None = None  # signals that wait for the end of a block
-_unfinished: dict[Path, int] = {}  # and the process whose it is: a fork has the others in its memory
+_unfinished: dict[Path, int] = {}  # and the process that made it: a fork has its parent's in memory
 
 
 class _Output(io.FileIO):

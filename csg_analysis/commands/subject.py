@@ -49,7 +49,7 @@ class Subject:
 
     @property
     def shown(self) -> recipes.Recipe:
-        """What says how pictures are shown."""
+        """How pictures are shown."""
         return self.recipe
 
     @property

@@ -33,5 +33,5 @@ OTHERS = (
 
 
 def published_style(method: str) -> Style:
-    """Of a method of the paper's table: as in our own charts."""
+    """Of any method, without rows beside it: as in our own charts, and one for all that have none of their own."""
     return KNOWN.get(method, OTHERS[0])

@@ -74,9 +74,12 @@ def _energy(
     )
 
 
-def _check_rule(rule: Coincident, pairs: int, coincident: int) -> None:
+def _require_rule(rule: Coincident) -> None:
     if rule not in ("exclude", "infinite"):
         raise UserError(f'coincident={rule!r}; choose "exclude" or "infinite"')
+
+
+def _require_apart(rule: Coincident, pairs: int, coincident: int) -> None:
     if rule == "exclude" and coincident >= pairs:
         raise UserError(
             f"all {pairs} pairs coincide: the features collapsed to one point; lower the learning rates if training "
@@ -134,14 +137,14 @@ def hyperspherical_energy(
         UserError: Wrong shapes or values; a row that is zero, NaN or infinite; all pairs coincide under "exclude".
     """
     orders = _orders(s)
-    _check_rule(coincident, 1, 0)
+    _require_rule(coincident)
     if block_rows is not None and (type(block_rows) is float or block_rows < 1):
         raise UserError(f"block_rows={block_rows}; give a whole number, 1 or more, or None")
     rows = UnitRows(features_ND, device)
     labels_N = None if labels is None else _class_numbers(labels, rows)
     sums = pair_sums(rows, orders, labels_N=labels_N, block=block_rows, distributed=distributed)
     pairs, same = rows.n * (rows.n - 1) // 2, round(float(sums.coincident.sum()) / 2)
-    _check_rule(coincident, pairs, same)
+    _require_apart(coincident, pairs, same)
     counts = [] if labels_N is None else torch.bincount(labels_N).tolist()
     inside, same_inside = sum(count * (count - 1) // 2 for count in counts), sums.within_coincident
     parts = {}
@@ -188,7 +191,7 @@ def sampled_energy(
         UserError: As `hyperspherical_energy`, or ``pairs`` that exceed what the balanced design can give.
     """
     orders = _orders(s)
-    _check_rule(coincident, 1, 0)
+    _require_rule(coincident)
     rows = UnitRows(features_ND, device)
     most = (rows.n - 1) // 2 * rows.n
     if pairs % 1 or not 3 <= pairs <= most:
@@ -211,7 +214,7 @@ def sampled_energy(
             squares += terms_TP[:-1].square().sum(1)
     row_TN = row_TN.cpu()
     visited, same = used * len(ahead), round(float(row_TN[-1].sum()) / 2)
-    _check_rule(coincident, visited, same)
+    _require_apart(coincident, visited, same)
     kept = max(visited - same, 1)
     parts = {}
     for order, row_N, square in zip(orders, row_TN[:-1], squares.tolist(), strict=True):

@@ -3,10 +3,9 @@
 Shape suffixes: N rows.
 """
 
-import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from scipy.special import digamma, gammaln
 from torch import Tensor
@@ -132,22 +131,6 @@ class Energy:
     sampled: bool
     paper: dict[float, Estimate]
     mhe: dict[float, Estimate]
-
-    def record(self) -> dict[str, Any]:
-        """The fields for JSON: orders as text such as "0" or "0.5", infinity as "infinite", not-a-number as None."""
-        fields = dataclasses.asdict(self)
-        for convention in ("paper", "mhe"):
-            fields[convention] = {
-                f"{s:g}": {name: _plain(value) for name, value in estimate.items()}
-                for s, estimate in fields[convention].items()
-            }
-        return fields
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else "infinite"
-    return value
 
 
 def jackknife_error(row_N: Tensor, each: int, coincident_N: Tensor) -> float:

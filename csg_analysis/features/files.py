@@ -1,8 +1,8 @@
 """Features on disk: ``.npy`` files that are written in chunks and read as memory maps, with their definition beside.
 
 A folder holds ``RUN-LAYER.npy`` for each checkpoint and layer, ``RUN.csv`` (row, file, label; without label where
-pictures have masks or none) for each checkpoint, and
-``features.json``, which says what every file is. The folder appears under its name when all of it is complete.
+pictures have masks or none) for each checkpoint, and ``features.json``, which says what every file is. The folder
+appears under its name when all of it is complete.
 
 Shape suffixes: N rows, B rows of a chunk, D features.
 """

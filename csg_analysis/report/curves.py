@@ -20,7 +20,7 @@ __all__ = ["loss_curves", "selection_curves"]
 
 
 def loss_curves(rows: Sequence[Row]) -> Chart | None:
-    """Every logged loss term against the step, a line a run; None without a log."""
+    """Every logged term against the step, those added to nothing too, a line a run; None without a log."""
     found = {name for run in _runs(rows) for name in run.curves if name not in MEASURED}
     terms = sorted(found, key=lambda name: (name != "loss", name != "ce", name))
     if not terms:
@@ -46,8 +46,8 @@ def loss_curves(rows: Sequence[Row]) -> Chart | None:
         return figure
 
     how = "every logged step" if width == 1 else f"mean of {fmt.fixed(width, 0)} logged steps a point"
-    title = f"Loss terms while training, a line a run ({how})"
-    return Chart("curves", title, "Training curves of every loss term", draw)
+    title = f"Logged terms while training, a line a run ({how})"
+    return Chart("curves", title, "Training curves of every logged term", draw)
 
 
 def selection_curves(rows: Sequence[Row]) -> Chart | None:

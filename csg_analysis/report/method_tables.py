@@ -34,8 +34,8 @@ def measures(words: Wording) -> dict[str, tuple[Measure, float]]:
     """Measure and scale of each number of a method, by its field."""
     return {
         "e0_mhe": (energy("0"), 1),
-        "e1": (energy("1"), 1),
-        "e2": (energy("2"), 1),
+        "e1_mhe": (energy("1"), 1),
+        "e2_mhe": (energy("2"), 1),
         words.field: (score(), 100),
         "overall_percent": (overall, 100),
     }
@@ -168,7 +168,7 @@ def split_table(rows: Sequence[Row]) -> Table:
     hints = {"source": "trained on", "validation": "held out", "target": "real"}
     words = wording(rows)
     kinds: list[tuple[str, str, Measure, int, float]]
-    kinds = [(words.short_field, split, score(split), 1, 100.0) for split in SPLITS]
+    kinds = [(f"{words.short_field}_percent", split, score(split), 1, 100.0) for split in SPLITS]
     kinds += [("e0_mhe", split, energy("0", split), 3, 1.0) for split in SPLITS]
     columns = [Column("Method", numeric=False)]
     columns += [Column(f"{capital(split)} %", hints[split]) for split in SPLITS]

@@ -35,7 +35,8 @@ def _own(rows: Sequence[Row]) -> list[Row]:
 def _kinds(rows: Sequence[Row]) -> list[tuple[str, str, str, Measure, int, float]]:
     """Kind, name, field, measure, digits and scale of what is compared; no energy is published for segmentation."""
     words = wording(rows)
-    kinds: list[tuple[str, str, str, Measure, int, float]] = [(_SCORE, words.short, words.short_field, score(), 1, 100)]
+    field = f"{words.short_field}_percent"
+    kinds: list[tuple[str, str, str, Measure, int, float]] = [(_SCORE, words.short, field, score(), 1, 100)]
     if any(row.task == "classification" for row in rows):
         kinds.insert(0, (_ENERGY, "E₀", "e0_mhe", energy("0"), 3, 1))
     return kinds
@@ -57,8 +58,8 @@ def order_table(rows: Sequence[Row]) -> Table:
             line.append(Cell(fmt.DASH if theirs is None else fmt.signed(scale * theirs, max(digits, 2))))
             note = "" if ours is None else fmt.interval(ours, digits, scale=scale)
             line += [Cell(fmt.difference(ours, digits, scale=scale), note=note), Cell(agrees)]
-            record[f"{field}_published"] = theirs
-            record[f"{field}_ours"] = ours.mean if ours else None
+            record[f"{field}_published"] = None if theirs is None else scale * theirs
+            record[f"{field}_ours"] = scale * ours.mean if ours else None
             record[f"{field}_agrees"] = agrees
         cells.append(line)
         data.append(record)

@@ -10,7 +10,7 @@ __all__ = ["CaffeSGD"]
 
 
 class CaffeSGD(optim.Optimizer):
-    """SGD with momentum as Caffe and the official CSG code have it (methods.md 1.3).
+    """SGD with momentum as Caffe and the official CSG code have it.
 
     With the gradient g of a weight w::
 

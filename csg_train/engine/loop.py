@@ -359,7 +359,7 @@ class _Run:
         average([*(weight.grad for weight in weights if weight.grad is not None), *values.values()])
         self.method.before_step(self.network, self.optimizer)
         if probing:
-            lp_ft.drop_gradients(backbone)
+            backbone.zero_grad()  # an optimiser moves nothing without gradient, decay included
         self.optimizer.step()
         self.method.after_step(self.network)
         self.step += 1

@@ -41,7 +41,10 @@ def training_arithmetic(train: Train, device: torch.device) -> Iterator[None]:
     if repeat:
         os.environ.setdefault(_WORKSPACE, _REPEATS)
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    with arithmetic(tf32=train.precision == "tf32", benchmark=not train.deterministic, deterministic=repeat):
+    with (
+        _own_compilations() if train.compile else contextlib.nullcontext(),
+        arithmetic(tf32=train.precision == "tf32", benchmark=not train.deterministic, deterministic=repeat),
+    ):
         torch.use_deterministic_algorithms(repeat or before[0], warn_only=before[1] and not repeat)
         try:
             yield
@@ -57,8 +60,19 @@ def training_arithmetic(train: Train, device: torch.device) -> Iterator[None]:
             raise
         finally:
             torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-            if train.compile:  # torch keeps what it compiled, and the memory of its graphs, as long as the process
-                torch._dynamo.reset()
+
+
+@contextlib.contextmanager
+def _own_compilations() -> Iterator[None]:
+    """Give back at the end what torch would keep as long as the process: what it compiled, and how much it may."""
+    import torch._dynamo.config as dynamo  # not before it is needed: it takes seconds
+
+    limit = dynamo.recompile_limit
+    try:
+        yield
+    finally:
+        dynamo.recompile_limit = limit
+        torch._dynamo.reset()
 
 
 def require_arithmetic(train: Train, device: torch.device) -> None:

@@ -19,10 +19,13 @@ LEVEL = 0.95
 
 def per_class_accuracy(confusion: np.ndarray) -> np.ndarray:
     """Share of right predictions of each true class; NaN for a class without pictures. ``(..., C)``."""
-    totals = confusion.sum(axis=-1)
-    right = np.diagonal(confusion, axis1=-2, axis2=-1)
-    shares = np.full(totals.shape, np.nan)
-    np.divide(right, totals, out=shares, where=totals > 0)
+    return _shares(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-1))
+
+
+def _shares(parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:
+    """NaN where there is no whole."""
+    shares = np.full(wholes.shape, np.nan)
+    np.divide(parts, wholes, out=shares, where=wholes > 0)
     return shares
 
 
@@ -39,19 +42,13 @@ def right_true_predicted(confusion: np.ndarray) -> np.ndarray:
 def iou(counts: np.ndarray) -> np.ndarray:
     """From counts ``(..., 3, C)`` to ``(..., C)``; NaN where a class is neither true nor predicted."""
     right, true, predicted = np.moveaxis(counts, -2, 0)
-    union = true + predicted - right
-    values = np.full(union.shape, np.nan)
-    np.divide(right, union, out=values, where=union > 0)
-    return values
+    return _shares(right, true + predicted - right)
 
 
 def mean_of_present(values: np.ndarray) -> np.ndarray:
     """Mean over the last axis without NaN; NaN where nothing else is there."""
     present = ~np.isnan(values)
-    count = present.sum(axis=-1)
-    result = np.full(count.shape, np.nan)
-    np.divide(np.where(present, values, 0).sum(axis=-1), count, out=result, where=count > 0)
-    return result
+    return _shares(np.where(present, values, 0).sum(axis=-1), present.sum(axis=-1))
 
 
 def iou_per_class(confusion: np.ndarray) -> np.ndarray:

@@ -50,7 +50,8 @@ class CSGConfig:
     patches: Annotated[int, Field(ge=1)] = 1
     """Patches to a side of each map, contrasted one by one (Eq 6, for segmentation); 1 contrasts whole pictures."""
     queue_size: Annotated[int, Field(ge=1, le=1 << 24)] = 65536
-    """Keys kept for each layer; more than about half an epoch puts an image's own old keys among its negatives."""
+    """Keys kept for each layer. Of the keys of q epochs an image's own old one is a negative with probability q^2 / 2
+    for q <= 1, in every step beyond 2."""
     head: Literal["mlp", "fixed", "none"] = "mlp"
     """Projection h: Linear, ReLU, Linear to ``dim``; ``none`` compares the pooled features themselves. ``fixed`` leaves
     the projection at its random start, as the released code for segmentation does, whose optimiser lacks it."""

@@ -48,7 +48,7 @@ class DomainRandomizationConfig:
 
 
 class DomainRandomization(Method):
-    """Every step sees each picture as it is and in styles of real pictures; features must agree at every scale."""
+    """Every step sees each picture in several looks, with styles of real ones; features must agree at every scale."""
 
     info = MethodInfo(
         name="domain-randomization",

@@ -79,7 +79,7 @@ class EWC(Anchored):
         equation="L = CE + lambda/2 * sum_k F_k (w_k - w*_k)^2,  F_k = mean_x (d log p(y|x) / d w_k)^2",
         source="Kirkpatrick et al., PNAS 2017, Eq 3",
         deviation="an exact proximal step after the optimiser's (update)",
-        cost="two copies of the weights; before the first step a gradient for each of `samples` pictures",
+        cost="three copies of the weights; before the first step a gradient for each of `samples` pictures",
     )
     Config = EWCConfig
     config: EWCConfig

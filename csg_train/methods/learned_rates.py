@@ -1,7 +1,7 @@
 """ASG's learned schedule: a policy that chooses the learning rate of each layer group, trained by REINFORCE.
 
-Every ``window`` steps the policy sees o = (1, CE, KL, progress, mean and deviation of the head's weights, the current
-multipliers) and draws, for each layer group g, one multiplier from {0, 0.1, ..., 1} of the head's learning rate::
+Every ``window`` steps the policy sees o = (1, CE, lambda KL, progress, mean and deviation of the head's weights, the
+current multipliers) and draws, for each layer group g, one multiplier from {0, 0.1, ..., 1} of the head's rate::
 
     pi_g(a | o) = softmax(W_g o)_a
     W_g        <- W_g + eta (R - b) (e_a - pi_g(. | o)) o^T         (REINFORCE; the gradient of log pi_g in closed form)

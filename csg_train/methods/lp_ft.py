@@ -21,7 +21,7 @@ import torch
 
 from csg_train.models.backbones import Backbone
 
-__all__ = ["drop_gradients", "stage", "without_gradient"]
+__all__ = ["stage", "without_gradient"]
 
 
 def stage(step: int, steps: int, probe: int) -> tuple[int, int]:
@@ -40,9 +40,3 @@ def without_gradient(backbone: Backbone) -> Iterator[None]:
         del backbone.forward
         if own is not None:
             backbone.forward = own  # type: ignore[method-assign]
-
-
-def drop_gradients(backbone: Backbone) -> None:
-    """Take the backbone out of the coming step: an optimiser moves nothing without gradient, decay included."""
-    for weight in backbone.parameters():
-        weight.grad = None

@@ -50,7 +50,7 @@ class SynapticIntelligence(Anchored):
         equation="L = CE + c * sum_k relu(omega_k / ((w_k - w*_k)^2 + xi)) (w_k - w*_k)^2,  omega_k -= g_k dw_k",
         source="Zenke et al., ICML 2017, Eqs 3-5",
         deviation="omega online on the synthetic task; an exact proximal step after the optimiser's (update)",
-        cost="four copies of the weights",
+        cost="five copies of the weights",
     )
     Config = SynapticIntelligenceConfig
     config: SynapticIntelligenceConfig

@@ -36,7 +36,7 @@ class WeightL2(Anchored):
         equation="L = CE + c * sum_k (w_k - w*_k)^2",
         source="CSG Table 1, row 3; the plain distance, without Fisher information",
         deviation="an exact proximal step after the optimiser's (update)",
-        cost="a copy of the weights",
+        cost="two copies of the weights",
     )
     Config = WeightL2Config
     config: WeightL2Config

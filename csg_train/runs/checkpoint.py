@@ -56,9 +56,9 @@ class Checkpoint:
         model: State dict of the network.
         method: State dict of the method (queues, averages, heads).
         optimizer: State dict of the optimiser.
-        rng: State of torch's global generator (and of each CUDA device).
+        rng: State of torch's global generator, and of that of the run's CUDA device.
         log_bytes: Length of ``log.jsonl`` when this was written.
-        versions: Of Python packages, for the record.
+        versions: Of Python and its packages, and where ours was imported from, for the record.
         selection: Rule that chose this step; ``last`` in ``ckpt.pt`` and in snapshots, which nobody chose.
         average: State dict of the average that the run keeps of its weights; empty without one.
         averaged: Of a checkpoint whose weights are an average, where they come from: the ``rule``, its settings, and

@@ -235,6 +235,8 @@ def _read(path: Path) -> tuple[Any, str]:
         return read_hashed(path, load_tensors)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file{absent(path)}; check the path") from error
+    except PermissionError as error:
+        raise UserError(f"{path}: {error.strerror}; make it readable") from error
     except Exception as error:  # torch raises many types for foreign and cut files
         raise UserError(f"{path}: {unreadable(path, error)}") from error
 

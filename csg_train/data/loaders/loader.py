@@ -176,7 +176,7 @@ def file_order(count: int, size: int) -> list[list[int]]:
 
 
 def only(samples: list[_One]) -> _One:
-    """Of a batch of one, that one."""
+    """The only sample of a batch of one."""
     (sample,) = samples
     return sample
 

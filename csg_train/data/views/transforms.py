@@ -1,6 +1,7 @@
 """From a decoded picture to the model's input, with every random draw from an explicit generator.
 
-The draws of a sample are keyed by (seed, epoch, index, view), so neither worker count nor a restart changes them.
+The draws of a sample are keyed by (seed, how often the picture came before, index, view), so neither worker count nor a
+restart changes them.
 """
 
 import math

@@ -1,6 +1,5 @@
 """Intervals of the energy, its parts within and between classes, and its estimate from sampled pairs."""
 
-import json
 import math
 
 import numpy as np
@@ -43,15 +42,6 @@ def test_within_and_between_classes(n):
         assert estimate.value == pytest.approx(plain.paper[s].value, rel=1e-7)
         assert plain.paper[s].within is None
     assert energy.mhe[0].within == 2 * energy.paper[0].within
-
-
-def test_record_is_json(tmp_path):
-    record = hyperspherical_energy(np.array([[1.0, 0], [2, 0], [0, 1]]), s=(0, 0.5), coincident="infinite").record()
-    assert json.loads(json.dumps(record, allow_nan=False)) == record
-    assert record["mhe"]["0"]["value"] == "infinite"
-    assert record["paper"]["0.5"]["standard_error"] is None
-    assert record["paper"]["0.5"]["convention"] == "paper"
-    assert record["coincident_pairs"] == 1
 
 
 def lopsided(generator, n):

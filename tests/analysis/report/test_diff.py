@@ -82,8 +82,8 @@ def test_the_table_on_the_screen(pair: tuple[Path, Path]) -> None:
         "run removed: clean-baseline-0",
         "run changed: clean-csg-0 (checkpoint_sha256, records)",
     ]
-    assert [line.split() for line in lines if "splits: csg" in line and "accuracy_target " in line] == [
-        ["│", "splits:", "csg", "│", "accuracy_target", "│", "60", "│", "70", "│"]
+    assert [line.split() for line in lines if "splits: csg" in line and "accuracy_percent_target " in line] == [
+        ["│", "splits:", "csg", "│", "accuracy_percent_target", "│", "60", "│", "70", "│"]
     ]
 
 

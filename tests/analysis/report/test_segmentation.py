@@ -77,7 +77,7 @@ def test_tables_hold_mean_iou(masks: Path, shown: str) -> None:
     assert by_class == pytest.approx([csg.mean(), csg.mean()])
     share = next(r for r in table(masks / "out", "confusion") if (r["row"], r["predicted"]) == ("csg", "bird"))
     assert share["share"] == pytest.approx(0.72)
-    assert table(masks / "out", "splits")[-1]["mean_iou_target"] == pytest.approx(csg.mean())
+    assert table(masks / "out", "splits")[-1]["mean_iou_percent_target"] == pytest.approx(csg.mean())
 
 
 def test_summary_speaks_of_mean_iou(masks: Path) -> None:
@@ -151,7 +151,7 @@ def test_resnet101_is_compared_with_its_own_column(undrawn: None, tmp_path: Path
         write_run(tmp_path / "runs", method, masks=True, backbone="resnet101")
     built_text(tmp_path / "runs", tmp_path / "out")
     (row,) = table(tmp_path / "out", "order")
-    assert row["mean_iou_published"] == pytest.approx(0.0925)
+    assert row["mean_iou_percent_published"] == pytest.approx(9.25)
 
 
 def test_both_tasks_are_refused_together(tmp_path: Path) -> None:

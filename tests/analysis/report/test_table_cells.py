@@ -139,7 +139,7 @@ def test_the_lines_of_methods_by_hand(flip: bool, tmp_path: Path) -> None:
         ("good", "good", False),
     ]
     csg = own.data[2]
-    assert (csg["e1"], csg["e2"], csg["e1_sd"]) == (3, 4.5, 0)
+    assert (csg["e1_mhe"], csg["e2_mhe"], csg["e1_mhe_sd"]) == (3, 4.5, 0)
     assert (csg["overall_percent"], csg["mean_per_class_percent"]) == pytest.approx((77, 70.5))
     half = 4.302652729911275 * 0.5 / 3**0.5
     found = [csg[f"mean_per_class_percent_{end}"] for end in ("low", "high")]
@@ -169,7 +169,7 @@ def test_each_split_stands_in_its_own_column(tmp_path: Path) -> None:
     names = (("Source", "trained on"), ("Validation", "held out"), ("Target", "real"))
     assert heads == [(f"{name} {what}", hint) for what in ("%", "E₀") for name, hint in names]
     assert texts(cells[1:]) == ["90.0", "80.0", "50.0", "-0.100", "-0.200", "-0.300"]
-    assert [data[f"accuracy_{split}"] for split in ("source", "validation", "target")] == pytest.approx([90, 80, 50])
+    assert [data[f"accuracy_percent_{split}"] for split in ("source", "validation", "target")] == pytest.approx([90, 80, 50])
     assert [data[f"e0_mhe_{split}"] for split in ("source", "validation", "target")] == [-0.1, -0.2, -0.3]
 
 
