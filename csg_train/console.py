@@ -35,7 +35,7 @@ def print_json(value: Any) -> None:
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[[int, dict[str, float]], None]]:
     """Yield ``report(done, values)``: moves the bar on a terminal, prints a line elsewhere."""
-    if console.stderr or not console.is_terminal:
+    if console.quiet or console.stderr or not console.is_terminal:
         yield lambda done, values: console.print(f"{title} {done}/{total} {_format(values)}")
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -35,7 +35,7 @@ __all__ = [
     "process_count",
     "process_index",
     "require_alike",
-    "require_one_process",
+    "require_equal_parts",
     "require_one_run",
     "share",
     "summed",
@@ -78,14 +78,14 @@ def require_one_run(count: int) -> None:
         raise UserError("torchrun: trains one run a start; give csg-train sweep a --shard for every process instead")
 
 
-def require_one_process(command: str) -> None:
-    """Refuse a command that each of torchrun's processes would do whole, and write the same file at once.
+def require_equal_parts(size: int) -> None:
+    """Refuse a batch that is no whole number of pictures for each process.
 
     Raises:
-        UserError: There are several.
+        UserError: It is not.
     """
-    if _several():
-        raise UserError(f"{command}: runs in one process; start it without torchrun (or unset WORLD_SIZE)")
+    if size % (count := process_count()):
+        raise UserError(f"train.batch_size: {size} pictures do not divide among {count} processes; change either")
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from numbers import Real
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from csg_train.errors import UserError
 try:
     from torchmetrics import Metric
     from torchmetrics.utilities import dim_zero_cat
+    from torchmetrics.utilities.distributed import gather_all_tensors
 except ImportError as error:
     raise ImportError("HypersphericalEnergy needs torchmetrics; pip install 'csg-toolkit[metrics]'") from error
 
@@ -112,6 +114,22 @@ class HypersphericalEnergy(Metric):
         energy = hyperspherical_energy(rows_ND, s=self.s, coincident=self.coincident)
         values = energy.mhe if self.convention == "mhe" else energy.paper
         return torch.tensor(values[self.s].value, dtype=torch.float64, device=self.device)
+
+    def _sync_dist(self, dist_sync_fn: Any = gather_all_tensors, process_group: Any = None) -> None:
+        """As every ``Metric``; one without rows, which would give another type and width, gives none of theirs."""
+        group = process_group or self.process_group
+        kinds: list[Any] = [None] * dist.get_world_size(group)
+        own = (self.features[0].shape[1], self.features[0].dtype) if self.features else None
+        dist.all_gather_object(kinds, own, group)
+        found = dict.fromkeys(kind for kind in kinds if kind is not None)
+        if len(found) > 1:
+            said = " and ".join(f"{dtype} of {width} features" for width, dtype in found)
+            raise UserError(f"the processes have rows of {said}; give all the same")
+        if own is None:
+            for width, dtype in found:
+                self.features.append(torch.empty(0, width, dtype=dtype, device=self.device))
+                self.index.append(torch.empty(0, dtype=torch.int64, device=self.device))
+        super()._sync_dist(dist_sync_fn, process_group)
 
 
 def _without_copies(features_ND: Tensor, index_N: Tensor) -> Tensor:

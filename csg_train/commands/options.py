@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 __all__ = ["Commands", "device_option", "json_option", "records_option"]
 
 
-def _set_quiet(_context: click.Context, _parameter: click.Parameter, quiet: bool) -> None:
-    console.quiet = quiet
+def _set_quiet(context: click.Context, _parameter: click.Parameter, quiet: bool) -> None:
+    """Of torchrun's processes the first prints; all would do the whole of a command that does not share its work."""
+    several = os.environ.get("WORLD_SIZE", "1") != "1"
+    if several and context.info_name not in ("run", "sweep") and not context.resilient_parsing:
+        raise UserError(f"{context.info_name}: runs in one process; start it without torchrun (or unset WORLD_SIZE)")
+    console.quiet = quiet or (several and os.environ.get("RANK", "0") != "0")
 
 
 def _set_table(_context: click.Context, _parameter: click.Parameter, as_json: bool) -> bool:
@@ -40,10 +44,7 @@ def _device(context: click.Context, _parameter: click.Parameter, name: str) -> t
     if context.resilient_parsing:  # the Tab key asks what may follow; torch takes seconds to import
         return None
     from csg_train.devices import usable_device
-    from csg_train.distributed import require_one_process
 
-    if context.info_name not in ("run", "sweep"):
-        require_one_process(str(context.info_name))
     return usable_device(name)
 
 

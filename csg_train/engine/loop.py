@@ -18,7 +18,16 @@ from csg_train.data.loaders.batch import Batch
 from csg_train.data.loaders.unseen import Loaded
 from csg_train.data.readers.masks import MaskedSet
 from csg_train.devices import usable_device
-from csg_train.distributed import agreed, average, highest, is_first, joined, process_count, require_alike
+from csg_train.distributed import (
+    agreed,
+    average,
+    highest,
+    is_first,
+    joined,
+    process_count,
+    require_alike,
+    require_equal_parts,
+)
 from csg_train.engine.averages import averaged_state, build_average, hold
 from csg_train.engine.batches import batches_of
 from csg_train.engine.finite import kept, numbers_of, require_finite_row, require_finite_weights
@@ -35,7 +44,7 @@ from csg_train.engine.precision import (
 from csg_train.engine.profiling import recorded, require_steps
 from csg_train.engine.resuming import require_same_run
 from csg_train.engine.selection import chosen_file, is_due, measure_name, selection_images
-from csg_train.engine.signs import SIGNS, signs_of
+from csg_train.engine.signs import SIGNS, share_signs, signs_of
 from csg_train.engine.sizing import sized_batches
 from csg_train.engine.step_clock import StepClock
 from csg_train.engine.undisturbed import undisturbed
@@ -83,7 +92,9 @@ def learning_rate_factor(step: int, train: Train) -> float:
 
 
 def _over_the_batch(module: nn.Module) -> bool:
-    return isinstance(module, _OVER_THE_BATCH) or type(module).__name__ == "DropPath"  # timm's, and of users' code
+    if not isinstance(module, _OVER_THE_BATCH) and type(module).__name__ != "DropPath":  # timm's, and of users' code
+        return False
+    return bool(getattr(module, "p", getattr(module, "drop_prob", 1)))  # a dropout of nothing drops nothing
 
 
 def train(
@@ -133,6 +144,7 @@ def train(
     with joined(usable_device(device)) as own, undisturbed(own), training_arithmetic(recipe.train, own):
         with agreed():  # first of all, so that a run that cannot start leaves no folder
             require_arithmetic(recipe.train, own)
+            require_equal_parts(recipe.train.batch_size)
             require_outside_data(out, recipe.data)
             require_ready(recipe, load_splits(recipe, splits))
         with locked(out):
@@ -265,10 +277,15 @@ class _Run:
         train = self.recipe.train
         saving = self.step == train.steps or self.step % train.save_every == 0 or chosen is not None or stop > 0
         saving = saving or self.step in self.snapshots
+        logging = saving or self.step % train.log_every == 0
+        if logging:
+            share_signs(self.unlogged)
         if log is None:
-            self.unlogged.clear()
+            if logging:
+                self.unlogged.clear()
+            self.saved = self.step if saving else self.saved
             return
-        if saving or self.step % train.log_every == 0:
+        if logging:
             report(self.step, self._flush(log))
         if saving:
             self._save(log, chosen)
@@ -303,15 +320,12 @@ class _Run:
 
     def _require_shareable(self) -> None:
         """Refuse what several processes would compute differently from one."""
-        size, count = self.recipe.train.batch_size, process_count()
-        if size % count:
-            raise UserError(f"train.batch_size: {size} pictures do not divide among {count} processes; change either")
         hold(self.network, self.recipe, self.frozen)
         if any(module.training and _over_the_batch(module) for module in self.network.modules()):
             field = "segmentation.head: deeplab-v3" if self.recipe.segmentation else "model.batch_norm: train"
             raise UserError(
-                f"{field}: normalises or drops over the batch of one process, so {count} would train another network "
-                "than one; use one process, or deeplab-v2 and batch_norm: frozen"
+                f"{field}: normalises or drops over the batch of one process, so {process_count()} would train another "
+                "network than one; use one process, or deeplab-v2 and batch_norm: frozen"
             )
 
     def _log(self, keep: int, *, replace: bool) -> contextlib.AbstractContextManager[TrainingLog | None]:

@@ -1,11 +1,14 @@
 """What a step shows of whether the run lives: two numbers of its output, read when the step is logged."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from csg_train.distributed import gathered, process_count
 from csg_train.models.network import Output
 
-__all__ = ["SIGNS", "signs_of"]
+__all__ = ["SIGNS", "share_signs", "signs_of"]
 
 SIGNS = ("features", "predicted")
 _STRIDE = 8  # of the pixels of a segmentation
@@ -18,3 +21,16 @@ def signs_of(output: Output) -> dict[str, Tensor]:
     predicted = logits.argmax(dim=1).flatten()
     one = torch.where((predicted == predicted[0]).all(), predicted[0], -1)
     return {"features": output.stages["layer4"].any(), "predicted": one}
+
+
+def share_signs(rows: Sequence[dict[str, Tensor | float]]) -> None:
+    """Make the signs of each step those of all processes' pictures; in every process, of as many steps."""
+    rows = [row for row in rows if "predicted" in row]
+    if process_count() == 1 or not rows:
+        return
+    own_SC = torch.stack([torch.stack([torch.as_tensor(row[name]).double() for name in SIGNS]) for row in rows])
+    features_PS, predicted_PS = gathered(own_SC).view(process_count(), *own_SC.shape).unbind(2)
+    alike_S = (predicted_PS == predicted_PS[0]).all(dim=0)
+    found = features_PS.amax(dim=0), torch.where(alike_S, predicted_PS[0], -1)
+    for row, *signs in zip(rows, *found, strict=True):
+        row |= dict(zip(SIGNS, signs, strict=True))

@@ -139,6 +139,28 @@ def test_two_processes_equal_one_though_the_sampler_repeats_a_picture(tmp_path):
     assert repeated != pytest.approx(expected, rel=1e-6)
 
 
+def measured_without_rows(rank: int, folder: Path) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    metric = HypersphericalEnergy()
+    if rank == 0:
+        metric.update(rows(5), torch.arange(5))
+    values = [metric.compute().item()]
+    metric.reset()
+    metric.update(rows(3).to((torch.float32, torch.float64)[rank]), torch.arange(3) + 3 * rank)
+    with pytest.raises(UserError, match=r"rows of torch\.float32 .* and torch\.float64"):
+        metric.compute()
+    dist.destroy_process_group()
+    (folder / f"result{rank}.json").write_text(json.dumps(values))
+
+
+def test_a_process_without_rows_gives_none(tmp_path):
+    """It broke every process, with gloo's words."""
+    together(measured_without_rows, (0, tmp_path), (1, tmp_path))
+    for rank in range(2):
+        (value,) = json.loads((tmp_path / f"result{rank}.json").read_text())
+        assert value == pytest.approx(hyperspherical_energy(rows(5)).mhe[0].value, rel=1e-12)
+
+
 def test_without_torchmetrics_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchmetrics", None)
     monkeypatch.delitem(sys.modules, "csg_analysis.energy.metric")

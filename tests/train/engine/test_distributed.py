@@ -22,11 +22,12 @@ from torchvision.ops import StochasticDepth
 from csg_train import distributed
 from csg_train.distributed import highest, joined
 from csg_train.engine import loop as engine
+from csg_train.engine.signs import SIGNS, share_signs
 from csg_train.errors import UserError
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import load_checkpoint
 from csg_train.runs.snapshots import snapshot_folder
-from tests.commands import Done, assert_user_error, command, commands
+from tests.commands import Done, assert_user_error, command, commands, together
 from tests.conftest import look_at_one_picture_of_each_split
 from tests.narrow import Narrow
 from tests.nested import equal
@@ -218,11 +219,27 @@ def test_with_a_lost_process_nothing_is_waited_for(ended, monkeypatch):
     assert ended == [False]
 
 
+def signs_in(rank: int, folder: Path) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    features, predicted = torch.tensor([rank == 1, False, True]), torch.tensor([[3, 3, -1], [3, 5, -1]][rank])
+    rows = [{"ce": 1.0, "features": f, "predicted": p} for f, p in zip(features, predicted, strict=True)]
+    share_signs([{"loss_validation": 0.5}, *rows] if rank == 0 else rows)
+    dist.destroy_process_group()
+    (folder / f"{rank}.json").write_text(json.dumps([[float(row[name]) for name in SIGNS] for row in rows]))
+
+
+def test_signs_of_life_are_of_the_pictures_of_all_processes(tmp_path):
+    """Of one picture to a process each step looked as if every picture were given one class: "the run has died"."""
+    together(signs_in, (0, tmp_path), (1, tmp_path))
+    for rank in (0, 1):
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == [[1, 3], [0, -1], [1, -1]]
+
+
 def test_a_batch_that_does_not_divide_is_refused_by_one_line(recipe_dict, tmp_path):
     first, second = run_two(recipe_of(recipe_dict, "baseline", batch_size=5).as_dict(), tmp_path)
     assert_user_error(first, "Error: train.batch_size: 5 pictures do not divide among 2 processes")
-    assert (second.returncode, second.stderr) == (2, "")
-    assert not list((tmp_path / "two").glob("[!.]*"))
+    assert (second.returncode, second.stdout, second.stderr) == (2, "", "")
+    assert not (tmp_path / "two").exists()
 
 
 class _DropPath(nn.Module):
@@ -241,6 +258,7 @@ def test_layers_that_drop_over_the_batch_are_refused(layer, recipe_dict, tmp_pat
     norms = [name for name, module in built.network.named_modules() if isinstance(module, nn.BatchNorm2d)]
     for name in norms:
         built.network.set_submodule(name, nn.Identity())
+    built.network.head.append(nn.Dropout(0))  # as a transformer's, which drop nothing
     built._require_shareable()
     built.network.head.append(layer)
     with pytest.raises(UserError, match="batch_norm: train: normalises or drops over the batch of one process"):
@@ -295,8 +313,18 @@ def test_variables_that_torchrun_did_not_set(size, recipe_file, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("words", [("csg-analyze", "features"), ("csg-analyze", "gradcam"), ("csg-train", "predict")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("csg-analyze", "features", "ckpt.pt"),
+        ("csg-analyze", "gradcam", "ckpt.pt"),
+        ("csg-train", "predict", "ckpt.pt"),
+        ("csg-train", "data", "check", "tiny.yaml"),
+        ("csg-train", "tensorboard", "runs"),
+        ("csg-report", "build", "runs"),
+    ],
+)
 def test_what_measures_runs_in_one_process(words, tmp_path):
     """Each of torchrun's processes measured everything, and one could not write the file that the other wrote."""
-    result = command(*words, "--device", "cpu", "ckpt.pt", cwd=tmp_path, env={"WORLD_SIZE": "2", "RANK": "0"})
-    assert_user_error(result, f"{words[1]}: runs in one process", "without torchrun")
+    result = command(*words, cwd=tmp_path, env={"WORLD_SIZE": "2", "RANK": "0"})
+    assert_user_error(result, f"{words[-2]}: runs in one process", "without torchrun")
