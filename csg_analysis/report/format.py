@@ -6,6 +6,7 @@ from csg_analysis.report.stats import Difference, Spread
 __all__ = ["DASH", "MINUS", "between", "difference", "ends", "fixed", "interval", "percent", "pm", "signed"]
 
 _FIRM = "\N{NO-BREAK SPACE}"
+_MOST = 6
 _NARROW = "\N{NARROW NO-BREAK SPACE}"
 
 
@@ -36,9 +37,11 @@ def interval(value: Difference, digits: int, *, scale: float = 1) -> str:
 
 
 def ends(between: tuple[float, float] | None, digits: int, *, scale: float = 1) -> str:
-    """An interval of a difference in brackets."""
+    """An interval of a difference in brackets; with more digits where an end would be rounded to 0."""
     if between is None:
         return DASH
+    while digits < _MOST and any(end != 0 and float(f"{scale * end:.{digits}f}") == 0 for end in between):
+        digits += 1
     low, high = (signed(scale * end, digits) for end in between)
     return f"[{low},{_FIRM}{high}]"
 

@@ -113,7 +113,11 @@ def _collapse(rows: Sequence[Row], group: str) -> Statement:
     statement = replace(statement, text=f"{statement.text} {way}")
     if found.sign == "higher":
         return statement
-    return replace(statement, verdict="on the way, not at the end", tone="plain")
+    end = "not at the end" if found.sign == "lower" else "not shown at the end"
+    return replace(statement, verdict=f"on the way, {end}", tone="plain")
+
+
+_SHOWN = (("higher", "help shown", "good"), ("lower", "harm shown", "bad"))
 
 
 def _help(rows: Sequence[Row], group: str) -> Statement:
@@ -149,12 +153,12 @@ def _help(rows: Sequence[Row], group: str) -> Statement:
     if signs == {"few"}:
         single = "One pair of runs each: these differences may be chance. " if all(v.n == 1 for _, v in found) else ""
         return Statement(question, f"{single}{text}", "too few runs")
-    if "higher" in signs:
-        if signs == {"higher"}:
-            return Statement(question, text, "help shown", "good")
+    if {"higher", "lower"} <= signs:
         return Statement(question, text, "differs by method")
-    if "lower" in signs:
-        return Statement(question, text, "harm shown", "bad")
+    for sign, shown, tone in _SHOWN:
+        if count := sum(value.sign == sign for _, value in found):
+            of = "" if count == len(found) else f" for {count} of {len(found)}"
+            return Statement(question, text, f"{shown}{of}", tone)
     return Statement(question, text, "no difference shown")
 
 

@@ -16,7 +16,14 @@ from csg_analysis.report.page import make_report
 from csg_train.errors import UserError
 from csg_train.evaluate.scores import iou_per_class, mean_iou, mean_per_class, per_class_accuracy
 from csg_train.files import sha256_file
-from csg_train.runs.records import AccuracyRecord, AttentionRecord, AttentionScores, PredictionsRecord, ScoreRecord
+from csg_train.runs.records import (
+    AccuracyRecord,
+    AttentionRecord,
+    AttentionScores,
+    EnergyRecord,
+    PredictionsRecord,
+    ScoreRecord,
+)
 
 __all__ = ["Verdict", "find_runs", "verify_report"]
 
@@ -186,6 +193,8 @@ def _inconsistent(run: Run) -> Iterator[str]:
         for name, said, counted in _counted(record):
             if not np.allclose(said, counted, rtol=0, atol=_CLOSE, equal_nan=True):
                 yield f"{path}: {name} does not follow from the record's own confusion matrix"
+    for split, energy in run.energy.items():
+        yield from (f"{run.folder}/energy-{split}.json: {fault}" for fault in _energy_faults(energy))
     for split, attended in run.attended.items():
         for name, said, curve in _areas(attended):
             if not math.isclose(said, float(np.mean([curve[:-1], curve[1:]])), rel_tol=0, abs_tol=_CLOSE):
@@ -194,6 +203,15 @@ def _inconsistent(run: Run) -> Iterator[str]:
         own = list(similar.spread_by_class.values())
         if own and not math.isclose(similar.measures["spread"], math.fsum(own) / len(own), rel_tol=0, abs_tol=_CLOSE):
             yield f"{run.folder}/similarity-{split}.json: spread does not follow from the record's own classes"
+
+
+def _energy_faults(record: EnergyRecord) -> Iterator[str]:
+    for order, value in record.mhe.items():
+        paper, ends = record.paper.get(order), record.interval.get(order)
+        if value is not None and value != (2 if order == "0" else 1) * (paper or 0):
+            yield f"mhe of s = {order} does not follow from the record's own paper"
+        if value is not None and ends is not None and not ends.low <= value <= ends.high:
+            yield f"mhe of s = {order} lies outside its own interval"
 
 
 def _areas(record: AttentionScores) -> Iterator[tuple[str, float, list[float]]]:

@@ -118,14 +118,14 @@ def bootstrap_mean_per_class(confusion: np.ndarray, *, seed: int, resamples: int
     """Percentile bootstrap of `mean_per_class`, pictures resampled within each true class.
 
     Of n pictures of one class, resampled with replacement, a binomial number is right, so only numbers are drawn. It
-    measures the sampling of test pictures alone, not the spread over training seeds. There is none where no class has
-    two pictures, since each resample is the pictures themselves; for the same reason a class of one picture, or of
-    pictures that are all right or all wrong, adds nothing to the width, which is too small where many classes are such.
+    measures the sampling of test pictures alone, not the spread over training seeds. A class of one picture would add
+    nothing to its width, since every resample is that picture: there is none with such a class, nor where the pictures
+    of each class are all right or all wrong. Where many classes have few pictures it is too short.
     """
-    totals = confusion.sum(axis=1)
-    if totals.max() < 2:
+    totals, right = confusion.sum(axis=1), np.diagonal(confusion)
+    totals, right = totals[totals > 0], right[totals > 0]
+    if totals.min() < 2 or not ((right > 0) & (right < totals)).any():
         return None
-    totals, right = totals[totals > 0], np.diagonal(confusion)[totals > 0]
     drawn = np.random.default_rng(seed).binomial(totals, right / totals, size=(resamples, len(totals)))
     means = (drawn / totals).mean(axis=1)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])

@@ -4,11 +4,13 @@ import io
 import json
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from csg_analysis.report.arrays import read_arrays
 from csg_train.data.readers.lists import VISDA_CLASSES
+from csg_train.errors import UserError
 from csg_train.recipes.reading import load_recipe
 from csg_train.runs.records import read_record
 from csg_train.tensors import load_tensors
@@ -73,3 +75,12 @@ def test_the_good_ones_are_accepted(place, whole, tmp_path):
     assert len(VISDA_CLASSES) == 12
     (tmp_path / "attention.npz").write_bytes(archive())
     assert read_arrays(tmp_path / "attention.npz", ["maps"], again="")[0][2, 3, 3] == 47
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e400"])
+def test_a_number_that_json_lacks_is_refused_where_it_stands(number, tmp_path):
+    """A report of it ended with json's own error, which named no file."""
+    path = tmp_path / "accuracy-target.json"
+    path.write_text(json.dumps(RECORD | {"mean_per_class": 0.625}).replace("0.625", number))
+    with pytest.raises(UserError, match=r"accuracy-target\.json: .*mean_per_class"):
+        read_record(path)

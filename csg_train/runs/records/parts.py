@@ -10,9 +10,9 @@ __all__ = ["BaseRecord", "DataInfo", "Interval", "OutsideInfo", "Plain", "RunInf
 
 
 class Plain(BaseModel):
-    """Read as it was written: no other fields, and none changed."""
+    """Read as it was written: no other fields, and none changed; NaN and infinity, which JSON lacks, are no numbers."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Interval(Plain):

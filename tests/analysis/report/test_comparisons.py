@@ -92,7 +92,7 @@ def test_a_claim_goes_when_comparisons_come(tmp_path: Path) -> None:
         assert ("higher, the interval excludes 0" in text) == (name == "few")
         assert f"Bonferroni for {len(runs) - 1} comparisons" in text
         assert ("+5.0**" in (out / "report.md").read_text()) == (name == "few")
-    assert verdicts == ["differs by method", "no difference shown"]
+    assert verdicts == ["help shown for 1 of 2", "no difference shown"]
 
 
 def test_collapse_follows_the_adjusted_interval_too(tmp_path: Path) -> None:

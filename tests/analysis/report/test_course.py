@@ -176,7 +176,7 @@ def test_a_collapse_on_the_way_is_said_though_the_end_shows_none(tmp_path: Path)
         "(adjusted for every step of every row)."
     )
     collapse = summarize(rows)[1]
-    assert collapse.verdict == "on the way, not at the end"
+    assert collapse.verdict == "on the way, not shown at the end"
     assert collapse.text.endswith(way)
     baseline = made(tmp_path).tables["course_target"].data[1]
     assert (baseline["row"], baseline["e0_mhe_highest_step"]) == ("baseline", 10)

@@ -14,7 +14,7 @@ import pytest
 from csg_analysis.drawing.svg import plain
 from csg_analysis.report.build import build_report
 from csg_analysis.report.figures import confusion, differences
-from csg_analysis.report.format import signed
+from csg_analysis.report.format import ends, signed
 from csg_analysis.report.tables import Cell, Table, to_csv
 from csg_analysis.report.verify import verify_report
 from csg_train.errors import UserError
@@ -222,6 +222,13 @@ def test_a_field_of_one_row_alone_is_a_column_of_all() -> None:
 
 def test_a_tint_stays_between_none_and_all() -> None:
     assert [Cell("", heat=heat).level for heat in (None, -0.5, 0.0, 0.5, 1.0, 1.5)] == [None, 0, 0, 10, 20, 20]
+
+
+def test_an_end_that_is_not_0_does_not_read_as_0() -> None:
+    """“[0.0, +4.0]” stood beside “shown: the interval excludes 0”."""
+    assert ends((0.0003, 0.04), 1, scale=100) == "[+0.03,\u00a0+4.00]"
+    assert ends((-0.2, 0.0), 1) == "[\u22120.2,\u00a00.0]"
+    assert ends((0.01, 0.2), 1, scale=10) == "[+0.1,\u00a0+2.0]"
 
 
 def test_the_sign_of_a_number_that_is_shown_as_zero_is_left_out() -> None:

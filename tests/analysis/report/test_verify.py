@@ -122,6 +122,20 @@ def test_a_record_edited_before_the_build_is_found_too(tmp_path: Path, masks: bo
     ]
 
 
+@pytest.mark.parametrize(
+    ("change_to", "fault"),
+    [
+        ({"mhe": {"0": -0.6}}, "mhe of s = 0 does not follow from the record's own paper"),
+        ({"paper": {"0": 1.0}, "mhe": {"0": 2.0}}, "mhe of s = 0 lies outside its own interval"),
+    ],
+)
+def test_an_energy_edited_before_the_build_is_found_too(tmp_path: Path, change_to: dict, fault: str) -> None:
+    path = write_run(tmp_path / "runs", "csg") / "energy-target.json"
+    change(path, lambda record: [record[field].update(values) for field, values in change_to.items()])
+    build_report([tmp_path / "runs"], tmp_path / "report", allow_mixed=False)
+    assert f"runs/clean-csg-0/{path.name}: {fault}" in faults(tmp_path)
+
+
 def test_an_edited_energy_is_named(own: Path) -> None:
     change(own / "runs/clean-csg-0/energy-target.json", lambda record: record["mhe"].update({"0": -0.6}))
     assert "runs/clean-csg-0/energy-target.json: changed after the report was built" in faults(own)
