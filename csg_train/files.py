@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -22,6 +22,7 @@ from csg_train.program import undivided, unfinished
 
 __all__ = [
     "atomic_write",
+    "csv_text",
     "data_root",
     "files_below",
     "foreign_content",
@@ -185,12 +186,16 @@ def write_text(path: Path, text: str) -> None:
     atomic_write(path, lambda stream: stream.write(text.encode(errors="backslashreplace")))
 
 
-def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Write a table as CSV, atomically."""
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table as CSV; an empty field for None."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([header, *rows])
-    write_text(path, text.getvalue())
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    return text.getvalue()
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table as CSV, atomically."""
+    write_text(path, csv_text(header, rows))
 
 
 def write_json(path: Path, value: Any) -> None:

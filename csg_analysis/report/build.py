@@ -96,7 +96,7 @@ def report_files(report: Report) -> dict[str, bytes]:
 
 
 def _write(path: Path, content: bytes) -> None:
-    atomic_write(path, lambda stream: stream.write(content) and None)
+    atomic_write(path, lambda stream: stream.write(content))
 
 
 def kept_unmeasured(out: Path) -> list[str]:

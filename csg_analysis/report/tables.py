@@ -1,11 +1,11 @@
 """`Table`: one object for the page, Markdown, CSV and JSON; display and exact data side by side."""
 
-import csv
-import io
 import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+from csg_train.files import csv_text
 
 __all__ = ["Cell", "Column", "Table", "guard", "to_csv", "to_json"]
 
@@ -96,11 +96,8 @@ def guard(value: Value) -> Value:
 def to_csv(table: Table) -> str:
     """The data as CSV; an empty field for None."""
     names = list(dict.fromkeys(name for record in table.data for name in record))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([guard(name) for name in names])
-    writer.writerows([guard(record.get(name)) for name in names] for record in table.data)
-    return text.getvalue()
+    rows = [[guard(record.get(name)) for name in names] for record in table.data]
+    return csv_text([str(guard(name)) for name in names], rows)
 
 
 def to_json(table: Table) -> str:

@@ -14,9 +14,7 @@ Tables 2017 for the photos. ``CREDITS.csv`` of the built folder names their crea
 """
 
 import contextlib
-import csv
 import hashlib
-import io
 import json
 import shutil
 import zipfile
@@ -32,7 +30,7 @@ from csg_train.demos.render import require_renderer, versions
 from csg_train.demos.render_tree import Job, Row, drawn, manifest_text, processes
 from csg_train.demos.views import Poses
 from csg_train.errors import UserError
-from csg_train.files import packaged_table, write_json, write_text
+from csg_train.files import csv_text, packaged_table, write_json, write_text
 
 __all__ = [
     "CALTECH101",
@@ -263,14 +261,12 @@ def _renders(demo: RenderDemo, folder: Path, models: Path, records: Path, report
 
 
 def _credits(demo: RenderDemo) -> str:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, _CREDITS, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
+    rows = []
     for row in demo.model_rows():
         pictures = f"renders/{row['split']}/{row['class']}/{model_name(row)}-*.png"
-        writer.writerow({**row, "file": pictures, "package": f"sweethome3d-furniture, {row['library']}"})
+        rows.append({**row, "file": pictures, "package": f"sweethome3d-furniture, {row['library']}"})
     for row in demo.photo_rows():
         path = PurePosixPath(row["file"])
         pictures = f"photos/{row['class']}/{row['file'].replace('/', '-')}"
-        writer.writerow({**row, "file": pictures, "name": path.stem, "package": photo_place(row["file"])[0]})
-    return stream.getvalue()
+        rows.append({**row, "file": pictures, "name": path.stem, "package": photo_place(row["file"])[0]})
+    return csv_text(_CREDITS, [[row.get(name) for name in _CREDITS] for row in rows])

@@ -14,9 +14,7 @@ Tables 2017 for the photos. ``CREDITS.csv`` of the built folder names their crea
 """
 
 import contextlib
-import csv
 import hashlib
-import io
 import json
 import re
 import shutil
@@ -37,7 +35,7 @@ from csg_train.demos.scene_stage import Model
 from csg_train.demos.scenes import BACKGROUNDS as NATURE
 from csg_train.demos.scenes import halved, paste_up, photo_background, save_scene, trimmed
 from csg_train.errors import UserError
-from csg_train.files import write_json, write_text
+from csg_train.files import csv_text, write_json, write_text
 from csg_train.seeds import random_for
 
 __all__ = ["BACKGROUNDS", "CLASSES", "NUMBERS", "PACKAGES_USED", "SIDE", "SPLITS", "build"]
@@ -188,23 +186,21 @@ def _styles(folder: Path, files: Path, rows: list[dict[str, str]]) -> int:
 
 def _credits(models: list[dict[str, str]], photos: list[dict[str, str]]) -> str:
     """Creators and licences of what the scenes show; which scene shows which model, ``manifest.csv`` says."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, _CREDITS, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    for row in models:
-        writer.writerow({**row, "file": row["model"], "package": f"sweethome3d-furniture, {row['library']}"})
-    for row in photos:
-        if row["file"].startswith(("tuxpaint/", "ifct/C")):
-            writer.writerow({**row, "name": Path(row["file"]).stem, "package": photo_place(row["file"])[0]})
-    for path in sorted(BACKGROUNDS):
-        writer.writerow(
-            {
-                "class": "background",
-                "file": path,
-                "name": Path(path).stem,
-                "creator": "MATE backgrounds' contributors",
-                "licence": PACKAGES["mate-backgrounds"].licence,
-                "package": "mate-backgrounds",
-            }
-        )
-    return stream.getvalue()
+    rows = [{**row, "file": row["model"], "package": f"sweethome3d-furniture, {row['library']}"} for row in models]
+    rows += [
+        {**row, "name": Path(row["file"]).stem, "package": photo_place(row["file"])[0]}
+        for row in photos
+        if row["file"].startswith(("tuxpaint/", "ifct/C"))
+    ]
+    rows += [
+        {
+            "class": "background",
+            "file": path,
+            "name": Path(path).stem,
+            "creator": "MATE backgrounds' contributors",
+            "licence": PACKAGES["mate-backgrounds"].licence,
+            "package": "mate-backgrounds",
+        }
+        for path in sorted(BACKGROUNDS)
+    ]
+    return csv_text(_CREDITS, [[row.get(name) for name in _CREDITS] for row in rows])

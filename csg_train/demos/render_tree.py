@@ -5,8 +5,6 @@ else: other models and the number of processes do not change it.
 """
 
 import contextlib
-import csv
-import io
 import multiprocessing
 import os
 import random
@@ -26,7 +24,7 @@ from csg_train.data.readers.listing import reason_by_name
 from csg_train.demos.render import Stage, covered, require_renderer, well_filled
 from csg_train.demos.views import POSES, Poses
 from csg_train.errors import UserError
-from csg_train.files import require_new, together, write_text
+from csg_train.files import csv_text, require_new, together, write_text
 
 __all__ = ["SUFFIXES", "Job", "Row", "draw_model", "drawn", "manifest_text", "processes", "render_tree"]
 
@@ -163,11 +161,8 @@ def drawn(
 
 def manifest_text(rows: Sequence[Row]) -> str:
     """The rows, sorted by path, as CSV: a manifest (columns ``path`` and ``label``) that also holds the views."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(sorted(rows, key=lambda row: row["path"]))
-    return stream.getvalue()
+    columns = list(rows[0])
+    return csv_text(columns, [[row[name] for name in columns] for row in sorted(rows, key=lambda row: row["path"])])
 
 
 def _models(root: Path) -> dict[tuple[str, str], Path]:

@@ -12,6 +12,8 @@ from csg_train.data.check.pictures import (
     Duplicate,
     Seen,
     Shared,
+    duplicate_lines,
+    duplicates_of,
     files_of,
     identity_line,
     known_identity,
@@ -35,7 +37,7 @@ class MaskCheck:
         name: Name of the set.
         pictures: Pairs in it, bad ones included.
         pixels: Pixels of each class in the masks that decode.
-        present: Pictures in whose mask each class occurs.
+        counts: Pictures in whose mask each class occurs.
         ignored: Share of ignored pixels, 0 to 1; NaN where no mask decodes.
         mismatches: Pairs of different size.
         duplicates: Groups of pictures with equal pixels; ``labels_differ`` when their masks do.
@@ -49,7 +51,7 @@ class MaskCheck:
     name: str
     pictures: int
     pixels: dict[str, int]
-    present: dict[str, int]
+    counts: dict[str, int]
     ignored: float
     mismatches: tuple[Mismatch, ...]
     duplicates: tuple[Duplicate, ...]
@@ -58,11 +60,6 @@ class MaskCheck:
     identity: str | None
     left_out: tuple[LeftOut, ...] = ()
     shared: tuple[Shared, ...] = ()
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Pictures in whose mask each class occurs."""
-        return self.present
 
     def lines(self) -> Iterator[str]:
         """The findings for people, one line each; long lists end in a count of what is left out."""
@@ -73,11 +70,7 @@ class MaskCheck:
         yield "no mask could be read" if math.isnan(self.ignored) else f"ignored pixels: {self.ignored:.1%}"
         if absent := [name for name, number in self.pixels.items() if not number]:
             yield f"classes without a pixel: {', '.join(absent)}"
-        groups = [
-            f"equal pixels{' but DIFFERENT MASKS' if group.labels_differ else ''}: {', '.join(group.files)}"
-            for group in sorted(self.duplicates, key=lambda group: not group.labels_differ)
-        ]
-        yield from shortened(groups, "groups of duplicates") or ["no exact duplicates"]
+        yield from duplicate_lines(self.duplicates, "MASKS")
         yield from shared_lines(self.shared)
         sizes = [pair.line() for pair in self.mismatches]
         yield from shortened(sizes, "pairs of different size") or ["all sizes agree"]
@@ -114,14 +107,10 @@ def check_masks(images: MaskedSet, split: str = "", seen: Seen | None = None) ->
         name=images.name,
         pictures=len(images),
         pixels={name: int(pixels[place]) for place, name in enumerate(images.classes)},
-        present={name: int(present[place]) for place, name in enumerate(images.classes)},
+        counts={name: int(present[place]) for place, name in enumerate(images.classes)},
         ignored=float(pixels[IGNORE] / pixels.sum()) if pixels.any() else float("nan"),
         mismatches=tuple(differ),
-        duplicates=tuple(
-            Duplicate(tuple(images.files[i] for i in group), len({contents.get(i) for i in group}) > 1)
-            for group in groups.values()
-            if len(group) > 1
-        ),
+        duplicates=duplicates_of(images, groups, contents.get),
         bad=tuple(bad),
         licence=images.licence,
         identity=known_identity(images),

@@ -1,7 +1,7 @@
 """What a data set holds: counts, exact duplicates, files that do not decode, licence and identity."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,8 @@ __all__ = [
     "Seen",
     "Shared",
     "check_pictures",
+    "duplicate_lines",
+    "duplicates_of",
     "files_of",
     "identity_line",
     "known_identity",
@@ -97,11 +99,7 @@ class Check:
                 if self.counts[name] != count
             ]
             yield f"official counts: {'; '.join(other) or 'all agree'}"
-        groups = [
-            f"equal pixels{' but DIFFERENT CLASSES' if group.labels_differ else ''}: {', '.join(group.files)}"
-            for group in sorted(self.duplicates, key=lambda group: not group.labels_differ)
-        ]
-        yield from shortened(groups, "groups of duplicates") or ["no exact duplicates"]
+        yield from duplicate_lines(self.duplicates, "CLASSES")
         yield from shared_lines(self.shared)
         yield from shortened([f"bad file: {bad.message}" for bad in self.bad], "bad files") or ["no bad files"]
 
@@ -125,6 +123,15 @@ def shortened(lines: list[str], what: str) -> list[str]:
     """The first lines, and how many more of ``what`` there are."""
     left = len(lines) - _SHOWN
     return lines if left <= 0 else [*lines[:_SHOWN], f"and {left} more {what}"]
+
+
+def duplicate_lines(duplicates: Sequence[Duplicate], labels: str) -> list[str]:
+    """The groups of equal pixels, first those whose ``labels`` differ."""
+    lines = [
+        f"equal pixels{f' but DIFFERENT {labels}' if group.labels_differ else ''}: {', '.join(group.files)}"
+        for group in sorted(duplicates, key=lambda group: not group.labels_differ)
+    ]
+    return shortened(lines, "groups of duplicates") or ["no exact duplicates"]
 
 
 def shared_lines(shared: Sequence[Shared]) -> list[str]:
@@ -174,23 +181,29 @@ def check_pictures(images: ImageSet, split: str = "", seen: Seen | None = None) 
             groups.setdefault(pixel_hash(decode(images.path(index))), []).append(index)
         except UserError as error:
             bad.append(BadFile(file, error.format_message()))
-    duplicates = tuple(
-        Duplicate(tuple(images.files[i] for i in group), len({images.labels[i] for i in group}) > 1)
-        for group in groups.values()
-        if len(group) > 1
-    )
     expected = None if images.expected is None else dict(zip(images.classes, images.expected, strict=True))
     return Check(
         name=images.name,
         pictures=len(images),
         counts=images.counts(),
-        duplicates=duplicates,
+        duplicates=duplicates_of(images, groups, images.labels.__getitem__),
         bad=tuple(bad),
         licence=images.licence,
         identity=known_identity(images),
         expected=expected,
         left_out=images.left_out,
         shared=(seen or Seen()).shared(split, files_of(images, groups)),
+    )
+
+
+def duplicates_of(
+    images: AnySet, groups: Mapping[str, Sequence[int]], label_of: Callable[[int], object]
+) -> tuple[Duplicate, ...]:
+    """The groups of several, of positions with equal pixels."""
+    return tuple(
+        Duplicate(tuple(images.files[i] for i in group), len({label_of(i) for i in group}) > 1)
+        for group in groups.values()
+        if len(group) > 1
     )
 
 

@@ -43,7 +43,7 @@ def test_a_clean_folder(tmp_path: Path) -> None:
     images = folder(tmp_path, {"a": (flat(1), MASK), "b": (flat(2), np.zeros((4, 6)))})
     result = check_masks(images)
     assert result.pixels == {"sky": 12 + 24, "car": 8, "tree": 0}
-    assert result.present == {"sky": 2, "car": 1, "tree": 0}
+    assert result.counts == {"sky": 2, "car": 1, "tree": 0}
     assert result.ignored == pytest.approx(4 / 48)
     assert list(result.lines()) == [
         "2 pictures with masks; licence: CC0",
@@ -77,7 +77,7 @@ def test_planted_faults_are_listed_and_do_not_stop_the_check(tmp_path: Path) -> 
     assert [pair.file for pair in result.mismatches] == ["images/d.png"]
     assert [bad.file for bad in result.bad] == ["masks/e.png", "images/f.png", "masks/g.png"]
     assert result.identity is None
-    assert result.present == {"sky": 5, "car": 4, "tree": 1}
+    assert result.counts == {"sky": 5, "car": 4, "tree": 1}
     lines = list(result.lines())
     assert "identity unknown, for a file is missing" in lines
     assert "equal pixels but DIFFERENT MASKS: images/a.png, images/b.png, images/c.png" in lines

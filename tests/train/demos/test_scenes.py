@@ -242,6 +242,6 @@ def test_real_data_has_every_class_and_neither_duplicates_nor_bad_files(domain: 
     result = check_masks(masked_demo_domain("scenes", domain))
     assert result.pictures == 200
     assert (result.duplicates, result.bad, result.mismatches) == ((), (), ())
-    assert min(result.present.values()) > 40
+    assert min(result.counts.values()) > 40
     assert sum(result.pixels.values()) == 200 * 128 * 128
     assert 0.5 < result.pixels["background"] / (200 * 128 * 128) < 0.9
