@@ -40,9 +40,13 @@ def usable_device(name: torch.device | str) -> torch.device:
 
 
 def without_autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """Within the block tensors there are computed with in their own types, whatever is around it."""
+    """Within the block tensors there are computed with in their own types, whatever is around it.
+
+    An autocast within the block casts weights anew each time: torch would keep the first casts up to the block's end, and
+    a training within it would go on with the weights of its first step.
+    """
     known = device.type in _AUTOCASTS
-    return torch.autocast(device.type, enabled=False) if known else contextlib.nullcontext()
+    return torch.autocast(device.type, enabled=False, cache_enabled=False) if known else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
@@ -86,7 +90,7 @@ def full_float32() -> Iterator[None]:
     """
     with _MEASURING, arithmetic(deterministic=True), contextlib.ExitStack() as off:
         for kind in _AUTOCASTS:
-            off.enter_context(torch.autocast(kind, enabled=False))
+            off.enter_context(without_autocast(torch.device(kind)))
         yield
 
 

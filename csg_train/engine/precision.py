@@ -120,7 +120,7 @@ class InBfloat16:
             assert forward is not None
             if not self._entered or (torch.is_grad_enabled() and not self._gradients):
                 return forward(images_NCHW)
-            with torch.autocast(self._device, dtype=torch.bfloat16):
+            with torch.autocast(self._device, dtype=torch.bfloat16, cache_enabled=False):
                 return _float32(forward(images_NCHW))
 
         return lowered

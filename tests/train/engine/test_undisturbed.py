@@ -10,8 +10,11 @@ import torch
 from csg_analysis import alignment, effective_rank, hyperspherical_energy, sampled_energy, uniformity
 from csg_train import CSGLoss, load_network
 from csg_train.engine.loop import train
+from csg_train.engine.precision import InBfloat16
+from csg_train.engine.undisturbed import undisturbed
 from csg_train.errors import UserError
 from csg_train.runs.checkpoint import load_checkpoint
+from csg_train.seeds import seeded
 from tests.narrow import Narrow
 from tests.nested import equal
 from tests.train.methods.test_methods import recipe_of
@@ -47,6 +50,40 @@ def test_what_the_process_has_set_changes_no_training(name, recipe, tmp_path):
         other = train(recipe, tmp_path / "b", device="cpu")
     for part in ("model", "method", "optimizer", "rng"):
         assert equal(getattr(load_checkpoint(other), part), getattr(undisturbed, part)), part
+
+
+class Shallow(torch.nn.Sequential):
+    """With an autocast of its own, as a user's backbone may have one."""
+
+    def forward(self, rows_ND: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return super().forward(rows_ND).float()
+
+
+@pytest.mark.parametrize("kind", [torch.nn.Sequential, Shallow])
+@pytest.mark.parametrize("name", [*SET, "nothing"])
+def test_each_step_in_bfloat16_computes_with_the_weights_of_the_last(kind, name):
+    """Torch keeps its casts up to the end of the outermost autocast: each step had the weights of the first."""
+
+    def losses() -> list[float]:
+        with seeded(0):
+            network = kind(torch.nn.Linear(16, 32), torch.nn.ReLU(), torch.nn.Linear(32, 4))
+            rows, labels = torch.randn(64, 16), torch.randint(4, (64,))
+        lowered = InBfloat16([network], torch.device("cpu"))
+        optimizer, found = torch.optim.SGD(network.parameters(), lr=0.5), []
+        for _ in range(4):
+            with lowered:
+                loss = torch.nn.functional.cross_entropy(network(rows), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            found.append(loss.item())
+        return found
+
+    expected = losses()
+    assert expected == sorted(expected, reverse=True)
+    with SET.get(name, contextlib.nullcontext)(), undisturbed(torch.device("cpu")):
+        assert losses() == expected
 
 
 @pytest.mark.parametrize(
