@@ -11,7 +11,14 @@ import torch
 
 from csg_train.errors import UserError
 
-__all__ = ["arithmetic", "full_float32", "ordinary_tensors", "usable_device", "without_autocast"]
+__all__ = [
+    "arithmetic",
+    "full_float32",
+    "ordinary_tensors",
+    "usable_device",
+    "without_any_autocast",
+    "without_autocast",
+]
 
 _AUTOCASTS = [kind for kind in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(kind)]
 """Kinds of devices that have it; torch before 2.9 cannot ask while it compiles."""
@@ -42,11 +49,20 @@ def usable_device(name: torch.device | str) -> torch.device:
 def without_autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """Within the block tensors there are computed with in their own types, whatever is around it.
 
-    An autocast within the block casts weights anew each time: torch would keep the first casts up to the block's end, and
-    a training within it would go on with the weights of its first step.
+    An autocast within the block casts weights anew each time: torch would keep the first casts up to the block's end,
+    and a training within it would go on with the weights of its first step.
     """
     known = device.type in _AUTOCASTS
     return torch.autocast(device.type, enabled=False, cache_enabled=False) if known else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def without_any_autocast() -> Iterator[None]:
+    """As `without_autocast`, for tensors anywhere."""
+    with contextlib.ExitStack() as off:
+        for kind in _AUTOCASTS:
+            off.enter_context(without_autocast(torch.device(kind)))
+        yield
 
 
 @contextlib.contextmanager
@@ -86,11 +102,9 @@ def arithmetic(*, tf32: bool = False, benchmark: bool = False, deterministic: bo
 def full_float32() -> Iterator[None]:
     """For what is measured: no TF32, which torch itself turns on for convolutions, no autocast, no timed algorithms.
 
-    One thread at a time: the switches are the whole process's.
+    One thread at a time: the switches are the whole process's, which a training in another thread sets too.
     """
-    with _MEASURING, arithmetic(deterministic=True), contextlib.ExitStack() as off:
-        for kind in _AUTOCASTS:
-            off.enter_context(without_autocast(torch.device(kind)))
+    with _MEASURING, arithmetic(deterministic=True), without_any_autocast():
         yield
 
 

@@ -65,7 +65,7 @@ def is_first() -> bool:
 
 def _several() -> bool:
     """Whether torchrun says that it started several processes, joined or not."""
-    return os.environ.get("WORLD_SIZE", "1") != "1"
+    return (os.environ.get("WORLD_SIZE") or "1") != "1"
 
 
 def require_one_run(count: int) -> None:

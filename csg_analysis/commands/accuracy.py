@@ -65,7 +65,10 @@ def _print_scores(records: Sequence[tuple[str, runs.ScoreRecord]], rules: Sequen
     print_table(title, ["", *(name for name, _ in records)], _accuracy_rows(records))
     first = records[0][1]
     shown = f"flip averaging {first.flip}" if isinstance(first, runs.AccuracyRecord) else "IoU by class, pixels overall"
-    kind = next((record.interval.kind for _, record in records if record.interval), "none of one picture")
+    kind = next(
+        (record.interval.kind for _, record in records if record.interval),
+        "none, for its resamples would be the pictures themselves",
+    )
     console.print(f"interval: {kind}; {shown}")
 
 

@@ -88,6 +88,8 @@ class HypersphericalEnergy(Metric):
             raise UserError(f"features of shape {tuple(features_ND.shape)}, {features_ND.dtype}; give floats (N, D)")
         if self.features and features_ND.shape[1] != self.features[0].shape[1]:
             raise UserError(f"{features_ND.shape[1]} features a row after {self.features[0].shape[1]}; give as many")
+        if self.features and features_ND.dtype != self.features[0].dtype:
+            raise UserError(f"{features_ND.dtype} after {self.features[0].dtype}; give one type")
         if index_N is None:
             if process_count() > 1:
                 raise UserError(
@@ -117,18 +119,24 @@ class HypersphericalEnergy(Metric):
 
     def _sync_dist(self, dist_sync_fn: Any = gather_all_tensors, process_group: Any = None) -> None:
         """As every ``Metric``; one without rows, which would give another type and width, gives none of theirs."""
+        if not dist.is_initialized():  # processes of somebody's own
+            super()._sync_dist(dist_sync_fn, process_group)
+            return
         group = process_group or self.process_group
         kinds: list[Any] = [None] * dist.get_world_size(group)
         own = (self.features[0].shape[1], self.features[0].dtype) if self.features else None
         dist.all_gather_object(kinds, own, group)
         found = dict.fromkeys(kind for kind in kinds if kind is not None)
+        if not found:
+            raise UserError("no process has rows; give some to update first")
         if len(found) > 1:
             said = " and ".join(f"{dtype} of {width} features" for width, dtype in found)
             raise UserError(f"the processes have rows of {said}; give all the same")
         if own is None:
-            for width, dtype in found:
-                self.features.append(torch.empty(0, width, dtype=dtype, device=self.device))
-                self.index.append(torch.empty(0, dtype=torch.int64, device=self.device))
+            ((width, dtype),) = found
+            device = "cpu" if self.compute_on_cpu else self.device
+            self.features.append(torch.empty(0, width, dtype=dtype, device=device))
+            self.index.append(torch.empty(0, dtype=torch.int64, device=device))
         super()._sync_dist(dist_sync_fn, process_group)
 
 

@@ -139,7 +139,9 @@ def confusion_table(rows: Sequence[Row]) -> Table:
                 {"row": row.label, "true": classes[i], "predicted": classes[j], "share": float(matrix[i, j])}
                 for i, j in np.argwhere(np.nan_to_num(matrix))
             ]
-    notes = [f"Share of the true class's target {wording(rows).counted}, mean over the method's runs; none is 0."]
+    notes = [
+        f"Share of the true class's target {wording(rows).counted}, mean over the method's runs; zeros are left out."
+    ]
     return Table("confusion", "Confusion matrices", [], [], data, notes)
 
 

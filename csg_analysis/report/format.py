@@ -40,7 +40,7 @@ def ends(between: tuple[float, float] | None, digits: int, *, scale: float = 1) 
     """An interval of a difference in brackets; with more digits where an end would be rounded to 0."""
     if between is None:
         return DASH
-    while digits < _MOST and any(end != 0 and float(f"{scale * end:.{digits}f}") == 0 for end in between):
+    while any(round(scale * end, digits) == 0 != round(scale * end, _MOST) for end in between):
         digits += 1
     low, high = (signed(scale * end, digits) for end in between)
     return f"[{low},{_FIRM}{high}]"

@@ -21,7 +21,7 @@ __all__ = ["Commands", "device_option", "json_option", "records_option"]
 
 def _set_quiet(context: click.Context, _parameter: click.Parameter, quiet: bool) -> None:
     """Of torchrun's processes the first prints; all would do the whole of a command that does not share its work."""
-    several = os.environ.get("WORLD_SIZE", "1") != "1"
+    several = (os.environ.get("WORLD_SIZE") or "1") != "1"
     if several and context.info_name not in ("run", "sweep") and not context.resilient_parsing:
         raise UserError(f"{context.info_name}: runs in one process; start it without torchrun (or unset WORLD_SIZE)")
     console.quiet = quiet or (several and os.environ.get("RANK", "0") != "0")

@@ -145,7 +145,8 @@ def _run(
             profile=profile,
             report=report,
         )
-    return _evaluate(path, recipe, device, sets)
+    with engine.locked(path.parent):  # a sweep that shares the folder leaves it to this process
+        return _evaluate(path, recipe, device, sets)
 
 
 def _require_blindness(recipe: recipes.Recipe, blind: bool) -> None:

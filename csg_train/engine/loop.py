@@ -152,8 +152,7 @@ def train(
                 make_ready(out, resume=resume, overwrite=overwrite, weights=recipe.model.weights)
             with agreed():
                 run = _Run(recipe, out, own)
-                old = resume and not overwrite and (out / "ckpt.pt").exists()
-                log_bytes = run.restore(out / "ckpt.pt") if old else 0
+                log_bytes = run.restore(out / "ckpt.pt") if resume and (out / "ckpt.pt").exists() else 0
                 require_steps(profile, recipe.train.steps - run.step)
             with agreed():
                 require_alike(run.facts())

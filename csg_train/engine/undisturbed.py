@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from csg_train.devices import ordinary_tensors, without_autocast
+from csg_train.devices import ordinary_tensors, without_any_autocast
 from csg_train.errors import UserError
 
 __all__ = ["undisturbed"]
@@ -26,7 +26,7 @@ def undisturbed(device: torch.device) -> Iterator[None]:
     try:
         with (
             ordinary_tensors(),
-            without_autocast(device),
+            without_any_autocast(),
             torch.random.fork_rng([device] if device.type == "cuda" else []),
             torch.inference_mode(False),
             torch.enable_grad(),

@@ -124,7 +124,7 @@ def bootstrap_mean_per_class(confusion: np.ndarray, *, seed: int, resamples: int
     """
     totals, right = confusion.sum(axis=1), np.diagonal(confusion)
     totals, right = totals[totals > 0], right[totals > 0]
-    if totals.min() < 2 or not ((right > 0) & (right < totals)).any():
+    if (totals < 2).any() or not ((right > 0) & (right < totals)).any():
         return None
     drawn = np.random.default_rng(seed).binomial(totals, right / totals, size=(resamples, len(totals)))
     means = (drawn / totals).mean(axis=1)

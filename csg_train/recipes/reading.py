@@ -39,7 +39,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = (), *, weights: st
     Raises:
         UserError: No such recipe, not YAML, an unknown key, or a value out of range.
     """
-    if isinstance(overrides, str | Mapping):
+    if isinstance(overrides, str | bytes | Mapping | None):
         raise UserError(f"load_recipe: overrides={overrides!r}; give a list, ['train.steps=100']")
     path = RECIPES / f"{name_or_path}.yaml" if name_or_path in packaged_recipes() else Path(name_or_path)
     value = _extended(_read(path, name_or_path), name_or_path)

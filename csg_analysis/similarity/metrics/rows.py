@@ -15,9 +15,9 @@ __all__ = ["by_class", "centred", "unit"]
 def unit(features_ND: np.ndarray) -> np.ndarray:
     """The rows at length 1, float64; a row that is zero, NaN or infinite is a named error."""
     from csg_analysis.energy.unit_rows import UnitRows  # torch: not for the report, which reads the table of metrics
-    from csg_train.devices import ordinary_tensors
+    from csg_train.devices import full_float32, ordinary_tensors
 
-    with ordinary_tensors():
+    with full_float32(), ordinary_tensors():
         rows = UnitRows(features_ND)
         return rows.take(slice(0, rows.n)).cpu().numpy()
 

@@ -25,7 +25,7 @@ class AccuracyRecord(BaseRecord):
     """Unweighted mean over the classes that have pictures."""
     overall: float
     interval: Interval | None
-    """Of ``mean_per_class``; None where no class has two pictures."""
+    """Of ``mean_per_class``; None where a class has one picture, or those of each are all right or all wrong."""
     predicted: list[str] = Field(default_factory=list)
     """For each true class the predicted classes of its pictures in file order, as numbers with spaces between; empty
     in earlier records. Two records of one `DataInfo.identity` have the same pictures in the same places."""

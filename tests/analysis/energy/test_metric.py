@@ -110,6 +110,8 @@ def test_rows_of_another_width_are_refused_when_they_come():
     metric.update(torch.eye(3))
     with pytest.raises(UserError, match="4 features a row after 3; give as many"):
         metric.update(torch.eye(4))
+    with pytest.raises(UserError, match=r"torch.float64 after torch.float32; give one type"):
+        metric.update(torch.eye(3, dtype=torch.float64))
 
 
 def measured_by(rank: int, features: torch.Tensor, folder: Path) -> None:
@@ -146,6 +148,8 @@ def measured_without_rows(rank: int, folder: Path) -> None:
         metric.update(rows(5), torch.arange(5))
     values = [metric.compute().item()]
     metric.reset()
+    with pytest.raises(UserError, match="no process has rows"):
+        metric.compute()
     metric.update(rows(3).to((torch.float32, torch.float64)[rank]), torch.arange(3) + 3 * rank)
     with pytest.raises(UserError, match=r"rows of torch\.float32 .* and torch\.float64"):
         metric.compute()

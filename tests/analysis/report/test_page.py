@@ -228,6 +228,7 @@ def test_an_end_that_is_not_0_does_not_read_as_0() -> None:
     """“[0.0, +4.0]” stood beside “shown: the interval excludes 0”."""
     assert ends((0.0003, 0.04), 1, scale=100) == "[+0.03,\u00a0+4.00]"
     assert ends((-0.2, 0.0), 1) == "[\u22120.2,\u00a00.0]"
+    assert ends((-1e-17, 0.2), 1) == "[0.0,\u00a0+0.2]"  # rounding
     assert ends((0.01, 0.2), 1, scale=10) == "[+0.1,\u00a0+2.0]"
 
 
