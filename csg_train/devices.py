@@ -35,9 +35,9 @@ def usable_device(name: torch.device | str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        local = int(os.environ.get("LOCAL_RANK", "0"))  # of torchrun's processes each has a card, and no other's memory
-        own = str(device) == "cuda" and local < torch.cuda.device_count()
-        torch.zeros(1, device=torch.device("cuda", local) if own else device)
+        rank = os.environ.get("LOCAL_RANK", "")  # of torchrun's processes each has a card, and no other's memory
+        own = str(device) == "cuda" and rank.isdecimal() and int(rank) < torch.cuda.device_count()
+        torch.zeros(1, device=torch.device("cuda", int(rank)) if own else device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0].split(". ")[0]
         raise UserError(f"--device {name}: not usable here ({reason}); --device cpu always is") from error

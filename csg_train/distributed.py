@@ -13,6 +13,7 @@ The first process alone writes and prints. With one process every function here 
 import contextlib
 import hashlib
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TypeVar
@@ -113,9 +114,10 @@ def joined(device: torch.device) -> Iterator[torch.device]:
     if _over:
         require_one_run(2)  # the one that is over, and this
     if device.type == "cuda":
-        device = _own_card(device, int(os.environ["LOCAL_RANK"]))
+        device = _own_card(device, os.environ.get("LOCAL_RANK", ""))
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+        with _ended_at_once():
+            dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     except (ValueError, RuntimeError) as error:
         reason = str(error).split("\n", maxsplit=1)[0]
         raise UserError(
@@ -133,7 +135,24 @@ def joined(device: torch.device) -> Iterator[torch.device]:
             dist.destroy_process_group()
 
 
-def _own_card(device: torch.device, local: int) -> torch.device:
+@contextlib.contextmanager
+def _ended_at_once() -> Iterator[None]:
+    """A signal within the block ends the process: torch waits for the others where no handler of Python's runs."""
+    before = {}
+    with contextlib.suppress(ValueError):  # not in the main thread: leave signals alone
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _own_card(device: torch.device, rank: str) -> torch.device:
+    if not rank.isdecimal():
+        raise UserError(f"LOCAL_RANK is {rank!r}; start the processes with torchrun, or unset WORLD_SIZE")
+    local = int(rank)
     if str(device) != "cuda":
         raise UserError(f"--device {device}: torchrun gives every process a card of its own; use --device cuda")
     if local >= (cards := torch.cuda.device_count()):

@@ -12,10 +12,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from csg_train.errors import UserError, memory_fault
 from csg_train.files import foreign_content, is_safetensors
 from csg_train.names import unfit
 
-__all__ = ["first_bytes", "first_not_finite", "fits", "load_tensors", "unreadable"]
+__all__ = ["first_bytes", "first_not_finite", "fits", "load_tensors", "machine_fault", "unreadable"]
 
 _NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -72,6 +73,14 @@ def first_bytes(path: Path) -> bytes:
         raise ValueError("not a regular file")
     with path.open("rb") as stream:
         return stream.read(16)
+
+
+def machine_fault(path: Path, error: Exception) -> UserError | None:
+    """What to raise where memory or the disk gave out while a file was read, and the file may be whole; else None."""
+    if isinstance(error, OSError) and error.errno and not path.is_dir():
+        fix = "make it readable" if isinstance(error, PermissionError) else "mend the disk or its server, and try again"
+        return UserError(f"{path}: {error.strerror}; {fix}")
+    return memory_fault(error, f"{path}: ")
 
 
 def unreadable(path: Path, error: Exception) -> str:

@@ -13,7 +13,7 @@ from csg_train.models.backbones import Backbone, backbone_spec
 from csg_train.models.timm_models import PREFIX, side_of_file
 from csg_train.models.wrapping import found_below, unprefixed, unwrapped
 from csg_train.names import absent
-from csg_train.tensors import fits, load_tensors, unreadable
+from csg_train.tensors import fits, load_tensors, machine_fault, unreadable
 
 __all__ = ["build_backbone", "fitted_backbone", "import_kind", "load_weights", "require_sound"]
 
@@ -156,10 +156,8 @@ def _read(path: Path) -> tuple[Any, str]:
         word = path.name.lower() if path.name.lower() in ("imagenet", "none") else None
         mend = f"write {word} in lower case, if that is meant" if word else "check model.weights or --model"
         raise UserError(f"{path}: no such weights file{absent(path)}; {mend}") from error
-    except PermissionError as error:
-        raise UserError(f"{path}: {error.strerror}; make it readable") from error
     except Exception as error:  # torch raises many types for foreign or cut files
-        raise UserError(f"{path}: {unreadable(path, error)}") from error
+        raise machine_fault(path, error) or UserError(f"{path}: {unreadable(path, error)}") from error
 
 
 def import_kind(name: str) -> str:

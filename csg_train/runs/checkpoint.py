@@ -25,7 +25,7 @@ from csg_train.recipes.sections import Recipe
 from csg_train.runs.portable import portable_bytes, portable_content
 from csg_train.runs.versions import written_by
 from csg_train.splits import Rule
-from csg_train.tensors import first_bytes, first_not_finite, fits, load_tensors, unreadable
+from csg_train.tensors import first_bytes, first_not_finite, fits, load_tensors, machine_fault, unreadable
 
 __all__ = [
     "FORMAT",
@@ -200,10 +200,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         content, digest = read_hashed(path, _content)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such checkpoint{absent(path)}; train one with csg-train run") from error
-    except PermissionError as error:
-        raise UserError(f"{path}: {error.strerror}; make it readable") from error
     except Exception as error:  # torch raises many types for cut and foreign files
-        raise UserError(
+        raise machine_fault(path, error) or UserError(
             f"{path}: not a complete checkpoint of csg-train ({unreadable(path, error)}); train again or restore it"
         ) from error
     found = content.get("format") if isinstance(content, dict) else type(content).__name__

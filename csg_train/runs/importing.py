@@ -34,7 +34,7 @@ from csg_train.recipes.network import build_network
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import FORMAT, Checkpoint, save_checkpoint
 from csg_train.runs.layouts import CSG_SEGMENTATION, LAYOUTS, Layout
-from csg_train.tensors import fits, load_tensors, unreadable
+from csg_train.tensors import fits, load_tensors, machine_fault, unreadable
 
 __all__ = ["Mapped", "import_file", "map_state"]
 
@@ -235,10 +235,8 @@ def _read(path: Path) -> tuple[Any, str]:
         return read_hashed(path, load_tensors)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file{absent(path)}; check the path") from error
-    except PermissionError as error:
-        raise UserError(f"{path}: {error.strerror}; make it readable") from error
     except Exception as error:  # torch raises many types for foreign and cut files
-        raise UserError(f"{path}: {unreadable(path, error)}") from error
+        raise machine_fault(path, error) or UserError(f"{path}: {unreadable(path, error)}") from error
 
 
 def _unwrap(content: Any, path: Path, field: str | None = None) -> tuple[Mapping[str, Any], dict[str, Any]]:

@@ -1,6 +1,7 @@
 """What a file is that holds no tensors is said in words of ours; none of torch's reach the user."""
 
 import argparse
+import errno
 import os
 import pickle
 import warnings
@@ -116,3 +117,24 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     for read in (lambda path: load_weights(Backbone(tiny.SPEC), "tiny", path), _read, load_checkpoint):
         with pytest.raises(UserError, match="not a regular file"):
             read(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "Input/output error; mend the disk or its server"),
+        (RuntimeError("[enforce fail] . \nDefaultCPUAllocator: can't allocate memory: you tried"), "out of memory"),
+    ],
+)
+@pytest.mark.parametrize("read", [load_checkpoint, _read])
+def test_a_whole_file_is_not_called_damaged_where_the_machine_gave_out(read, error, said, tmp_path, monkeypatch):
+    """“train again or restore it”: who did, with --overwrite, lost a run."""
+    torch.save({"format": "csg-train/9"}, tmp_path / "ckpt.pt")
+
+    def failing(*_arguments: object, **_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(torch, "load", failing)
+    with pytest.raises(UserError, match=rf"ckpt\.pt: {said}") as caught:
+        read(tmp_path / "ckpt.pt")
+    assert "train again" not in str(caught.value)

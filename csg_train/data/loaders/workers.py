@@ -23,7 +23,8 @@ def spare_cores() -> int:
     with contextlib.suppress(OSError, ValueError):  # no such file; "max", no limit
         quota, period = _QUOTA.read_text().split()
         cores = min(cores, math.ceil(int(quota) / int(period)))
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1)
+    sharing = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(1, cores // (int(sharing) if sharing.isdecimal() and int(sharing) else 1) - 1)
 
 
 def measuring_workers(asked: int | str, device: torch.device, batches: int) -> int:

@@ -118,12 +118,12 @@ def _sizes(table: np.ndarray) -> np.ndarray:
 
 
 def _stamp(root: Path, file: str) -> tuple[int, int]:
-    """Size in bytes and modification time in ns."""
+    """Size in bytes and modification time in ns, of a year beyond 2262 as another number of 64 bits."""
     try:
         status = (root / file).stat()
     except OSError as error:
         raise UserError(f"{root / file}: {error.strerror}; restore the file or its folder") from error
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, (status.st_mtime_ns + 2**63) % 2**64 - 2**63
 
 
 def write_store(path: Path, root: Path, files: Sequence[str], read: Callable[[int], np.ndarray]) -> Store:

@@ -298,6 +298,30 @@ def test_processes_that_differ_are_refused_before_the_first_step(fault, what, re
     assert (second.returncode, second.stderr) == (2, "")
 
 
+def end_it(pid: int) -> None:
+    time.sleep(6)  # it waits for another
+    os.kill(pid, signal.SIGTERM)
+
+
+def test_a_process_that_waits_for_others_can_be_ended(recipe_file, tmp_path):
+    """With variables of a job that was not started so: two hours in silence, whatever signal came."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    env = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    start = time.monotonic()
+    result = command("csg-train", "run", recipe_file, "--device", "cpu", cwd=tmp_path, env=env, during=end_it)
+    assert (result.returncode, result.stderr) == (-signal.SIGTERM, "")
+    assert time.monotonic() - start < 60
+
+
+@pytest.mark.parametrize("rank", ["", "first"])
+def test_a_rank_that_is_no_number_is_nobodys(rank, recipe_file, trees, tmp_path):
+    """As LOCAL_RANK=$SLURM_LOCALID gives outside a step: a traceback."""
+    env = {"WORLD_SIZE": "", "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": rank}
+    result = command("csg-train", "run", recipe_file, "--set", "train.steps=1", "--out", "one", cwd=tmp_path, env=env)
+    assert result.returncode == 0, result.stderr
+
+
 def test_a_group_that_somebody_else_made_is_refused(monkeypatch):
     """Its processes trained a run each, and averaged them."""
     monkeypatch.setattr(distributed, "process_count", lambda: 2)
