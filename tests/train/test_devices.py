@@ -101,7 +101,6 @@ def test_switches_are_set_and_put_back_after_an_error_too():
     assert switches() == before
 
 
-@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="torch before 2.9 has no such switches")
 def test_threads_that_measure_leave_the_switches_as_they_were():
     """The last to end put back what the first had set: one core and no TF32 for the rest of the process."""
     rows = torch.randn(1200, 65, generator=torch.Generator().manual_seed(0)).split(200)
@@ -131,6 +130,7 @@ def test_one_thread_measures_at_a_time():
     assert other.is_set()
 
 
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="torch before 2.9 has no such switches")
 def test_a_process_that_set_the_new_switches_alone():
     """Then torch refuses to read the old ones, which changes nothing here."""
     products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv
