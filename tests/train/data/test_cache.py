@@ -146,14 +146,15 @@ def scramble(images: ImageSet | MaskedSet) -> None:
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-@pytest.mark.parametrize("seconds", [-(10**9), 2**34])
-def test_files_of_any_date_are_cached(seconds: int, trees: Path) -> None:
-    """A year beyond 2262 has more nanoseconds than 64 bits: a traceback."""
-    images = image_folder(trees / "source", name="photos")
+@pytest.mark.parametrize("seconds", [-(10**9), 10**10])
+def test_files_of_any_date_are_cached(seconds: int, trees: Path, tmp_path: Path) -> None:
+    """The year 2286 has more nanoseconds than 64 bits: a traceback."""
+    source = shutil.copytree(trees / "source", tmp_path / "source")
+    images = image_folder(source, name="photos")
     for index in range(len(images)):
         os.utime(images.path(index), (seconds, seconds))
     build_cache(images, report=quiet)
-    assert picture_source(image_folder(trees / "source", name="photos")).endswith(str(images.store_path))
+    assert picture_source(image_folder(source, name="photos")).endswith(str(images.store_path))
 
 
 def test_files_are_not_opened_again(cached: ImageSet) -> None:
