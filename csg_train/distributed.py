@@ -24,6 +24,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from csg_train.errors import UserError
+from csg_train.program import of_several
 
 __all__ = [
     "agreed",
@@ -64,18 +65,13 @@ def is_first() -> bool:
     return process_index() == 0
 
 
-def _several() -> bool:
-    """Whether torchrun says that it started several processes, joined or not."""
-    return (os.environ.get("WORLD_SIZE") or "1") != "1"
-
-
 def require_one_run(count: int) -> None:
     """Refuse to train several runs in the processes of one torchrun: after the first their meeting is over.
 
     Raises:
         UserError: There are several of both.
     """
-    if count > 1 and _several():
+    if count > 1 and of_several():
         raise UserError("torchrun: trains one run a start; give csg-train sweep a --shard for every process instead")
 
 
@@ -104,7 +100,7 @@ def joined(device: torch.device) -> Iterator[torch.device]:
             that torchrun did not set, or a group that somebody else made.
     """
     global _over, _lost
-    if not _several():
+    if not of_several():
         if (count := process_count()) > 1:
             raise UserError(
                 f"torch.distributed has a group of {count} processes already; end it, or start with torchrun"

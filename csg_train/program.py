@@ -20,7 +20,7 @@ from typing import Any
 
 from csg_train.errors import UserError
 
-__all__ = ["needs_reader", "start", "undivided", "unfinished"]
+__all__ = ["needs_reader", "of_several", "start", "undivided", "unfinished"]
 
 _held: list[int] | None = None  # signals that wait for the end of a block
 _unfinished: dict[Path, int] = {}  # and the process that made it: a fork has its parent's in memory
@@ -95,6 +95,11 @@ def _require_folder() -> None:
     except OSError as error:
         sys.stderr.write(f"Error: the working directory: {error.strerror}; go to a folder that exists (cd)\n")
         raise SystemExit(UserError.exit_code) from None
+
+
+def of_several() -> bool:
+    """Whether torchrun says that it started this process beside others, whether they have met or not."""
+    return (os.environ.get("WORLD_SIZE") or "1") != "1"
 
 
 def needs_reader() -> None:

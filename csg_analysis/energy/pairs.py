@@ -14,7 +14,6 @@ from csg_analysis.energy.positions import Positions
 from csg_analysis.energy.threads import one_core_each
 from csg_analysis.energy.tiles import Tiles
 from csg_analysis.energy.unit_rows import UnitRows
-from csg_train.devices import full_float32
 from csg_train.errors import UserError
 
 __all__ = ["PairSums", "pair_sums"]
@@ -47,7 +46,7 @@ def pair_sums(
     block: int | None = None,
     distributed: bool = False,
 ) -> PairSums:
-    """Sum the terms of the energies over all pairs of rows, in full float32 precision and without gradients.
+    """Sum the terms of the energies over all pairs of rows, without gradients; within `full_float32`, as its caller is.
 
     Args:
         rows: The unit vectors.
@@ -68,7 +67,7 @@ def pair_sums(
         if not (dist.is_available() and dist.is_initialized()):
             raise UserError("distributed=True needs torch.distributed.init_process_group; start it with torchrun")
         rank, world = dist.get_rank(), dist.get_world_size()
-    with torch.no_grad(), full_float32(), one_core_each():
+    with torch.no_grad(), one_core_each():
         positions = Positions(rows, s, labels_N)
         (Tiles if rows.device.type == _TILED else Blocks)(positions, block).run(rank, world)
     if distributed:

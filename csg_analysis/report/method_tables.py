@@ -168,7 +168,7 @@ def split_table(rows: Sequence[Row]) -> Table:
     hints = {"source": "trained on", "validation": "held out", "target": "real"}
     words = wording(rows)
     kinds: list[tuple[str, str, Measure, int, float]]
-    kinds = [(f"{words.short_field}_percent", split, score(split), 1, 100.0) for split in SPLITS]
+    kinds = [(words.short_field, split, score(split), 1, 100.0) for split in SPLITS]
     kinds += [("e0_mhe", split, energy("0", split), 3, 1.0) for split in SPLITS]
     columns = [Column("Method", numeric=False)]
     columns += [Column(f"{capital(split)} %", hints[split]) for split in SPLITS]

@@ -35,8 +35,7 @@ def _own(rows: Sequence[Row]) -> list[Row]:
 def _kinds(rows: Sequence[Row]) -> list[tuple[str, str, str, Measure, int, float]]:
     """Kind, name, field, measure, digits and scale of what is compared; no energy is published for segmentation."""
     words = wording(rows)
-    field = f"{words.short_field}_percent"
-    kinds: list[tuple[str, str, str, Measure, int, float]] = [(_SCORE, words.short, field, score(), 1, 100)]
+    kinds: list[tuple[str, str, str, Measure, int, float]] = [(_SCORE, words.short, words.short_field, score(), 1, 100)]
     if any(row.task == "classification" for row in rows):
         kinds.insert(0, (_ENERGY, "E₀", "e0_mhe", energy("0"), 3, 1))
     return kinds

@@ -58,8 +58,8 @@ class Wording:
 
     @property
     def short_field(self) -> str:
-        """``short`` as part of a name in CSV and JSON."""
-        return self.short.lower().replace(" ", "_")
+        """``short`` as part of a name in CSV and JSON, where it is in percent."""
+        return f"{self.short.lower().replace(' ', '_')}_percent"
 
 
 _TASKS = {

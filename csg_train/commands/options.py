@@ -9,7 +9,7 @@ import click
 
 from csg_train.console import console
 from csg_train.errors import UserError, memory_fault
-from csg_train.program import needs_reader, start
+from csg_train.program import needs_reader, of_several, start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,10 +21,9 @@ __all__ = ["Commands", "device_option", "json_option", "records_option"]
 
 def _set_quiet(context: click.Context, _parameter: click.Parameter, quiet: bool) -> None:
     """Of torchrun's processes the first prints; all would do the whole of a command that does not share its work."""
-    several = (os.environ.get("WORLD_SIZE") or "1") != "1"
-    if several and context.info_name not in ("run", "sweep") and not context.resilient_parsing:
+    if of_several() and context.info_name not in ("run", "sweep") and not context.resilient_parsing:
         raise UserError(f"{context.info_name}: runs in one process; start it without torchrun (or unset WORLD_SIZE)")
-    console.quiet = quiet or (several and os.environ.get("RANK", "0") != "0")
+    console.quiet = quiet or (of_several() and os.environ.get("RANK", "0") != "0")
 
 
 def _set_table(_context: click.Context, _parameter: click.Parameter, as_json: bool) -> bool:
