@@ -26,7 +26,7 @@ from csg_train import data as pictures
 from csg_train import recipes, runs
 from csg_train.console import console
 from csg_train.errors import UserError
-from csg_train.files import require_outside
+from csg_train.files import require_outside, together
 from csg_train.names import absent
 from csg_train.splits import SPLITS
 
@@ -99,16 +99,12 @@ def gradcam(
         split = where if checkpoints and where in SPLITS else IMAGES
         data = subject.data_info(images, split)
         arrays = {"maps": maps.maps_NHW, "images": maps.images_NHWC}
-        record = _attention_record(
-            subject.run,
-            data,
-            named,
-            maps,
-            layer=layer,
-            explain=explain,
-            arrays_sha256=runs.write_arrays(subject.folder / _ARRAYS, arrays),
-        )
-        runs.write_record(subject.folder / "attention.json", record)
+        with together(subject.folder) as kept:
+            digest = runs.write_arrays(kept / _ARRAYS, arrays)
+            record = _attention_record(
+                subject.run, data, named, maps, layer=layer, explain=explain, arrays_sha256=digest
+            )
+            runs.write_record(kept / "attention.json", record)
         pairs = [maps.pair(index) for index in range(len(images))]
         first = first or [(own.label or "picture", pair[0]) for own, pair in zip(record.pictures, pairs, strict=True)]
         views = zip(record.pictures, pairs, maps.flat, strict=True)

@@ -17,6 +17,7 @@ from csg_train import data as pictures
 from csg_train import evaluate, recipes, runs
 from csg_train.console import console
 from csg_train.data import check
+from csg_train.files import together
 from csg_train.splits import SPLITS
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def predictions(
 
 
 def _keep(subject: Subject, split: str, images: pictures.MaskedSet, predicted: Sequence[np.ndarray]) -> None:
-    """Write the record of one checkpoint and, before it, its arrays."""
+    """Write the record of one checkpoint and its arrays, both or neither."""
     import numpy as np
 
     file = f"predictions-{split}.npz"
@@ -80,17 +81,18 @@ def _keep(subject: Subject, split: str, images: pictures.MaskedSet, predicted: S
         shown.append(runs.PredictedPicture(file=images.files[index], differs=share))
         for name, own in (("picture", np.asarray(picture)), ("true", true_HW), ("predicted", mask_HW)):
             arrays[f"{name}_{index}"] = drawing.reduced(own, runs.PREDICTIONS_SIDE)
-    record = runs.PredictionsRecord(
-        run=subject.run,
-        data=subject.data_info(images, split),
-        classes=list(images.classes),
-        colours=list(check.class_colours(images.classes)),
-        unknown=pictures.IGNORE,
-        arrays=file,
-        arrays_sha256=runs.write_arrays(subject.folder / file, arrays),
-        pictures=shown,
-    )
-    runs.write_record(subject.folder / f"predictions-{split}.json", record)
+    with together(subject.folder) as kept:
+        record = runs.PredictionsRecord(
+            run=subject.run,
+            data=subject.data_info(images, split),
+            classes=list(images.classes),
+            colours=list(check.class_colours(images.classes)),
+            unknown=pictures.IGNORE,
+            arrays=file,
+            arrays_sha256=runs.write_arrays(kept / file, arrays),
+            pictures=shown,
+        )
+        runs.write_record(kept / f"predictions-{split}.json", record)
 
 
 def _write(path: Path, images: pictures.MaskedSet, index: int, predicted: Sequence[tuple[str, np.ndarray]]) -> None:

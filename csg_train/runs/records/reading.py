@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
 from csg_train.errors import UserError
-from csg_train.files import atomic_write, write_csv, write_json
+from csg_train.files import atomic_write, together, write_csv, write_json
 from csg_train.runs.records.attention import AttentionRecord, AttentionScores
 from csg_train.runs.records.choosing import ChoosingRecord
 from csg_train.runs.records.features import EnergyRecord, SimilarityRecord, SphereRecord
@@ -72,13 +72,14 @@ def write_score(folder: Path, record: ScoreRecord | UnlabelledRecord) -> None:
     A target that got its labels later is unknown no more, and a table of an earlier step would contradict the record.
     """
     split = record.data.split
-    table = folder / f"confusion-{split}.csv"
+    table = f"confusion-{split}.csv"
+    with together(folder) as kept:
+        if not isinstance(record, UnlabelledRecord):
+            confusion = [[name, *row] for name, row in zip(record.classes, record.confusion, strict=True)]
+            write_csv(kept / table, ["true \\ predicted", *record.classes], confusion)
+        write_record(kept / f"{record.kind}-{split}.json", record)
     if isinstance(record, UnlabelledRecord):
-        table.unlink(missing_ok=True)
-    else:
-        confusion = [[name, *row] for name, row in zip(record.classes, record.confusion, strict=True)]
-        write_csv(table, ["true \\ predicted", *record.classes], confusion)
-    write_record(folder / f"{record.kind}-{split}.json", record)
+        (folder / table).unlink(missing_ok=True)
     for kind in SCORES:
         if kind != record.kind:
             (folder / f"{kind}-{split}.json").unlink(missing_ok=True)

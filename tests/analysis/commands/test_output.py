@@ -8,6 +8,7 @@ import pytest
 from csg_analysis.commands.output import numbered_pictures, require_own_pictures
 from csg_train import files
 from csg_train.errors import UserError
+from csg_train.runs.records import reading
 from tests.analysis.conftest import analyze, refused
 from tests.commands import assert_user_error, command
 
@@ -58,6 +59,28 @@ def test_a_disk_that_fills_leaves_what_was_there(tmp_path, monkeypatch):
         with pytest.raises(UserError, match=rf"{tmp_path}/{folder}/b\.png: cannot write"):
             write_two(tmp_path / folder)
     assert {path.name: content(path) for path in tmp_path.iterdir()} == {"old": {"a.png": b"old"}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "beside", "record"),
+    [
+        (["gradcam", "--per-class", 1, "--out", "out"], "attention.npz", "attention.json"),
+        (["accuracy", "--split", "target"], "confusion-target.csv", "accuracy-target.json"),
+    ],
+)
+def test_a_record_and_what_lies_beside_it_are_written_both_or_neither(
+    trained, tmp_path, monkeypatch, arguments, beside, record
+):
+    """Else a report refuses the arrays, which are not those of the record, and the earlier result is lost."""
+    monkeypatch.chdir(tmp_path)
+    run = shutil.copytree(trained[0].parent, tmp_path / "run")
+    assert analyze(arguments[0], run / "ckpt.pt", *arguments[1:]).exit_code == 0
+    (run / beside).write_text("of before")
+    before = content(run)
+    full = UserError(f"{record}: cannot write (No space left on device)")
+    monkeypatch.setattr(reading, "write_json", lambda path, value: (_ for _ in ()).throw(full))
+    refused(analyze(arguments[0], run / "ckpt.pt", *arguments[1:]), record, "No space")
+    assert content(run) == before
 
 
 def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
