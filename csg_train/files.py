@@ -81,10 +81,7 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
         remove_abandoned(path)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
         try:
-            # not by tempfile, whose files are their owner's alone
-            with unfinished(temporary), temporary.open("xb") as stream:
-                with contextlib.suppress(OSError):  # a file system without locks: nothing is removed there
-                    fcntl.flock(stream, fcntl.LOCK_EX)
+            with unfinished(temporary), _created(temporary) as stream:
                 write(stream)
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -100,12 +97,33 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
             os.close(folder)
 
 
+def _created(temporary: Path) -> BinaryIO:
+    """A new file under a lock; made again where another writer took it for abandoned before it had one."""
+    while True:
+        stream = temporary.open("xb")  # not by tempfile, whose files are their owner's alone
+        with contextlib.suppress(OSError):  # a file system without locks: nothing is removed there
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        if os.fstat(stream.fileno()).st_nlink:
+            return stream
+        stream.close()
+
+
+def _created_folder(beside: Path, lock: contextlib.ExitStack) -> Path:
+    """The same of a folder, locked until ``lock`` closes."""
+    while True:
+        hidden = Path(tempfile.mkdtemp(dir=beside, prefix=".csg-", suffix=".tmp"))
+        with contextlib.suppress(OSError):
+            lock.enter_context(_locked(hidden, fcntl.LOCK_EX))
+        if hidden.is_dir():
+            return hidden
+
+
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a lock on a folder; an `OSError` where another process does, or where there are none."""
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    """Hold a lock on a folder; an `OSError` where it is refused, or where there are none."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, how)
         yield
     finally:
         os.close(handle)
@@ -125,15 +143,13 @@ def together(folder: Path) -> Iterator[Path]:
     with writing(folder):
         beside.mkdir(parents=True, exist_ok=True)
         for abandoned in beside.glob(".csg-*.tmp"):  # of a process that was killed
-            with contextlib.suppress(OSError), _locked(abandoned):
+            with contextlib.suppress(OSError), _locked(abandoned, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 shutil.rmtree(abandoned)
-        hidden = Path(tempfile.mkdtemp(dir=beside, prefix=".csg-", suffix=".tmp"))
+        lock = contextlib.ExitStack()
+        hidden = _created_folder(beside, lock)
     work = hidden / "folder"  # not their owner's alone, as what mkdtemp makes
-    lock = contextlib.ExitStack()
     lock.enter_context(unfinished(hidden))
     try:
-        with contextlib.suppress(OSError):  # a file system without locks
-            lock.enter_context(_locked(hidden))
         with writing(folder):
             work.mkdir()
             yield work

@@ -84,7 +84,7 @@ def _built(images: AnySet, report: Callable[[str], None]) -> Store:
     report(f"decoding {len(images.stored_files)} files to {needed / 1e6:.1f} MB, {free / 1e6:.0f} MB are free; {path}")
     if needed > free:
         raise UserError(
-            f"{path.parent}: needs {needed / 1e6:.0f} MB and has {free / 1e6:.0f} MB; "
+            f"{path.parent}: needs {needed / 1e6:.1f} MB and has {free / 1e6:.1f} MB; "
             "free space, or set CSG_DATA_DIR to a folder on a larger disk"
         )
     return write_store(path, images.root, images.stored_files, lambda index: _decoded(images, index))

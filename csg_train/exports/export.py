@@ -1,5 +1,6 @@
 """Export a checkpoint: write a folder, read it again, compare it on pictures, and only then give it its name."""
 
+import copy
 import dataclasses
 import importlib
 from collections.abc import Callable, Sequence
@@ -86,8 +87,14 @@ def export_checkpoint(
         size = changes.get("input_HW")
         shown = _of_size(pictures, size)
         try:
+            served = Logits(subject.network)
             comparison = compare(
-                Logits(subject.network), kind.load(subject, work), shown, source=source, what=f"--format {format_name}"
+                served,
+                kind.load(subject, work),
+                lambda images: copy.deepcopy(served).double()(images),
+                shown,
+                source=source,
+                what=f"--format {format_name}",
             )
         except UserError:
             raise

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from csg_train.errors import UserError
@@ -37,9 +37,10 @@ def loaded_head(subject: Subject, folder: Path) -> nn.Sequential:
 
 def save_parts(folder: Path, model: dict[str, Tensor], head: nn.Module | None) -> None:
     """Write `MODEL` and, where it is a file of its own, `HEAD`."""
-    save_file({name: value.contiguous() for name, value in model.items()}, folder / MODEL, {"format": "pt"})
-    if head is not None:
-        save_file({name: value.contiguous() for name, value in head.state_dict().items()}, folder / HEAD)
+    for path, state in ((folder / MODEL, model), (folder / HEAD, head.state_dict() if head else {})):
+        if state:
+            data = save({name: value.contiguous() for name, value in state.items()}, {"format": "pt"})
+            path.write_bytes(data)  # save_file's error of a full disk is no OSError
 
 
 def strictly(

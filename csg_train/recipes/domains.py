@@ -1,5 +1,6 @@
 """Where the pictures of a recipe's domains come from: a section for each layout; checked by pydantic."""
 
+import re
 from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -70,6 +71,14 @@ def own_path(value: Any) -> Any:
     if value == "":
         raise ValueError("a path is meant, and this is empty; the working directory is .")
     return home_expanded(Path(value), "a path of the recipe") if isinstance(value, str) else value
+
+
+def _expression(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"{text!r} is no regular expression ({error})") from error
+    return text
 
 
 _Path = Annotated[Path, BeforeValidator(own_path)]
@@ -207,10 +216,13 @@ class PicturesDomain(Section):
 
 
 class HoldoutDomain(Section):
-    """A share of every class of the source, chosen by file name and then kept out of training; validation only."""
+    """A share of each class of the source, or of its masked pictures, chosen by name and not trained on."""
 
     dataset: Literal["holdout"]
     fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    group: Annotated[str, AfterValidator(_expression)] | None = None
+    """A regular expression that is searched in each path below the source's root: the files of a class in which its
+    first group, or all of it, finds the same text stay on one side (frames of a sequence, views of a model)."""
 
 
 LabelledDomain = FolderDomain | ManifestDomain | VisdaDomain | DemoDomain

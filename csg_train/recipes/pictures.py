@@ -122,11 +122,11 @@ def load_split(data: Data, split: str, classes: Sequence[str] | None = None) -> 
         if root is None or os.path.lexists(root):  # Path.exists raises where a name is too long
             raise
         raise UserError(f"{error.message} (--set data.{listed}.root=FOLDER, where it lies elsewhere)") from error
+    if holdout is not None:
+        rest, held = hold_out(images, holdout.fraction, holdout.group)
+        images = held if split == "validation" else rest
     if not isinstance(images, ImageSet):
         return images
-    if holdout is not None:
-        rest, held = hold_out(images, holdout.fraction)
-        images = held if split == "validation" else rest
     return dataclasses.replace(images, shorter_side=data.shorter_side)
 
 

@@ -17,7 +17,16 @@ from csg_train.errors import UserError
 from csg_train.methods.base import Method
 from csg_train.methods.table import METHODS
 from csg_train.models.backbones import BACKBONES, own_size
-from csg_train.recipes.domains import Domain, MaskedDomain, PicturesDomain, Target, Validation, fitting, own_path
+from csg_train.recipes.domains import (
+    Domain,
+    HoldoutDomain,
+    MaskedDomain,
+    PicturesDomain,
+    Target,
+    Validation,
+    fitting,
+    own_path,
+)
 from csg_train.recipes.faults import shown
 from csg_train.recipes.options import EMA, SWAD, Pasta, Settings, no_yes
 from csg_train.splits import SELECTED_ON, SPLITS, Rule
@@ -224,8 +233,8 @@ class Recipe(Settings):
         data = info.data.get("data")
         if value.select == "source-val" and data is not None and data.validation is None:
             raise ValueError(
-                "source-val selects on data.validation, which this recipe lacks; add it, of a classification for "
-                "instance {dataset: holdout, fraction: 0.1}"
+                "source-val selects on data.validation, which this recipe lacks; add it, for instance "
+                "{dataset: holdout, fraction: 0.1}"
             )
         if value.select == "oracle" and data is not None and isinstance(data.target, PicturesDomain):
             raise ValueError(
@@ -278,7 +287,7 @@ class Recipe(Settings):
         if isinstance(self.average, SWAD) and self.data.validation is None:
             raise ValueError(
                 "average: swad measures its loss on data.validation, which this recipe lacks; add held-out synthetic "
-                "pictures, of a classification for instance {dataset: holdout, fraction: 0.1}"
+                "pictures, for instance {dataset: holdout, fraction: 0.1}"
             )
         return self
 
@@ -302,7 +311,7 @@ class Recipe(Settings):
             )
         for split in SPLITS:
             domain = getattr(self.data, split)
-            if domain is None or isinstance(domain, PicturesDomain):
+            if domain is None or isinstance(domain, PicturesDomain | HoldoutDomain):
                 continue
             if isinstance(domain, MaskedDomain) == (self.segmentation is not None):
                 continue

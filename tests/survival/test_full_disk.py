@@ -123,12 +123,17 @@ def test_a_run_on_a_small_disk(fault, small_disk, recipe_file, tmp_path):
     assert {path.name for path in out.iterdir()} <= {"log.jsonl", "note.txt", "recipe.yaml", ".lock"}
 
 
-def test_a_program_of_torch_export_on_a_small_disk(small_disk, recipe_file, tmp_path):
-    """Torch's own writing would end the process there."""
-    command("csg-train", "run", recipe_file, "--set", "train.steps=1", "--out", tmp_path / "run", cwd=tmp_path)
+@pytest.mark.parametrize(
+    ("name", "file", "backbone"), [("torch-export", "model.pt2", "narrow"), ("timm", "", "resnet18")]
+)
+def test_an_export_on_a_small_disk(name, file, backbone, small_disk, recipe_file, tmp_path):
+    """Torch's own writing would end the process there, and the error of safetensors' is no `OSError`."""
+    changes = ["train.steps=1", f"model.backbone={backbone}", *["model.weights=none"] * (name == "timm")]
+    words = [word for change in changes for word in ("--set", change)]
+    command("csg-train", "run", recipe_file, *words, "--out", tmp_path / "run", cwd=tmp_path)
     (small_disk / "fill").write_bytes(bytes(1_900_000))
-    words = ("export", tmp_path / "run" / "ckpt.pt", "--format", "torch-export", "--to", small_disk / "out")
-    assert_user_error(command("csg-train", *words, cwd=tmp_path), "model.pt2: cannot write (No space left on device)")
+    words = ("export", tmp_path / "run" / "ckpt.pt", "--format", name, "--to", small_disk / "out")
+    assert_user_error(command("csg-train", *words, cwd=tmp_path), f"{file}: cannot write (No space left on device)")
     assert [path.name for path in small_disk.iterdir()] == ["fill"]
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -39,38 +40,56 @@ def merge(parts: Sequence[ImageSet]) -> ImageSet:
     )
 
 
-def hold_out(images: ImageSet, fraction: float) -> tuple[ImageSet, ImageSet]:
-    """Split a set in two: what is left, and the share of every class that is held out.
+def hold_out(images: AnySet, fraction: float, group: str | None = None) -> tuple[AnySet, AnySet]:
+    """Split a set in two: what is left, and the share of every class that is held out; of pictures with masks, of all.
 
     The files of a class with the smallest hashes of their names are held out, so neither the order of the list nor a
-    seed matters, and a picture more or less moves few others. Renders of one object may fall on both sides.
+    seed matters, and a picture more or less moves few others. Renders of one object fall on both sides, unless
+    ``group`` keeps them together; then the hashes are those of the groups' texts, and groups are counted.
 
     Args:
         images: The whole set.
         fraction: Share of each class's files, of 0 to 1; at least one file goes to either side.
+        group: A regular expression; the files of a class in whose paths below the root its first group, or all of it
+            where it has none, finds the same text stay on one side.
 
     Raises:
-        UserError: A class has fewer than two files.
+        UserError: A class has fewer than two files or groups, or ``group`` finds nothing in a path.
     """
+    labelled = isinstance(images, ImageSet)
+    labels = images.labels if isinstance(images, ImageSet) else (0,) * len(images)
+    members = list(zip(labels, _groups(images, group), strict=True))
+    what = "picture(s)" if group is None else "group(s) by data.validation.group"
     held: set[tuple[int, str]] = set()
-    files: list[set[str]] = [set() for _ in images.classes]
-    for file, label in zip(images.files, images.labels, strict=True):
-        files[label].add(file)
-    for label, (name, own) in enumerate(zip(images.classes, files, strict=True)):
+    for label, name in enumerate(images.classes if labelled else ("",)):
+        own = {text for other, text in members if other == label}
         if len(own) < 2:
             raise UserError(
-                f"{images.root}: class {name} has {len(own)} picture(s), and holding some out takes two; add pictures "
-                "or choose another data.validation"
+                f"{images.root}: {f'class {name} has ' if labelled else ''}{len(own)} {what}, and holding some out "
+                "takes two; add pictures or choose another data.validation"
             )
-        ordered = sorted(own, key=lambda file: hashlib.sha256(file.encode()).digest())
-        held |= {(label, file) for file in ordered[: min(max(round(fraction * len(own)), 1), len(own) - 1)]}
-    sides = [(label, file) in held for label, file in zip(images.labels, images.files, strict=True)]
-    return _part(images, sides, False, images.name), _part(images, sides, True, f"{images.name} held out")
+        ordered = sorted(own, key=lambda text: hashlib.sha256(text.encode()).digest())
+        held |= {(label, text) for text in ordered[: min(max(round(fraction * len(own)), 1), len(own) - 1)]}
+    sides = [member in held for member in members]
+    return _side(images, sides, False, images.name), _side(images, sides, True, f"{images.name} held out")
 
 
-def _part(images: ImageSet, sides: Sequence[bool], side: bool, name: str) -> ImageSet:
+def _groups(images: AnySet, group: str | None) -> list[str]:
+    if group is None:
+        return list(images.files)
+    pattern = re.compile(group)
+    found = []
+    for file in images.files:
+        if (match := pattern.search(file)) is None:
+            raise UserError(f"data.validation.group: {group!r} finds nothing in {file}; it is searched in every path")
+        found.append((match[1] or "") if pattern.groups else match[0])
+    return found
+
+
+def _side(images: AnySet, sides: Sequence[bool], side: bool, name: str) -> AnySet:
     chosen = images.part([index for index, other in enumerate(sides) if other == side])
-    return dataclasses.replace(chosen, name=name, expected=None)  # the official counts are those of the whole set
+    whole = {"expected": None} if isinstance(images, ImageSet) else {}  # the official counts are those of the whole set
+    return dataclasses.replace(chosen, name=name, **whole)  # type: ignore[arg-type]
 
 
 def pick(images: AnySet, per_class: int) -> AnySet:

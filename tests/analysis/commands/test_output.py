@@ -1,5 +1,6 @@
 """Where commands put what they make: never over what is not theirs, all of it or nothing, each record its own."""
 
+import fcntl
 import os
 import shutil
 
@@ -81,6 +82,24 @@ def test_a_record_and_what_lies_beside_it_are_written_both_or_neither(
     monkeypatch.setattr(reading, "write_json", lambda path, value: (_ for _ in ()).throw(full))
     refused(analyze(arguments[0], run / "ckpt.pt", *arguments[1:]), record, "No space")
     assert content(run) == before
+
+
+def test_a_writer_whose_work_another_takes_for_abandoned_makes_it_anew(tmp_path, monkeypatch):
+    """Between the moment when a temporary file or folder is made and that when it is locked."""
+    real, taken = fcntl.flock, []
+
+    def flock(handle, how):
+        for path in tmp_path.glob(".*.tmp"):
+            if path.is_dir() not in taken:
+                taken.append(path.is_dir())
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        real(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    files.write_text(tmp_path / "one.txt", "whole")
+    write_two(tmp_path)
+    assert taken == [False, True]
+    assert content(tmp_path) == {"one.txt": b"whole", "a.png": b"new", "b.png": b"new"}
 
 
 def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):

@@ -1,6 +1,7 @@
 """A held-out part of the source: disjoint, whole, of every class, and the same whatever the order."""
 
 import dataclasses
+import json
 import random
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import yaml
 
 from csg_train.data.readers.images import ImageSet, image_folder
+from csg_train.data.readers.mask_folders import masked_folder
 from csg_train.data.readers.sets import hold_out
 from csg_train.errors import UserError
 from csg_train.recipes.pictures import load_split
@@ -72,6 +74,56 @@ def test_a_file_listed_twice_stays_on_one_side():
     assert len(rest) + len(held) == 20
 
 
+def frames(classes: int, sequences: int, each: int) -> ImageSet:
+    """Names of frames: ``c0/s3_07.png``."""
+    pairs = [(f"c{c}/s{s}_{i:02d}.png", c) for c in range(classes) for s in range(sequences) for i in range(each)]
+    files, labels = zip(*pairs, strict=True)
+    return ImageSet("x", Path("nowhere"), files, labels, tuple(f"c{c}" for c in range(classes)))
+
+
+@pytest.mark.parametrize("group", [r"s\d+", r"(s\d+)_\d+\.png$", r"^c\d/s\d+(?=_)"])
+def test_a_group_stays_on_one_side(group):
+    images = frames(3, 8, 5)
+    rest, held = hold_out(images, 0.25, group)
+    assert set(held.counts().values()) == {10}  # two of eight sequences of each class
+    assert sorted(rest.files + held.files) == sorted(images.files)
+    assert not {file.partition("_")[0] for file in rest.files} & {file.partition("_")[0] for file in held.files}
+    assert hold_out(shuffled(images, 1), 0.25, group)[1].counts() == held.counts()
+    assert set(hold_out(shuffled(images, 1), 0.25, group)[1].files) == set(held.files)
+
+
+def test_a_group_that_finds_nothing_or_one_group_alone_is_an_error():
+    with pytest.raises(UserError, match=r"data\.validation\.group: 't\\\\d' finds nothing in c0/s0_00\.png"):
+        hold_out(frames(2, 3, 2), 0.25, r"t\d")
+    with pytest.raises(UserError, match=r"class c0 has 1 group\(s\) by data\.validation\.group"):
+        hold_out(frames(2, 1, 9), 0.25, r"s\d")
+
+
+def test_masked_pictures_are_held_out_with_their_masks(masked_tree):
+    images = masked_folder(masked_tree)
+    rest, held = hold_out(images, 0.25)
+    assert len(held) == round(0.25 * len(images))
+    assert sorted(zip(rest.files + held.files, rest.masks + held.masks, strict=True)) == sorted(
+        zip(images.files, images.masks, strict=True)
+    )
+    with pytest.raises(UserError, match=rf"{masked_tree}: 1 picture"):
+        hold_out(images.part([0]), 0.25)
+
+
+def test_a_segmentation_is_trained_without_what_is_held_out(masked_recipe_dict, tmp_path):
+    masked_recipe_dict["data"]["validation"] = {"dataset": "holdout", "fraction": 0.3, "group": r"[^/]+$"}
+    path = tmp_path / "masked.yaml"
+    path.write_text(yaml.safe_dump(masked_recipe_dict))
+    result = command("csg-train", "run", path, "--out", tmp_path / "run", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    counts = {}
+    for split in ("source", "validation", "target"):
+        data = json.loads((tmp_path / "run" / f"segmentation-{split}.json").read_text())["data"]
+        counts[split] = data["count"]
+    assert counts["source"] + counts["validation"] == counts["target"]
+    assert counts["validation"] == round(0.3 * counts["target"])
+
+
 @pytest.mark.parametrize("counts", [(4, 1, 3), (4, 0, 3)])
 def test_a_class_of_fewer_than_two_is_an_error(counts):
     with pytest.raises(UserError, match=f"class c1 has {counts[1]} picture"):
@@ -103,8 +155,11 @@ def test_only_validation_can_be_held_out(recipe_dict):
         }
         with pytest.raises(UserError, match=r"x: data\.validation\.fraction: "):
             parse_recipe(value, origin="x")
+    value = recipe_dict | {"data": recipe_dict["data"] | {"validation": {"dataset": "holdout", "group": "(s"}}}
+    with pytest.raises(UserError, match=r"x: data\.validation\.group: .*'\(s' is no regular expression"):
+        parse_recipe(value, origin="x")
     value = recipe_dict | {"data": recipe_dict["data"] | {"validation": {"dataset": "holdout", "share": 0.1}}}
-    with pytest.raises(UserError, match=r"data\.validation\.share: unknown key; allowed: dataset, fraction"):
+    with pytest.raises(UserError, match=r"data\.validation\.share: unknown key; allowed: dataset, fraction, group"):
         parse_recipe(value, origin="x")
 
 

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from csg_train.data.views.pasta import Pasta
 from csg_train.data.views.restyle import Styles, match_colour_moments, swap_low_amplitude
 from csg_train.data.views.segmentation_views import (
     colour_jitter,
@@ -17,6 +18,7 @@ from csg_train.data.views.segmentation_views import (
     segmentation_evaluation_view,
     segmentation_views,
 )
+from csg_train.data.views.transforms import perturbed
 from csg_train.seeds import random_for
 from tests.train.data.test_transforms import picture
 
@@ -99,12 +101,12 @@ def test_the_mean_fills_up_all_sides_alike() -> None:
 def test_mirroring_happens_half_of_the_time_and_moves_both() -> None:
     pixels, mask_HW = np.zeros((8, 8, 3), dtype=np.uint8), np.zeros((8, 8), dtype=np.uint8)
     pixels[:, :4], mask_HW[:, :4] = 200, 1
-    seen = []
-    for seed in range(200):
+    seen, draws = [], 2000
+    for seed in range(draws):
         picture, labels_HW = cropped(Image.fromarray(pixels), mask_HW, size=8, scale=(1.0, 1.0), seed=seed)
         assert ((np.array(picture)[..., 0] == 200) == (labels_HW == 1)).all()
         seen.append(int(labels_HW[0, 0]))
-    assert 70 < sum(seen) < 130
+    assert abs(sum(seen) / draws - 0.5) < 4 * 0.5 / draws**0.5  # four standard deviations
 
 
 def views_of(*names: str, seed: int = 5, **options: object) -> tuple[list[torch.Tensor], torch.Tensor]:
@@ -133,6 +135,21 @@ def test_views_show_one_crop_and_do_not_depend_on_each_other(tmp_path: Path) -> 
     crop, _ = cropped(*coded(64, 64), size=32, seed=5)
     assert torch.equal(student, torch.from_numpy(np.array(crop)).permute(2, 0, 1))
     assert not torch.equal(views_of("student", seed=6)[0][0], student)
+
+
+def test_a_styled_look_has_pastas_noise_before_its_style(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 24, 24, 3), dtype=np.uint8)
+    Image.fromarray(pixels[1]).save(tmp_path / "style.png")
+    styles = Styles(files=[tmp_path / "style.png"], kind="moments")
+    settings, image = Pasta(alpha=10, beta=0.5, k=1, grid="exact"), Image.fromarray(pixels[0])
+    crop = {"size": 24, "scale": (1.0, 1.0)}
+    shared = {"rng": random.Random(2), "styles": styles, "settings": settings}
+    ((found,), _) = segmentation_views(image, pixels[0, ..., 0], views=("styled2",), **shared, **crop)
+    rng = random.Random(2)
+    square, key = random_crop(image.size, rng=rng, **crop).of(image), rng.getrandbits(63)
+    noisy = perturbed(square, settings, random_for(key, "styled2", "pasta"))
+    expected = styles.apply(np.array(noisy), random_for(key, "styled2"))
+    assert np.array_equal(found.permute(1, 2, 0).numpy(), expected)
 
 
 def test_views_leave_global_generators_alone() -> None:

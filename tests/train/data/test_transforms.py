@@ -5,11 +5,19 @@ import random
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from torchvision.transforms.v2 import CenterCrop, Compose, Resize
 
 from csg_train.data.loaders.batch import stacked
-from csg_train.data.views.transforms import OPERATIONS, evaluation_view, placed, randaugment, training_view
+from csg_train.data.views.transforms import (
+    OPERATIONS,
+    evaluation_view,
+    placed,
+    randaugment,
+    signed,
+    smooth_background,
+    training_view,
+)
 from csg_train.seeds import random_for
 
 
@@ -56,6 +64,29 @@ def test_transparent_pixels_become_white_or_varied():
     assert torch.equal(plain[:, 15:25, 15:25], varied[:, 15:25, 15:25])
     assert not torch.equal(plain[:, :5], varied[:, :5])
     assert torch.equal(plain, evaluation_view(image, size=40, fit="crop"))
+
+
+def test_half_transparent_pixels_mix_with_the_varied_background():
+    image = Image.new("RGBA", (40, 40), (200, 10, 10, 102))
+    view = training_view(image, size=40, fit="crop", augment="none", background="varied", rng=random.Random(0))
+    under = np.array(smooth_background((40, 40), random.Random(0)), dtype=float)
+    expected = under + 102 / 255 * (np.array([200, 10, 10]) - under)
+    assert np.abs(view.permute(1, 2, 0).numpy() - expected).max() <= 1
+
+
+def test_the_varied_background_is_blurred_by_nought_to_three_pixels(monkeypatch):
+    radii, none = [], ImageFilter.BoxBlur(0)
+    filters = "csg_train.data.views.transforms.ImageFilter.GaussianBlur"
+    monkeypatch.setattr(filters, lambda radius: radii.append(radius) or none)
+    for seed in range(400):
+        smooth_background((6, 6), random.Random(seed))
+    assert 0 <= min(radii) < 0.1
+    assert 2.9 < max(radii) <= 3
+
+
+def test_either_sign_is_drawn_as_often():
+    """Four standard deviations of a mean of fair signs."""
+    assert abs(np.mean([signed(1.0, random.Random(seed)) for seed in range(4000)])) < 4 / 4000**0.5
 
 
 def test_views_depend_on_their_key_alone():

@@ -238,7 +238,6 @@ def test_selection_measures_the_mean_iou(masked_recipe_dict, masked_tree, tmp_pa
         ({"segmentation": None}, "data.source: masked-folder has masks; add a section segmentation"),
         ({"data": {"sampling": "balanced"}}, "data.sampling: balanced draws by the class of a picture"),
         ({"data": {"shorter_side": 32}}, "data.shorter_side: reduces pictures and no masks"),
-        ({"data": {"validation": {"dataset": "holdout"}}}, "data.validation: holdout has no masks"),
     ],
 )
 def test_recipes_of_no_single_task_are_one_line(masked_recipe_dict, change, message):

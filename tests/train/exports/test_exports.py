@@ -297,7 +297,10 @@ def test_what_was_written_and_does_not_run_is_one_line(narrow, tmp_path, monkeyp
 
 
 def test_the_comparison_by_hand():
-    """Logits of (0, 2) and (3, 1): a difference of 2e-4 is above 1e-4 of 3, one of 2e-4 at 4 is not."""
+    """Logits of (0, 2) and (3, 1): a difference of 2e-4 is above 1e-4 of 3, one of 2e-4 at 4 is not.
+
+    Four times what float32 itself is off by is allowed: a network may magnify roundings.
+    """
     ours = torch.tensor([[0.0, 2.0], [4.0, 1.0]])
     theirs = ours + torch.tensor([[0.0, 0.0], [0.0, 2e-4]])
     images = [torch.tensor(index, dtype=torch.uint8).expand(3, 1, 1) for index in (0, 1)]
@@ -305,14 +308,19 @@ def test_the_comparison_by_hand():
     def of(table: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
         return lambda batch: table[(batch[:, 0, 0, 0] * 255).round().long()]
 
-    found = compare(of(ours), of(theirs), images, source="two", what="--format x")
+    named = {"source": "two", "what": "--format x"}
+    found = compare(of(ours), of(theirs), of(ours.double()), images, **named)
     assert (found.pictures, found.same, found.predictions, found.logit) == (2, 2, 2, 4)
     assert found.largest == pytest.approx(2e-4, rel=1e-3)
     assert found.relative == pytest.approx(5e-5, rel=1e-3)
     with pytest.raises(UserError, match="--format x: not the network"):
-        compare(of(ours), of(theirs + 1), images, source="two", what="--format x")
+        compare(of(ours), of(theirs + 1), of(ours.double()), images, **named)
     with pytest.raises(UserError, match="not finite"):
-        compare(of(ours), of(theirs * float("nan")), images, source="two", what="--format x")
+        compare(of(ours), of(theirs * float("nan")), of(ours.double()), images, **named)
+    magnified = compare(of(ours), of(ours + 3e-3), of(ours.double() - 1e-3), images, **named)
+    assert "float32 itself is off by 1.0e-03" in magnified.line()
+    with pytest.raises(UserError, match="--format x: not the network"):
+        compare(of(ours), of(ours + 5e-3), of(ours.double() - 1e-3), images, **named)
 
 
 def test_the_card_has_the_numbers_of_this_checkpoint_alone(narrow, tmp_path):

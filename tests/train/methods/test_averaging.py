@@ -1,5 +1,6 @@
 """Averages against closed forms; SWAD's window on series made by hand, and against the two queues of its authors."""
 
+import itertools
 import random
 from collections import deque
 
@@ -114,6 +115,32 @@ def test_the_mean_is_that_of_every_step_of_the_window(losses, rule, expected, ev
     assert_close(swad.result()[0], [(w + v) / 2 for w, v in zip(weights[first], weights[last], strict=True)])
     said = {"first_step": first, "last_step": last, "count": last - first + 1, "converged": expected is not None}
     assert swad.result()[1] == said
+
+
+def test_swad_keeps_every_mean_that_a_later_window_may_start_with():
+    """Random losses, every small rule: the weights of a step are its number, so their mean is the window's middle."""
+    rng = np.random.default_rng(0)
+    for starts, ends in itertools.product((1, 2, 3), (1, 2, 3, 4)):
+        for _ in range(30):
+            losses = rng.integers(1, 6, 12).astype(float).tolist()
+            own = SWAD([torch.zeros(1, dtype=torch.float64)], evaluations=12, rule=(starts, ends, 0.3))
+            for step in range(1, 25):
+                weights = [torch.full((1,), float(step), dtype=torch.float64)]
+                own.after_step(weights, step)
+                if step % 2 == 0:
+                    own.after_loss(weights, step, losses[step // 2 - 1])
+            if (window := valley(losses, starts, ends, 0.3)) is None:
+                continue
+            first, last = (2 * (evaluation + 1) for evaluation in window[:2])
+            (mean,), said = own.result()
+            assert float(mean) == pytest.approx((first + last) / 2, abs=1e-9)
+            assert said == said | {"first_step": first, "last_step": last, "count": last - first + 1}
+
+
+def test_a_mean_of_one_step_is_from_it_to_it():
+    average = EMA([torch.zeros(2)], decay=0.5)
+    average.restart([torch.ones(2)], 7)
+    assert average.result()[1] == {"first_step": 7, "last_step": 7, "count": 1}
 
 
 def test_a_run_of_uneven_weights_continues_from_its_buffers():
