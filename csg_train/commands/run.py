@@ -11,6 +11,7 @@ from csg_train import engine, evaluate, recipes, runs
 from csg_train.commands.options import device_option, records_option
 from csg_train.commands.recipe_options import recipe_argument, set_option
 from csg_train.console import console, print_json, print_table, progress
+from csg_train.data.readers.listing import left_out_line
 from csg_train.errors import BusyError, UserError, within
 from csg_train.splits import SPLITS
 
@@ -134,6 +135,8 @@ def _run(
 ) -> list[runs.ScoreRecord | runs.UnlabelledRecord]:
     _require_blindness(recipe, blind)
     sets = recipes.load_splits(recipe, _measured(blind))  # as they are before training: none may get lost
+    for images in {images.left_out: images for images in sets.values() if images.left_out}.values():
+        console.print(f"{images.name}: left out: {left_out_line(images.left_out)}")
     with progress(title, recipe.train.steps) as report:
         path = engine.train(
             recipe,
@@ -186,7 +189,10 @@ def _evaluate(
     for record in records:
         if isinstance(record, runs.UnlabelledRecord):
             console.print(f"{record.data.split}: {record.sentence}")
-        elif (name := runs.only_prediction(record)) is not None:
+            continue
+        if absent := runs.absent_classes(record):
+            console.print(f"{record.data.split}: no mask shows {', '.join(absent)}")
+        if (name := runs.only_prediction(record)) is not None:
             line = f"only {name} was predicted; lower the learning rates if training diverged"
             console.print(f"{record.data.split}: {line}")
     return records

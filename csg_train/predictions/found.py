@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csg_train.data.readers.images import ImageSet
-from csg_train.data.readers.listing import LeftOut, left_out_line, listing
+from csg_train.data.readers.listing import LeftOut, left_out_end, left_out_line, listing
 from csg_train.errors import UserError
 from csg_train.names import absent
 
@@ -52,7 +52,7 @@ def find_pictures(paths: Sequence[Path], classes: Sequence[str]) -> Found:
         else:
             raise UserError(f"{path}: no such file or folder{absent(path)}; check the path")
     if not files:
-        others = f" (left out: {left_out_line(left_out)})" if left_out else ""
+        others = left_out_end(left_out)
         raise UserError(f"{', '.join(map(str, paths))}: no pictures{others}; give files or folders of pictures")
     images = ImageSet("pictures", Path(), tuple(files), (0,) * len(files), tuple(classes))
     return Found(images, tuple(names), left_out_line(left_out))

@@ -29,6 +29,7 @@ __all__ = [
     "MaskedDemoDomain",
     "MaskedDomain",
     "MaskedFolderDomain",
+    "OwnMaskedDomain",
     "PicturesDomain",
     "Section",
     "SynthiaDomain",
@@ -200,6 +201,16 @@ class MaskedFolderDomain(_Mapped):
         return self
 
 
+class MaskedManifestDomain(_Mapped):
+    """Pictures of the user with masks, paired by a CSV file with the columns ``path`` and ``mask``, below ``root``."""
+
+    dataset: Literal["masked-manifest"]
+    root: _Path
+    """Where both start, and where ``classes.txt`` or ``classes.yaml`` lies."""
+    file: _Path
+    name: str | None = None
+
+
 class MaskedDemoDomain(Section):
     """One domain of a packaged demo with masks (``csg-train data fetch scenes`` or ``render-scenes``)."""
 
@@ -227,7 +238,9 @@ class HoldoutDomain(Section):
 
 LabelledDomain = FolderDomain | ManifestDomain | VisdaDomain | DemoDomain
 """Domains in which every picture has a class."""
-MaskedDomain = GTA5Domain | CityscapesDomain | SynthiaDomain | MaskedFolderDomain | MaskedDemoDomain
+OwnMaskedDomain = GTA5Domain | CityscapesDomain | SynthiaDomain | MaskedFolderDomain | MaskedManifestDomain
+"""Those that a mapping may go with."""
+MaskedDomain = OwnMaskedDomain | MaskedDemoDomain
 """Domains in which every pixel has a class."""
 Domain = Annotated[LabelledDomain | MaskedDomain, Field(discriminator="dataset")]
 Target = Annotated[LabelledDomain | MaskedDomain | PicturesDomain, Field(discriminator="dataset")]

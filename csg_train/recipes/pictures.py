@@ -9,7 +9,7 @@ from csg_train.data.readers.class_map import ClassMap, mapped, read_class_map
 from csg_train.data.readers.driving import cityscapes, gta5, synthia
 from csg_train.data.readers.images import ImageSet, image_folder
 from csg_train.data.readers.lists import manifest, visda17
-from csg_train.data.readers.mask_folders import masked_folder
+from csg_train.data.readers.mask_folders import masked_folder, masked_manifest
 from csg_train.data.readers.masks import MaskedSet
 from csg_train.data.readers.sets import AnySet, hold_out, merge, unlabelled
 from csg_train.demos.table import demo_domain, masked_demo_domain
@@ -24,6 +24,7 @@ from csg_train.recipes.domains import (
     MaskedDemoDomain,
     MaskedDomain,
     MaskedFolderDomain,
+    OwnMaskedDomain,
     PicturesDomain,
     SynthiaDomain,
 )
@@ -68,9 +69,9 @@ def load_masked_domain(domain: MaskedDomain, classes: Sequence[str] | None = Non
     return images if mapping is None else mapped(images, mapping, classes)
 
 
-def _class_map(domain: GTA5Domain | CityscapesDomain | SynthiaDomain | MaskedFolderDomain) -> ClassMap | None:
+def _class_map(domain: OwnMaskedDomain) -> ClassMap | None:
     """The mapping of a domain, in the recipe or among the user's own files; None where the layout has its table."""
-    if domain.mapping is not None or domain.dataset != "masked-folder":
+    if domain.mapping is not None or not domain.dataset.startswith("masked-"):
         return None if domain.mapping is None else read_class_map(domain.mapping)
     path, other = (domain.root / name for name in ("classes.yaml", "classes.txt"))
     if not path.exists():
@@ -80,17 +81,17 @@ def _class_map(domain: GTA5Domain | CityscapesDomain | SynthiaDomain | MaskedFol
     return read_class_map(path)
 
 
-def _masked(
-    domain: GTA5Domain | CityscapesDomain | SynthiaDomain | MaskedFolderDomain,
-    classes: Sequence[str] | None,
-    mapping: ClassMap | None,
-) -> MaskedSet:
+def _masked(domain: OwnMaskedDomain, classes: Sequence[str] | None, mapping: ClassMap | None) -> MaskedSet:
     if domain.dataset == "gta5":
         return gta5(domain.root, domain.split, classes=classes)
     if domain.dataset == "cityscapes":
         return cityscapes(domain.root, domain.split, classes=classes, train_ids=mapping is None)
     if domain.dataset == "synthia":
         return synthia(domain.root, classes=classes)
+    listed = None if mapping is None else mapping.classes
+    if domain.dataset == "masked-manifest":
+        name = domain.name or domain.file.stem
+        return masked_manifest(domain.root, domain.file, name=name, classes=classes, listed=listed)
     return masked_folder(
         domain.root,
         name=domain.name,
@@ -98,7 +99,7 @@ def _masked(
         images=domain.images,
         masks=domain.masks,
         ending=domain.ending,
-        listed=None if mapping is None else mapping.classes,
+        listed=listed,
     )
 
 

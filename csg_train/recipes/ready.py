@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import numpy as np
 import torch
 
 from csg_train.data.loaders.batch import Batch
-from csg_train.data.readers.images import decode, file_size, file_status
+from csg_train.data.readers.images import decode, file_size, file_status, require_visible
 from csg_train.data.readers.masks import IGNORE, MaskedSet, mismatches, picture_and_mask
 from csg_train.data.readers.sets import AnySet
 from csg_train.distributed import process_count
@@ -54,13 +55,13 @@ def require_ready(recipe: Recipe, sets: Mapping[str, AnySet]) -> None:
             that cannot train.
     """
     _require_unknown_target(recipe, sets)
-    for images in sets.values():
+    for split, images in sets.items():
         for file in images.stored_files:
             if not file_size(path := images.root / file):
                 raise UserError(f"{path}: empty, 0 bytes; replace it or remove it")
         if isinstance(images, MaskedSet) and (pairs := mismatches(images)):
             raise UserError(f"{images.root}: {pairs[0].line()} ({len(pairs)} such pairs)")
-        _require_readable(images)
+        _require_readable(images, trained=split == "source")
     require_trainable(recipe, classes=len(next(iter(sets.values())).classes))
     if (styles := recipe.build_method().styles()) is not None:
         for path in styles.files[:_FEW_FILES]:
@@ -85,24 +86,34 @@ def shared_files(one: AnySet, other: AnySet) -> int:
     return len(set.intersection(*({(file.st_dev, file.st_ino) for file in own} for own in found)))
 
 
-def _require_readable(images: AnySet) -> None:
+def _require_readable(images: AnySet, *, trained: bool) -> None:
     """Refuse files that do not decode, ids without a class, and masks that label nothing, among a set's first files.
+
+    Masks to train on that show one class of several are refused too, where they are few enough to be looked at whole.
 
     Raises:
         UserError: For the first of them.
     """
     pixels = number = 0
-    labelled = not isinstance(images, MaskedSet)
+    ids: set[int] = set()
     while number < min(len(images), _FEW_FILES) and pixels < _FEW_PIXELS:
         if isinstance(images, MaskedSet):
             picture, mask_HW = picture_and_mask(images, number)
-            labelled = labelled or bool((mask_HW != IGNORE).any())
+            ids |= set(np.unique(mask_HW).tolist()) - {IGNORE}
             pixels += mask_HW.size
         else:
             picture = images.picture(number)
+            require_visible(picture, images.path(number))
         pixels += picture.width * picture.height
         number += 1
-    if not labelled:
+    if not isinstance(images, MaskedSet):
+        return
+    if trained and len(ids) == 1 < len(images.classes) and number == len(images):
+        raise UserError(
+            f"{images.root}: every pixel of its masks is {images.classes[ids.pop()]} or ignored, which trains nothing; "
+            f"{IGNORE} is ignored: where it is a class, say so in a mapping (classes.yaml, docs/data.md)"
+        )
+    if not ids:
         raise UserError(
             f"{images.root}: every pixel of its masks is ignored, in {number} of {len(images)}; check their ids, and "
             "what the mapping ignores"

@@ -33,6 +33,7 @@ from .records.scores import AccuracyRecord as AccuracyRecord
 from .records.scores import ScoreRecord as ScoreRecord
 from .records.scores import SegmentationRecord as SegmentationRecord
 from .records.scores import UnlabelledRecord as UnlabelledRecord
+from .records.scores import absent_classes as absent_classes
 from .records.scores import only_prediction as only_prediction
 from .tensorboard import convert as convert
 from .tensorboard import find_logs as find_logs

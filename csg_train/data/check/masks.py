@@ -18,10 +18,12 @@ from csg_train.data.check.pictures import (
     identity_line,
     known_identity,
     pixel_hash,
+    see_through,
     shared_lines,
     shortened,
+    transparent_lines,
 )
-from csg_train.data.readers.images import decode
+from csg_train.data.readers.images import decode, require_visible
 from csg_train.data.readers.listing import LeftOut, left_out_line
 from csg_train.data.readers.masks import IGNORE, MaskedSet, Mismatch
 from csg_train.errors import UserError
@@ -46,6 +48,7 @@ class MaskCheck:
         licence: Licence of the pictures.
         identity: Identity of the set, or None where a file is missing.
         left_out: Files and folders beside the pictures that do not count, and why.
+        transparent: Pictures in which something is seen through.
     """
 
     name: str
@@ -60,6 +63,7 @@ class MaskCheck:
     identity: str | None
     left_out: tuple[LeftOut, ...] = ()
     shared: tuple[Shared, ...] = ()
+    transparent: int = 0
 
     def lines(self) -> Iterator[str]:
         """The findings for people, one line each; long lists end in a count of what is left out."""
@@ -70,6 +74,7 @@ class MaskCheck:
         yield "no mask could be read" if math.isnan(self.ignored) else f"ignored pixels: {self.ignored:.1%}"
         if absent := [name for name, number in self.pixels.items() if not number]:
             yield f"classes without a pixel: {', '.join(absent)}"
+        yield from transparent_lines(self.transparent)
         yield from duplicate_lines(self.duplicates, "MASKS")
         yield from shared_lines(self.shared)
         sizes = [pair.line() for pair in self.mismatches]
@@ -83,6 +88,7 @@ def check_masks(images: MaskedSet, split: str = "", seen: Seen | None = None) ->
     contents: dict[int, bytes] = {}  # of masks
     bad: list[BadFile] = []
     differ: list[Mismatch] = []
+    transparent = 0
     pixels, present = np.zeros(256, dtype=np.int64), np.zeros(256, dtype=np.int64)
     for index, (file, mask) in enumerate(zip(images.files, images.masks, strict=True)):
         size = mask_size = None
@@ -90,6 +96,8 @@ def check_masks(images: MaskedSet, split: str = "", seen: Seen | None = None) ->
             picture = decode(images.path(index))
             size = picture.size
             groups.setdefault(pixel_hash(picture), []).append(index)
+            transparent += see_through(picture)
+            require_visible(picture, images.path(index))
         except UserError as error:
             bad.append(BadFile(file, error.format_message()))
         try:
@@ -116,4 +124,5 @@ def check_masks(images: MaskedSet, split: str = "", seen: Seen | None = None) ->
         identity=known_identity(images),
         left_out=images.left_out,
         shared=(seen or Seen()).shared(split, files_of(images, groups)),
+        transparent=transparent,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from csg_train.data.readers.images import ImageSet, decode
+from csg_train.data.readers.images import ImageSet, decode, require_visible
 from csg_train.data.readers.listing import LeftOut, left_out_line
 from csg_train.data.readers.sets import AnySet
 from csg_train.errors import UserError
@@ -25,8 +25,10 @@ __all__ = [
     "identity_line",
     "known_identity",
     "pixel_hash",
+    "see_through",
     "shared_lines",
     "shortened",
+    "transparent_lines",
 ]
 
 _SHOWN = 10
@@ -72,6 +74,7 @@ class Check:
         identity: Identity of the set, or None where a file is missing.
         left_out: Files and folders beside the pictures that do not count, and why.
         expected: Official count of each class, where the data set has one.
+        transparent: Files in which something is seen through.
     """
 
     name: str
@@ -84,6 +87,7 @@ class Check:
     expected: dict[str, int] | None = None
     left_out: tuple[LeftOut, ...] = ()
     shared: tuple[Shared, ...] = ()
+    transparent: int = 0
 
     def lines(self) -> Iterator[str]:
         """The findings for people, one line each; long lists end in a count of what is left out."""
@@ -99,6 +103,7 @@ class Check:
                 if self.counts[name] != count
             ]
             yield f"official counts: {'; '.join(other) or 'all agree'}"
+        yield from transparent_lines(self.transparent)
         yield from duplicate_lines(self.duplicates, "CLASSES")
         yield from shared_lines(self.shared)
         yield from shortened([f"bad file: {bad.message}" for bad in self.bad], "bad files") or ["no bad files"]
@@ -109,6 +114,16 @@ def identity_line(identity: str | None) -> str:
     if identity is None:
         return "identity unknown, for a file is missing"
     return f"identity {identity[:16]}, of names, labels and file sizes; other pixels in as many bytes do not change it"
+
+
+def see_through(image: Image.Image) -> bool:
+    """Whether a decoded picture is transparent somewhere."""
+    return image.mode == "RGBA" and bool((np.asarray(image)[..., 3] < 255).any())
+
+
+def transparent_lines(count: int) -> list[str]:
+    """What becomes of transparency."""
+    return [f"{count} pictures with transparency, under which is white, or data.background in training"] * (count > 0)
 
 
 def known_identity(images: AnySet) -> str | None:
@@ -176,9 +191,13 @@ def check_pictures(images: ImageSet, split: str = "", seen: Seen | None = None) 
     """
     groups: dict[str, list[int]] = {}
     bad: list[BadFile] = []
+    transparent = 0
     for index, file in enumerate(images.files):
         try:
-            groups.setdefault(pixel_hash(decode(images.path(index))), []).append(index)
+            image = decode(images.path(index))
+            groups.setdefault(pixel_hash(image), []).append(index)
+            transparent += see_through(image)
+            require_visible(image, images.path(index))
         except UserError as error:
             bad.append(BadFile(file, error.format_message()))
     expected = None if images.expected is None else dict(zip(images.classes, images.expected, strict=True))
@@ -193,6 +212,7 @@ def check_pictures(images: ImageSet, split: str = "", seen: Seen | None = None) 
         expected=expected,
         left_out=images.left_out,
         shared=(seen or Seen()).shared(split, files_of(images, groups)),
+        transparent=transparent,
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 
 from PIL import ExifTags, Image, ImageFile
 
-from csg_train.data.readers.listing import IMAGE_SUFFIXES, LeftOut, class_folders, left_out_line, listing
+from csg_train.data.readers.listing import IMAGE_SUFFIXES, LeftOut, class_folders, left_out_end, listing
 from csg_train.data.readers.store import Store, open_store, store_path
 from csg_train.errors import UserError, printable
 from csg_train.files import foreign_content
@@ -36,6 +36,7 @@ __all__ = [
     "over_white",
     "reduced_size",
     "require_same_classes",
+    "require_visible",
 ]
 
 _LONGEST = 100
@@ -163,7 +164,8 @@ class ImageSet(PictureFiles):
 
     def __post_init__(self) -> None:
         if not self.files:
-            raise UserError(f"{self.root}: no images; put {', '.join(sorted(IMAGE_SUFFIXES))} files there")
+            end = left_out_end(self.left_out)
+            raise UserError(f"{self.root}: no images; put {', '.join(sorted(IMAGE_SUFFIXES))} files there{end}")
         self.require_plain_names()
         assert len(self.files) == len(self.labels)
 
@@ -235,6 +237,16 @@ def opened(path: Path, formats: tuple[str, ...] = _FORMATS) -> Iterator[ImageFil
         warnings.simplefilter("ignore", UserWarning)
         with Image.open(path, formats=formats) as image:
             yield image
+
+
+def require_visible(image: Image.Image, path: Path) -> None:
+    """Refuse a decoded picture of which nothing is seen: an alpha channel that held something else, or nothing.
+
+    Raises:
+        UserError: It is transparent everywhere.
+    """
+    if image.mode == "RGBA" and not image.getchannel("A").getextrema()[1]:
+        raise UserError(f"{path}: transparent everywhere, so it would be all white; save it without its alpha channel")
 
 
 def decode(path: Path) -> Image.Image:
@@ -345,7 +357,7 @@ def image_folder(
         for folder in sorted(folders[class_name]):
             images = listing(root, root / folder)
             if not images.files:
-                others = f" (left out: {left_out_line(images.left_out)})" if images.left_out else ""
+                others = left_out_end(images.left_out)
                 raise UserError(f"{root / folder}: a class without images{others}; add images or remove the folder")
             files += images.files
             labels += [label] * len(images.files)

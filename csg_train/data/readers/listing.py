@@ -16,7 +16,16 @@ from pathlib import Path
 from csg_train.errors import UserError, printable
 from csg_train.names import absent
 
-__all__ = ["IMAGE_SUFFIXES", "LeftOut", "Listing", "class_folders", "left_out_line", "listing", "reason_by_name"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "LeftOut",
+    "Listing",
+    "class_folders",
+    "left_out_end",
+    "left_out_line",
+    "listing",
+    "reason_by_name",
+]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 _SYSTEM = re.compile(
@@ -81,6 +90,11 @@ def left_out_line(left_out: Sequence[LeftOut]) -> str:
         f"{len(files)} {reason} ({', '.join(files[:_SHOWN])}{', ...' if len(files) > _SHOWN else ''})"
         for reason, files in sorted(groups.items())
     )
+
+
+def left_out_end(left_out: Sequence[LeftOut]) -> str:
+    """The same as the end of an error, where something was left out."""
+    return f" (left out: {left_out_line(left_out)})" if left_out else ""
 
 
 def _walk(folder: Path, start: str, above: frozenset[str]) -> Iterator[tuple[str, str | None]]:

@@ -10,7 +10,16 @@ from csg_train.errors import UserError
 from csg_train.files import foreign_content
 from csg_train.names import absent
 
-__all__ = ["VISDA_CLASSES", "VISDA_COUNTS", "inside", "list_lines", "manifest", "require_once", "visda17"]
+__all__ = [
+    "VISDA_CLASSES",
+    "VISDA_COUNTS",
+    "inside",
+    "list_lines",
+    "manifest",
+    "manifest_rows",
+    "require_once",
+    "visda17",
+]
 
 VISDA_CLASSES = (
     "aeroplane",
@@ -88,12 +97,7 @@ def manifest(root: Path, file: Path, *, name: str, classes: Sequence[str] | None
     Raises:
         UserError: No such file or column, a path that leaves ``root``, or a label that is no class of the source.
     """
-    try:
-        rows = list(_rows(root, file))
-    except csv.Error as error:
-        raise UserError(f"{file}: not a CSV file ({error}); mend it") from error
-    if not rows:
-        raise UserError(f"{file}: no rows below the first line; add a path and a label for each picture")
+    rows = manifest_rows(root, file, "label")
     names = tuple(classes or sorted({label for _, label in rows}))
     if unknown := sorted({label for _, label in rows} - set(names)):
         raise UserError(f"{file}: labels {unknown} are no classes of the source ({', '.join(names)}); mend them")
@@ -109,18 +113,32 @@ def manifest(root: Path, file: Path, *, name: str, classes: Sequence[str] | None
     )
 
 
-def _rows(root: Path, file: Path) -> Iterator[tuple[str, str]]:
-    """Path and label of each row."""
+def manifest_rows(root: Path, file: Path, column: str) -> list[tuple[str, str]]:
+    """The columns ``path`` and ``column`` of a CSV file, a row for each picture, each once.
+
+    Raises:
+        UserError: No such file, column or row, an empty cell, a picture in two rows, or a path that leaves ``root``.
+    """
+    try:
+        rows = list(_rows(root, file, column))
+    except csv.Error as error:
+        raise UserError(f"{file}: not a CSV file ({error}); mend it") from error
+    if not rows:
+        raise UserError(f"{file}: no rows below the first line; add a path and a {column} for each picture")
+    return rows
+
+
+def _rows(root: Path, file: Path, column: str) -> Iterator[tuple[str, str]]:
     lines = list(list_lines(file))
     reader = csv.DictReader((f"{line}\n" for _, line in lines), strict=True)  # else a stray quote swallows rows
     found = list(reader.fieldnames or ())
     before: dict[str, int] = {}
-    if missing := {"path", "label"} - set(found):
+    if missing := {"path", column} - set(found):
         raise UserError(
             f"{file}: no column {', '.join(sorted(missing))}, for the first line is {','.join(found)!r}; it must name "
-            "path and label, in lower case, separated by a comma and no space"
+            f"path and {column}, in lower case, separated by a comma and no space"
         )
-    if twice := [name for name in ("path", "label") if found.count(name) > 1]:
+    if twice := [name for name in ("path", column) if found.count(name) > 1]:
         raise UserError(f"{file}: two columns {twice[0]}; rename or remove one")
     for row in reader:
         number = lines[reader.line_num - 1][0]
@@ -128,13 +146,13 @@ def _rows(root: Path, file: Path) -> Iterator[tuple[str, str]]:
             raise UserError(
                 f"{file}:{number}: more cells than the first line has names; put what holds a comma in quotes"
             )
-        if not row["path"] or not row["label"]:
-            raise UserError(f"{file}:{number}: no path or no label; complete or remove the line")
-        if row["label"] != row["label"].strip():
-            raise UserError(f"{file}:{number}: label {row['label']!r} has blanks around it; remove them")
+        if not row["path"] or not row[column]:
+            raise UserError(f"{file}:{number}: no path or no {column}; complete or remove the line")
+        if row[column] != row[column].strip():
+            raise UserError(f"{file}:{number}: {column} {row[column]!r} has blanks around it; remove them")
         path = inside(row["path"], root, file, number)
         require_once(path, before, file, number)
-        yield path, row["label"]
+        yield path, inside(row[column], root, file, number) if column == "mask" else row[column]
 
 
 def require_once(file: str, lines: dict[str, int], origin: Path, number: int) -> None:
@@ -173,14 +191,17 @@ def inside(file: str, root: Path, origin: Path, number: int) -> str:
     if pure.is_absolute():
         below = pure.relative_to(root.absolute()).as_posix() if pure.is_relative_to(root.absolute()) else "PATH"
         raise UserError(f"{origin}:{number}: {file!r} is an absolute path; write what is below {root}: {below}")
-    leaves = ".." in pure.parts
+    if ".." in pure.parts:
+        raise UserError(f"{origin}:{number}: {file!r} leaves the data folder; use paths below it")
+    path = root / pure
     try:
-        if not leaves:
-            path = root / pure
-            real = path.resolve() if path.is_symlink() else _real(path.parent)
-            leaves = not real.is_relative_to(_real(root))
+        real = path.resolve() if path.is_symlink() else _real(path.parent) / path.name
+        leaves = not real.is_relative_to(_real(root))
     except (OSError, RuntimeError) as error:  # of too long a name, of a link to itself
         raise UserError(f"{origin}:{number}: {file!r} is no path ({error}); mend the line") from error
     if leaves:
-        raise UserError(f"{origin}:{number}: {file!r} leaves the data folder; use paths below it")
+        raise UserError(
+            f"{origin}:{number}: {file!r} leaves the data folder by a link, to {real}; give the folder that the files "
+            f"lie in as root, or make {root} itself the link"
+        )
     return pure.as_posix()

@@ -1,16 +1,16 @@
-"""`masked_folder`: a user's own pictures and masks in two folders."""
+"""A user's own pictures and masks: in two folders (`masked_folder`), or paired by a list (`masked_manifest`)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from csg_train.data.readers.images import require_same_classes
-from csg_train.data.readers.listing import listing
-from csg_train.data.readers.lists import list_lines
+from csg_train.data.readers.listing import LeftOut, left_out_end, listing
+from csg_train.data.readers.lists import list_lines, manifest_rows
 from csg_train.data.readers.masks import IGNORE, MaskedSet
 from csg_train.errors import UserError
 from csg_train.names import other_form
 
-__all__ = ["masked_folder"]
+__all__ = ["masked_folder", "masked_manifest"]
 
 
 def masked_folder(
@@ -42,9 +42,7 @@ def masked_folder(
         UserError: A folder, the class list, a mask or a picture is missing, two pictures share a name, or the classes
             differ.
     """
-    names = _listed(root / "classes.txt") if listed is None else tuple(listed)
-    wanted = names if classes is None else tuple(classes)
-    require_same_classes(f"{root / 'classes.txt'}: classes", names, wanted)
+    wanted, ids = _classes(root, classes, listed)
     listings = [listing(root, root / folder) for folder in (images, masks)]
     for file in listings[1].files:
         if not file.rpartition(".")[0].endswith(ending):
@@ -60,17 +58,48 @@ def masked_folder(
     for one, found, folder, what in zip(keyed, listings, (images, masks), ("pictures", "masks"), strict=True):
         if len(one) < len(found.files):
             raise UserError(f"{root / folder}: two {what} of the same name but for the suffix; rename one")
-    _paired(root, files, own)
+    left_out = tuple(one for found in listings for one in found.left_out)
+    _paired(root, files, own, left_out)
     return MaskedSet(
         name=name or root.resolve().name,
         root=root,
         files=tuple(files.values()),
         masks=tuple(own[key] for key in files),
         classes=wanted,
-        ids={**{line: wanted.index(label) for line, label in enumerate(names)}, IGNORE: IGNORE},
+        ids=ids,
         licence=licence,
-        left_out=tuple(one for found in listings for one in found.left_out),
+        left_out=left_out,
     )
+
+
+def masked_manifest(
+    root: Path, file: Path, *, name: str, classes: Sequence[str] | None = None, listed: Sequence[str] | None = None
+) -> MaskedSet:
+    """Read a CSV file with the columns ``path`` and ``mask``, both below ``root``; others are ignored.
+
+    Args:
+        root: Folder that the paths start at, with ``classes.txt``.
+        file: The CSV file, UTF-8.
+        name: Name of the domain in tables.
+        classes: As of `masked_folder`.
+        listed: Likewise.
+
+    Raises:
+        UserError: No such file or column, a path that leaves ``root``, or the classes are missing or differ.
+    """
+    wanted, ids = _classes(root, classes, listed)
+    files, masks = zip(*manifest_rows(root, file, "mask"), strict=True)
+    return MaskedSet(name, root, files, masks, wanted, ids)
+
+
+def _classes(
+    root: Path, classes: Sequence[str] | None, listed: Sequence[str] | None
+) -> tuple[tuple[str, ...], dict[int, int]]:
+    """Class names in training order, and what the ids of masks are there: their place in ``classes.txt``."""
+    names = _listed(root / "classes.txt") if listed is None else tuple(listed)
+    wanted = names if classes is None else tuple(classes)
+    require_same_classes(f"{root / 'classes.txt'}: classes", names, wanted)
+    return wanted, {**{line: wanted.index(label) for line, label in enumerate(names)}, IGNORE: IGNORE}
 
 
 def _listed(path: Path) -> tuple[str, ...]:
@@ -84,7 +113,7 @@ def _listed(path: Path) -> tuple[str, ...]:
     return names
 
 
-def _paired(root: Path, files: Mapping[str, str], masks: Mapping[str, str]) -> None:
+def _paired(root: Path, files: Mapping[str, str], masks: Mapping[str, str], left_out: Sequence[LeftOut]) -> None:
     for one, other, what in ((files, masks, "mask"), (masks, files, "picture")):
         if alone := sorted(set(one) - set(other)):
             twin = other_form(alone[0], other)
@@ -95,5 +124,5 @@ def _paired(root: Path, files: Mapping[str, str], masks: Mapping[str, str]) -> N
                 )
             raise UserError(
                 f"{root / one[alone[0]]}: no {what} of the same name ({len(alone)} such files); "
-                "add it or remove the file"
+                f"add it or remove the file{left_out_end(left_out)}"
             )

@@ -12,7 +12,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from csg_train.data.readers.images import TURNS, UNDECODABLE, PictureFiles, file_size, opened, orientation, over_white
+from csg_train.data.readers.images import (
+    TURNS,
+    UNDECODABLE,
+    PictureFiles,
+    file_size,
+    opened,
+    orientation,
+    over_white,
+    require_visible,
+)
 from csg_train.data.readers.listing import LeftOut
 from csg_train.errors import UserError
 from csg_train.files import foreign_content
@@ -23,6 +32,8 @@ __all__ = ["IGNORE", "MaskedSet", "Mismatch", "decode_mask", "mismatches", "pict
 IGNORE = 255
 """The training id of pixels that neither train nor count."""
 
+_SMOOTHED = 16
+"""More unknown values in one mask than a mapping forgets."""
 _GREY, _COLOUR, _PALETTE, _GREY_ALPHA, _COLOUR_ALPHA = 0, 2, 3, 4, 6  # colour types of the PNG standard
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -127,8 +138,10 @@ def decode_mask(
     Raises:
         UserError: Missing, truncated, no PNG, of another kind or depth, or an id or colour outside ``ids``.
     """
-    read = _colours if colours else _sixteen_bit_ids if sixteen_bit else _plain_ids
-    raw_HW = read(path)
+    if sixteen_bit and not colours:
+        raw_HW = _sixteen_bit_ids(path)
+    else:
+        raw_HW = (_colours if colours else _plain_ids)(path, class_map)
     known_K = np.array(sorted(ids))
     if colours:
         place_HW = np.searchsorted(known_K, raw_HW).clip(max=len(known_K) - 1)
@@ -139,17 +152,18 @@ def decode_mask(
         table[list(ids)] = list(ids.values())
         train_HW = table[raw_HW]
     if (train_HW < 0).any():
-        unknown = int(raw_HW[train_HW < 0].min())
-        count = int((raw_HW == unknown).sum())
+        unknown_K, count_K = np.unique(raw_HW[train_HW < 0], return_counts=True)
+        unknown, count = int(unknown_K[count_K.argmax()]), count_K.max()
         what = f"colour #{unknown:06x}" if colours else f"label id {unknown}"
-        if class_map:
-            raise UserError(
-                f"{path}: {what} ({count} pixels) is in no class of {class_map}; add it to a class there, or to ignore"
-            )
-        raise UserError(
-            f"{path}: {what} ({count} pixels) is not one of {_ranges(ids)}; "
-            "mend the mask, or use the layout that it belongs to"
-        )
+        pixels = f"{count} pixels" + (f", the commonest of {len(unknown_K)} such" if len(unknown_K) > 1 else "")
+        if len(unknown_K) > _SMOOTHED:
+            advice = "a mask so mixed was smoothed: save it again, scaled by nearest neighbour and not anti-aliased"
+        elif class_map:
+            advice = "add it to a class there, or to ignore"
+        else:
+            advice = "mend the mask, or use the layout that it belongs to"
+        where = f"in no class of {class_map}" if class_map else f"not one of {_ranges(ids)}"
+        raise UserError(f"{path}: {what} ({pixels}) is {where}; {advice}")
     result: np.ndarray = train_HW.astype(np.uint8)
     return result
 
@@ -180,23 +194,26 @@ def _header(path: Path) -> tuple[int, int]:
     return start[24], start[25]
 
 
-def _plain_ids(path: Path) -> np.ndarray:
+def _plain_ids(path: Path, class_map: str) -> np.ndarray:
     depth, kind = _header(path)
     if kind == _GREY_ALPHA:
         raise UserError(f"{path}: a grey mask with transparency; save it without, as grey or palette PNG")
     if kind not in (_GREY, _PALETTE):
+        mapping = f"write colours in {class_map}, which has ids" if class_map else "say in a mapping"
         raise UserError(
-            f"{path}: a mask with colours; save the class id of each pixel (grey or palette PNG), or say in a mapping "
-            "file which colour is which class (classes.yaml, docs/data.md)"
+            f"{path}: a mask with colours; save the class id of each pixel (grey or palette PNG), or {mapping} "
+            "which colour is which class (classes.yaml, docs/data.md)"
         )
     if kind == _GREY and depth not in (8, 16):  # Pillow stretches 1, 2 and 4 bits to 0..255, which changes the ids
         raise UserError(f"{path}: a grey mask of {depth} bits a pixel; save it with 8 or 16")
     return _pixels(path, None)
 
 
-def _colours(path: Path) -> np.ndarray:
+def _colours(path: Path, class_map: str) -> np.ndarray:
     """``(H, W)`` int32, ``0xrrggbb``."""
     depth, kind = _header(path)
+    if kind == _PALETTE:
+        raise UserError(f"{path}: a palette mask, which holds ids; write its ids in {class_map}, or save it as RGB")
     if depth != 8 or kind not in (_COLOUR, _COLOUR_ALPHA):
         raise UserError(f"{path}: not an RGB mask of 8 bits a channel, and its mapping has colours; save it so")
     pixels_HWC = _pixels(path, None).astype(np.int32)
@@ -225,7 +242,10 @@ def _pixels(path: Path, order: str | None) -> np.ndarray:
 def _sixteen_bit_ids(path: Path) -> np.ndarray:
     depth, kind = _header(path)
     if (depth, kind) != (16, _COLOUR):
-        raise UserError(f"{path}: not of 16 bits and three channels, as SYNTHIA's label files are; use the original")
+        raise UserError(
+            f"{path}: not of 16 bits and three channels, as SYNTHIA's label files are; use the original, or "
+            "dataset: masked-folder, which takes ids in folders of any name (images: RGB, masks: GT/LABELS)"
+        )
     high_HW, low_HW = (_pixels(path, order)[..., 0] for order in ("RGB;16B", "RGB;16L"))
     raw_HW: np.ndarray = high_HW.astype(np.uint16) << 8 | low_HW
     return raw_HW
@@ -237,7 +257,9 @@ def picture_and_mask(images: MaskedSet, index: int) -> tuple[Image.Image, np.nda
     Raises:
         UserError: Either file is bad, or their sizes differ (nothing is resized in silence).
     """
-    picture = over_white(images.picture(index))
+    picture = images.picture(index)
+    require_visible(picture, images.path(index))
+    picture = over_white(picture)
     mask_HW = images.mask(index)
     size = (mask_HW.shape[1], mask_HW.shape[0])
     if size != picture.size:

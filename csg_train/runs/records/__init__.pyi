@@ -29,4 +29,5 @@ from .scores import AccuracyRecord as AccuracyRecord
 from .scores import ScoreRecord as ScoreRecord
 from .scores import SegmentationRecord as SegmentationRecord
 from .scores import UnlabelledRecord as UnlabelledRecord
+from .scores import absent_classes as absent_classes
 from .scores import only_prediction as only_prediction

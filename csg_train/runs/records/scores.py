@@ -7,7 +7,14 @@ from pydantic import Field
 
 from csg_train.runs.records.parts import BaseRecord, Interval
 
-__all__ = ["AccuracyRecord", "ScoreRecord", "SegmentationRecord", "UnlabelledRecord", "only_prediction"]
+__all__ = [
+    "AccuracyRecord",
+    "ScoreRecord",
+    "SegmentationRecord",
+    "UnlabelledRecord",
+    "absent_classes",
+    "only_prediction",
+]
 
 
 class AccuracyRecord(BaseRecord):
@@ -86,6 +93,11 @@ def only_prediction(record: ScoreRecord) -> str | None:
     true = sum(any(row) for row in record.confusion)
     given = [name for name, *column in zip(record.classes, *record.confusion, strict=True) if any(column)]
     return given[0] if len(given) == 1 < true else None
+
+
+def absent_classes(record: ScoreRecord) -> list[str]:
+    """The classes that no picture (or pixel) truly has."""
+    return [name for name, row in zip(record.classes, record.confusion, strict=True) if not any(row)]
 
 
 class UnlabelledRecord(BaseRecord):

@@ -14,7 +14,7 @@ from csg_train.data.readers.mask_folders import masked_folder
 from csg_train.errors import UserError
 from csg_train.recipes.domains import CityscapesDomain, GTA5Domain, MaskedFolderDomain, SynthiaDomain
 from csg_train.recipes.pictures import load_masked_domain
-from tests.commands import command
+from tests.commands import assert_user_error, command
 from tests.train.data.test_masks import CITY, gta5_tree, picture, png, save
 
 THREE = {"flat": [7, 8], "vehicle": [26, 27, 28], "nature": 21}
@@ -77,12 +77,51 @@ def test_masks_of_another_kind_than_the_mapping(tmp_path: Path) -> None:
     ids, colours = {"classes": {"a": 0}}, {"classes": {"a": "#000000"}}
     transparent = np.zeros((2, 3, 4), dtype=np.uint8)
     for name, mask, mapping, message in (
-        ("1", picture(), ids, "a mask with colours; save the class id .* or say in a mapping file"),
+        ("1", picture(), ids, r"a mask with colours; save .* or write colours in .*1/classes\.yaml, which has ids"),
         ("2", picture()[..., 0], colours, "not an RGB mask of 8 bits a channel"),
         ("3", transparent, colours, "transparent pixels"),
     ):
         with pytest.raises(UserError, match=message):
             load_masked_domain(folder(tmp_path / name, mask, mapping)).mask(0)
+
+
+def test_a_palette_mask_under_a_mapping_of_colours(tmp_path: Path) -> None:
+    images = load_masked_domain(folder(tmp_path, picture(), {"classes": {"a": "#000000"}}))
+    Image.fromarray(picture()).quantize(4).save(images.mask_path(0))
+    with pytest.raises(UserError, match=r"a palette mask, which holds ids; write its ids in .*/classes\.yaml"):
+        images.mask(0)
+
+
+def test_the_commonest_unknown_colour_is_named_and_a_smoothed_mask_is_called_so(tmp_path: Path) -> None:
+    mask, mapping = np.zeros((6, 9, 3), dtype=np.uint8), {"classes": {"a": "#000000"}}
+    mask[:2, 0], mask[:3, 1] = 7, 9
+    images = load_masked_domain(folder(tmp_path / "few", mask, mapping))
+    with pytest.raises(UserError, match=r"colour #090909 \(3 pixels, the commonest of 2 such\) is in no .* add it"):
+        images.mask(0)
+    mask[..., 0] = np.arange(54).reshape(6, 9)
+    images = load_masked_domain(folder(tmp_path / "many", mask, mapping))
+    with pytest.raises(UserError, match=r"the commonest of 5\d such\) .*; a mask so mixed was smoothed: .* nearest"):
+        images.mask(0)
+
+
+def test_masks_of_one_class_of_several_train_nothing(masked_recipe_dict: dict, tmp_path: Path) -> None:
+    """White for the object: 255, which is ignored unless a mapping names it."""
+    for folder_of in ("images", "masks"):
+        pixels = np.zeros((64, 64), dtype=np.uint8)
+        pixels[:9] = 255
+        Image.fromarray(pixels).save(written(tmp_path / f"own/{folder_of}/a.png", ""))
+    written(tmp_path / "own/classes.txt", "background\nobject\n")
+    domain = {"dataset": "masked-folder", "root": str(tmp_path / "own")}
+    masked_recipe_dict["data"] |= {"source": domain, "target": dict(domain)}
+    written(tmp_path / "own.yaml", masked_recipe_dict)
+    for arguments in (("data", "check", "own.yaml"), ("run", "own.yaml", "--out", "out")):
+        result = command("csg-train", *arguments, cwd=tmp_path)
+        assert_user_error(result, "every pixel of its masks is background or ignored", "255 is ignored", "classes.yaml")
+    (tmp_path / "own/classes.txt").unlink()
+    written(tmp_path / "own/classes.yaml", {"classes": {"background": 0, "object": 255, "sky": 9}})
+    result = command("csg-train", "run", "own.yaml", "--out", "out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "source: no mask shows sky" in result.stdout
 
 
 def test_two_domains_with_lists_of_their_own_meet_in_common_classes(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ from PIL import Image
 
 from csg_train.data.check.colours import class_colours, mask_sheet, overlay
 from csg_train.data.check.masks import check_masks
-from csg_train.data.check.pictures import identity_line
+from csg_train.data.check.pictures import check_pictures, identity_line
 from csg_train.data.readers.driving import CLASSES
 from csg_train.data.readers.mask_folders import masked_folder
-from csg_train.data.readers.masks import MaskedSet
+from csg_train.data.readers.masks import MaskedSet, picture_and_mask
+from csg_train.data.readers.sets import unlabelled
 from csg_train.errors import UserError
 
 
@@ -54,6 +55,21 @@ def test_a_clean_folder(tmp_path: Path) -> None:
         "all sizes agree",
         "no bad files",
     ]
+
+
+def test_transparency_is_counted_and_a_picture_of_nothing_is_bad(tmp_path: Path) -> None:
+    """Alpha that held something else, as engines write it, would train on white."""
+    images = folder(tmp_path, {name: (flat(index), MASK) for index, name in enumerate("abc")})
+    for name, alpha in (("a", 0), ("b", 128)):
+        pixels = np.dstack([flat(9), np.full(MASK.shape, alpha)])
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "images" / f"{name}.png")
+    result = check_masks(images)
+    assert [(bad.file, "transparent everywhere" in bad.message) for bad in result.bad] == [("images/a.png", True)]
+    assert "2 pictures with transparency, under which is white, or data.background in training" in list(result.lines())
+    with pytest.raises(UserError, match=r"images/a\.png: transparent everywhere"):
+        picture_and_mask(images, 0)
+    pictures = check_pictures(unlabelled(tmp_path / "images", CLASSES))
+    assert (pictures.transparent, [bad.file for bad in pictures.bad]) == (2, ["a.png"])
 
 
 def test_planted_faults_are_listed_and_do_not_stop_the_check(tmp_path: Path) -> None:
