@@ -199,10 +199,10 @@ def _plain_ids(path: Path, class_map: str) -> np.ndarray:
     if kind == _GREY_ALPHA:
         raise UserError(f"{path}: a grey mask with transparency; save it without, as grey or palette PNG")
     if kind not in (_GREY, _PALETTE):
-        mapping = f"write colours in {class_map}, which has ids" if class_map else "say in a mapping"
+        mapping = f"{class_map}, which has ids" if class_map else "a mapping file (classes.yaml)"
         raise UserError(
-            f"{path}: a mask with colours; save the class id of each pixel (grey or palette PNG), or {mapping} "
-            "which colour is which class (classes.yaml, docs/data.md)"
+            f"{path}: a mask with colours; save the class id of each pixel (grey or palette PNG), or say in {mapping}, "
+            "which colour is which class (docs/data.md)"
         )
     if kind == _GREY and depth not in (8, 16):  # Pillow stretches 1, 2 and 4 bits to 0..255, which changes the ids
         raise UserError(f"{path}: a grey mask of {depth} bits a pixel; save it with 8 or 16")

@@ -77,7 +77,7 @@ def test_masks_of_another_kind_than_the_mapping(tmp_path: Path) -> None:
     ids, colours = {"classes": {"a": 0}}, {"classes": {"a": "#000000"}}
     transparent = np.zeros((2, 3, 4), dtype=np.uint8)
     for name, mask, mapping, message in (
-        ("1", picture(), ids, r"a mask with colours; save .* or write colours in .*1/classes\.yaml, which has ids"),
+        ("1", picture(), ids, r"a mask with colours; save .* or say in .*1/classes\.yaml, which has ids, which colour"),
         ("2", picture()[..., 0], colours, "not an RGB mask of 8 bits a channel"),
         ("3", transparent, colours, "transparent pixels"),
     ):
