@@ -103,7 +103,7 @@ def _created(temporary: Path) -> BinaryIO:
         stream = temporary.open("xb")  # not by tempfile, whose files are their owner's alone
         with contextlib.suppress(OSError):  # a file system without locks: nothing is removed there
             fcntl.flock(stream, fcntl.LOCK_EX)
-        if os.fstat(stream.fileno()).st_nlink:
+        if temporary.exists():
             return stream
         stream.close()
 

@@ -135,8 +135,8 @@ def _run(
 ) -> list[runs.ScoreRecord | runs.UnlabelledRecord]:
     _require_blindness(recipe, blind)
     sets = recipes.load_splits(recipe, _measured(blind))  # as they are before training: none may get lost
-    for images in {images.left_out: images for images in sets.values() if images.left_out}.values():
-        console.print(f"{images.name}: left out: {left_out_line(images.left_out)}")
+    for root, left_out in dict.fromkeys((images.root, images.left_out) for images in sets.values() if images.left_out):
+        console.print(f"{root}: left out: {left_out_line(left_out)}")
     with progress(title, recipe.train.steps) as report:
         path = engine.train(
             recipe,
@@ -191,7 +191,8 @@ def _evaluate(
             console.print(f"{record.data.split}: {record.sentence}")
             continue
         if absent := runs.absent_classes(record):
-            console.print(f"{record.data.split}: no mask shows {', '.join(absent)}")
+            shown = "picture is of" if isinstance(record, runs.AccuracyRecord) else "mask shows"
+            console.print(f"{record.data.split}: no {shown} {', '.join(absent)}")
         if (name := runs.only_prediction(record)) is not None:
             line = f"only {name} was predicted; lower the learning rates if training diverged"
             console.print(f"{record.data.split}: {line}")

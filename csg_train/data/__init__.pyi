@@ -6,6 +6,7 @@ from .readers.images import decode as decode
 from .readers.images import image_folder as image_folder
 from .readers.images import over_white as over_white
 from .readers.mask_folders import masked_folder as masked_folder
+from .readers.mask_folders import masked_manifest as masked_manifest
 from .readers.masks import IGNORE as IGNORE
 from .readers.masks import MaskedSet as MaskedSet
 from .readers.masks import picture_and_mask as picture_and_mask

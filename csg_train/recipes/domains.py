@@ -29,6 +29,7 @@ __all__ = [
     "MaskedDemoDomain",
     "MaskedDomain",
     "MaskedFolderDomain",
+    "MaskedManifestDomain",
     "OwnMaskedDomain",
     "PicturesDomain",
     "Section",
@@ -232,8 +233,8 @@ class HoldoutDomain(Section):
     dataset: Literal["holdout"]
     fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     group: Annotated[str, AfterValidator(_expression)] | None = None
-    """A regular expression that is searched in each path below the source's root: the files of a class in which its
-    first group, or all of it, finds the same text stay on one side (frames of a sequence, views of a model)."""
+    """A regular expression that is searched in each path below the source's root: the files in which its first group,
+    or all of it, finds the same text stay on one side (frames of a sequence, views of a model)."""
 
 
 LabelledDomain = FolderDomain | ManifestDomain | VisdaDomain | DemoDomain

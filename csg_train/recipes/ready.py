@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from csg_train.data.loaders.batch import Batch
-from csg_train.data.readers.images import decode, file_size, file_status, require_visible
+from csg_train.data.readers.images import decode, file_size, file_status
 from csg_train.data.readers.masks import IGNORE, MaskedSet, mismatches, picture_and_mask
 from csg_train.data.readers.sets import AnySet
 from csg_train.distributed import process_count
@@ -103,7 +103,6 @@ def _require_readable(images: AnySet, *, trained: bool) -> None:
             pixels += mask_HW.size
         else:
             picture = images.picture(number)
-            require_visible(picture, images.path(number))
         pixels += picture.width * picture.height
         number += 1
     if not isinstance(images, MaskedSet):
@@ -111,7 +110,11 @@ def _require_readable(images: AnySet, *, trained: bool) -> None:
     if trained and len(ids) == 1 < len(images.classes) and number == len(images):
         raise UserError(
             f"{images.root}: every pixel of its masks is {images.classes[ids.pop()]} or ignored, which trains nothing; "
-            f"{IGNORE} is ignored: where it is a class, say so in a mapping (classes.yaml, docs/data.md)"
+            + (
+                f"check what {images.class_map} ignores"
+                if images.class_map
+                else f"{IGNORE} is ignored: where it is a class, say so in a mapping (classes.yaml, docs/data.md)"
+            )
         )
     if not ids:
         raise UserError(

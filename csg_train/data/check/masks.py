@@ -74,7 +74,7 @@ class MaskCheck:
         yield "no mask could be read" if math.isnan(self.ignored) else f"ignored pixels: {self.ignored:.1%}"
         if absent := [name for name, number in self.pixels.items() if not number]:
             yield f"classes without a pixel: {', '.join(absent)}"
-        yield from transparent_lines(self.transparent)
+        yield from transparent_lines(self.transparent, "white")
         yield from duplicate_lines(self.duplicates, "MASKS")
         yield from shared_lines(self.shared)
         sizes = [pair.line() for pair in self.mismatches]

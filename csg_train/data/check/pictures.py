@@ -103,7 +103,7 @@ class Check:
                 if self.counts[name] != count
             ]
             yield f"official counts: {'; '.join(other) or 'all agree'}"
-        yield from transparent_lines(self.transparent)
+        yield from transparent_lines(self.transparent, "white, or data.background in training")
         yield from duplicate_lines(self.duplicates, "CLASSES")
         yield from shared_lines(self.shared)
         yield from shortened([f"bad file: {bad.message}" for bad in self.bad], "bad files") or ["no bad files"]
@@ -121,9 +121,9 @@ def see_through(image: Image.Image) -> bool:
     return image.mode == "RGBA" and bool((np.asarray(image)[..., 3] < 255).any())
 
 
-def transparent_lines(count: int) -> list[str]:
+def transparent_lines(count: int, under: str) -> list[str]:
     """What becomes of transparency."""
-    return [f"{count} pictures with transparency, under which is white, or data.background in training"] * (count > 0)
+    return [f"{count} pictures with transparency, under which is {under}"] * (count > 0)
 
 
 def known_identity(images: AnySet) -> str | None:

@@ -8,6 +8,7 @@ from .lists import VISDA_CLASSES as VISDA_CLASSES
 from .lists import manifest as manifest
 from .lists import visda17 as visda17
 from .mask_folders import masked_folder as masked_folder
+from .mask_folders import masked_manifest as masked_manifest
 from .masks import IGNORE as IGNORE
 from .masks import MaskedSet as MaskedSet
 from .masks import decode_mask as decode_mask

@@ -96,6 +96,7 @@ class PictureFiles:
     def read(self, index: int) -> Image.Image:
         """One picture as `decode` gives it, reduced bilinearly where its shorter side is longer than this set's."""
         image = decode(self.path(index))
+        require_visible(image, self.path(index))
         size = reduced_size(image.size, self.shorter_side)
         return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
 

@@ -152,7 +152,10 @@ def _rows(root: Path, file: Path, column: str) -> Iterator[tuple[str, str]]:
             raise UserError(f"{file}:{number}: {column} {row[column]!r} has blanks around it; remove them")
         path = inside(row["path"], root, file, number)
         require_once(path, before, file, number)
-        yield path, inside(row[column], root, file, number) if column == "mask" else row[column]
+        value = row[column]
+        if column == "mask" and (value := inside(value, root, file, number)) == path:
+            raise UserError(f"{file}:{number}: {path!r} is its own mask; name the mask's file")
+        yield path, value
 
 
 def require_once(file: str, lines: dict[str, int], origin: Path, number: int) -> None:

@@ -20,7 +20,6 @@ from csg_train.data.readers.images import (
     opened,
     orientation,
     over_white,
-    require_visible,
 )
 from csg_train.data.readers.listing import LeftOut
 from csg_train.errors import UserError
@@ -156,12 +155,11 @@ def decode_mask(
         unknown, count = int(unknown_K[count_K.argmax()]), count_K.max()
         what = f"colour #{unknown:06x}" if colours else f"label id {unknown}"
         pixels = f"{count} pixels" + (f", the commonest of {len(unknown_K)} such" if len(unknown_K) > 1 else "")
-        if len(unknown_K) > _SMOOTHED:
-            advice = "a mask so mixed was smoothed: save it again, scaled by nearest neighbour and not anti-aliased"
-        elif class_map:
+        advice = "mend the mask, or use the layout that it belongs to"
+        if class_map:
             advice = "add it to a class there, or to ignore"
-        else:
-            advice = "mend the mask, or use the layout that it belongs to"
+        if len(unknown_K) > _SMOOTHED:
+            advice += "; so many are of instances, or of smoothing (save masks scaled by nearest neighbour)"
         where = f"in no class of {class_map}" if class_map else f"not one of {_ranges(ids)}"
         raise UserError(f"{path}: {what} ({pixels}) is {where}; {advice}")
     result: np.ndarray = train_HW.astype(np.uint8)
@@ -257,9 +255,7 @@ def picture_and_mask(images: MaskedSet, index: int) -> tuple[Image.Image, np.nda
     Raises:
         UserError: Either file is bad, or their sizes differ (nothing is resized in silence).
     """
-    picture = images.picture(index)
-    require_visible(picture, images.path(index))
-    picture = over_white(picture)
+    picture = over_white(images.picture(index))
     mask_HW = images.mask(index)
     size = (mask_HW.shape[1], mask_HW.shape[0])
     if size != picture.size:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -44,45 +45,59 @@ def hold_out(images: AnySet, fraction: float, group: str | None = None) -> tuple
     """Split a set in two: what is left, and the share of every class that is held out; of pictures with masks, of all.
 
     The files of a class with the smallest hashes of their names are held out, so neither the order of the list nor a
-    seed matters, and a picture more or less moves few others. Renders of one object fall on both sides, unless
-    ``group`` keeps them together; then the hashes are those of the groups' texts, and groups are counted.
+    seed matters, and a picture more or less moves few others. Renders of one object may fall on both sides, unless
+    ``group`` keeps them together: then groups are counted, by the hashes of their texts. One that several classes share
+    is held out for all of them, so a class may lose more than its share.
 
     Args:
         images: The whole set.
         fraction: Share of each class's files, of 0 to 1; at least one file goes to either side.
-        group: A regular expression; the files of a class in whose paths below the root its first group, or all of it
-            where it has none, finds the same text stay on one side.
+        group: A regular expression; the files in whose paths below the root its first group, or all of it where it has
+            none, finds the same text stay on one side.
 
     Raises:
-        UserError: A class has fewer than two files or groups, or ``group`` finds nothing in a path.
+        UserError: A class has fewer than two files or groups, no group of it can go to either side, or ``group`` finds
+            nothing in a path.
     """
     labelled = isinstance(images, ImageSet)
     labels = images.labels if isinstance(images, ImageSet) else (0,) * len(images)
-    members = list(zip(labels, _groups(images, group), strict=True))
+    texts = _groups(images, group)
+    classes_of: dict[str, set[int]] = {}
+    for label, text in zip(labels, texts, strict=True):
+        classes_of.setdefault(text, set()).add(label)
+    counts = Counter(label for own in classes_of.values() for label in own)
+    wanted = {label: min(max(round(fraction * count), 1), count - 1) for label, count in counts.items()}
+    held, taken = set[str](), Counter[int]()
+    for text in sorted(classes_of, key=lambda text: hashlib.sha256(text.encode()).digest()):
+        own = classes_of[text]
+        needed, spare = (any(taken[one] < wanted[one] for one in own), all(taken[one] < counts[one] - 1 for one in own))
+        if needed and spare:
+            held.add(text)
+            taken.update(own)
     what = "picture(s)" if group is None else "group(s) by data.validation.group"
-    held: set[tuple[int, str]] = set()
     for label, name in enumerate(images.classes if labelled else ("",)):
-        own = {text for other, text in members if other == label}
-        if len(own) < 2:
+        if not taken[label]:
+            has = f"{f'class {name} has ' if labelled else ''}{counts[label]} {what}"
+            shared = ", all shared with classes that need them," if counts[label] > 1 else ","
             raise UserError(
-                f"{images.root}: {f'class {name} has ' if labelled else ''}{len(own)} {what}, and holding some out "
-                "takes two; add pictures or choose another data.validation"
+                f"{images.root}: {has}{shared} and holding some out takes two; add pictures or choose another "
+                "data.validation"
             )
-        ordered = sorted(own, key=lambda text: hashlib.sha256(text.encode()).digest())
-        held |= {(label, text) for text in ordered[: min(max(round(fraction * len(own)), 1), len(own) - 1)]}
-    sides = [member in held for member in members]
+    sides = [text in held for text in texts]
     return _side(images, sides, False, images.name), _side(images, sides, True, f"{images.name} held out")
 
 
-def _groups(images: AnySet, group: str | None) -> list[str]:
+def _groups(images: AnySet, group: str | None) -> Sequence[str]:
     if group is None:
-        return list(images.files)
+        return images.files
     pattern = re.compile(group)
     found = []
     for file in images.files:
-        if (match := pattern.search(file)) is None:
+        match = pattern.search(file)
+        text = match and match[1 if pattern.groups else 0]
+        if text is None:
             raise UserError(f"data.validation.group: {group!r} finds nothing in {file}; it is searched in every path")
-        found.append((match[1] or "") if pattern.groups else match[0])
+        found.append(text)
     return found
 
 

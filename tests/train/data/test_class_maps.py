@@ -100,7 +100,7 @@ def test_the_commonest_unknown_colour_is_named_and_a_smoothed_mask_is_called_so(
         images.mask(0)
     mask[..., 0] = np.arange(54).reshape(6, 9)
     images = load_masked_domain(folder(tmp_path / "many", mask, mapping))
-    with pytest.raises(UserError, match=r"the commonest of 5\d such\) .*; a mask so mixed was smoothed: .* nearest"):
+    with pytest.raises(UserError, match=r"the commonest of 5\d such\) .* or to ignore; so many are of .* smoothing"):
         images.mask(0)
 
 

@@ -1,6 +1,7 @@
 """A held-out part of the source: disjoint, whole, of every class, and the same whatever the order."""
 
 import dataclasses
+import itertools
 import json
 import random
 from pathlib import Path
@@ -90,6 +91,30 @@ def test_a_group_stays_on_one_side(group):
     assert not {file.partition("_")[0] for file in rest.files} & {file.partition("_")[0] for file in held.files}
     assert hold_out(shuffled(images, 1), 0.25, group)[1].counts() == held.counts()
     assert set(hold_out(shuffled(images, 1), 0.25, group)[1].files) == set(held.files)
+
+
+def test_a_group_of_several_classes_stays_on_one_side():
+    """Objects of one sequence in several classes, unevenly: no sequence may be known from another class."""
+    for seed in range(30):
+        rng = random.Random(seed)
+        numbers = itertools.product(range(20), range(4))
+        pairs = [(f"seq{s:02d}/{c}_{i}.png", c) for s, c in numbers for i in range(rng.randrange(3))]
+        files, labels = zip(*pairs, strict=True)
+        images = ImageSet("x", Path("nowhere"), files, labels, ("a", "b", "c", "d"))
+        rest, held = hold_out(images, 0.2, r"seq\d+")
+        assert not {file[:5] for file in rest.files} & {file[:5] for file in held.files}
+        assert min(*rest.counts().values(), *held.counts().values()) > 0
+        assert set(hold_out(shuffled(images, seed), 0.2, r"seq\d+")[1].files) == set(held.files)
+
+
+def test_groups_that_leave_a_class_without_are_refused():
+    """Three groups, each of two classes: whichever is held out, a second one would leave a class none to train on."""
+    files, labels = ("s0/a.png", "s1/a.png", "s1/b.png", "s2/b.png", "s2/c.png", "s0/c.png"), (0, 0, 1, 1, 2, 2)
+    images = ImageSet("x", Path("nowhere"), files, labels, ("a", "b", "c"))
+    with pytest.raises(UserError, match=r"class \w has 2 group\(s\) .*, all shared with classes that need them"):
+        hold_out(images, 0.5, r"s\d")
+    with pytest.raises(UserError, match=r"finds nothing in s0/a\.png"):
+        hold_out(images, 0.5, r"(x)?s\d")
 
 
 def test_a_group_that_finds_nothing_or_one_group_alone_is_an_error():

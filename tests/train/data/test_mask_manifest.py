@@ -67,6 +67,7 @@ def test_colours_meet_a_mapping(tmp_path):
         ([("path", "mask")], r"no rows below the first line; add a path and a mask"),
         ([("path", "mask"), ("a.png", "")], r":2: no path or no mask"),
         ([("path", "mask"), ("a.png", "../m.png")], r":2: '\.\./m\.png' leaves the data folder"),
+        ([("path", "mask"), ("a.png", "./a.png")], r":2: 'a\.png' is its own mask"),
         ([("path", "mask"), ("a.png", "m.png"), ("a.png", "n.png")], r":3: 'a\.png' is in line 2 too"),
     ],
 )
