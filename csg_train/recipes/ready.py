@@ -108,13 +108,10 @@ def _require_readable(images: AnySet, *, trained: bool) -> None:
     if not isinstance(images, MaskedSet):
         return
     if trained and len(ids) == 1 < len(images.classes) and number == len(images):
+        advice = f"{IGNORE} is ignored: where it is a class, say so in a mapping (classes.yaml, docs/data.md)"
         raise UserError(
             f"{images.root}: every pixel of its masks is {images.classes[ids.pop()]} or ignored, which trains nothing; "
-            + (
-                f"check what {images.class_map} ignores"
-                if images.class_map
-                else f"{IGNORE} is ignored: where it is a class, say so in a mapping (classes.yaml, docs/data.md)"
-            )
+            + (f"check what {images.class_map} ignores" if images.class_map else advice)
         )
     if not ids:
         raise UserError(

@@ -23,7 +23,7 @@ from csg_train.data.check.pictures import (
     shortened,
     transparent_lines,
 )
-from csg_train.data.readers.images import decode, require_visible
+from csg_train.data.readers.images import decode
 from csg_train.data.readers.listing import LeftOut, left_out_line
 from csg_train.data.readers.masks import IGNORE, MaskedSet, Mismatch
 from csg_train.errors import UserError
@@ -96,8 +96,7 @@ def check_masks(images: MaskedSet, split: str = "", seen: Seen | None = None) ->
             picture = decode(images.path(index))
             size = picture.size
             groups.setdefault(pixel_hash(picture), []).append(index)
-            transparent += see_through(picture)
-            require_visible(picture, images.path(index))
+            transparent += see_through(picture, images.path(index))
         except UserError as error:
             bad.append(BadFile(file, error.format_message()))
         try:

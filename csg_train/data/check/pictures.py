@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -116,14 +117,15 @@ def identity_line(identity: str | None) -> str:
     return f"identity {identity[:16]}, of names, labels and file sizes; other pixels in as many bytes do not change it"
 
 
-def see_through(image: Image.Image) -> bool:
-    """Whether a decoded picture is transparent somewhere."""
+def see_through(image: Image.Image, path: Path) -> bool:
+    """Whether a decoded picture is transparent somewhere; one that is everywhere is refused (`require_visible`)."""
+    require_visible(image, path)
     return image.mode == "RGBA" and bool((np.asarray(image)[..., 3] < 255).any())
 
 
 def transparent_lines(count: int, under: str) -> list[str]:
     """What becomes of transparency."""
-    return [f"{count} pictures with transparency, under which is {under}"] * (count > 0)
+    return [f"pictures with transparency: {count}; under it is {under}"] * (count > 0)
 
 
 def known_identity(images: AnySet) -> str | None:
@@ -196,8 +198,7 @@ def check_pictures(images: ImageSet, split: str = "", seen: Seen | None = None) 
         try:
             image = decode(images.path(index))
             groups.setdefault(pixel_hash(image), []).append(index)
-            transparent += see_through(image)
-            require_visible(image, images.path(index))
+            transparent += see_through(image, images.path(index))
         except UserError as error:
             bad.append(BadFile(file, error.format_message()))
     expected = None if images.expected is None else dict(zip(images.classes, images.expected, strict=True))

@@ -83,7 +83,8 @@ def test_a_name_may_say_the_size_that_a_file_was_trained_at(tmp_path):
     backbone, _ = build_backbone("timm/tiny_dinov2@64", tmp_path / "f.pt")
     assert (backbone.spec.size, own_size("timm/tiny_dinov2@64"), own_size("timm/tiny_dinov2")) == (64, 64, 56)
     with torch.no_grad():
-        assert torch.equal(backbone(pictures(64)).imagenet_logits, theirs(backbone.normalise(pictures(64))))
+        ours, expected = backbone(pictures(64)).imagenet_logits, theirs(backbone.normalise(pictures(64)))
+        torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-8)  # roundings, on some processors
         assert backbone(pictures(32)).stages["stage4"].shape[2:] == (4, 4)
     mend = r"pos_embed is \(1, 64, 32\), not \(1, 49, 32\); it was trained at 64 pixels: timm/tiny_dinov2@64"
     with pytest.raises(UserError, match=mend):
