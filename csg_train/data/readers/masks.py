@@ -12,15 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from csg_train.data.readers.images import (
-    TURNS,
-    UNDECODABLE,
-    PictureFiles,
-    file_size,
-    opened,
-    orientation,
-    over_white,
-)
+from csg_train.data.readers.images import TURNS, UNDECODABLE, PictureFiles, file_size, opened, orientation, over_white
 from csg_train.data.readers.listing import LeftOut
 from csg_train.errors import UserError
 from csg_train.files import foreign_content

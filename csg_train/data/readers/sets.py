@@ -59,8 +59,7 @@ def hold_out(images: AnySet, fraction: float, group: str | None = None) -> tuple
         UserError: A class has fewer than two files or groups, no group of it can go to either side, or ``group`` finds
             nothing in a path.
     """
-    labelled = isinstance(images, ImageSet)
-    labels = images.labels if isinstance(images, ImageSet) else (0,) * len(images)
+    labels, names = (images.labels, images.classes) if isinstance(images, ImageSet) else ((0,) * len(images), ("",))
     texts = _groups(images, group)
     classes_of: dict[str, set[int]] = {}
     for label, text in zip(labels, texts, strict=True):
@@ -70,14 +69,14 @@ def hold_out(images: AnySet, fraction: float, group: str | None = None) -> tuple
     held, taken = set[str](), Counter[int]()
     for text in sorted(classes_of, key=lambda text: hashlib.sha256(text.encode()).digest()):
         own = classes_of[text]
-        needed, spare = (any(taken[one] < wanted[one] for one in own), all(taken[one] < counts[one] - 1 for one in own))
-        if needed and spare:
+        spare = all(taken[one] < counts[one] - 1 for one in own)
+        if spare and any(taken[one] < wanted[one] for one in own):
             held.add(text)
             taken.update(own)
     what = "picture(s)" if group is None else "group(s) by data.validation.group"
-    for label, name in enumerate(images.classes if labelled else ("",)):
+    for label, name in enumerate(names):
         if not taken[label]:
-            has = f"{f'class {name} has ' if labelled else ''}{counts[label]} {what}"
+            has = f"{f'class {name} has ' if name else ''}{counts[label]} {what}"
             shared = ", all shared with classes that need them," if counts[label] > 1 else ","
             raise UserError(
                 f"{images.root}: {has}{shared} and holding some out takes two; add pictures or choose another "
