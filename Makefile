@@ -27,7 +27,7 @@ demo: $(STAMP)
 	@echo "the report: $(CURDIR)/$(RUNS)/report/index.html"
 
 test: $(STAMP) system data
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist loadfile
 
 system:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && ! dpkg -s $(SYSTEM) > /dev/null 2>&1; then \

@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import fcntl
 import fnmatch
 import glob
 import hashlib
@@ -58,11 +57,20 @@ def writing(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot write ({reason}); free space or choose another folder") from error
 
 
+def _lock(handle: int, *, wait: bool) -> None:
+    """Lock an open file or folder for this process; an `OSError` where another has it, or where there are no locks."""
+    try:
+        import fcntl
+    except ImportError as error:  # Windows
+        raise OSError("no locks") from error
+    fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+
 def remove_abandoned(path: Path) -> None:
     """Remove temporary files of this file's writers that were killed: a living one holds a lock."""
     for abandoned in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         with contextlib.suppress(OSError), abandoned.open("r+b") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(stream.fileno(), wait=False)
             abandoned.unlink()
 
 
@@ -85,16 +93,19 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
                 write(stream)
                 stream.flush()
                 os.fsync(stream.fileno())
-            temporary.replace(path)
+                if os.name == "nt":  # what is open cannot be renamed there, nor removed, so a lock is not missed
+                    stream.close()
+                temporary.replace(path)  # under the lock: another writer would take it for abandoned
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        with contextlib.suppress(PermissionError):  # Windows opens no folder
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
 
 def _created(temporary: Path) -> BinaryIO:
@@ -102,7 +113,7 @@ def _created(temporary: Path) -> BinaryIO:
     while True:
         stream = temporary.open("xb")  # not by tempfile, whose files are their owner's alone
         with contextlib.suppress(OSError):  # a file system without locks: nothing is removed there
-            fcntl.flock(stream, fcntl.LOCK_EX)
+            _lock(stream.fileno(), wait=True)
         if temporary.exists():
             return stream
         stream.close()
@@ -113,17 +124,17 @@ def _created_folder(beside: Path, lock: contextlib.ExitStack) -> Path:
     while True:
         hidden = Path(tempfile.mkdtemp(dir=beside, prefix=".csg-", suffix=".tmp"))
         with contextlib.suppress(OSError):
-            lock.enter_context(_locked(hidden, fcntl.LOCK_EX))
+            lock.enter_context(_locked(hidden, wait=True))
         if hidden.is_dir():
             return hidden
 
 
 @contextlib.contextmanager
-def _locked(folder: Path, how: int) -> Iterator[None]:
+def _locked(folder: Path, *, wait: bool) -> Iterator[None]:
     """Hold a lock on a folder; an `OSError` where it is refused, or where there are none."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, how)
+        _lock(handle, wait=wait)
         yield
     finally:
         os.close(handle)
@@ -143,7 +154,7 @@ def together(folder: Path) -> Iterator[Path]:
     with writing(folder):
         beside.mkdir(parents=True, exist_ok=True)
         for abandoned in beside.glob(".csg-*.tmp"):  # of a process that was killed
-            with contextlib.suppress(OSError), _locked(abandoned, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            with contextlib.suppress(OSError), _locked(abandoned, wait=False):
                 shutil.rmtree(abandoned)
         lock = contextlib.ExitStack()
         hidden = _created_folder(beside, lock)

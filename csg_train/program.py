@@ -20,7 +20,11 @@ from typing import Any
 
 from csg_train.errors import UserError
 
-__all__ = ["needs_reader", "of_several", "start", "undivided", "unfinished"]
+__all__ = ["ENDINGS", "needs_reader", "of_several", "start", "undivided", "unfinished", "usable_cores"]
+
+ENDINGS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Signals that end a program; Windows has no SIGHUP."""
+_BROKEN_PIPE = 13  # SIGPIPE, of which Windows has none
 
 _held: list[int] | None = None  # signals that wait for the end of a block
 _unfinished: dict[Path, int] = {}  # and the process that made it: a fork has its parent's in memory
@@ -49,7 +53,7 @@ class _Output(io.FileIO):
         os.close(null)
         unheard = error.errno in (errno.EPIPE, errno.EIO)  # a pipe, and a terminal, that nobody reads any more
         if self.needed and unheard:
-            raise SystemExit(128 + signal.SIGPIPE)
+            raise SystemExit(128 + _BROKEN_PIPE)
         found = f"standard output: cannot write ({error.strerror})"
         if self.needed:
             raise UserError(f"{found}; free space or send it elsewhere")
@@ -65,7 +69,7 @@ def _own(stream: Any) -> _Output | None:
 
 def start() -> None:
     """Make this process one of our programs: call it before the heavy imports, and again without effect."""
-    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for ending in ENDINGS:
         if ending == signal.SIGINT or signal.getsignal(ending) != signal.SIG_IGN:  # which nohup asks for
             signal.signal(ending, _interrupt)
     os.environ.pop("MPLBACKEND", None)  # we draw into files, and matplotlib ends with a traceback at a name it dropped
@@ -79,7 +83,7 @@ def start() -> None:
             os.open(os.devnull, os.O_RDONLY)
     for name, number in (("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name)
-        if _own(stream) is not None:
+        if _own(stream) is not None or (os.name == "nt" and os.isatty(number)):  # a console there takes no bytes
             continue
         encoding = stream.encoding if stream is not None else "utf-8"
         terminal = os.isatty(number) or name == "stderr"
@@ -95,6 +99,11 @@ def _require_folder() -> None:
     except OSError as error:
         sys.stderr.write(f"Error: the working directory: {error.strerror}; go to a folder that exists (cd)\n")
         raise SystemExit(UserError.exit_code) from None
+
+
+def usable_cores() -> int:
+    """Processors that this process may use; where the system does not tell (macOS, Windows), all of them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def of_several() -> bool:

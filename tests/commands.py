@@ -7,11 +7,15 @@ import ctypes
 import importlib
 import multiprocessing
 import os
+import pkgutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from subprocess import CompletedProcess as Done
+
+import csg_analysis
+import csg_train
 
 __all__ = ["CLOSED", "ENTRIES", "UNREAD", "Done", "as_others", "assert_user_error", "command", "commands", "together"]
 
@@ -19,7 +23,13 @@ CLOSED, UNREAD = "<closed>", "<unread>"
 
 ENTRIES = {"csg-train": "csg_train.cli", "csg-analyze": "csg_analysis.cli", "csg-report": "csg_analysis.report.cli"}
 _FORKED = multiprocessing.get_context("forkserver")
-_FORKED.set_forkserver_preload(["tests.narrow", *ENTRIES.values(), "csg_analysis.report.build"])
+_MODULES = [
+    module.name
+    for package in (csg_train, csg_analysis)
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    if not module.name.endswith("__main__")
+]
+_FORKED.set_forkserver_preload(["tests.narrow", *_MODULES])
 
 
 def _enter(

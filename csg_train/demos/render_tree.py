@@ -25,6 +25,7 @@ from csg_train.demos.render import Stage, covered, require_renderer, well_filled
 from csg_train.demos.views import POSES, Poses
 from csg_train.errors import UserError
 from csg_train.files import csv_text, require_new, together, write_text
+from csg_train.program import usable_cores
 
 __all__ = ["SUFFIXES", "Job", "Row", "draw_model", "drawn", "manifest_text", "processes", "render_tree"]
 
@@ -96,7 +97,7 @@ def _draw_whole(job: Job) -> list[Row]:
 
 def processes() -> int:
     """How many draw at once: one for each processor that we may use, four at most, for each holds a model."""
-    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return min(4, usable_cores())
 
 
 def _worker() -> None:

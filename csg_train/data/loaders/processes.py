@@ -51,11 +51,11 @@ def iterate(loader: DataLoader[Any]) -> Iterator[Any]:
     Raises:
         UserError: A process died or could not be started, or there was no memory for a batch.
     """
-    watch, known = signal.getsignal(signal.SIGCHLD), set(multiprocessing.active_children())
+    watch, known = _watch(), set(multiprocessing.active_children())
     processes: list[BaseProcess] = []
     try:
         batches = iter(loader)
-        if signal.getsignal(signal.SIGCHLD) is not watch:
+        if _watch() is not watch:
             signal.signal(signal.SIGCHLD, watch)
         processes = [process for process in multiprocessing.active_children() if process not in known]
         yield from batches
@@ -66,6 +66,11 @@ def iterate(loader: DataLoader[Any]) -> Iterator[Any]:
             f"train.workers: {reason}{_shared_memory()}; free memory, give more shared memory (docker run --shm-size), "
             "or set train.workers=0"
         ) from error
+
+
+def _watch() -> Any:
+    """What is told of the end of a process; Windows has no such signal."""
+    return signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
 
 
 def _reason(error: Exception, processes: list[BaseProcess]) -> str | None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from csg_train.program import usable_cores
+
 __all__ = ["measuring_workers", "spare_cores"]
 
 
@@ -19,7 +21,7 @@ def spare_cores() -> int:
     Of those that this process may use, as many as its container has time of (``docker run --cpus``), shared with the
     other processes that torchrun started on this machine.
     """
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     with contextlib.suppress(OSError, ValueError):  # no such file; "max", no limit
         quota, period = _QUOTA.read_text().split()
         cores = min(cores, math.ceil(int(quota) / int(period)))

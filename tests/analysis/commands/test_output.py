@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -100,6 +101,29 @@ def test_a_writer_whose_work_another_takes_for_abandoned_makes_it_anew(tmp_path,
     write_two(tmp_path)
     assert taken == [False, True]
     assert content(tmp_path) == {"one.txt": b"whole", "a.png": b"new", "b.png": b"new"}
+
+
+def test_a_file_is_renamed_before_another_writer_may_take_it_for_abandoned(tmp_path, monkeypatch):
+    rename = Path.replace
+
+    def replace(temporary, path):
+        files.remove_abandoned(path)
+        return rename(temporary, path)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    files.write_text(tmp_path / "one.txt", "whole")
+    assert content(tmp_path) == {"one.txt": b"whole"}
+
+
+def test_a_folder_that_cannot_be_opened_gets_its_file(tmp_path, monkeypatch):
+    """As on Windows, or where it can be written and not read; only the rename may be lost with the current."""
+
+    def refuse(path, flags):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    files.write_text(tmp_path / "one.txt", "whole")
+    assert (tmp_path / "one.txt").read_text() == "whole"
 
 
 def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):

@@ -24,6 +24,14 @@ def twelve_cores(monkeypatch):
     monkeypatch.setattr("csg_train.data.loaders.workers._QUOTA", Path("no-such-file"))
 
 
+def test_all_cores_where_the_system_does_not_tell_which_are_ours(monkeypatch):
+    """macOS and Windows."""
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr("csg_train.data.loaders.workers._QUOTA", Path("no-such-file"))
+    assert spare_cores() == 7
+
+
 def same(ours, theirs) -> bool:
     return all(
         torch.equal(one.labels, other.labels) and torch.equal(one.views[0], other.views[0])
