@@ -4,6 +4,7 @@ from .energy.energy import sampled_energy as sampled_energy
 from .energy.estimates import Energy as Energy
 from .energy.estimates import uniform_energy as uniform_energy
 from .energy.metric import HypersphericalEnergy as HypersphericalEnergy
+from .features.pooled import pooled_features as pooled_features
 from .report.frame import read_records as read_records
 from .similarity.metrics.alignment import alignment as alignment
 from .similarity.metrics.cka import linear_cka as linear_cka

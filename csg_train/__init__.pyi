@@ -1,5 +1,6 @@
 from .engine.loop import train as train
 from .errors import UserError as UserError
+from .evaluate.either import measure_accuracy as measure_accuracy
 from .methods.contrastive import Queue as Queue
 from .methods.contrastive import attention as attention
 from .methods.contrastive import attention_pool as attention_pool

@@ -3,6 +3,7 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -10,16 +11,18 @@ import torch
 from torch import Tensor
 
 from csg_train.data.readers.sets import AnySet
-from csg_train.devices import full_float32
+from csg_train.devices import full_float32, usable_device
 from csg_train.errors import UserError
 from csg_train.methods.contrastive import attention, attention_pool, attention_stability
 from csg_train.models.backbones import Backbone
 from csg_train.models.network import TaskNetwork
+from csg_train.recipes.pictures import load_split
 from csg_train.recipes.sections import Recipe
 from csg_train.recipes.shown import Showing, shown_batches
+from csg_train.runs.checkpoint import load_checkpoint
 from csg_train.runs.records import UNSTABLE, PoolStability
 
-__all__ = ["Copies", "Pool", "Stability", "extract", "pooled_batches"]
+__all__ = ["Copies", "Pool", "Stability", "extract", "pooled_batches", "pooled_features"]
 
 Pool = Literal["average", "attention"]
 
@@ -146,3 +149,32 @@ def extract(
     rows_ND = np.concatenate([batch[layer] for batch in batches])
     copies.unify(rows_ND)
     return rows_ND
+
+
+def pooled_features(
+    checkpoint: Path | str,
+    split: str = "target",
+    *,
+    layer: str = "layer4",
+    pool: Pool = "average",
+    device: torch.device | str = "auto",
+) -> np.ndarray:
+    """Features of a checkpoint's network on a split of its recipe: those whose energy ``csg-analyze energy`` measures.
+
+    Args:
+        checkpoint: A ``.pt`` file of ours.
+        split: ``source``, ``validation`` or ``target``.
+        layer: A stage of the backbone.
+        pool: ``average``, or ``attention``, the paper's A-pool.
+        device: Where; ``auto`` is the GPU where there is one.
+
+    Returns:
+        ``(N, C)`` float32, not normalised; pictures in the order of their set.
+
+    Raises:
+        UserError: The checkpoint or its pictures cannot be read, or the backbone has no such layer.
+    """
+    own = load_checkpoint(Path(checkpoint))
+    recipe = own.resolved_recipe()
+    images = load_split(recipe.data, split, own.classes)
+    return extract(own.build_network(usable_device(device)), images, recipe, layer=layer, pool=pool)

@@ -1,5 +1,7 @@
 """The figure of merit of either task: mean-per-class accuracy of pictures, mean IoU of masks."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -7,7 +9,7 @@ import torch.nn.functional as F
 from csg_train.data.readers.images import ImageSet
 from csg_train.data.readers.masks import IGNORE, MaskedSet
 from csg_train.data.readers.sets import AnySet
-from csg_train.devices import full_float32
+from csg_train.devices import full_float32, usable_device
 from csg_train.distributed import process_count, process_index, summed
 from csg_train.evaluate.accuracy import accuracy_record, confusion_of
 from csg_train.evaluate.scores import mean_iou, mean_per_class
@@ -20,12 +22,14 @@ from csg_train.evaluate.segmentation import (
 )
 from csg_train.evaluate.unlabelled import unlabelled_record
 from csg_train.models.network import TaskNetwork
+from csg_train.recipes.pictures import load_split
 from csg_train.recipes.sections import Recipe
 from csg_train.recipes.shown import Showing, shown_batches
-from csg_train.runs.checkpoint import Checkpoint
+from csg_train.runs.checkpoint import Checkpoint, load_checkpoint
 from csg_train.runs.records import AccuracyRecord, SegmentationRecord, UnlabelledRecord
+from csg_train.runs.records.reading import write_score
 
-__all__ = ["held_out_loss", "measure", "score"]
+__all__ = ["held_out_loss", "measure", "measure_accuracy", "score"]
 
 
 def measure(
@@ -37,6 +41,31 @@ def measure(
     if isinstance(images, MaskedSet):
         return segmentation_record(checkpoint, network, images, split=split, recipe=recipe)
     return accuracy_record(checkpoint, network, images, split=split, recipe=recipe)
+
+
+def measure_accuracy(
+    checkpoint: Path | str, split: str = "target", *, device: torch.device | str = "auto"
+) -> AccuracyRecord | SegmentationRecord | UnlabelledRecord:
+    """Measure a checkpoint file, as ``csg-analyze accuracy`` does, and write the record beside it.
+
+    Args:
+        checkpoint: A ``.pt`` file of ours.
+        split: Of its recipe: ``source``, ``validation`` or ``target``.
+        device: Where; ``auto`` is the GPU where there is one.
+
+    Returns:
+        What was written: ``mean_per_class`` of pictures or ``mean_iou`` of masks and ``per_class``, in [0, 1], with
+        their definition; of pictures without labels, that it is unknown.
+
+    Raises:
+        UserError: The checkpoint or its pictures cannot be read, or the record not be written.
+    """
+    own = load_checkpoint(Path(checkpoint))
+    recipe = own.resolved_recipe()
+    images = load_split(recipe.data, split, own.classes)
+    record = measure(own, own.build_network(usable_device(device)), images, split=split, recipe=recipe)
+    write_score(own.path.parent, record)
+    return record
 
 
 def score(network: TaskNetwork, images: AnySet, recipe: Recipe) -> float:

@@ -109,7 +109,7 @@ def load_split(data: Data, split: str, classes: Sequence[str] | None = None) -> 
     Raises:
         UserError: The recipe has no such split, or its files are missing, unreadable or do not fit.
     """
-    if getattr(data, split) is None:
+    if split not in SPLITS or getattr(data, split) is None:
         raise UserError(f"data.{split}: not in this recipe; add it, or choose another split")
     holdout = data.validation if split != "target" and isinstance(data.validation, HoldoutDomain) else None
     listed = split if holdout is None else "source"

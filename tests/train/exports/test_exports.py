@@ -247,13 +247,12 @@ def test_onnx_of_a_segmentation_takes_pictures_of_any_size(masked, tmp_path):
 def test_a_segmentation_whose_padding_rests_on_the_size_is_traced_at_the_pictures(masked_recipe_dict, tmp_path):
     masked_recipe_dict["model"] = {"backbone": "tf_efficientnet_lite0", "weights": "none"}
     checkpoint = load_checkpoint(write_untrained(tmp_path / "ckpt.pt", masked_recipe_dict, ORDER))
-    logits = exported(checkpoint, tmp_path / "out", "torch-export")
+    shown = command("csg-train", "export", "ckpt.pt", "--to", "out", "--format", "torch-export", cwd=tmp_path)
+    assert "out: takes pictures of 36 rows and 40 columns alone: the network rests on the size" in shown.stdout
     assert json.loads((tmp_path / "out" / "config.json").read_text())["input_HW"] == [36, 40]
     assert "; of 36 x 40 alone |" in (tmp_path / "out" / "README.md").read_text()
-    shown = command("csg-train", "export", "ckpt.pt", "--to", "again", "--format", "torch-export", cwd=tmp_path)
-    assert "again: takes pictures of 36 rows and 40 columns alone: the network rests on the size" in shown.stdout
     with torch.no_grad():
-        assert_equal_logits(logits(pictures(36, 40)), checkpoint, pictures(36, 40))
+        assert_equal_logits(carded(tmp_path / "out")(pictures(36, 40)), checkpoint, pictures(36, 40))
 
 
 def test_an_empty_folder_is_filled_where_it_is(narrow, tmp_path):

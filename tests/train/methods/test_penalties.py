@@ -76,8 +76,8 @@ def descend(update: str, c: float, steps: int, rate: float) -> tuple[SynapticInt
 @pytest.mark.parametrize("update", ["proximal", "gradient"])
 def test_path_integral_is_the_decrease_of_the_loss_by_weight(update):
     """In small steps omega_k tends to the part of the loss's decrease that weight k made: a_k b_k^2 / 2."""
-    method, model = descend(update, c=0.0, steps=20_000, rate=1e-3)
-    torch.testing.assert_close(method.path_K, torch.tensor([2.0, 1.5], dtype=torch.float64), rtol=2e-3, atol=0)
+    method, model = descend(update, c=0.0, steps=4_000, rate=5e-3)
+    torch.testing.assert_close(method.path_K, torch.tensor([2.0, 1.5], dtype=torch.float64), rtol=1e-2, atol=0)
     torch.testing.assert_close(model.backbone.w.data, torch.tensor([2.0, -1.0], dtype=torch.float64))
 
 

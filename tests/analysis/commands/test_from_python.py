@@ -1,0 +1,42 @@
+"""What Python hands out of a checkpoint is what the commands measure."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from csg_analysis import hyperspherical_energy, pooled_features
+from csg_train import measure_accuracy
+from csg_train.errors import UserError
+from tests.analysis.conftest import analyze
+
+
+def test_accuracy_is_the_command_s_and_lies_beside_the_checkpoint(trained, tmp_path):
+    run = shutil.copytree(trained[0].parent, tmp_path / "run")
+    assert analyze("accuracy", run / "ckpt.pt", "--split", "target").exit_code == 0
+    written = {path.name: path.read_bytes() for path in run.glob("*-target.*")}
+    for path in run.glob("*-target.*"):
+        path.unlink()
+    record = measure_accuracy(run / "ckpt.pt", device="cpu")
+    assert {path.name: path.read_bytes() for path in run.glob("*-target.*")} == written
+    assert json.loads(written["accuracy-target.json"])["mean_per_class"] == record.mean_per_class
+    assert record.data.count == 9
+
+
+@pytest.mark.parametrize("pool", ["average", "attention"])
+def test_the_energy_of_the_features_is_the_command_s(trained, tmp_path, pool):
+    run = shutil.copytree(trained[0].parent, tmp_path / "run")
+    words = ("energy", run / "ckpt.pt", "--split", "source", "--layer", "layer3", "--pool", pool)
+    assert analyze(*words).exit_code == 0
+    rows = pooled_features(run / "ckpt.pt", "source", layer="layer3", pool=pool, device="cpu")
+    record = json.loads((run / "energy-source.json").read_text())
+    assert (rows.shape, rows.dtype) == ((record["data"]["count"], 256), np.float32)
+    assert hyperspherical_energy(rows).mhe[0].value == record["mhe"]["0"]
+
+
+@pytest.mark.parametrize("act", [measure_accuracy, pooled_features])
+@pytest.mark.parametrize("split", ["validation", "size", "test"])
+def test_a_split_that_the_recipe_does_not_have(trained, act, split):
+    with pytest.raises(UserError, match=f"data.{split}: not in this recipe"):
+        act(trained[0], split)
