@@ -5,6 +5,7 @@ import csv
 import fnmatch
 import glob
 import hashlib
+import importlib
 import importlib.resources
 import io
 import json
@@ -60,7 +61,7 @@ def writing(path: Path) -> Iterator[None]:
 def _lock(handle: int, *, wait: bool) -> None:
     """Lock an open file or folder for this process; an `OSError` where another has it, or where there are no locks."""
     try:
-        import fcntl
+        fcntl = importlib.import_module("fcntl")
     except ImportError as error:  # Windows
         raise OSError("no locks") from error
     fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

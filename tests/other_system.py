@@ -6,6 +6,7 @@ It is no such system: files are still renamed and removed as Linux does it, and 
 import builtins
 import io
 import json
+import mmap
 import multiprocessing
 import os
 import pathlib
@@ -29,8 +30,8 @@ def _without_folders(opened: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def as_macos() -> None:
-    """No list of the processors that one may use, no /proc; new processes start anew."""
-    del os.sched_getaffinity
+    """No list of the processors that one may use, no /proc, no space set aside; new processes start anew."""
+    del os.sched_getaffinity, os.posix_fallocate
     builtins.open = io.open = _without_folders(io.open)
     multiprocessing.set_start_method("spawn")
 
@@ -44,6 +45,7 @@ def as_windows() -> None:
     watch._set_SIGCHLD_handler = int  # which torch does not call there
     for name in SIGNALS:
         delattr(signal, name)
+    del mmap.MAP_PRIVATE, mmap.MAP_ANONYMOUS
     for name in ("fork", "geteuid", "getuid", "killpg", "setsid"):
         delattr(os, name)
     sys.modules.update(dict.fromkeys(MODULES))  # an import of None is refused

@@ -12,6 +12,7 @@ import mmap
 import os
 import tempfile
 from collections.abc import Iterator
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ from csg_train.errors import UserError
 __all__ = ["block_buffer", "row_array", "spans", "stable_order"]
 
 _LARGE, _LONG = 2**18, 2**20  # bytes of a block and of a per-row array
+_FLAGS = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0)
+_OWN: dict[str, Any] = {"flags": _FLAGS} if _FLAGS else {}  # Windows has no flags
 
 
 def _mapped(memory: mmap.mmap, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -32,7 +35,7 @@ def block_buffer(shape: tuple[int, ...], dtype: torch.dtype, device: torch.devic
     size = math.prod(shape) * dtype.itemsize
     if device.type != "cpu" or size < _LARGE:
         return torch.empty(shape, dtype=dtype, device=device)
-    return _mapped(mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), shape, dtype)
+    return _mapped(mmap.mmap(-1, size, **_OWN), shape, dtype)
 
 
 def row_array(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -46,13 +49,23 @@ def row_array(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) 
         return torch.zeros(shape, dtype=dtype, device=device)
     try:
         with tempfile.TemporaryFile() as stream:
-            os.posix_fallocate(stream.fileno(), 0, size)  # a full disk is an error here, not a fault later
+            _take_space(stream, size)
             return _mapped(mmap.mmap(stream.fileno(), size), shape, dtype)
     except OSError as error:
         raise UserError(
             f"{tempfile.tempdir or 'TMPDIR'}: cannot keep {size} bytes ({error.strerror}); set TMPDIR to a folder that "
             "can be written, on a larger disk"
         ) from error
+
+
+def _take_space(stream: IO[bytes], size: int) -> None:
+    """So that a full disk is an error here, not a fault later."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(stream.fileno(), 0, size)
+        return
+    for start in range(0, size, _LONG):  # macOS, Windows
+        stream.write(bytes(min(_LONG, size - start)))
+    stream.flush()
 
 
 def spans(count: int, step: int = 2**16) -> Iterator[slice]:

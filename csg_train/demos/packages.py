@@ -219,7 +219,7 @@ def _apt_download(package: Package, folder: Path) -> str | None:
     failure = _run(command, folder)
     if failure is None or not ("Unable to locate" in failure or "was not found" in failure):
         return failure
-    if os.geteuid() != 0:
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
         return f"{failure}; if the package index is missing or old, run: sudo apt-get update"
     return _run(["apt-get", "update"], folder) or _run(command, folder)
 

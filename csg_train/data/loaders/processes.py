@@ -21,6 +21,7 @@ from csg_train.errors import UserError
 __all__ = ["end_with_feeder", "iterate"]
 
 _SHARED = "/dev/shm"  # noqa: S108 - where torch's processes hand over their batches
+_CHILD = getattr(signal, "SIGCHLD", None)  # Windows has none
 _MOMENT = 5.0
 """Seconds: a batch that breaks off tells of a process's death before the system does."""
 _EXITED = "exited unexpectedly"  # torch's words, for a process and for the thread that pins memory
@@ -51,12 +52,12 @@ def iterate(loader: DataLoader[Any]) -> Iterator[Any]:
     Raises:
         UserError: A process died or could not be started, or there was no memory for a batch.
     """
-    watch, known = _watch(), set(multiprocessing.active_children())
+    watch, known = _CHILD and signal.getsignal(_CHILD), set(multiprocessing.active_children())
     processes: list[BaseProcess] = []
     try:
         batches = iter(loader)
-        if _watch() is not watch:
-            signal.signal(signal.SIGCHLD, watch)
+        if _CHILD and signal.getsignal(_CHILD) is not watch:
+            signal.signal(_CHILD, watch)
         processes = [process for process in multiprocessing.active_children() if process not in known]
         yield from batches
     except (OSError, EOFError, RuntimeError, MemoryError) as error:
@@ -66,11 +67,6 @@ def iterate(loader: DataLoader[Any]) -> Iterator[Any]:
             f"train.workers: {reason}{_shared_memory()}; free memory, give more shared memory (docker run --shm-size), "
             "or set train.workers=0"
         ) from error
-
-
-def _watch() -> Any:
-    """What is told of the end of a process; Windows has no such signal."""
-    return signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
 
 
 def _reason(error: Exception, processes: list[BaseProcess]) -> str | None:

@@ -32,6 +32,17 @@ def test_stable_order_of_a_long_array_equals_torchs():
     )
 
 
+def test_a_long_array_where_no_space_can_be_set_aside(monkeypatch, tmp_path):
+    """macOS and Windows: zeros are written."""
+    monkeypatch.delattr("os.posix_fallocate")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    long_N = row_array((2**17 + 5,), torch.float64, torch.device("cpu"))
+    assert long_N.shape == (2**17 + 5,)
+    assert not long_N.any()
+    long_N[-1] = 1
+    assert long_N.sum() == 1
+
+
 def test_a_full_disk_of_temporary_files_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert not row_array((2**20,), torch.float64, torch.device("cpu")).any()
