@@ -142,13 +142,14 @@ def _locked(folder: Path, *, wait: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def together(folder: Path) -> Iterator[Path]:
+def together(folder: Path, *, new_for: str = "") -> Iterator[Path]:
     """A hidden folder that becomes ``folder`` when the block ends well: all that is written there, or nothing.
 
-    What is in ``folder`` already stays, but for files of the same names.
+    What is in ``folder`` already stays, but for files of the same names; for an option that asks for a new folder,
+    ``new_for``, nothing may have come into it meanwhile.
 
     Raises:
-        UserError: ``folder`` cannot be written, or the disk is full.
+        UserError: ``folder`` cannot be written, or the disk is full, or another command has filled it.
     """
     new = not folder.exists()
     beside = folder.parent if new else folder
@@ -165,6 +166,8 @@ def together(folder: Path) -> Iterator[Path]:
         with writing(folder):
             work.mkdir()
             yield work
+            if new_for:
+                require_new(folder, new_for)
             if new:
                 work.replace(folder)
             else:
@@ -196,7 +199,7 @@ def require_new(folder: Path, option: str) -> None:
 
 def lies_in(path: Path, folder: Path) -> bool:
     """Whether a path is a folder that is there, or below it, whatever links lead to either."""
-    return folder.is_dir() and path.resolve().is_relative_to(folder.resolve())
+    return folder.is_dir() and Path(os.path.realpath(path)).is_relative_to(folder.resolve())  # of links in a circle too
 
 
 def require_outside(out: Path, shown: Path) -> None:

@@ -64,7 +64,7 @@ def features(
     names = _names(checkpoints) or [folder_name(model) for model in models]
     dtype: Any = "float16" if half else "float32"
     files = {}
-    with together(out) as work:
+    with together(out, new_for="--out") as work:
         for name, (subject, shown) in zip(names, asked.measured("target"), strict=True):
             if isinstance(subject, Subject):
                 recipes.require_outside_data(out, subject.recipe.data)

@@ -107,9 +107,9 @@ def sweep(file: Path, out: Path, part: str, blind: bool, device: torch.device, a
     records, failed = [], []
     for number, one in enumerate(waiting, start=len(planned) - len(waiting) + 1):
         title = f"[{number}/{len(planned)}] {one.name}"
-        if one.finished(out, _last_measured(one.recipe, blind)):  # meanwhile, by another call
-            continue
         try:
+            if one.finished(out, _last_measured(one.recipe, blind)):  # meanwhile, by another call
+                continue
             records += _run(one.recipe, out / one.name, title, device, resume=True, blind=blind)
         except BusyError:
             console.print(f"{one.name}: left to another csg-train, which is writing it")

@@ -219,7 +219,7 @@ def render_tree(
     require_renderer()
     found = _models(models)
     require_new(out, "--out")
-    with together(out) as folder:
+    with together(out, new_for="--out") as folder:
         jobs = [
             Job(
                 model=path, label=label, name=name, folder=folder, views=views, size=size, seed=seed, poses=poses, up=up

@@ -153,7 +153,7 @@ def average_runs(
             state = {name: value.cpu() for name, value in network.state_dict().items()}
     averaged["of"] = [_said(part, share) for part, share in zip(parts, shares, strict=True)]
     made = replace(last, model=state, averaged=averaged, selection="last", best_score=None, log_bytes=0)
-    with together(out) as work:
+    with together(out, new_for="--out") as work:
         save_checkpoint(work / "average.pt", made)
         write_text(work / "recipe.yaml", to_yaml(recipe))
     return made, list(_doubts(parts))

@@ -299,6 +299,8 @@ class _Run:
         if chosen is not None:
             save_checkpoint(chosen, self._checkpoint(log.bytes, self.recipe.evaluate.select))
         self._save_snapshot()
+        if self.step == self.recipe.train.steps:
+            remove_records(self.out)  # of before the end, with which a sweep would call it finished
         save_checkpoint(self.out / "ckpt.pt", self._checkpoint(log.bytes, "last"))
         self.saved = self.step
 

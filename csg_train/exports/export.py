@@ -81,7 +81,7 @@ def export_checkpoint(
     subject = Subject(checkpoint, recipe, checkpoint.build_network(torch.device("cpu")))
     source, pictures = _pictures(subject, images)
     kind = cast(_Format, importlib.import_module(f"csg_train.exports.to_{format_name.replace('-', '_')}"))
-    with together(folder) as work:
+    with together(folder, new_for="--to") as work:
         changes = kind.write(subject, work, pictures)
         write_json(work / "config.json", subject.described | changes)
         size = changes.get("input_HW")

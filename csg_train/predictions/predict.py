@@ -144,7 +144,7 @@ def _write(out: Path, folder: Path | None, write: Callable[[BinaryIO, Path], Non
         return
 
     def both(stream: BinaryIO) -> None:
-        with together(folder) as masks:
+        with together(folder, new_for="--out") as masks:
             write(stream, masks)
 
     atomic_write(out, both)

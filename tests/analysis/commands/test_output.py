@@ -135,6 +135,24 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
     assert {path.name for path in tmp_path.iterdir()} == {"a.png", "b.png"}
 
 
+@pytest.mark.parametrize("empty", [False, True])
+def test_two_commands_that_ask_for_one_new_folder_do_not_share_it(tmp_path, empty):
+    out = tmp_path / "out"
+    if empty:
+        out.mkdir()
+
+    def write():
+        with files.together(out, new_for="--to") as work:
+            files.write_text(work / "README.md", "mine")
+            out.mkdir(exist_ok=True)
+            (out / "README.md").write_text("the other's")
+
+    with pytest.raises(UserError, match="not an empty folder; choose another --to"):
+        write()
+    assert content(out) == {"README.md": b"the other's"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_the_folder_of_the_pictures_takes_no_overlays(trained, trees, tmp_path):
     """There the next call would explain them."""
     shutil.copytree(trees / "target" / "bus", tmp_path / "photos")

@@ -136,3 +136,17 @@ def test_an_ascii_locale(recipe_file, tmp_path):
         )
         assert "Traceback" not in result.stderr
         assert result.returncode == 0 or len(result.stderr.splitlines()) == 1, result.stderr
+
+
+def test_a_link_to_itself_is_no_folder_for_results(recipe_file, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    assert command("csg-train", "run", recipe_file, "--out", "runs/a", cwd=tmp_path).returncode == 0
+    checkpoint = "runs/a/ckpt.pt"
+    for words in (
+        ("csg-train", "run", recipe_file, "--out", "loop"),
+        ("csg-train", "average", checkpoint, checkpoint, "--out", "loop"),
+        ("csg-train", "export", checkpoint, "--to", "loop", "--format", "safetensors"),
+        ("csg-analyze", "gradcam", checkpoint, "--out", "loop"),
+        ("csg-report", "build", "runs", "--out", "loop"),
+    ):
+        assert_user_error(command(*words, cwd=tmp_path), "loop: cannot write (")

@@ -57,6 +57,35 @@ def test_finished_runs_are_skipped_and_a_changed_sweep_is_refused(sweep_file, tm
     assert_user_error(run(), "another recipe")
 
 
+def test_what_was_measured_before_the_end_is_not_the_run_s(sweep_file, tmp_path):
+    """By ``csg-analyze`` beside the training; the process may end before its own measuring."""
+    planned, out = load_sweep(sweep_file)[0], tmp_path / "runs"
+    record = out / planned.name / "accuracy-target.json"
+
+    def measured(step, _values):
+        record.write_text(json.dumps({"step": step}))
+
+    train(planned.recipe, out / planned.name, report=measured)
+    assert not planned.finished(out)
+    assert not record.exists()
+
+
+def test_a_folder_that_another_sweep_takes_meanwhile_costs_its_own_run_alone(sweep_file, tmp_path, monkeypatch):
+    finished, asked = Planned.finished, []
+
+    def taken(self, out, split="target"):
+        asked.append(self.name)
+        if asked.count("base-s0") == 2 and self.name == "base-s0":
+            raise UserError("taken")
+        return finished(self, out, split)
+
+    monkeypatch.setattr(Planned, "finished", taken)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["sweep", str(sweep_file), "--out", "runs", "--shard", "1/2", "--device", "cpu"])
+    assert (result.exit_code, "1 of 2 runs failed: base-s0: taken" in result.output) == (2, True)
+    assert (tmp_path / "runs" / "frozen-s0" / "accuracy-target.json").exists()
+
+
 def test_an_interrupted_run_that_was_measured_by_hand_goes_on(sweep_file, tmp_path):
     """It counted as finished: it was never trained to the end, without a word."""
 
