@@ -73,6 +73,7 @@ def _settings(run: Run) -> Iterator[tuple[str, str]]:
     yield from _measure_settings(run)
     if run.attention is not None:
         yield f"{_GALLERY} pictures", _shown(run.attention.data)
+        yield f"{_GALLERY} input size", input_size(run.attention.data)
         yield f"{_GALLERY} layer", run.attention.layer
         yield f"{_GALLERY} explained class", run.attention.explained
     for split, predicted in run.predicted.items():

@@ -63,8 +63,8 @@ def visda17(root: Path, split: str) -> ImageSet:
     files, labels = [], []
     lines: dict[str, int] = {}
     for number, line in list_lines(path):
-        file, label, *rest = [*line.split(), "", ""]
-        if "".join(rest) or label not in _VISDA_LABELS:
+        file, label = [*line.rsplit(maxsplit=1), "", ""][:2]
+        if label not in _VISDA_LABELS:
             raise UserError(f"{path}:{number}: {line!r} is not 'PATH LABEL' with a label of 0 to 11; mend the line")
         labels.append(_VISDA_LABELS[label])
         named = VISDA_CLASSES[labels[-1]]

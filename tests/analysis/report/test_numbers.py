@@ -1,5 +1,6 @@
 """The report's numbers: statistics against scipy, rows, references, the published order."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from csg_analysis.report.paper import published
 from csg_analysis.report.paper_order import order_sentences
 from csg_analysis.report.rows import best, comparisons, reference, score, to_baseline
 from csg_analysis.report.stats import paired_difference, rank_correlation, rank_correlation_interval, spread
+from csg_train.errors import UserError
 from csg_train.runs.records import AccuracyRecord, only_prediction, read_record, write_record
 from tests.analysis.report.cases import HELP, built_text, rows_of, table, visible_text, write_all, write_run
 
@@ -234,6 +236,16 @@ def test_gallery_takes_one_source_and_the_lowest_seed(tmp_path: Path) -> None:
         write_run(tmp_path, method, seed, source=source)
     chosen = [(row.label, run.info.source, run.info.seed) for row, run in choose(rows_of(tmp_path))]
     assert chosen == [("baseline", "b", 1), ("csg", "b", 3)]
+
+
+def test_maps_of_pictures_of_another_size_are_a_setting_that_a_mixed_report_keeps_apart(tmp_path: Path) -> None:
+    for method, size in {"baseline": 32, "csg": 64}.items():
+        path = write_run(tmp_path, method, 0) / "attention.json"
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps(record | {"data": record["data"] | {"size": size}}))
+    with pytest.raises(UserError, match="GradCAM input size: 32 px, pad .* / 64 px, pad .*allow-mixed"):
+        rows_of(tmp_path)
+    assert len(choose(rows_of(tmp_path, allow_mixed=True))) == 1
 
 
 def test_a_best_among_methods_of_which_one_was_not_measured(tmp_path: Path) -> None:

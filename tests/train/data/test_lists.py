@@ -53,6 +53,15 @@ def test_visda_lists_are_read_in_their_order_and_counted_against_the_official(vi
     assert "official counts: all agree" in list(check_pictures(exact).lines())
 
 
+def test_a_visda_path_may_hold_blanks(tmp_path):
+    path = tmp_path / "train" / "crops" / "potted plant 1.png"
+    path.parent.mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(path)
+    (tmp_path / "train" / "image_list.txt").write_text("crops/potted plant 1.png 8\n")
+    images = visda17(tmp_path, "train")
+    assert (images.files, images.labels) == (("crops/potted plant 1.png",), (8,))
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -60,7 +69,7 @@ def test_visda_lists_are_read_in_their_order_and_counted_against_the_official(vi
         "a.png 12",
         "a.png -1",
         "a.png x",
-        "a b.png 1",
+        "a.png 1 x",
         "../a.png 1",
         "/a.png 1",
         "bicycle/a.png 2",
