@@ -243,7 +243,7 @@ def test_maps_of_pictures_of_another_size_are_a_setting_that_a_mixed_report_keep
         path = write_run(tmp_path, method, 0) / "attention.json"
         record = json.loads(path.read_text())
         path.write_text(json.dumps(record | {"data": record["data"] | {"size": size}}))
-    with pytest.raises(UserError, match="GradCAM input size: 32 px, pad .* / 64 px, pad .*allow-mixed"):
+    with pytest.raises(UserError, match=r"GradCAM input size: 32 px, pad .* / 64 px, pad .*allow-mixed"):
         rows_of(tmp_path)
     assert len(choose(rows_of(tmp_path, allow_mixed=True))) == 1
 
