@@ -121,11 +121,16 @@ def _require_readable(images: AnySet, *, trained: bool) -> None:
 
 
 def require_trainable(recipe: Recipe, *, classes: int) -> None:
-    """Refuse settings that torch would refuse in the first step: a step of one or two pictures without any numbers.
+    """Refuse one class, and settings that torch would refuse in the first step, which is passed without any numbers.
 
     Raises:
         UserError: It names the field.
     """
+    if classes < 2:
+        raise UserError(
+            "data.source: one class alone, of which nothing is learned; give two or more (root is the folder that holds "
+            "a folder for each class)"
+        )
     settings = recipe.model_dump_json(exclude={"name": True, "seed": True, "data": set(SPLITS)})
     if (asked := (settings, classes, process_count())) in _trainable:
         return
