@@ -199,7 +199,7 @@ def require_new(folder: Path, option: str) -> None:
 
 def lies_in(path: Path, folder: Path) -> bool:
     """Whether a path is a folder that is there, or below it, whatever links lead to either."""
-    return folder.is_dir() and Path(os.path.realpath(path)).is_relative_to(folder.resolve())  # of links in a circle too
+    return folder.is_dir() and path.resolve().is_relative_to(folder.resolve())
 
 
 def require_outside(out: Path, shown: Path) -> None:

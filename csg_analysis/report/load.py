@@ -12,7 +12,7 @@ import numpy as np
 from csg_analysis.report.belonging import check_snapshots
 from csg_analysis.report.logged import Curve, read_curves
 from csg_train.errors import UserError, printable
-from csg_train.files import files_below, sha256_file
+from csg_train.files import files_below, read_hashed, sha256_file
 from csg_train.runs.cost import COST, Cost, read_cost
 from csg_train.runs.labels import settings_of
 from csg_train.runs.records import (
@@ -199,10 +199,11 @@ def record_files(roots: Sequence[Path]) -> list[Path]:
 
 
 def _load(folder: Path, name: str, names: dict[str, str]) -> Run:
-    records = _records(folder, names)
+    hashes: dict[Path, str] = {}
+    records = _records(folder, names, hashes)
     if not records:
         raise UserError(f"{folder}: only its snapshots were measured; measure the run too (csg-analyze energy)")
-    snapshots = {step: _records(path, names) for step, path in snapshot_folders(folder).items()}
+    snapshots = {step: _records(path, names, hashes) for step, path in snapshot_folders(folder).items()}
     check_snapshots(records, snapshots)
     recipe = _read_recipe(folder / "recipe.yaml")
     along = {
@@ -221,16 +222,25 @@ def _load(folder: Path, name: str, names: dict[str, str]) -> Run:
         cost=cost,
         along=along,
         files=tuple(
-            (path.relative_to(folder).as_posix(), sha256_file(path))
+            (path.relative_to(folder).as_posix(), hashes[path] if path in hashes else sha256_file(path))
             for path in (*records, *([folder / COST] if cost else []), *(p for own in snapshots.values() for p in own))
         ),
         remarks=_read_remarks(folder.parent / "remarks.txt"),
     )
 
 
-def _records(folder: Path, names: dict[str, str]) -> dict[Path, Record]:
-    paths = sorted(path for pattern in _PATTERNS for path in folder.glob(pattern))
-    return {path: _named_alike(named_record(path), names) for path in paths}
+def _records(folder: Path, names: dict[str, str], hashes: dict[Path, str]) -> dict[Path, Record]:
+    """The records of a folder; the hash of the very bytes that were read of each goes into ``hashes``."""
+    found = {}
+    for path in sorted(path for pattern in _PATTERNS for path in folder.glob(pattern)):
+        try:
+            record, hashes[path] = read_hashed(path, named_record)
+        except UserError:
+            raise
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}; build the report again") from error
+        found[path] = _named_alike(record, names)
+    return found
 
 
 def _named_alike(record: Record, names: dict[str, str]) -> Record:

@@ -77,6 +77,8 @@ class Commands(click.Group):
                 raise
             raise UserError(f"{error.filename}: {error.strerror}; mend or replace it, or its folder") from error
         except (RuntimeError, MemoryError) as error:
+            if str(error).startswith("Symlink loop"):  # of Path.resolve, before Python 3.13
+                raise UserError(f"{error}: a link to itself; remove it or give another path") from error
             if (fault := memory_fault(error)) is None:
                 raise
             raise fault from error

@@ -10,12 +10,13 @@ from typing import Any, BinaryIO
 import torch
 
 from csg_train.errors import UserError
-from csg_train.files import atomic_write, require_new, together, write_json
+from csg_train.files import atomic_write, require_new, sha256_file, together, write_json
 from csg_train.predictions.classes import predicted_classes
 from csg_train.predictions.found import Found
 from csg_train.predictions.masks import mask_names, predicted_classes_of_pixels
 from csg_train.predictions.table import Outcome, require_ending, write_rows
 from csg_train.program import undivided
+from csg_train.recipes.pictures import require_outside_data
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import Checkpoint
 from csg_train.runs.provenance import run_info
@@ -88,6 +89,8 @@ def predict_pictures(
         task = "a segmentation, one class a pixel" if masked else f"of {allowed} classes"
         raise UserError(f"--top {top}: the checkpoint is {task}; give {allowed} at most")
     folder = _new_folder(out, found) if masked else None
+    if folder is not None:
+        require_outside_data(folder, recipe.data, drawn=True)
     network, skipped = checkpoint.build_network(device), list[tuple[str, str]]()
 
     def outcomes(masks: Path) -> Iterator[Outcome]:
@@ -104,7 +107,11 @@ def predict_pictures(
         rows = _rows(outcomes(masks), found.images.files, skipped if skip_broken else None, report)
         write_rows(stream, ending, rows)
         moment.enter_context(undivided())  # all of what follows, or nothing
-        write_json(done().definition, _definition(checkpoint, recipe, done()))
+        stream.flush()
+        write_json(
+            done().definition,
+            _definition(checkpoint, recipe, done()) | {"table_sha256": sha256_file(Path(stream.name))},
+        )
 
     with contextlib.ExitStack() as moment:
         _write(out, folder, write)

@@ -121,6 +121,9 @@ def _explain(error: ValidationError, given: dict[str, Any]) -> str:
     errors = error.errors(include_url=False)
     if not errors[0]["loc"]:  # two fields that do not go together, named in the message
         return str(errors[0]["msg"]).removeprefix("Value error, ")
+    beside = [one for one in errors if one["type"] == "extra_forbidden" and one["loc"][:-1] == errors[0]["loc"][:-1]]
+    if beside and errors[0]["type"] == "missing":  # under another name, perhaps
+        errors = [beside[0], *errors]
     start = _place(errors[0], given)
     *_, deepest = sorted((_place(one, given) for one in errors if _place(one, given)[: len(start)] == start), key=len)
     first, *others = (one for one in errors if _place(one, given) == deepest)  # several: a field of several forms

@@ -128,8 +128,8 @@ def require_trainable(recipe: Recipe, *, classes: int) -> None:
     """
     if classes < 2:
         raise UserError(
-            "data.source: one class alone, of which nothing is learned; give two or more (root is the folder that holds "
-            "a folder for each class)"
+            "data.source: one class alone, of which nothing is learned; give two or more (root is the folder of the "
+            "folders of classes)"
         )
     settings = recipe.model_dump_json(exclude={"name": True, "seed": True, "data": set(SPLITS)})
     if (asked := (settings, classes, process_count())) in _trainable:

@@ -313,7 +313,7 @@ def require_same_classes(what: str, found: Sequence[str], wanted: Sequence[str])
     if missing or extra:
         raise UserError(
             f"{what} differ from the source's: missing {missing}, unexpected {extra}; "
-            "all domains of a recipe (source, validation, target) need the same classes"
+            "all domains of a recipe (source, validation, target) need the same classes (docs/data.md maps other names)"
         )
 
 

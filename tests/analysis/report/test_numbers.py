@@ -8,6 +8,7 @@ import pytest
 import yaml
 from scipy import stats
 
+from csg_analysis.report import load
 from csg_analysis.report.build import build_report
 from csg_analysis.report.gallery import choose
 from csg_analysis.report.paper import published
@@ -15,6 +16,7 @@ from csg_analysis.report.paper_order import order_sentences
 from csg_analysis.report.rows import best, comparisons, reference, score, to_baseline
 from csg_analysis.report.stats import paired_difference, rank_correlation, rank_correlation_interval, spread
 from csg_train.errors import UserError
+from csg_train.files import sha256_file
 from csg_train.runs.records import AccuracyRecord, only_prediction, read_record, write_record
 from tests.analysis.report.cases import HELP, built_text, rows_of, table, visible_text, write_all, write_run
 
@@ -246,6 +248,23 @@ def test_maps_of_pictures_of_another_size_are_a_setting_that_a_mixed_report_keep
     with pytest.raises(UserError, match=r"GradCAM input size: 32 px, pad .* / 64 px, pad .*allow-mixed"):
         rows_of(tmp_path)
     assert len(choose(rows_of(tmp_path, allow_mixed=True))) == 1
+
+
+def test_a_record_that_is_replaced_while_it_is_read_is_read_again(tmp_path: Path, monkeypatch) -> None:
+    """Else the page had the numbers of one beside the hash of the other."""
+    path, read, old = write_run(tmp_path, "csg", 0) / "energy-target.json", load.named_record, []
+
+    def replaced(record: Path):
+        found = read(record)
+        if record == path and not old:
+            old.append(path.read_text())
+            path.write_text(old[0].replace('"0": -0', '"0": -1'))
+        return found
+
+    monkeypatch.setattr(load, "named_record", replaced)
+    (run,) = load.load_runs([tmp_path])
+    assert run.energy["target"].mhe["0"] == json.loads(path.read_text())["mhe"]["0"] < -1
+    assert dict(run.files)["energy-target.json"] == sha256_file(path)
 
 
 def test_a_best_among_methods_of_which_one_was_not_measured(tmp_path: Path) -> None:

@@ -256,4 +256,4 @@ def test_one_class(recipe_file, trees):
         shutil.copytree(trees / split, recipe_file.parent / split / "train")
         recipe["data"][split]["root"] = str(recipe_file.parent / split)
     recipe_file.write_text(yaml.safe_dump(recipe))
-    refused_by_both(recipe_file, "data.source: one class alone", "a folder for each class")
+    refused_by_both(recipe_file, "data.source: one class alone", "folders of classes")

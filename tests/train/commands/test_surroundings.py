@@ -148,5 +148,7 @@ def test_a_link_to_itself_is_no_folder_for_results(recipe_file, tmp_path):
         ("csg-train", "export", checkpoint, "--to", "loop", "--format", "safetensors"),
         ("csg-analyze", "gradcam", checkpoint, "--out", "loop"),
         ("csg-report", "build", "runs", "--out", "loop"),
+        ("csg-train", "run", recipe_file, "--set", "data.source.root=loop", "--out", "b"),
+        ("csg-analyze", "energy", "loop/ckpt.pt"),
     ):
-        assert_user_error(command(*words, cwd=tmp_path), "loop: cannot write (")
+        assert_user_error(command(*words, cwd=tmp_path), "loop")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 from PIL import Image
 
 from csg_train.cli import main
@@ -135,6 +136,17 @@ def cached(trees: Path, tmp_path: Path) -> ImageSet:
     shutil.copytree(trees / "source", tmp_path / "source")
     build_cache(image_folder(tmp_path / "source", name="source"), quiet)
     return image_folder(tmp_path / "source", name="source")
+
+
+def test_a_whole_cache_serves_who_may_not_write_there(cached: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_lock: FileLock, **_options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    assert build_cache(cached, quiet).intact()
+    cached.store_path.unlink()
+    with pytest.raises(UserError, match=r"cannot write \(Permission denied\); set CSG_DATA_DIR"):
+        build_cache(cached, quiet)
 
 
 def scramble(images: ImageSet | MaskedSet) -> None:

@@ -16,6 +16,7 @@ from csg_train.data.check.colours import class_colours
 from csg_train.data.readers.masks import decode_mask
 from csg_train.data.views.transforms import evaluation_view
 from csg_train.evaluate.segmentation import network_masks
+from csg_train.files import sha256_file
 from csg_train.predictions import classes, masks
 from csg_train.predictions.classes import predicted_classes
 from csg_train.predictions.found import find_pictures
@@ -138,6 +139,7 @@ def test_a_broken_picture_stops_it_and_nothing_is_written(checkpoint, trees, tmp
     assert not {"own/car/0.png", "own/car/1.png"} & {row["path"] for row in table(tmp_path / "t.csv")}
     defined = json.loads((tmp_path / "t.csv.json").read_text())
     assert (defined["count"], [one["path"] for one in defined["skipped"]]) == (7, ["own/car/0.png", "own/car/1.png"])
+    assert defined["table_sha256"] == sha256_file(tmp_path / "t.csv")
     result = command("csg-train", "predict", checkpoint, "own/car/0.png", "--skip-broken", cwd=tmp_path)
     assert_user_error(result, "not one of 1 pictures", "own/car/0.png")
     assert not (tmp_path / "predictions.csv").exists()
@@ -210,6 +212,14 @@ def test_a_mask_where_another_picture_has_a_folder_is_refused(masked_checkpoint,
     shutil.copy(masked_tree / "images" / "1.png", tmp_path / "own" / "a.png" / "b.png")
     result = command("csg-train", "predict", masked_checkpoint, "own", "--out", "t.csv", cwd=tmp_path)
     assert_user_error(result, "own/a.jpg and own/a.png/b.png would have masks at a.png and below it")
+
+
+def test_masks_do_not_come_among_the_recipe_s_own_pictures(masked_checkpoint, masked_tree, tmp_path):
+    out = masked_tree / "images" / "new.csv"
+    shutil.copytree(masked_tree / "images", tmp_path / "own")
+    result = command("csg-train", "predict", masked_checkpoint, "own", "--out", out, cwd=tmp_path)
+    assert_user_error(result, f"{out.with_suffix('')}: in {masked_tree / 'images'}, from which data.source reads")
+    assert not out.exists()
 
 
 def test_without_its_definition_no_table_and_no_mask_is_kept(masked_checkpoint, masked_tree, tmp_path):

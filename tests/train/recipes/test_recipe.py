@@ -95,3 +95,11 @@ def test_overrides_of_a_checkpoints_recipe_leave_what_it_holds(recipe_dict, tmp_
     checkpoint = load_checkpoint(run(Recipe.model_validate(recipe_dict), tmp_path / "run"))
     assert checkpoint.resolved_recipe(("method.weight=9",)).method["weight"] == 9
     assert checkpoint.recipe["method"]["weight"] == 0.1
+
+
+@pytest.mark.parametrize(("section", "key", "said"), [("data", "target", "data.targets"), (None, "train", "trains")])
+def test_a_misspelt_key_that_is_required_is_named_as_it_stands(recipe_dict, section, key, said):
+    own = recipe_dict if section is None else recipe_dict[section]
+    own[f"{key}s"] = own.pop(key)
+    with pytest.raises(UserError, match=rf"x: {said}: unknown key; allowed: .*\b{key}\b"):
+        parse_recipe(recipe_dict, origin="x")
