@@ -42,6 +42,7 @@ __all__ = [
     "writing",
 ]
 
+_HIDDEN = ".csg-*.tmp"
 _Content = TypeVar("_Content")
 
 
@@ -155,7 +156,7 @@ def together(folder: Path, *, new_for: str = "") -> Iterator[Path]:
     beside = folder.parent if new else folder
     with writing(folder):
         beside.mkdir(parents=True, exist_ok=True)
-        for abandoned in beside.glob(".csg-*.tmp"):  # of a process that was killed
+        for abandoned in beside.glob(_HIDDEN):  # of a process that was killed
             with contextlib.suppress(OSError), _locked(abandoned, wait=False):
                 shutil.rmtree(abandoned)
         lock = contextlib.ExitStack()
@@ -188,18 +189,18 @@ def _move_into(folder: Path, work: Path) -> None:
 
 
 def require_new(folder: Path, option: str) -> None:
-    """Refuse, before the work, to write a whole folder where something is.
+    """Refuse to write a whole folder where something is, but for the hidden folders of `together`.
 
     Raises:
         UserError: It is a file, or a folder that is not empty.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or not all(path.match(_HIDDEN) for path in folder.iterdir())):
         raise UserError(f"{folder}: not an empty folder; choose another {option}")
 
 
 def lies_in(path: Path, folder: Path) -> bool:
     """Whether a path is a folder that is there, or below it, whatever links lead to either."""
-    return folder.is_dir() and path.resolve().is_relative_to(folder.resolve())
+    return folder.is_dir() and Path(os.path.realpath(path)).is_relative_to(folder.resolve())  # a link to itself too
 
 
 def require_outside(out: Path, shown: Path) -> None:

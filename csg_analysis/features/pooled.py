@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from csg_train.data.readers.sets import AnySet
-from csg_train.devices import full_float32, usable_device
+from csg_train.devices import full_float32, ordinary_tensors, usable_device
 from csg_train.errors import UserError
 from csg_train.methods.contrastive import attention, attention_pool, attention_stability
 from csg_train.models.backbones import Backbone
@@ -151,6 +151,7 @@ def extract(
     return rows_ND
 
 
+@ordinary_tensors()
 def pooled_features(
     checkpoint: Path | str,
     split: str = "target",

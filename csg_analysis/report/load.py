@@ -222,7 +222,7 @@ def _load(folder: Path, name: str, names: dict[str, str]) -> Run:
         cost=cost,
         along=along,
         files=tuple(
-            (path.relative_to(folder).as_posix(), hashes[path] if path in hashes else sha256_file(path))
+            (path.relative_to(folder).as_posix(), hashes.get(path) or sha256_file(path))
             for path in (*records, *([folder / COST] if cost else []), *(p for own in snapshots.values() for p in own))
         ),
         remarks=_read_remarks(folder.parent / "remarks.txt"),
@@ -237,8 +237,10 @@ def _records(folder: Path, names: dict[str, str], hashes: dict[Path, str]) -> di
             record, hashes[path] = read_hashed(path, named_record)
         except UserError:
             raise
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}; build the report again") from error
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); restore it or measure again") from error
+        except ValueError as error:  # it changes each time
+            raise UserError(f"{path}: {error}") from error
         found[path] = _named_alike(record, names)
     return found
 

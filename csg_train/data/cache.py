@@ -47,7 +47,7 @@ def build_cache(images: AnySet, report: Callable[[str], None]) -> Store:
         folder.mkdir(parents=True, exist_ok=True)
         lock = _locked(images, report)
     except OSError as error:
-        if (store := _found(images, report)) is not None:  # another user's, who may write there
+        if (store := _found(images, lambda _line: None)) is not None:  # another user's, who may write there
             return store
         raise UserError(f"{folder}: cannot write ({error.strerror or error}); set CSG_DATA_DIR") from error
     try:

@@ -10,7 +10,7 @@ from csg_train.program import ENDINGS
 
 __all__ = ["Interrupts"]
 
-_HANG_UP = ENDINGS[2:]  # SIGHUP, where there is one
+_HANG_UP = getattr(signal, "SIGHUP", None)
 _ONE = 1.0
 """Seconds in which a signal that comes again is the same: timeout(1) sends two, and a shell passes its hang-up on."""
 
@@ -30,7 +30,7 @@ class Interrupts:
         self.previous = {}
         with contextlib.suppress(ValueError):  # not in the main thread: leave signals alone
             for number in ENDINGS:
-                if number not in _HANG_UP or signal.getsignal(number) != signal.SIG_IGN:
+                if number != _HANG_UP or signal.getsignal(number) != signal.SIG_IGN:
                     self.previous[number] = signal.signal(number, self._receive)
         return self
 
@@ -41,7 +41,7 @@ class Interrupts:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if not self.received:
             self.received, self.when = number, time.monotonic()
-        elif number not in _HANG_UP and time.monotonic() - self.when > _ONE:  # nobody hangs up out of impatience
+        elif number != _HANG_UP and time.monotonic() - self.when > _ONE:  # nobody hangs up out of impatience
             if self.previous.get(signal.Signals(number)) is signal.default_int_handler:
                 signal.default_int_handler(number, frame)
             signal.signal(number, signal.SIG_DFL)

@@ -284,6 +284,8 @@ class _Run:
                 self.unlogged.clear()
             self.saved = self.step if saving else self.saved
             return
+        if self.step == train.steps:
+            remove_records(self.out)  # of before the end, and before the row by which it is reached
         if logging:
             report(self.step, self._flush(log))
         if saving:
@@ -299,8 +301,6 @@ class _Run:
         if chosen is not None:
             save_checkpoint(chosen, self._checkpoint(log.bytes, self.recipe.evaluate.select))
         self._save_snapshot()
-        if self.step == self.recipe.train.steps:
-            remove_records(self.out)  # of before the end, with which a sweep would call it finished
         save_checkpoint(self.out / "ckpt.pt", self._checkpoint(log.bytes, "last"))
         self.saved = self.step
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from csg_train.data.readers.images import ImageSet
 from csg_train.data.readers.masks import IGNORE, MaskedSet
 from csg_train.data.readers.sets import AnySet
-from csg_train.devices import full_float32, usable_device
+from csg_train.devices import full_float32, ordinary_tensors, usable_device
 from csg_train.distributed import process_count, process_index, summed
 from csg_train.evaluate.accuracy import accuracy_record, confusion_of
 from csg_train.evaluate.scores import mean_iou, mean_per_class
@@ -43,6 +43,7 @@ def measure(
     return accuracy_record(checkpoint, network, images, split=split, recipe=recipe)
 
 
+@ordinary_tensors()
 def measure_accuracy(
     checkpoint: Path | str, split: str = "target", *, device: torch.device | str = "auto"
 ) -> AccuracyRecord | SegmentationRecord | UnlabelledRecord:

@@ -108,10 +108,8 @@ def predict_pictures(
         write_rows(stream, ending, rows)
         moment.enter_context(undivided())  # all of what follows, or nothing
         stream.flush()
-        write_json(
-            done().definition,
-            _definition(checkpoint, recipe, done()) | {"table_sha256": sha256_file(Path(stream.name))},
-        )
+        written = {"table_sha256": sha256_file(Path(stream.name))}
+        write_json(done().definition, _definition(checkpoint, recipe, done()) | written)
 
     with contextlib.ExitStack() as moment:
         _write(out, folder, write)

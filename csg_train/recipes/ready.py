@@ -18,6 +18,7 @@ from csg_train.methods.base import Method, Setup
 from csg_train.methods.frozen import freeze
 from csg_train.models.network import Output, TaskNetwork
 from csg_train.models.outline import outline
+from csg_train.recipes.domains import FolderDomain
 from csg_train.recipes.network import build_network, start_network
 from csg_train.recipes.pictures import load_split
 from csg_train.recipes.sections import Recipe
@@ -121,16 +122,14 @@ def _require_readable(images: AnySet, *, trained: bool) -> None:
 
 
 def require_trainable(recipe: Recipe, *, classes: int) -> None:
-    """Refuse one class, and settings that torch would refuse in the first step, which is passed without any numbers.
+    """Refuse what torch would refuse in the first step: one or two pictures pass without any numbers. And one class.
 
     Raises:
         UserError: It names the field.
     """
     if classes < 2:
-        raise UserError(
-            "data.source: one class alone, of which nothing is learned; give two or more (root is the folder of the "
-            "folders of classes)"
-        )
+        root = " (root is the folder of the folders of classes)" if isinstance(recipe.data.source, FolderDomain) else ""
+        raise UserError(f"data.source: one class alone, of which nothing is learned; give two or more{root}")
     settings = recipe.model_dump_json(exclude={"name": True, "seed": True, "data": set(SPLITS)})
     if (asked := (settings, classes, process_count())) in _trainable:
         return

@@ -68,8 +68,18 @@ class Planned:
         if saved.exists() and (changed := differences(load_recipe(str(saved)).as_run(), self.recipe.as_run())):
             shown = "; ".join(changed[:3])
             raise UserError(f"{folder}: holds a run of another recipe ({shown}); remove it or choose another --out")
-        measured = any((folder / f"{kind}-{split}.json").exists() for kind in SCORES)
+        measured = any(self._is_measured(folder / f"{kind}-{split}.json") for kind in SCORES)
         return saved.exists() and measured and not self._interrupted(folder / "log.jsonl")
+
+    def _is_measured(self, record: Path) -> bool:
+        """Whether the record is there and, where no rule chose its step, of the last: a run may go on after it."""
+        try:
+            step = json.loads(record.read_bytes())["run"]["step"]
+            return self.recipe.evaluate.select != "last" or bool(step == self.recipe.train.steps)
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):  # the report says what is wrong
+            return True
 
     def _interrupted(self, log: Path) -> bool:
         """Whether the log says that steps are left: such a run may have been measured by hand."""

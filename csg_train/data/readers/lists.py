@@ -63,7 +63,7 @@ def visda17(root: Path, split: str) -> ImageSet:
     files, labels = [], []
     lines: dict[str, int] = {}
     for number, line in list_lines(path):
-        file, label = [*line.rsplit(maxsplit=1), "", ""][:2]
+        file, label = [*line.strip().rsplit(maxsplit=1), "", ""][:2]
         if label not in _VISDA_LABELS:
             raise UserError(f"{path}:{number}: {line!r} is not 'PATH LABEL' with a label of 0 to 11; mend the line")
         labels.append(_VISDA_LABELS[label])

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from csg_analysis import hyperspherical_energy, pooled_features
 from csg_train import measure_accuracy
@@ -33,6 +34,19 @@ def test_the_energy_of_the_features_is_the_command_s(trained, tmp_path, pool):
     record = json.loads((run / "energy-source.json").read_text())
     assert (rows.shape, rows.dtype) == ((record["data"]["count"], 256), np.float32)
     assert hyperspherical_energy(rows).mhe[0].value == record["mhe"]["0"]
+
+
+def test_the_defaults_of_the_program_around_it_change_nothing(trained, tmp_path):
+    run = shutil.copytree(trained[0].parent, tmp_path / "run")
+    rows, record = pooled_features(run / "ckpt.pt", device="cpu"), measure_accuracy(run / "ckpt.pt", device="cpu")
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    try:
+        assert np.array_equal(pooled_features(run / "ckpt.pt", device="cpu"), rows)
+        assert measure_accuracy(run / "ckpt.pt", device="cpu") == record
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
 
 
 @pytest.mark.parametrize("act", [measure_accuracy, pooled_features])

@@ -153,6 +153,21 @@ def test_two_commands_that_ask_for_one_new_folder_do_not_share_it(tmp_path, empt
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_who_is_done_first_has_the_empty_folder(tmp_path):
+    """What the other was doing there, or a killed one left, is hidden and counts as nothing."""
+    (tmp_path / ".csg-killed.tmp").mkdir()
+    files.require_new(tmp_path, "--to")
+
+    def first_and_second():
+        with files.together(tmp_path, new_for="--to") as second, files.together(tmp_path, new_for="--to") as first:
+            files.write_text(first / "README.md", "first")
+            files.write_text(second / "README.md", "second")
+
+    with pytest.raises(UserError, match="not an empty folder; choose another --to"):
+        first_and_second()
+    assert content(tmp_path) == {"README.md": b"first"}
+
+
 def test_the_folder_of_the_pictures_takes_no_overlays(trained, trees, tmp_path):
     """There the next call would explain them."""
     shutil.copytree(trees / "target" / "bus", tmp_path / "photos")

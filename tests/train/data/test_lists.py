@@ -57,7 +57,7 @@ def test_a_visda_path_may_hold_blanks(tmp_path):
     path = tmp_path / "train" / "crops" / "potted plant 1.png"
     path.parent.mkdir(parents=True)
     Image.new("RGB", (4, 4)).save(path)
-    (tmp_path / "train" / "image_list.txt").write_text("crops/potted plant 1.png 8\n")
+    (tmp_path / "train" / "image_list.txt").write_text("  crops/potted plant 1.png  8 \n")
     images = visda17(tmp_path, "train")
     assert (images.files, images.labels) == (("crops/potted plant 1.png",), (8,))
 

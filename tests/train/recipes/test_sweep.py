@@ -59,15 +59,23 @@ def test_finished_runs_are_skipped_and_a_changed_sweep_is_refused(sweep_file, tm
 
 def test_what_was_measured_before_the_end_is_not_the_run_s(sweep_file, tmp_path):
     """By ``csg-analyze`` beside the training; the process may end before its own measuring."""
+    sweep_file.write_text(sweep_file.read_text().replace("train.steps=2", "train.log_every=1"))
     planned, out = load_sweep(sweep_file)[0], tmp_path / "runs"
-    record = out / planned.name / "accuracy-target.json"
+    record, energy = (out / planned.name / f"{kind}-target.json" for kind in ("accuracy", "energy"))
 
     def measured(step, _values):
-        record.write_text(json.dumps({"step": step}))
+        if step == 5:
+            assert not energy.exists()  # before the row of the last step is written
+        else:
+            energy.write_text("of before the end")
+        record.write_text(json.dumps({"run": {"step": min(step, 4)}}))  # as one that was begun before and ends now
 
     train(planned.recipe, out / planned.name, report=measured)
+    assert not energy.exists()
+    assert record.exists()
     assert not planned.finished(out)
-    assert not record.exists()
+    record.write_text(json.dumps({"run": {"step": 5}}))
+    assert planned.finished(out)
 
 
 def test_a_folder_that_another_sweep_takes_meanwhile_costs_its_own_run_alone(sweep_file, tmp_path, monkeypatch):
