@@ -123,8 +123,9 @@ def _created(temporary: Path) -> BinaryIO:
 
 def _created_folder(beside: Path, lock: contextlib.ExitStack) -> Path:
     """The same of a folder, locked until ``lock`` closes."""
+    prefix, suffix = _HIDDEN.split("*")
     while True:
-        hidden = Path(tempfile.mkdtemp(dir=beside, prefix=".csg-", suffix=".tmp"))
+        hidden = Path(tempfile.mkdtemp(dir=beside, prefix=prefix, suffix=suffix))
         with contextlib.suppress(OSError):
             lock.enter_context(_locked(hidden, wait=True))
         if hidden.is_dir():

@@ -88,9 +88,7 @@ def predict_pictures(
     if top > (allowed := 1 if masked else len(checkpoint.classes)):
         task = "a segmentation, one class a pixel" if masked else f"of {allowed} classes"
         raise UserError(f"--top {top}: the checkpoint is {task}; give {allowed} at most")
-    folder = _new_folder(out, found) if masked else None
-    if folder is not None:
-        require_outside_data(folder, recipe.data, drawn=True)
+    folder = _new_folder(out, found, recipe) if masked else None
     network, skipped = checkpoint.build_network(device), list[tuple[str, str]]()
 
     def outcomes(masks: Path) -> Iterator[Outcome]:
@@ -106,10 +104,10 @@ def predict_pictures(
     def write(stream: BinaryIO, masks: Path) -> None:
         rows = _rows(outcomes(masks), found.images.files, skipped if skip_broken else None, report)
         write_rows(stream, ending, rows)
-        moment.enter_context(undivided())  # all of what follows, or nothing
         stream.flush()
-        written = {"table_sha256": sha256_file(Path(stream.name))}
-        write_json(done().definition, _definition(checkpoint, recipe, done()) | written)
+        definition = _definition(checkpoint, recipe, done(), Path(stream.name))
+        moment.enter_context(undivided())  # all of what follows, or nothing
+        write_json(done().definition, definition)
 
     with contextlib.ExitStack() as moment:
         _write(out, folder, write)
@@ -135,10 +133,11 @@ def _rows(
         raise UserError(f"not one of {len(skipped)} pictures can be read; first: {skipped[0][1]}")
 
 
-def _new_folder(out: Path, found: Found) -> Path:
+def _new_folder(out: Path, found: Found, recipe: Recipe) -> Path:
     mask_names(found)
     folder = out.with_suffix("")
     require_new(folder, "--out, for the masks go there")
+    require_outside_data(folder, recipe.data, drawn=True)
     return folder
 
 
@@ -155,7 +154,7 @@ def _write(out: Path, folder: Path | None, write: Callable[[BinaryIO, Path], Non
     atomic_write(out, both)
 
 
-def _definition(checkpoint: Checkpoint, recipe: Recipe, done: Done) -> dict[str, Any]:
+def _definition(checkpoint: Checkpoint, recipe: Recipe, done: Done, table: Path) -> dict[str, Any]:
     """What the numbers of a table are, and of which network and pictures."""
     masks, data = recipe.segmentation, recipe.data
     shown = (
@@ -172,4 +171,5 @@ def _definition(checkpoint: Checkpoint, recipe: Recipe, done: Done) -> dict[str,
         "count": done.count,
         "skipped": [{"path": path, "reason": reason} for path, reason in done.skipped],
         "left_out": done.left_out,
+        "table_sha256": sha256_file(table),
     }
