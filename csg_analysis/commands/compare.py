@@ -111,7 +111,8 @@ def _print_table(records: Sequence[tuple[str, runs.SimilarityRecord]], other: st
         warn_unstable(f"{label} {record.data.split}", record.stability, record.data.count)
         if left := [name for name in similarity.METRICS if name not in record.definitions]:
             console.print(
-                f"{label} {record.data.split}: {', '.join(left)} left out; the pictures have masks, or no labels"
+                f"{label} {record.data.split}: {', '.join(left)} left out; the pictures have masks, no labels, or are "
+                "one a class"
             )
         if isinstance(record.run, runs.RunInfo) and record.start != record.run.weights:
             console.print(f"{label}: trained from {record.run.weights[:12]}, compared with {record.start[:12]}")

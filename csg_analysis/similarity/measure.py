@@ -61,7 +61,8 @@ def similarity_record(
         checkpoint: Says where the training started.
         network: Its network, in evaluation mode.
         images: The pictures; all stages are held in memory, 8 bytes a number. Pictures with masks have no one class
-            each, those without labels a class that nobody knows: what needs classes is left out.
+            each, those without labels a class that nobody knows, and one picture of each class no neighbour: what
+            needs classes is left out.
         recipe: Of the checkpoint.
         data: The pictures, for the record.
         layer: Stage of the measures of one model; CKA is of every stage.
@@ -121,7 +122,7 @@ def beside(
     ours = _stages(own, images, names, pool, seen)
     before = _stages(other, images, names, pool, Stability())
     labels_N, by_class = None, {}
-    if isinstance(images, ImageSet) and images.labelled:
+    if isinstance(images, ImageSet) and images.labelled and len(set(images.labels)) < len(images):
         labels_N = np.array(images.labels)
         present = [images.classes[label] for label in np.unique(labels_N)]
         by_class = dict(zip(present, map(float, class_spread(ours[stage], labels_N)), strict=True))

@@ -27,6 +27,7 @@ from csg_train.recipes.reading import to_yaml
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from csg_train.runs.provenance import run_info
+from csg_train.splits import Rule
 
 __all__ = [
     "average_runs",
@@ -152,7 +153,9 @@ def average_runs(
             averaged["statistics_batches"] = measure_statistics(network, statistics_batches(recipe, images, method))
             state = {name: value.cpu() for name, value in network.state_dict().items()}
     averaged["of"] = [_said(part, share) for part, share in zip(parts, shares, strict=True)]
-    made = replace(last, model=state, averaged=averaged, selection="last", best_score=None, log_bytes=0)
+    rules: tuple[Rule, ...] = ("oracle", "source-val", "last")  # the one that saw most labels says what the mean is
+    rule = next(rule for rule in rules if rule in {part.selection for part in parts})
+    made = replace(last, model=state, averaged=averaged, selection=rule, best_score=None, log_bytes=0)
     with together(out, new_for="--out") as work:
         save_checkpoint(work / "average.pt", made)
         write_text(work / "recipe.yaml", to_yaml(recipe))

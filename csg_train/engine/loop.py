@@ -243,7 +243,8 @@ class _Run:
         with Interrupts() as interrupts, contextlib.ExitStack() as opened:
             batches, clock = Waits(self._batches(), self.device), StepClock(self.recipe, self.device)
             coming = iter(batches)
-            batch = None if owed else _first(coming, interrupts)
+            with agreed():
+                batch = None if owed else _first(coming, interrupts)
             # not before: what cannot start costs no old run
             log = opened.enter_context(self._log(log_bytes, replace=replace))
             end_step = opened.enter_context(recording)
@@ -255,27 +256,34 @@ class _Run:
                     clock.mark(self.step)
                 elif log is not None:
                     self.unlogged.append({**log.take_back()})
-                owed = False
                 best, broken = _attempt(self._is_best)
                 if broken is None:  # asked for now, since what fails here shall cost no finished step
                     batch, broken = _attempt(lambda: next(coming, None))
                 ended = interrupts.received if self.step < steps else 0  # loader processes too: their loss is no fault
                 # all processes stop after the same step
                 stop = highest(ended or (_BROKEN if broken else interrupts.received))
-                self._end_step(log, chosen if best else None, stop, report)
+                self._end_step(log, chosen if best else None, stop, report, measured_late=owed)
+                owed = False
                 end_step()
                 if stop == _BROKEN or (stop and self.step < steps):
                     self._leave(stop, broken)
-        clock.write(self.out)
-        if batches.steps:
-            console.print(batches)
+            clock.write(self.out)
+            if batches.steps:
+                console.print(batches)
+            if stop := highest(interrupts.received):  # a finished run is measured by whoever goes on
+                self._leave(stop, None)
         return chosen
 
-    def _end_step(self, log: TrainingLog | None, chosen: Path | None, stop: int, report: Report) -> None:
-        """Log and save where it is time; ``chosen`` is the file of the best step where this one is it."""
+    def _end_step(
+        self, log: TrainingLog | None, chosen: Path | None, stop: int, report: Report, *, measured_late: bool
+    ) -> None:
+        """Log and save where it is time; ``chosen`` is the file of the best step where this one is it.
+
+        What was measured late is saved at once: it changed a row of the log that the checkpoint counts on.
+        """
         train = self.recipe.train
         saving = self.step == train.steps or self.step % train.save_every == 0 or chosen is not None or stop > 0
-        saving = saving or self.step in self.snapshots
+        saving = saving or measured_late or self.step in self.snapshots
         logging = saving or self.step % train.log_every == 0
         if logging:
             share_signs(self.unlogged)

@@ -2,7 +2,7 @@
 
 A module declares itself in its first lines, whose only needs are ``typing``, ``pydantic``, `config` and `MethodInfo`: a
 dataclass with its fields, and the class attributes ``info`` and ``Config``. Those statements alone are compiled and
-run.
+run. A module whose declaration needs more is imported.
 """
 
 import ast
@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from csg_train.methods.info import MethodInfo
-from csg_train.methods.table import PLACES
+from csg_train.methods.table import METHODS, PLACES
 
 __all__ = ["Declaration", "declaration"]
 
@@ -37,7 +37,10 @@ def declaration(name: str) -> Declaration:
     body = [part for node in ast.parse(path.read_text(encoding="utf-8")).body for part in _declaring(node, kind)]
     module = ModuleType(f"csg_train.methods.{stem} (declared)")
     sys.modules[module.__name__] = module  # where pydantic looks up the annotations
-    exec(compile(ast.Module(body, []), str(path), "exec"), module.__dict__)  # noqa: S102, our own source
+    try:
+        exec(compile(ast.Module(body, []), str(path), "exec"), module.__dict__)  # noqa: S102, our own source
+    except NameError:
+        return Declaration(METHODS[name].info, METHODS[name].Config)
     return Declaration(module.__dict__["info"], module.__dict__["Config"])
 
 

@@ -32,6 +32,9 @@ _KINDS: dict[str, type[BaseModel]] = AVERAGES | {
 def load_recipe(name_or_path: str, overrides: Sequence[str] = (), *, weights: str | None = None) -> Recipe:
     """Read a packaged recipe by name, or any YAML file by path, and apply ``key.sub=value`` overrides.
 
+    Where a packaged recipe has a row for each method, ``method.name=csg`` asks for the published settings of that row:
+    ``gta5-resnet50`` with it trains what ``gta5-resnet50-csg`` does.
+
     ``weights`` takes the place of ``model.weights`` as it is: a path is no YAML.
 
     The ``recipe.yaml`` of a run's folder says what that run did, whichever version wrote it.
@@ -44,7 +47,19 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = (), *, weights: st
     path = RECIPES / f"{name_or_path}.yaml" if name_or_path in packaged_recipes() else Path(name_or_path)
     value = _extended(_read(path, name_or_path), name_or_path)
     value = as_trained(value) if is_of_a_run(path) else value
-    return parse_recipe(value, overrides=[*overrides], origin=str(path.name), weights=weights)
+    overrides = [*overrides]
+    if path.parent == RECIPES and (row := _row(name_or_path, overrides)) is not None:
+        value = _extended(_read(RECIPES / f"{row}.yaml", row), row) | {"name": value["name"]}
+        overrides = [override for override in overrides if _key(override) != "method.name"]
+    return parse_recipe(value, overrides=overrides, origin=str(path.name), weights=weights)
+
+
+def _row(asked: str, overrides: Sequence[str]) -> str | None:
+    """The packaged recipe beside the one asked for that has the settings of the method which the overrides name."""
+    names = [override.partition("=")[2].strip() for override in overrides if _key(override) == "method.name"]
+    bases = (asked, _read(RECIPES / f"{asked}.yaml", asked).get("extends"))
+    rows = [f"{base}-{name}" for name in names[-1:] for base in bases]
+    return next((row for row in rows if row in packaged_recipes()), None)
 
 
 def _extended(value: Any, asked: str) -> Any:

@@ -234,7 +234,7 @@ class Recipe(Settings):
         if value.select == "source-val" and data is not None and data.validation is None:
             raise ValueError(
                 "source-val selects on data.validation, which this recipe lacks; add it, for instance "
-                "{dataset: holdout, fraction: 0.1}"
+                "{dataset: holdout, fraction: 0.1}, with a group where pictures show one model or sequence"
             )
         if value.select == "oracle" and data is not None and isinstance(data.target, PicturesDomain):
             raise ValueError(
@@ -247,12 +247,16 @@ class Recipe(Settings):
     @classmethod
     def _resolve_method(cls, value: dict[str, Any]) -> dict[str, Any]:
         fields = dict(value)
-        name = fields.pop("name", None)
+        if "name" not in fields:
+            raise ValueError(f"name is missing; allowed: {', '.join(METHODS)}")
+        name = fields.pop("name")
         if not isinstance(name, str) or name not in METHODS:
             raise ValueError(f"unknown method {shown(name)}; allowed: {', '.join(METHODS)}")
-        for field, given in fields.items():  # no method has one that is true or false
-            no_yes(given, f"{field}: ")
-        adapter = TypeAdapter(METHODS[name].Config)
+        config = METHODS[name].Config
+        for field, given in fields.items():
+            if field not in config.__dataclass_fields__ or config.__dataclass_fields__[field].type is not bool:
+                no_yes(given, f"{field}: ")
+        adapter = TypeAdapter(config)
         resolved = adapter.validate_python(fields)
         for field in fields:
             fitting(getattr(resolved, field), f"{field}: ")
@@ -287,7 +291,7 @@ class Recipe(Settings):
         if isinstance(self.average, SWAD) and self.data.validation is None:
             raise ValueError(
                 "average: swad measures its loss on data.validation, which this recipe lacks; add held-out synthetic "
-                "pictures, for instance {dataset: holdout, fraction: 0.1}"
+                "pictures, for instance {dataset: holdout, fraction: 0.1}, with a group where they show one model"
             )
         return self
 

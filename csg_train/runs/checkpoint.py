@@ -59,7 +59,8 @@ class Checkpoint:
         rng: State of torch's global generator, and of that of the run's CUDA device.
         log_bytes: Length of ``log.jsonl`` when this was written.
         versions: Of Python and its packages, and where ours was imported from, for the record.
-        selection: Rule that chose this step; ``last`` in ``ckpt.pt`` and in snapshots, which nobody chose.
+        selection: Rule that chose this step; ``last`` in ``ckpt.pt`` and in snapshots, which nobody chose. Of averaged
+            checkpoints the one that saw most: ``oracle`` where a step of any was chosen so.
         average: State dict of the average that the run keeps of its weights; empty without one.
         averaged: Of a checkpoint whose weights are an average, where they come from: the ``rule``, its settings, and
             the steps or (``of``) the checkpoints that are in it. Empty for weights as training left them.
@@ -300,11 +301,14 @@ def load_optimizer(optimizer: optim.Optimizer, state: dict[str, Any], origin: Pa
         raise UserError(f"{origin}: optimiser state does not fit; use --overwrite")
 
 
+_CHOSEN = {"oracle": ", steps CHOSEN ON THE TARGET by oracle", "source-val": ", steps chosen by source-val"}
+
+
 def rule_title(checkpoint: Checkpoint) -> str:
     """Which step a checkpoint is and who chose it, for the title of a table."""
     planned = checkpoint.recipe["train"]["steps"]
     if checkpoint.averaged:
-        return _average_title(checkpoint.averaged)
+        return _average_title(checkpoint.averaged) + _CHOSEN.get(checkpoint.selection, "")
     if checkpoint.selection == "oracle":
         return f"the step CHOSEN ON THE TARGET by oracle ({checkpoint.step})"
     if checkpoint.selection == "source-val":

@@ -21,7 +21,7 @@ class TrainingLog:
     """
 
     def __init__(self, path: Path, keep: int) -> None:
-        self.path, self.bytes = path, keep
+        self.path, self.bytes, self._taken_back = path, keep, False
         if keep and (not path.exists() or path.stat().st_size < keep):
             raise UserError(f"{path}: shorter than the checkpoint says; restore it or use --overwrite")
         if keep and path.read_bytes()[keep - 1] != ord("\n"):
@@ -40,15 +40,17 @@ class TrainingLog:
     def write(self, values: dict[str, Any]) -> None:
         """Add one line."""
         with writing(self.path):
+            if self._taken_back:
+                self.stream.truncate(self.bytes)
+                self._taken_back = False
             self.bytes += self.stream.write((json.dumps(values) + "\n").encode())
 
     def take_back(self) -> dict[str, float]:
-        """Remove the last line, to write it again with more; its values."""
+        """The last line's values, which the next `write` replaces: until then it stays, for whoever resumes."""
         values = last_row(self.path, self.bytes)
         text = self.path.read_bytes()[: self.bytes]
         self.bytes = text.rstrip(b"\n").rfind(b"\n") + 1
-        with writing(self.path):
-            self.stream.truncate(self.bytes)
+        self._taken_back = True
         return values
 
     def flush(self) -> None:

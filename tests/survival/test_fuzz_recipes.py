@@ -156,6 +156,7 @@ def test_yaml_without_bound_is_refused(text, part):
         ("method={name: csg, weight: yes}", ("method: weight: true has no meaning here",)),
         ("method={name: baseline, weight: 1}", ("method.weight: unknown key; allowed: none",)),
         ("method.name=null", ("unknown method null",)),
+        ("method={queue_size: 5}", ("method: name is missing; allowed: ",)),
         (
             "data.source={dataset: folder, root: x, classes: {null: [bus]}}",
             ("classes: a name: text is meant; put it in",),

@@ -16,6 +16,7 @@ from csg_train.recipes.pictures import load_split
 from csg_train.runs.checkpoint import load_checkpoint
 from csg_train.runs.provenance import data_info
 from tests.analysis.conftest import analyze, refused
+from tests.conftest import write_tree
 
 CPU = torch.device("cpu")
 
@@ -76,6 +77,18 @@ def test_trained_weights_against_features_taken_by_hand(opened, resnet_weights):
     assert record.start_measures["alignment"] == pytest.approx(alignment(extract(network, images, recipe), labels))
     assert list(record.spread_by_class) == list(images.classes)
     assert np.mean(list(record.spread_by_class.values())) == pytest.approx(record.measures["spread"], rel=1e-12)
+
+
+def test_one_picture_of_each_class_leaves_out_what_needs_two(trained, tmp_path):
+    write_tree(tmp_path / "few", per_class=1)
+    run = shutil.copytree(trained[0].parent, tmp_path / "run")
+    few = f"data.target.root={tmp_path / 'few'}"
+    result = analyze("compare", run / "ckpt.pt", "--split", "target", "--set", few)
+    assert result.exit_code == 0, result.output
+    assert "alignment, spread left out" in result.output
+    record = json.loads((run / "similarity-target.json").read_text())
+    assert (record["data"]["count"], record["spread_by_class"]) == (3, {})
+    assert set(record["measures"]) == set(record["start_measures"]) == {"uniformity", "effective rank"}
 
 
 def test_command_writes_what_it_prints(trained, trees, tmp_path):

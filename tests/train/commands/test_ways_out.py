@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from csg_train.commands.options import Commands
 from csg_train.console import console, print_table
+from csg_train.engine import loop
 from csg_train.engine.interrupts import Interrupts
 from csg_train.runs.checkpoint import load_checkpoint
 from tests.commands import CLOSED, UNREAD, assert_user_error, command
@@ -152,6 +153,30 @@ def test_a_signal_saves_the_step(number, recipe_file, tmp_path):
     result = command("csg-train", "run", recipe_file, *sets, "--out", out, cwd=tmp_path, during=send)
     assert (result.returncode, result.stderr) == (128 + number, "")
     assert f"interrupted and saved at step {assert_saved(out)}" in result.stdout
+
+
+def end_in_the_last_step() -> None:
+    original = loop._Run._train_step
+
+    def ended(self: object, batch: object) -> None:
+        original(self, batch)
+        if self.step == self.recipe.train.steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    loop._Run._train_step = ended
+
+
+def test_a_signal_in_the_last_step_is_none_to_go_on(recipe_dict, recipe_file, tmp_path):
+    """It was swallowed: the run was measured, and a sweep began the next."""
+    result = command("csg-train", "run", recipe_file, "--out", "run", cwd=tmp_path, before=end_in_the_last_step)
+    assert (result.returncode, result.stderr) == (143, "")
+    assert "interrupted and saved at step 5" in result.stdout
+    assert not list((tmp_path / "run").glob("accuracy-*"))
+    whole = command("csg-train", "run", recipe_file, "--out", "whole", cwd=tmp_path)
+    resumed = command("csg-train", "run", recipe_file, "--out", "run", "--resume", cwd=tmp_path)
+    assert (whole.returncode, resumed.returncode) == (0, 0), resumed.stderr
+    for name in ("ckpt.pt", "log.jsonl", "accuracy-target.json"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])

@@ -22,7 +22,7 @@ from csg_train.recipes.pictures import load_split
 from csg_train.recipes.reading import parse_recipe
 from csg_train.recipes.sections import Recipe
 from csg_train.recipes.shown import shown_batches
-from csg_train.runs.checkpoint import load_checkpoint, save_checkpoint
+from csg_train.runs.checkpoint import load_checkpoint, rule_title, save_checkpoint
 from csg_train.runs.provenance import run_info
 from csg_train.runs.records import read_record
 from csg_train.runs.snapshots import snapshot_folder
@@ -146,6 +146,23 @@ def test_swad_through_a_run(averaging, tmp_path, monkeypatch):
     name = "backbone.net.layer3.0.conv1.weight"
     steps = steps_of(tmp_path / "scripted", name)
     torch.testing.assert_close(made.model[name], (steps[4] + steps[5] + steps[6]) / 3)
+
+
+def test_an_average_of_chosen_steps_says_who_chose_them(recipe_dict, tmp_path):
+    """Once it said ``last``, as if no label of the target had been seen."""
+    made = {}
+    for rule in ("last", "source-val", "oracle"):
+        own = recipe_dict | {"evaluate": {"select": rule, "select_every": 2}}
+        own["data"] = recipe_dict["data"] | {"validation": {"dataset": "holdout", "fraction": 0.4}}
+        made[rule] = run(Recipe.model_validate(own), tmp_path / rule)
+    for rules in (("last", "last"), ("source-val", "last"), ("source-val", "oracle"), ("oracle", "last")):
+        out = tmp_path / "-".join(rules)
+        average_runs([made[rule] for rule in rules], out, device=CPU)
+        average = load_checkpoint(out / "average.pt")
+        chosen = max(rules, key=("last", "source-val", "oracle").index)
+        assert average.selection == run_info(average).selection == chosen
+        assert ("CHOSEN ON THE TARGET" in rule_title(average)) == (chosen == "oracle")
+        assert ("chosen by source-val" in rule_title(average)) == (chosen == "source-val")
 
 
 def test_a_lost_average_is_written_again_and_a_lost_picture_is_owed(averaging, tmp_path, trees):

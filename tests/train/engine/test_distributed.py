@@ -20,10 +20,12 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 
 from csg_train import distributed
+from csg_train.data.loaders.loader import uniform_order
 from csg_train.distributed import highest, joined
 from csg_train.engine import loop as engine
 from csg_train.engine.signs import SIGNS, share_signs
 from csg_train.errors import UserError
+from csg_train.recipes.pictures import load_split
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import load_checkpoint
 from csg_train.runs.snapshots import snapshot_folder
@@ -185,6 +187,22 @@ def test_a_picture_that_one_process_cannot_measure_costs_no_step(recipe_dict, tr
     train_two(recipe.as_dict(), tmp_path, "--resume")
     for one, two in zip(losses(tmp_path / "whole"), losses(tmp_path / "two"), strict=True):
         assert two == pytest.approx(one, rel=1e-6, abs=1e-6)
+
+
+def test_a_first_batch_that_one_process_cannot_read_costs_no_old_run(recipe_dict, trees, tmp_path):
+    """The other process had begun to replace it."""
+    shutil.copytree(trees / "source", tmp_path / "source")
+    recipe_dict["data"]["source"]["root"] = str(tmp_path / "source")
+    recipe = recipe_of(recipe_dict, "baseline", batch_size=4, steps=2)
+    train_two(recipe.as_dict(), tmp_path)
+    kept = (tmp_path / "two" / "ckpt.pt").read_bytes()
+    images = load_split(recipe.data, "source")
+    broken = images.path(uniform_order(images, recipe.seed, 0)[3][1])  # of the second process
+    broken.write_bytes(broken.read_bytes()[:200] + bytes(500))
+    first, second = run_two(recipe.as_dict(), tmp_path, "--overwrite", before=look_at_one_picture_of_each_split)
+    assert (first.returncode, second.returncode) == (2, 2)
+    assert_user_error(second, str(broken))
+    assert (tmp_path / "two" / "ckpt.pt").read_bytes() == kept
 
 
 @pytest.fixture

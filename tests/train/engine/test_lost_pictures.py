@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from csg_train import engine
 from csg_train.cli import main
 from csg_train.data.loaders import loader
+from csg_train.engine import loop
 from csg_train.engine.loop import train
 from csg_train.errors import UserError
 from csg_train.recipes.reading import parse_recipe
@@ -48,6 +49,40 @@ def test_a_resume_equals_an_undisturbed_run(split, steps, workers, recipe_dict, 
         ours, theirs = (load_checkpoint(folder / name) for folder in (out, whole))
         for field in ("step", "model", "method", "optimizer", "rng", "log_bytes", "best_score"):
             assert equal(getattr(ours, field), getattr(theirs, field)), f"{name}: {field}"
+
+
+@pytest.mark.parametrize("after", ["while it is measured", "two steps later"])
+def test_an_owed_measure_that_is_interrupted_costs_nothing(after, recipe_dict, tmp_path, monkeypatch):
+    """The log had lost the row that the checkpoint counts on, and no resume was possible."""
+    write_tree(tmp_path / "target", seed=1)
+    recipe_dict["data"]["target"]["root"] = str(tmp_path / "target")
+    recipe_dict["train"] |= {"steps": 8, "log_every": 1, "save_every": 100}
+    recipe_dict["evaluate"] = {"select": "oracle", "select_every": 4}
+    recipe, whole, out = parse_recipe(recipe_dict, origin="test"), tmp_path / "whole", tmp_path / "out"
+    train(recipe, whole, device="cpu")
+    hidden = tmp_path / "hidden"
+
+    def hide(step: int, _values: dict[str, float]) -> None:
+        if step == 2:
+            shutil.move(tmp_path / "target", hidden)
+
+    with pytest.raises(UserError, match=r"\.png"):
+        train(recipe, out, device="cpu", report=hide)
+    shutil.move(hidden, tmp_path / "target")
+    own, broken = ("_is_best", 4) if after == "while it is measured" else ("_train_step", 6)
+    original = getattr(loop._Run, own)
+
+    def die(self: object, *given: object) -> object:
+        if self.step == broken:
+            raise KeyboardInterrupt
+        return original(self, *given)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(loop._Run, own, die)
+        train(recipe, out, device="cpu", resume=True)
+    chosen = train(recipe, out, device="cpu", resume=True)
+    assert (out / "log.jsonl").read_bytes() == (whole / "log.jsonl").read_bytes()
+    assert load_checkpoint(chosen).sha256 == load_checkpoint(whole / chosen.name).sha256
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError(errno.ECONNRESET, "reset"), filelock.Timeout("another lock")])

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from csg_train.errors import UserError
-from csg_train.recipes.packaged import RECIPES
+from csg_train.recipes.packaged import RECIPES, packaged_recipes
 from csg_train.recipes.reading import load_recipe, parse_recipe, to_yaml
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import load_checkpoint
@@ -23,6 +23,19 @@ def test_asgs_schedule_is_the_bases_but_for_where_the_decay_stands_still(base):
     asg, usual = load_recipe(f"{base}-asg").train, load_recipe(base).train
     assert (asg.decay_until, usual.decay_until) == (0.8, 1.0)
     assert asg.model_copy(update={"decay_until": 1.0}) == usual
+
+
+@pytest.mark.parametrize("row", [name for name in packaged_recipes() if "resnet" in name and name.count("-") > 1])
+def test_a_method_named_on_a_recipe_of_rows_has_the_published_settings_of_its_row(row):
+    """CSG on GTA5 trained with the weight of VisDA-17, 0.1 in place of 75, and without patches."""
+    *base, method = row.split("-", 2)
+    asked, published = "-".join(base), load_recipe(row)
+    for name, overrides in ((asked, []), (f"{asked}-baseline", []), (asked, ["method.name=baseline"])):
+        found = load_recipe(name, [*overrides, f"method.name={method}"])
+        assert found == published.model_copy(update={"name": name})
+    changed = load_recipe(asked, ["train.steps=7", f"method.name={method}", "method={name: csg, weight: 2.0}"])
+    assert (changed.train.steps, changed.train.decay_until) == (7, published.train.decay_until)
+    assert (changed.method["name"], changed.method["weight"]) == ("csg", 2.0)
 
 
 @pytest.mark.parametrize("overrides", ["train.steps=2", {"train.steps": 2}])
