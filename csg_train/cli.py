@@ -10,6 +10,7 @@ from csg_train.commands.importing import import_command
 from csg_train.commands.methods import methods
 from csg_train.commands.options import Commands
 from csg_train.commands.predict import predict
+from csg_train.commands.recipes import recipes
 from csg_train.commands.run import run, sweep
 from csg_train.commands.tensorboard import tensorboard
 
@@ -22,5 +23,5 @@ def main() -> None:
     """Train and evaluate synthetic-to-real methods."""
 
 
-for _command in (import_command, tensorboard, average, run, sweep, methods, data, predict, export):
+for _command in (import_command, tensorboard, average, run, sweep, methods, recipes, data, predict, export):
     main.add_command(_command)

@@ -37,6 +37,8 @@ def program(name: str, *arguments: str, **env: str) -> set[str]:
         *[(name, option) for name in ENTRIES for option in ("--help", "--version", "--nope")],
         ("csg-train",),
         ("csg-train", "methods"),
+        ("csg-train", "recipes"),
+        ("csg-train", "recipes", "digits"),
         ("csg-train", "methods", "--json"),
         ("csg-train", "run", "--help"),
         ("csg-train", "run", "--nope"),

@@ -13,6 +13,7 @@ from csg_train.data.loaders.unseen import Loaded
 from csg_train.data.readers.sets import AnySet
 from csg_train.devices import full_float32
 from csg_train.engine.batches import batches_of
+from csg_train.engine.undisturbed import undisturbed
 from csg_train.errors import UserError
 from csg_train.files import require_new, together, write_text
 from csg_train.methods.averaging import EMA, Average, mixed
@@ -126,7 +127,8 @@ def average_runs(
         What was written, and lines on what may spoil the mean.
 
     Raises:
-        UserError: A file is no checkpoint of ours, they do not fit together, or the folder holds something.
+        UserError: A file is no checkpoint of ours, they do not fit together, the folder holds something, or the source
+            pictures on which statistics are measured have changed.
     """
     if len(paths) < 2 or (alpha is not None and len(paths) != 2):
         asked = "a start and an end" if alpha is not None else "two checkpoints or more"
@@ -150,7 +152,15 @@ def average_runs(
         hold(network, recipe, freeze(network.backbone, recipe.train.frozen))
         if trained_norms(network):
             images, method = load_split(recipe.data, "source", last.classes), recipe.build_method()
-            averaged["statistics_batches"] = measure_statistics(network, statistics_batches(recipe, images, method))
+            if images.identity != last.data["identity"] != "not recorded":  # as of an imported one
+                raise UserError(
+                    f"{images.root}: other pictures than {last.path} was trained on, by names, labels or file sizes, and "
+                    "the statistics of BatchNorm are measured on those; restore them"
+                )
+            with undisturbed(device):  # a head's dropout draws
+                torch.manual_seed(recipe.seed)
+                count = measure_statistics(network, statistics_batches(recipe, images, method))
+            averaged["statistics_batches"] = count
             state = {name: value.cpu() for name, value in network.state_dict().items()}
     averaged["of"] = [_said(part, share) for part, share in zip(parts, shares, strict=True)]
     rules: tuple[Rule, ...] = ("oracle", "source-val", "last")  # the one that saw most labels says what the mean is

@@ -270,8 +270,7 @@ class _Run:
             clock.write(self.out)
             if batches.steps:
                 console.print(batches)
-            if stop := highest(interrupts.received):  # a finished run is measured by whoever goes on
-                self._leave(stop, None)
+            self._heed(interrupts)
         return chosen
 
     def _end_step(
@@ -320,6 +319,11 @@ class _Run:
             if broken is not None and stop == _BROKEN:
                 raise broken
         raise SystemExit(128 + stop)
+
+    def _heed(self, interrupts: Interrupts) -> None:
+        """Leave a finished run where a signal came in its last step: whoever goes on measures it."""
+        if stop := highest(interrupts.received):
+            self._leave(stop, None)
 
     def _owes_a_measure(self, log_bytes: int) -> bool:
         """Whether the saved step is one that the rule measures, and its pictures were broken then."""
@@ -488,10 +492,13 @@ class _Run:
         """Continue from a checkpoint and give its log's length; anything that does not fit is an error."""
         saved = load_checkpoint(path)
         require_same_run(saved, self.recipe, classes=self.images.classes, weights=self.weights, data=self.data)
-        if saved.best_score is not None and not (best := chosen_file(self.recipe, self.out)).exists():
+        best = chosen_file(self.recipe, self.out)
+        if saved.best_score is not None and not best.exists():
             raise UserError(f"{best}: missing, and {path.name} counts on it; restore it, or use --overwrite")
         self._load(saved)
         self.step, self.best_score, self.saved = saved.step, saved.best_score, saved.step
+        if best.name == "best.pt" and best.exists() and (ahead := load_checkpoint(best)).step > saved.step:
+            self.best_score = ahead.best_score  # a run that goes on with other roundings may not reach it again
         # a finished run needs none, whatever version wrote it
         if saved.step < self.recipe.train.steps or self._owes_a_measure(saved.log_bytes):
             load_optimizer(self.optimizer, saved.optimizer, path)

@@ -15,7 +15,7 @@ from csg_train.recipes.domains import HoldoutDomain, LabelledDomain, MaskedDomai
 from csg_train.recipes.earlier import as_trained, is_of_a_run
 from csg_train.recipes.faults import in_words, shown
 from csg_train.recipes.options import AVERAGES
-from csg_train.recipes.packaged import RECIPES, packaged_recipes
+from csg_train.recipes.packaged import RECIPES, packaged_recipe, packaged_recipes
 from csg_train.recipes.sections import Recipe
 from csg_train.splits import SPLITS
 from csg_train.yaml_files import parse_yaml_value, read_yaml
@@ -49,7 +49,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = (), *, weights: st
     value = as_trained(value) if is_of_a_run(path) else value
     overrides = [*overrides]
     if path.parent == RECIPES and (row := _row(name_or_path, overrides)) is not None:
-        value = _extended(_read(RECIPES / f"{row}.yaml", row), row) | {"name": value["name"]}
+        value = packaged_recipe(row) | {"name": value["name"]}
         overrides = [override for override in overrides if _key(override) != "method.name"]
     return parse_recipe(value, overrides=overrides, origin=str(path.name), weights=weights)
 
@@ -57,7 +57,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = (), *, weights: st
 def _row(asked: str, overrides: Sequence[str]) -> str | None:
     """The packaged recipe beside the one asked for that has the settings of the method which the overrides name."""
     names = [override.partition("=")[2].strip() for override in overrides if _key(override) == "method.name"]
-    bases = (asked, _read(RECIPES / f"{asked}.yaml", asked).get("extends"))
+    bases = (asked, read_yaml(RECIPES / f"{asked}.yaml").get("extends"))
     rows = [f"{base}-{name}" for name in names[-1:] for base in bases]
     return next((row for row in rows if row in packaged_recipes()), None)
 
@@ -70,8 +70,7 @@ def _extended(value: Any, asked: str) -> Any:
         raise UserError(
             f"{asked}: extends {shown(name)}, no packaged recipe; choose from: {', '.join(packaged_recipes())}"
         )
-    base = _extended(_read(RECIPES / f"{name}.yaml", asked), asked)
-    return base | {key: own for key, own in value.items() if key != "extends"}
+    return packaged_recipe(name) | {key: own for key, own in value.items() if key != "extends"}
 
 
 def _read(path: Path, asked: str) -> Any:

@@ -29,7 +29,7 @@ from csg_train.errors import UserError
 from csg_train.evaluate.either import measure
 from csg_train.methods.options import OPTIONS
 from csg_train.methods.table import METHODS
-from csg_train.recipes.reading import parse_recipe
+from csg_train.recipes.reading import load_recipe, parse_recipe
 from csg_train.runs.tensorboard import convert, find_logs
 from csg_train.runs.training_log import read_log
 from tests.analysis.report.cases import write_run
@@ -39,6 +39,7 @@ from tests.sketched import sketch
 PROGRAMS = {"csg-train": train, "csg-analyze": analyze, "csg-report": report}
 TABLES = {
     *("csg-train run", "csg-train sweep", "csg-train methods", "csg-train data check"),
+    "csg-train recipes",
     *("csg-analyze accuracy", "csg-analyze attention", "csg-analyze compare", "csg-analyze energy"),
     *("csg-report diff", "csg-report verify"),
 }
@@ -115,6 +116,19 @@ def test_json_of_a_sweep_is_the_records_that_it_made(recipe_file, tmp_path):
         *((0, "source"), (0, "target"), (1, "source"), (1, "target")),
     ]
     assert json.loads(invoke("sweep", file, "--out", tmp_path / "runs", "--json").stdout) == []
+
+
+def test_recipes_are_listed_and_printed_as_the_beginning_of_ones_own(tmp_path):
+    listed = invoke("recipes").stdout
+    for row in json.loads(invoke("recipes", "--json").stdout):
+        recipe = load_recipe(row["name"])
+        assert (row["model"]["backbone"], row["method"]["name"]) == (recipe.model.backbone, recipe.method["name"])
+        assert row["name"] in listed
+        own = tmp_path / "own.yaml"
+        own.write_text(invoke("recipes", row["name"]).stdout)
+        assert load_recipe(str(own)) == recipe
+    assert "#" in own.read_text()
+    assert invoke("recipes", "digit").exit_code == 2
 
 
 def test_json_of_methods_has_every_field_with_its_default():

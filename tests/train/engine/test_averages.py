@@ -251,6 +251,28 @@ def test_finished_runs_through_the_command(recipe_dict, recipe_file, tmp_path):
     assert_user_error(command("csg-train", "run", recipe_file, "--out", "wise", cwd=tmp_path), "holds a run")
 
 
+def test_a_soup_of_heads_with_dropout_is_the_same_each_time(masked_recipe_dict, masked_tree, tmp_path):
+    """Its statistics were measured under whatever torch's generator drew, and on whatever pictures there were."""
+    shutil.copytree(masked_tree, tmp_path / "source")
+    masked_recipe_dict["data"]["source"]["root"] = str(tmp_path / "source")
+    masked_recipe_dict["segmentation"] |= {"head": "deeplab-v3"}
+    ends = []
+    for rate in (0.1, 0.2):
+        masked_recipe_dict["train"] |= {"steps": 2, "lr_head": rate}
+        ends.append(run(Recipe.model_validate(masked_recipe_dict), tmp_path / str(rate)))
+    made = []
+    for draws in (0, 3):
+        torch.rand(draws)
+        state = torch.get_rng_state()
+        made.append(average_runs(ends, tmp_path / f"soup-{draws}", device=CPU)[0].model)
+        assert torch.equal(torch.get_rng_state(), state)
+    assert equal(*made)
+    for folder, ending in (("images", "png"), ("masks", "png")):
+        (tmp_path / "source" / folder / f"5.{ending}").unlink()
+    with pytest.raises(UserError, match=r"source: other pictures than .*ckpt\.pt was trained on"):
+        average_runs(ends, tmp_path / "late", device=CPU)
+
+
 def test_a_soup_of_frozen_backbones_is_that_backbone(recipe_dict, tmp_path):
     """Its statistics were measured again, on training views: another network than the report calls it."""
     recipe_dict["model"] |= {"batch_norm": "train"}

@@ -161,6 +161,25 @@ def test_resume_equals_uninterrupted(stop, scores, selecting, tmp_path, monkeypa
     assert logs[0] == logs[1]
 
 
+def test_a_best_step_that_is_ahead_of_the_checkpoint_stays_the_best(selecting, tmp_path, monkeypatch):
+    """On a GPU the resumed run may score lower there: the file was then best by a score that nobody remembered."""
+    recipe, scores = rule(selecting, "source-val", every=2), iter((0.2, 0.9, 0.3, 0.4, 0.5))
+    save = engine.save_checkpoint
+
+    def save_or_die(path, checkpoint):
+        if path.name == "ckpt.pt" and checkpoint.step == 4:
+            raise KeyboardInterrupt
+        save(path, checkpoint)
+
+    monkeypatch.setattr(engine, "score", lambda network, images, recipe: next(scores))
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "save_checkpoint", save_or_die)
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe, tmp_path / "run")
+    best = load_checkpoint(run(recipe, tmp_path / "run", resume=True))
+    assert (best.step, best.best_score, load_checkpoint(tmp_path / "run" / "ckpt.pt").best_score) == (4, 0.9, 0.9)
+
+
 def test_resume_refuses_a_missing_best_or_other_selection_pictures(selecting, trees, tmp_path):
     recipe = rule(selecting, "oracle")
     run(recipe, tmp_path / "run")
