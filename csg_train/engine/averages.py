@@ -154,8 +154,8 @@ def average_runs(
             images, method = load_split(recipe.data, "source", last.classes), recipe.build_method()
             if images.identity != last.data["identity"] != "not recorded":  # as of an imported one
                 raise UserError(
-                    f"{images.root}: other pictures than {last.path} was trained on, by names, labels or file sizes, and "
-                    "the statistics of BatchNorm are measured on those; restore them"
+                    f"{images.root}: other pictures than {last.path} was trained on, by names, labels or file sizes; "
+                    "restore them, for the statistics of BatchNorm are measured on those"
                 )
             with undisturbed(device):  # a head's dropout draws
                 torch.manual_seed(recipe.seed)
