@@ -61,7 +61,7 @@ def model_card(
             "",
             "## Run it",
             "",
-            *_notes(subject, format_name),
+            *_notes(subject, format_name, apart=HEAD in files),
             "```python",
             *usage,
             "```",
@@ -99,7 +99,8 @@ def _table(title: str, rows: Mapping[str, str]) -> list[str]:
 def _head_words(subject: Subject) -> str:
     masks = subject.recipe.segmentation
     if masks is None:
-        return f"global average pooling, a classifier of two layers, {subject.recipe.model.hidden} hidden"
+        hidden = subject.recipe.model.hidden
+        return "global average pooling, " + (f"a classifier of two layers, {hidden} hidden" if hidden else "one layer")
     return f"{masks.head} at stride {masks.output_stride}, enlarged bilinearly with aligned corners"
 
 
@@ -135,17 +136,17 @@ def _origin(subject: Subject) -> str:
     return f"torchvision's {first.name} of {name}; {terms}; SHA-256 `{digest}`"
 
 
-def _notes(subject: Subject, format_name: str) -> list[str]:
-    """What the file does not do by itself."""
+def _notes(subject: Subject, format_name: str, *, apart: bool) -> list[str]:
+    """What the file does not do by itself; ``apart`` where the head is a file of its own."""
     notes = []
-    if format_name in ("timm", "torchvision") and not subject.masked:
+    if apart:
         parts = {
             "timm": "timm's backbone without classifier",
             "torchvision": "torchvision's network with its classifier",
         }
         notes.append(
-            f"`model.safetensors` is {parts[format_name]}. No constructor of {format_name} has the classifier of two "
-            f"layers, so it was left out there and is a file of its own, `{HEAD}`."
+            f"`model.safetensors` is {parts[format_name]}. The constructor of {format_name} has no classifier like "
+            f"this one, so it was left out there and is a file of its own, `{HEAD}`."
         )
     if format_name == "timm" and subject.recipe.data.fit == "pad":
         notes.append("timm's transform fills the border with the mean colour; the network saw white.")

@@ -1,5 +1,6 @@
-"""The classifier of two layers that the paper puts on a backbone: no constructor of a library has it."""
+"""The classifier on a backbone: of the paper's two layers no constructor of a library has it, of one it may."""
 
+import copy
 from pathlib import Path
 
 from safetensors.torch import load_file, save
@@ -8,29 +9,30 @@ from torch import Tensor, nn
 from csg_train.errors import UserError
 from csg_train.exports.subject import Subject
 
-__all__ = ["HEAD", "INSTEAD", "MODEL", "head_code", "loaded_head", "save_parts", "strictly"]
+__all__ = ["HEAD", "INSTEAD", "MODEL", "head_code", "linear_head", "loaded_head", "save_parts", "strictly"]
 
 MODEL, HEAD = "model.safetensors", "head.safetensors"
 INSTEAD = "use safetensors, onnx or torch-export"
 
 
-def _widths(subject: Subject) -> tuple[int, int, int]:
-    first, _, last = subject.network.head.children()
-    assert isinstance(first, nn.Linear)
-    assert isinstance(last, nn.Linear)
-    return first.in_features, first.out_features, last.out_features
+def linear_head(subject: Subject) -> nn.Linear | None:
+    """The head of a classification where it is one layer."""
+    layers = [] if subject.masked else list(subject.network.head.children())
+    return layers[0] if len(layers) == 1 and isinstance(layers[0], nn.Linear) else None
 
 
 def head_code(subject: Subject) -> str:
     """Python that makes the head."""
-    width, hidden, classes = _widths(subject)
-    return f"nn.Sequential(nn.Linear({width}, {hidden}), nn.ReLU(), nn.Linear({hidden}, {classes}))"
+    layers = (
+        f"nn.Linear({layer.in_features}, {layer.out_features})" if isinstance(layer, nn.Linear) else "nn.ReLU()"
+        for layer in subject.network.head.children()
+    )
+    return f"nn.Sequential({', '.join(layers)})"
 
 
-def loaded_head(subject: Subject, folder: Path) -> nn.Sequential:
+def loaded_head(subject: Subject, folder: Path) -> nn.Module:
     """The head, read from its file."""
-    width, hidden, classes = _widths(subject)
-    made = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, classes))
+    made = copy.deepcopy(subject.network.head)
     made.load_state_dict(load_file(folder / HEAD))
     return made
 

@@ -1,7 +1,8 @@
 """For torchvision: a network that its own constructor loads strictly, and of a classification the head to put on it.
 
 The classifier in the first file is the one that the starting weights came with, for the constructor has a place for it;
-the head takes its place. A segmentation is ``deeplabv3_NAME``, head and all; without the classifier.
+the head takes its place. A linear head is that classifier itself, and no file of its own. A segmentation is
+``deeplabv3_NAME``, head and all; without the classifier.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 from torchvision.transforms.v2.functional import normalize
 
 from csg_train.errors import UserError
-from csg_train.exports.head import HEAD, INSTEAD, MODEL, head_code, loaded_head, save_parts, strictly
+from csg_train.exports.head import HEAD, INSTEAD, MODEL, head_code, linear_head, loaded_head, save_parts, strictly
 from csg_train.exports.subject import Subject
 
 __all__ = ["load", "usage", "write"]
@@ -32,7 +33,9 @@ def _name(subject: Subject) -> str:
 
 
 def _options(subject: Subject) -> dict[str, Any]:
-    return {"weights_backbone": None, "num_classes": len(subject.classes)} if subject.masked else {}
+    if subject.masked:
+        return {"weights_backbone": None, "num_classes": len(subject.classes)}
+    return {"num_classes": len(subject.classes)} if linear_head(subject) else {}
 
 
 def write(subject: Subject, folder: Path, _pictures: list[Tensor]) -> dict[str, Any]:
@@ -47,10 +50,12 @@ def write(subject: Subject, folder: Path, _pictures: list[Tensor]) -> dict[str, 
     if subject.masked:
         state = {f"backbone.{key}": value for key, value in state.items()}
         state |= {f"classifier.{key}": value for key, value in network.head.state_dict().items()}
-    state = strictly(state, library, left_out=("backbone.fc.",), what=what)
     if not subject.masked and network.backbone.spec.classifiers != ("fc",):
         raise UserError(f"--format torchvision: its {name} has no classifier fc, whose place the head takes; {INSTEAD}")
-    save_parts(folder, state, None if subject.masked else network.head)
+    if linear := linear_head(subject):
+        state |= {f"fc.{key}": value for key, value in linear.state_dict().items()}
+    state = strictly(state, library, left_out=("backbone.fc.",), what=what)
+    save_parts(folder, state, None if subject.masked or linear else network.head)
     return {"architecture": name}
 
 
@@ -59,7 +64,7 @@ def load(subject: Subject, folder: Path) -> Callable[[Tensor], Tensor]:
     net = torchvision.models.get_model(_name(subject), weights=None, **_options(subject))
     net.load_state_dict(load_file(folder / MODEL))
     if not subject.masked:
-        net.fc = loaded_head(subject, folder)
+        net.fc = net.fc if linear_head(subject) else loaded_head(subject, folder)
         net.eval()
         return lambda images: net(normalize(images, subject.mean, subject.std))
     net.eval()
@@ -83,7 +88,7 @@ def usage(subject: Subject) -> list[str]:
         f'net.load_state_dict(load_file("{MODEL}"))',
         f"mean, std = torch.tensor({subject.mean}), torch.tensor({subject.std})",
     ]
-    if not subject.masked:
+    if not subject.masked and linear_head(subject) is None:
         lines += [f"net.fc = {head_code(subject)}", f'net.fc.load_state_dict(load_file("{HEAD}"))']
     lines += [
         "net.eval()",

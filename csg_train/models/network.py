@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from csg_train.models.backbones import Backbone, Features, backbone_spec
 from csg_train.seeds import seed_for, seeded
 
-__all__ = ["Network", "Output", "TaskNetwork", "layer_groups"]
+__all__ = ["Network", "Output", "TaskNetwork", "classifier", "layer_groups"]
 
 
 @dataclass(frozen=True)
@@ -51,27 +51,30 @@ class TaskNetwork(nn.Module):
 
 
 class Network(TaskNetwork):
-    """Backbone, global average pooling of ``layer4``, Linear, ReLU, Linear (CSG section 4.1).
+    """Backbone, global average pooling of ``layer4``, Linear, ReLU, Linear (CSG section 4.1); or one Linear.
 
     Args:
         backbone: Name of a backbone, see `backbone_spec`.
         classes: Number of classes.
-        hidden: Width of the head's hidden layer.
+        hidden: Width of the head's hidden layer; 0 for a head without one, as the libraries' own.
         seed: The run's seed; the head's start depends on it and on nothing else.
     """
 
     def __init__(self, backbone: str, *, classes: int, hidden: int, seed: int) -> None:
-        super().__init__(
-            backbone,
-            head=lambda width: nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, classes)),
-            seed=seed,
-        )
+        super().__init__(backbone, head=lambda width: classifier(width, hidden, classes), seed=seed)
 
     def forward(self, images_NCHW: Tensor) -> Output:
         """Logits and stage maps of pictures in [0, 1] (or uint8)."""
         features = self.backbone(images_NCHW)
         logits = self.head(features.stages["layer4"].mean(dim=(2, 3)))
         return Output(features.stages, features.imagenet_logits, logits)
+
+
+def classifier(width: int, hidden: int, classes: int) -> nn.Sequential:
+    """The head of a `Network`."""
+    if not hidden:
+        return nn.Sequential(nn.Linear(width, classes))
+    return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, classes))
 
 
 def layer_groups(network: TaskNetwork) -> dict[str, list[nn.Parameter]]:

@@ -87,8 +87,9 @@ class Model(Settings):
     backbone: str = "resnet101"
     weights: Annotated[Literal["imagenet", "none"] | Path, BeforeValidator(_weights)] = "imagenet"
     """``imagenet``, ``none`` (random), or a state-dict file of the same architecture."""
-    hidden: Annotated[int, Field(ge=1, le=65536)] = 512
-    """Width of the task head's hidden layer."""
+    hidden: Annotated[int, Field(ge=0, le=65536)] = 512
+    """Width of the task head's hidden layer (the paper: 512); 0 for a linear head, which the libraries' own networks
+    have: what ``csg-train export`` writes for timm and torchvision is then one file."""
     batch_norm: Literal["frozen", "train"] = "frozen"
     """``frozen`` keeps ImageNet's statistics (the paper); scale and shift are trained in both cases."""
 

@@ -269,7 +269,7 @@ class Mismatch:
         (width, height), (mask_width, mask_height) = self.size, self.mask_size
         return (
             f"{self.file} has {width}x{height} pixels but {self.mask} has {mask_width}x{mask_height}; "
-            "replace one of them or leave the pair out"
+            "replace one of them, or leave the pair out of its list or folders"
         )
 
 

@@ -120,6 +120,42 @@ def test_torchvision_loads_its_file_strictly_and_the_card_gives_the_logits(resne
     assert "logits differ by" in card
 
 
+@pytest.mark.parametrize(
+    ("backbone", "format_name", "files"),
+    [
+        ("resnet18", "timm", 1),
+        ("resnet18", "torchvision", 1),
+        ("timm/tf_efficientnet_lite0", "timm", 1),
+        ("timm/test_resnet", "timm", 1),
+        ("timm/test_convnext", "timm", 2),  # whose classifier comes behind a norm of the pooled map
+    ],
+)
+def test_a_linear_head_is_the_librarys_own_classifier(backbone, format_name, files, recipe_dict, tmp_path):
+    """The whole network is one file, which a constructor with the number of classes loads."""
+    recipe_dict["model"] = {"backbone": backbone, "weights": "none", "hidden": 0}
+    checkpoint = load_checkpoint(write_untrained(tmp_path / "run" / "ckpt.pt", recipe_dict, ORDER))
+    out = tmp_path / "out"
+    logits = exported(checkpoint, out, format_name)
+    with torch.no_grad():
+        assert_equal_logits(logits(pictures()), checkpoint, pictures())
+    assert len(list(out.glob("*.safetensors"))) == files
+    card = (out / "README.md").read_text()
+    assert ("is a file of its own" in card) == (files == 2)
+    assert "one layer" in card
+    if files == 2:
+        return
+    name = backbone.removeprefix("timm/")
+    own = (
+        timm.create_model(name, num_classes=3) if format_name == "timm" else torchvision.models.resnet18(num_classes=3)
+    )
+    own.load_state_dict(load_file(out / "model.safetensors"), strict=True)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    if backbone == "resnet18":
+        with torch.no_grad():
+            found = own.eval()((pictures() - mean[:, None, None]) / std[:, None, None])
+        assert_equal_logits(found, checkpoint, pictures())
+
+
 def test_names_in_the_card_are_text(recipe_dict, trees, tmp_path):
     names = ("<b>bus</b>", "a|b", "*c*")
     checkpoint = load_checkpoint(write_untrained(tmp_path / "run" / "ckpt.pt", recipe_dict, names))
