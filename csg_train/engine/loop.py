@@ -256,33 +256,28 @@ class _Run:
                     clock.mark(self.step)
                 elif log is not None:
                     self.unlogged.append({**log.take_back()})
+                owed = False
                 best, broken = _attempt(self._is_best)
                 if broken is None:  # asked for now, since what fails here shall cost no finished step
                     batch, broken = _attempt(lambda: next(coming, None))
                 ended = interrupts.received if self.step < steps else 0  # loader processes too: their loss is no fault
                 # all processes stop after the same step
                 stop = highest(ended or (_BROKEN if broken else interrupts.received))
-                self._end_step(log, chosen if best else None, stop, report, measured_late=owed)
-                owed = False
+                self._end_step(log, chosen if best else None, stop, report)
                 end_step()
                 if stop == _BROKEN or (stop and self.step < steps):
                     self._leave(stop, broken)
-            clock.write(self.out)
-            if batches.steps:
-                console.print(batches)
-            self._heed(interrupts)
+        clock.write(self.out)
+        if batches.steps:
+            console.print(batches)
+        self._heed(interrupts)
         return chosen
 
-    def _end_step(
-        self, log: TrainingLog | None, chosen: Path | None, stop: int, report: Report, *, measured_late: bool
-    ) -> None:
-        """Log and save where it is time; ``chosen`` is the file of the best step where this one is it.
-
-        What was measured late is saved at once: it changed a row of the log that the checkpoint counts on.
-        """
+    def _end_step(self, log: TrainingLog | None, chosen: Path | None, stop: int, report: Report) -> None:
+        """Log and save where it is time; ``chosen`` is the file of the best step where this one is it."""
         train = self.recipe.train
         saving = self.step == train.steps or self.step % train.save_every == 0 or chosen is not None or stop > 0
-        saving = saving or measured_late or self.step in self.snapshots
+        saving = saving or self.step in self.snapshots
         logging = saving or self.step % train.log_every == 0
         if logging:
             share_signs(self.unlogged)

@@ -45,32 +45,36 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = (), *, weights: st
     if isinstance(overrides, str | bytes | Mapping | None):
         raise UserError(f"load_recipe: overrides={overrides!r}; give a list, ['train.steps=100']")
     path = RECIPES / f"{name_or_path}.yaml" if name_or_path in packaged_recipes() else Path(name_or_path)
-    value = _extended(_read(path, name_or_path), name_or_path)
+    methods = [number for number, override in enumerate(overrides) if _key(override) == "method.name"]
+    method = overrides[methods[-1]].partition("=")[2].strip(" '\"") if methods else ""
+    value = _extended(_read(path, name_or_path), name_or_path, method)
     value = as_trained(value) if is_of_a_run(path) else value
-    overrides = [*overrides]
-    if path.parent == RECIPES and (row := _row(name_or_path, overrides)) is not None:
-        value = packaged_recipe(row) | {"name": value["name"]}
-        overrides = [override for override in overrides if _key(override) != "method.name"]
-    return parse_recipe(value, overrides=overrides, origin=str(path.name), weights=weights)
+    if name_or_path in packaged_recipes():
+        value = packaged_recipe(_row(name_or_path, method)) | {"name": value["name"]}
+    kept = [override for number, override in enumerate(overrides) if number not in methods[:-1]]
+    return parse_recipe(value, overrides=kept, origin=str(path.name), weights=weights)
 
 
-def _row(asked: str, overrides: Sequence[str]) -> str | None:
-    """The packaged recipe beside the one asked for that has the settings of the method which the overrides name."""
-    names = [override.partition("=")[2].strip() for override in overrides if _key(override) == "method.name"]
-    bases = (asked, read_yaml(RECIPES / f"{asked}.yaml").get("extends"))
-    rows = [f"{base}-{name}" for name in names[-1:] for base in bases]
-    return next((row for row in rows if row in packaged_recipes()), None)
+def _row(name: str, method: str) -> str:
+    """The packaged recipe that has the settings of the method, beside ``name``; that itself where there is none."""
+    rows = (f"{base}-{method}" for base in (name, read_yaml(RECIPES / f"{name}.yaml").get("extends")))
+    return next((row for row in rows if row in packaged_recipes()), name)
 
 
-def _extended(value: Any, asked: str) -> Any:
-    """With what it ``extends``, a packaged recipe, whose sections it replaces."""
+def _extended(value: Any, asked: str, method: str) -> Any:
+    """With what it ``extends``, a packaged recipe, whose sections it replaces; with a method, that one's row of it."""
     if not isinstance(value, dict) or "extends" not in value:
         return value
     if (name := value["extends"]) not in packaged_recipes():
         raise UserError(
             f"{asked}: extends {shown(name)}, no packaged recipe; choose from: {', '.join(packaged_recipes())}"
         )
-    return packaged_recipe(name) | {key: own for key, own in value.items() if key != "extends"}
+    own = {key: section for key, section in value.items() if key != "extends"}
+    row = _row(name, method)
+    match own:
+        case {"method": {"name": other}} if row != name and other != method:
+            del own["method"]
+    return packaged_recipe(row) | own
 
 
 def _read(path: Path, asked: str) -> Any:

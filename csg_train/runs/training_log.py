@@ -21,16 +21,23 @@ class TrainingLog:
     """
 
     def __init__(self, path: Path, keep: int) -> None:
-        self.path, self.bytes, self._taken_back = path, keep, False
+        self.path, self.bytes, self._row = path, keep, b""
         if keep and (not path.exists() or path.stat().st_size < keep):
             raise UserError(f"{path}: shorter than the checkpoint says; restore it or use --overwrite")
-        if keep and path.read_bytes()[keep - 1] != ord("\n"):
-            raise UserError(f"{path}: edited; no line ends where the checkpoint says; restore it or use --overwrite")
+        if keep and (text := path.read_bytes())[keep - 1] != ord("\n"):
+            self._row = _before_its_measure(text, keep)
+            if not self._row:
+                raise UserError(
+                    f"{path}: edited; no line ends where the checkpoint says; restore it or use --overwrite"
+                )
 
     def __enter__(self) -> "TrainingLog":
         with writing(self.path):
-            self.stream = self.path.open("ab")
+            self.stream = self.path.open("r+b" if self.bytes else "wb")
             self.stream.truncate(self.bytes)
+            self.stream.seek(self.bytes - len(self._row))
+            self.stream.write(self._row)
+            self.stream.flush()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -40,17 +47,14 @@ class TrainingLog:
     def write(self, values: dict[str, Any]) -> None:
         """Add one line."""
         with writing(self.path):
-            if self._taken_back:
-                self.stream.truncate(self.bytes)
-                self._taken_back = False
             self.bytes += self.stream.write((json.dumps(values) + "\n").encode())
 
     def take_back(self) -> dict[str, float]:
-        """The last line's values, which the next `write` replaces: until then it stays, for whoever resumes."""
+        """The last line's values, for the next `write` to add to: it stays until then, and may be found longer later."""
         values = last_row(self.path, self.bytes)
         text = self.path.read_bytes()[: self.bytes]
         self.bytes = text.rstrip(b"\n").rfind(b"\n") + 1
-        self._taken_back = True
+        self.stream.seek(self.bytes)
         return values
 
     def flush(self) -> None:
@@ -65,6 +69,20 @@ class TrainingLog:
             os.fsync(self.stream.fileno())
         if not self.path.exists():
             raise UserError(f"{self.path}: moved or removed while the run wrote it; train again")
+
+
+def _before_its_measure(text: bytes, keep: int) -> bytes:
+    """The row that ended at ``keep`` before the measure that it had lacked was added, if that is what is there.
+
+    A run may end before it saves the checkpoint that counts the longer row.
+    """
+    start = text.rfind(b"\n", 0, keep) + 1
+    row = text[start : keep - 2] + b"}\n"
+    try:
+        added = json.loads(text[start:].split(b"\n", 1)[0]).keys() - json.loads(row).keys()
+    except _NO_ROW:
+        return b""
+    return row if len(added) == 1 and text[keep - 2 : keep] == b", " else b""
 
 
 def read_log(path: Path) -> list[tuple[int, dict[str, float]]]:

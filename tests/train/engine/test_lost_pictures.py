@@ -51,7 +51,7 @@ def test_a_resume_equals_an_undisturbed_run(split, steps, workers, recipe_dict, 
             assert equal(getattr(ours, field), getattr(theirs, field)), f"{name}: {field}"
 
 
-@pytest.mark.parametrize("after", ["while it is measured", "two steps later"])
+@pytest.mark.parametrize("after", ["while it is measured", "before its checkpoint", "two steps later"])
 def test_an_owed_measure_that_is_interrupted_costs_nothing(after, recipe_dict, tmp_path, monkeypatch):
     """The log had lost the row that the checkpoint counts on, and no resume was possible."""
     write_tree(tmp_path / "target", seed=1)
@@ -69,7 +69,8 @@ def test_an_owed_measure_that_is_interrupted_costs_nothing(after, recipe_dict, t
     with pytest.raises(UserError, match=r"\.png"):
         train(recipe, out, device="cpu", report=hide)
     shutil.move(hidden, tmp_path / "target")
-    own, broken = ("_is_best", 4) if after == "while it is measured" else ("_train_step", 6)
+    moments = {"while it is measured": ("_is_best", 4), "before its checkpoint": ("_save", 4)}
+    own, broken = moments.get(after, ("_train_step", 6))
     original = getattr(loop._Run, own)
 
     def die(self: object, *given: object) -> object:

@@ -125,7 +125,7 @@ def test_torchvision_loads_its_file_strictly_and_the_card_gives_the_logits(resne
     [
         ("resnet18", "timm", 1),
         ("resnet18", "torchvision", 1),
-        ("timm/tf_efficientnet_lite0", "timm", 1),
+        ("tf_efficientnet_lite0", "timm", 1),
         ("timm/test_resnet", "timm", 1),
         ("timm/test_convnext", "timm", 2),  # whose classifier comes behind a norm of the pooled map
     ],
@@ -137,7 +137,8 @@ def test_a_linear_head_is_the_librarys_own_classifier(backbone, format_name, fil
     out = tmp_path / "out"
     logits = exported(checkpoint, out, format_name)
     with torch.no_grad():
-        assert_equal_logits(logits(pictures()), checkpoint, pictures())
+        expected = checkpoint.build_network(CPU)(pictures()).logits
+        torch.testing.assert_close(logits(pictures()), expected, rtol=1e-4, atol=1e-4)
     assert len(list(out.glob("*.safetensors"))) == files
     card = (out / "README.md").read_text()
     assert ("is a file of its own" in card) == (files == 2)
@@ -153,7 +154,7 @@ def test_a_linear_head_is_the_librarys_own_classifier(backbone, format_name, fil
     if backbone == "resnet18":
         with torch.no_grad():
             found = own.eval()((pictures() - mean[:, None, None]) / std[:, None, None])
-        assert_equal_logits(found, checkpoint, pictures())
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_names_in_the_card_are_text(recipe_dict, trees, tmp_path):

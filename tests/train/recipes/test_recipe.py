@@ -26,16 +26,32 @@ def test_asgs_schedule_is_the_bases_but_for_where_the_decay_stands_still(base):
 
 
 @pytest.mark.parametrize("row", [name for name in packaged_recipes() if "resnet" in name and name.count("-") > 1])
-def test_a_method_named_on_a_recipe_of_rows_has_the_published_settings_of_its_row(row):
+def test_a_method_named_on_a_recipe_of_rows_has_the_published_settings_of_its_row(row, tmp_path):
     """CSG on GTA5 trained with the weight of VisDA-17, 0.1 in place of 75, and without patches."""
     *base, method = row.split("-", 2)
     asked, published = "-".join(base), load_recipe(row)
     for name, overrides in ((asked, []), (f"{asked}-baseline", []), (asked, ["method.name=baseline"])):
         found = load_recipe(name, [*overrides, f"method.name={method}"])
         assert found == published.model_copy(update={"name": name})
-    changed = load_recipe(asked, ["train.steps=7", f"method.name={method}", "method={name: csg, weight: 2.0}"])
-    assert (changed.train.steps, changed.train.decay_until) == (7, published.train.decay_until)
-    assert (changed.method["name"], changed.method["weight"]) == ("csg", 2.0)
+    quoted = load_recipe(asked, ["train.steps=7", f'method.name="{method}"'])
+    assert (quoted.train.steps, quoted.train.decay_until) == (7, published.train.decay_until)
+    assert quoted.method == published.method
+    own = tmp_path / "own.yaml"
+    own.write_text(f"extends: {asked}\nname: own\n")
+    assert load_recipe(str(own), [f"method.name={method}"]).method == published.method
+    own.write_text(f"extends: {asked}\nname: own\nmethod: {{name: weight-l2, weight: 3.0}}\n")
+    if method != "weight-l2":
+        assert load_recipe(str(own), [f"method.name={method}"]).method == published.method
+    assert load_recipe(str(own), ["method.name=weight-l2"]).method["weight"] == 3.0
+    by_path = load_recipe(str(RECIPES / f"{row}.yaml"), ["train.steps=7"])
+    assert by_path.method == published.method
+
+
+def test_a_whole_method_is_taken_as_it_is_said():
+    given = ["method={name: asg, weight: 3.0}", "method.name=csg"]
+    assert load_recipe("gta5-resnet50", given).method == load_recipe("visda17-resnet101", ["method.name=csg"]).method
+    with pytest.raises(UserError, match="replaces method.name, set before it"):
+        load_recipe("gta5-resnet50", given[::-1])
 
 
 @pytest.mark.parametrize("overrides", ["train.steps=2", {"train.steps": 2}])
