@@ -50,7 +50,7 @@ class TrainingLog:
             self.bytes += self.stream.write((json.dumps(values) + "\n").encode())
 
     def take_back(self) -> dict[str, float]:
-        """The last line's values, for the next `write` to add to: it stays until then, and may be found longer later."""
+        """The last line's values, for the next `write` to add to; until then it stays."""
         values = last_row(self.path, self.bytes)
         text = self.path.read_bytes()[: self.bytes]
         self.bytes = text.rstrip(b"\n").rfind(b"\n") + 1

@@ -50,7 +50,7 @@ def test_a_method_named_on_a_recipe_of_rows_has_the_published_settings_of_its_ro
 def test_a_whole_method_is_taken_as_it_is_said():
     given = ["method={name: asg, weight: 3.0}", "method.name=csg"]
     assert load_recipe("gta5-resnet50", given).method == load_recipe("visda17-resnet101", ["method.name=csg"]).method
-    with pytest.raises(UserError, match="replaces method.name, set before it"):
+    with pytest.raises(UserError, match=r"replaces method\.name, set before it"):
         load_recipe("gta5-resnet50", given[::-1])
 
 
