@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-__all__ = ["SCORES", "SELECTED_ON", "SPLITS", "Rule"]
+__all__ = ["RULES", "SCORES", "SELECTED_ON", "SPLITS", "Rule"]
 
 SPLITS = ("source", "validation", "target")
 
@@ -12,6 +12,9 @@ SCORES = ("accuracy", "segmentation", "unlabelled")
 Rule = Literal["last", "source-val", "oracle"]
 """Who chose the step that a number was measured at: nobody (``last``), or the highest accuracy on held-out synthetic
 pictures (``source-val``) or on the target itself (``oracle``, never fit for a comparison with other rules)."""
+
+RULES: tuple[Rule, ...] = ("last", "source-val", "oracle")
+"""In the order of what they saw: of weights that several rules chose, the last of theirs is the one to name."""
 
 SELECTED_ON = {"source-val": "validation", "oracle": "target"}
 """The split that a rule measures while it trains; ``last`` measures none."""

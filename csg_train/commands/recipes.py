@@ -18,6 +18,8 @@ def recipes(name: str | None, as_json: bool) -> None:
     """List the packaged recipes, or print one with its comments, for a file of your own.
 
     csg-train recipes digits > my.yaml
+
+    Where a recipe has rows (gta5-resnet50-csg), print that of your method: it has the published settings.
     """
     if name is not None and name not in packaged_recipes():
         raise UserError(f"{name}: no packaged recipe; choose from: {', '.join(packaged_recipes())}")

@@ -13,7 +13,7 @@ from csg_train.data.loaders.unseen import Loaded
 from csg_train.data.readers.sets import AnySet
 from csg_train.devices import full_float32
 from csg_train.engine.batches import batches_of
-from csg_train.engine.undisturbed import undisturbed
+from csg_train.engine.undisturbed import seed_torch, undisturbed
 from csg_train.errors import UserError
 from csg_train.files import require_new, together, write_text
 from csg_train.methods.averaging import EMA, Average, mixed
@@ -28,7 +28,8 @@ from csg_train.recipes.reading import to_yaml
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from csg_train.runs.provenance import run_info
-from csg_train.splits import Rule
+from csg_train.seeds import seed_for
+from csg_train.splits import RULES
 
 __all__ = [
     "average_runs",
@@ -157,14 +158,13 @@ def average_runs(
                     f"{images.root}: other pictures than {last.path} was trained on, by names, labels or file sizes; "
                     "restore them, for the statistics of BatchNorm are measured on those"
                 )
-            with undisturbed(device):  # a head's dropout draws
-                torch.manual_seed(recipe.seed)
+            with undisturbed(device):
+                seed_torch(seed_for(recipe.seed, "average"), device)  # a head's dropout draws
                 count = measure_statistics(network, statistics_batches(recipe, images, method))
             averaged["statistics_batches"] = count
             state = {name: value.cpu() for name, value in network.state_dict().items()}
     averaged["of"] = [_said(part, share) for part, share in zip(parts, shares, strict=True)]
-    rules: tuple[Rule, ...] = ("oracle", "source-val", "last")  # the one that saw most labels says what the mean is
-    rule = next(rule for rule in rules if rule in {part.selection for part in parts})
+    rule = max((part.selection for part, share in zip(parts, shares, strict=True) if share), key=RULES.index)
     made = replace(last, model=state, averaged=averaged, selection=rule, best_score=None, log_bytes=0)
     with together(out, new_for="--out") as work:
         save_checkpoint(work / "average.pt", made)

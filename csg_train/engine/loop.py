@@ -47,7 +47,7 @@ from csg_train.engine.selection import chosen_file, is_due, measure_name, select
 from csg_train.engine.signs import SIGNS, share_signs, signs_of
 from csg_train.engine.sizing import sized_batches
 from csg_train.engine.step_clock import StepClock
-from csg_train.engine.undisturbed import undisturbed
+from csg_train.engine.undisturbed import seed_torch, undisturbed
 from csg_train.engine.waiting import Waits
 from csg_train.errors import UserError, memory_fault
 from csg_train.evaluate.either import held_out_loss, score
@@ -211,10 +211,7 @@ class _Run:
         self.saved: int | None = None
         self.watch = Watch(steps=recipe.train.steps, warmup=recipe.train.warmup, classes=self.images.classes)
         self.unlogged: list[dict[str, Tensor | float]] = []
-        torch.default_generator.manual_seed(seed := seed_for(recipe.seed, "torch"))
-        if device.type == "cuda":  # its own alone: others may compute on the other cards of this process
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
+        seed_torch(seed_for(recipe.seed, "torch"), device)
 
     def facts(self) -> dict[str, str]:
         """What all processes must have alike."""

@@ -9,7 +9,7 @@ import torch
 from csg_train.devices import ordinary_tensors, without_any_autocast
 from csg_train.errors import UserError
 
-__all__ = ["undisturbed"]
+__all__ = ["seed_torch", "undisturbed"]
 
 _TRAINING = threading.Lock()
 
@@ -34,3 +34,11 @@ def undisturbed(device: torch.device) -> Iterator[None]:
             yield
     finally:
         _TRAINING.release()
+
+
+def seed_torch(seed: int, device: torch.device) -> None:
+    """Seed the generators that a training on this device draws from, and of no other card: others may compute there."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)

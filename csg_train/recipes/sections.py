@@ -255,7 +255,8 @@ class Recipe(Settings):
             raise ValueError(f"unknown method {shown(name)}; allowed: {', '.join(METHODS)}")
         config = METHODS[name].Config
         for field, given in fields.items():
-            if field not in config.__dataclass_fields__ or config.__dataclass_fields__[field].type is not bool:
+            declared = config.__dataclass_fields__.get(field)
+            if declared is not None and declared.type is not bool:
                 no_yes(given, f"{field}: ")
         adapter = TypeAdapter(config)
         resolved = adapter.validate_python(fields)

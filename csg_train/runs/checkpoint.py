@@ -24,7 +24,7 @@ from csg_train.recipes.reading import parse_recipe
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.portable import portable_bytes, portable_content
 from csg_train.runs.versions import written_by
-from csg_train.splits import Rule
+from csg_train.splits import RULES, Rule
 from csg_train.tensors import first_bytes, first_not_finite, fits, load_tensors, machine_fault, unreadable
 
 __all__ = [
@@ -149,6 +149,8 @@ class _WiSE(_Soup):
 
 class _Part(_Strict):
     method: str
+    share: float = 1.0
+    selection: Rule = "last"
     options: dict[str, Any]
     averaged: dict[str, Any]
 
@@ -217,6 +219,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise UserError(f"{path}: incomplete checkpoint, without {', '.join(missing)}")
     fields = {name: content[name] for name in _FILE_FIELDS if name in content}
     _check_fields(fields, path)
+    parts = (part for part in fields.get("averaged", {}).get("of", ()) if part.get("share", 1))
+    rules = [part.get("selection", "last") for part in parts]  # an earlier version called their mean "last"
+    fields["selection"] = max((fields.get("selection", "last"), *rules), key=RULES.index)
     return Checkpoint(**fields, sha256=digest, path=path)
 
 

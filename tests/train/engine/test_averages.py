@@ -163,6 +163,10 @@ def test_an_average_of_chosen_steps_says_who_chose_them(recipe_dict, tmp_path):
         assert average.selection == run_info(average).selection == chosen
         assert ("CHOSEN ON THE TARGET" in rule_title(average)) == (chosen == "oracle")
         assert ("chosen by source-val" in rule_title(average)) == (chosen == "source-val")
+        save_checkpoint(out / "average.pt", replace(average, selection="last"))  # as an earlier version did
+        assert load_checkpoint(out / "average.pt").selection == chosen
+    average_runs([made["oracle"], made["last"]], tmp_path / "end", alpha=1, device=CPU)
+    assert load_checkpoint(tmp_path / "end" / "average.pt").selection == "last"  # nothing of the chosen one is in it
 
 
 def test_a_lost_average_is_written_again_and_a_lost_picture_is_owed(averaging, tmp_path, trees):
