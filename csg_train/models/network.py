@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from csg_train.models.backbones import Backbone, Features, backbone_spec
 from csg_train.seeds import seed_for, seeded
 
-__all__ = ["Network", "Output", "TaskNetwork", "classifier", "layer_groups"]
+__all__ = ["Network", "Output", "TaskNetwork", "layer_groups"]
 
 
 @dataclass(frozen=True)
@@ -61,20 +61,18 @@ class Network(TaskNetwork):
     """
 
     def __init__(self, backbone: str, *, classes: int, hidden: int, seed: int) -> None:
-        super().__init__(backbone, head=lambda width: classifier(width, hidden, classes), seed=seed)
+        def head(width: int) -> nn.Module:
+            if not hidden:
+                return nn.Sequential(nn.Linear(width, classes))
+            return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, classes))
+
+        super().__init__(backbone, head=head, seed=seed)
 
     def forward(self, images_NCHW: Tensor) -> Output:
         """Logits and stage maps of pictures in [0, 1] (or uint8)."""
         features = self.backbone(images_NCHW)
         logits = self.head(features.stages["layer4"].mean(dim=(2, 3)))
         return Output(features.stages, features.imagenet_logits, logits)
-
-
-def classifier(width: int, hidden: int, classes: int) -> nn.Sequential:
-    """The head of a `Network`."""
-    if not hidden:
-        return nn.Sequential(nn.Linear(width, classes))
-    return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, classes))
 
 
 def layer_groups(network: TaskNetwork) -> dict[str, list[nn.Parameter]]:

@@ -44,15 +44,16 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = (), *, weights: st
     """
     if isinstance(overrides, str | bytes | Mapping | None):
         raise UserError(f"load_recipe: overrides={overrides!r}; give a list, ['train.steps=100']")
-    path = RECIPES / f"{name_or_path}.yaml" if name_or_path in packaged_recipes() else Path(name_or_path)
     methods = [number for number, override in enumerate(overrides) if _key(override) == "method.name"]
     method = overrides[methods[-1]].partition("=")[2].strip(" '\"") if methods else ""
-    value = _extended(_read(path, name_or_path), name_or_path, method)
-    value = as_trained(value) if is_of_a_run(path) else value
-    if name_or_path in packaged_recipes():
-        value = packaged_recipe(_row(name_or_path, method)) | {"name": value["name"]}
     kept = [override for number, override in enumerate(overrides) if number not in methods[:-1]]
-    return parse_recipe(value, overrides=kept, origin=str(path.name), weights=weights)
+    if name_or_path in packaged_recipes():
+        path, value = Path(f"{name_or_path}.yaml"), packaged_recipe(_row(name_or_path, method)) | {"name": name_or_path}
+    else:
+        path = Path(name_or_path)
+        value = _extended(_read(path, name_or_path), name_or_path, method)
+        value = as_trained(value) if is_of_a_run(path) else value
+    return parse_recipe(value, overrides=kept, origin=path.name, weights=weights)
 
 
 def _row(name: str, method: str) -> str:
