@@ -29,7 +29,7 @@ demo: $(STAMP)
 	@echo "the report: $(CURDIR)/$(RUNS)/report/index.html"
 
 test: $(STAMP) system data
-	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist loadfile
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 system:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && ! dpkg -s $(SYSTEM) > /dev/null 2>&1; then \
@@ -86,7 +86,7 @@ test-lowest test-latest: test-%:
 	.venv-$*/bin/python -m pip install --quiet uv
 	.venv-$*/bin/uv pip install --python .venv-$*/bin/python --upgrade \
 	  --resolution $(if $(filter lowest,$*),lowest-direct,highest) --editable '.[$(EXTRAS)]'
-	OMP_NUM_THREADS=1 .venv-$*/bin/python -m pytest -n 4 --dist loadfile
+	OMP_NUM_THREADS=1 .venv-$*/bin/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
