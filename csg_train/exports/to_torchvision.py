@@ -64,7 +64,8 @@ def load(subject: Subject, folder: Path) -> Callable[[Tensor], Tensor]:
     net = torchvision.models.get_model(_name(subject), weights=None, **_options(subject))
     net.load_state_dict(load_file(folder / MODEL))
     if not subject.masked:
-        net.fc = net.fc if linear_head(subject) else loaded_head(subject, folder)
+        if linear_head(subject) is None:
+            net.fc = loaded_head(subject, folder)
         net.eval()
         return lambda images: net(normalize(images, subject.mean, subject.std))
     net.eval()

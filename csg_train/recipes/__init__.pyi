@@ -2,7 +2,6 @@ from .network import build_network as build_network
 from .network import start_network as start_network
 from .packaged import DEFAULT_RECIPE as DEFAULT_RECIPE
 from .packaged import RECIPES as RECIPES
-from .packaged import packaged_recipe as packaged_recipe
 from .packaged import packaged_recipes as packaged_recipes
 from .pictures import load_split as load_split
 from .pictures import require_outside_data as require_outside_data

@@ -48,11 +48,12 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = (), *, weights: st
     method = overrides[methods[-1]].partition("=")[2].strip(" '\"") if methods else ""
     kept = [override for number, override in enumerate(overrides) if number not in methods[:-1]]
     if name_or_path in packaged_recipes():
-        path, value = Path(f"{name_or_path}.yaml"), packaged_recipe(_row(name_or_path, method)) | {"name": name_or_path}
+        path, value = Path(f"{name_or_path}.yaml"), {"extends": name_or_path, "name": name_or_path}
     else:
         path = Path(name_or_path)
-        value = _extended(_read(path, name_or_path), name_or_path, method)
-        value = as_trained(value) if is_of_a_run(path) else value
+        value = _read(path, name_or_path)
+    value = _extended(value, name_or_path, method)
+    value = as_trained(value) if is_of_a_run(path) else value
     return parse_recipe(value, overrides=kept, origin=path.name, weights=weights)
 
 

@@ -306,18 +306,16 @@ def load_optimizer(optimizer: optim.Optimizer, state: dict[str, Any], origin: Pa
         raise UserError(f"{origin}: optimiser state does not fit; use --overwrite")
 
 
-_CHOSEN = {"oracle": ", steps CHOSEN ON THE TARGET by oracle", "source-val": ", steps chosen by source-val"}
+_CHOSEN = {"oracle": "CHOSEN ON THE TARGET by oracle", "source-val": "chosen by source-val"}
 
 
 def rule_title(checkpoint: Checkpoint) -> str:
     """Which step a checkpoint is and who chose it, for the title of a table."""
-    planned = checkpoint.recipe["train"]["steps"]
+    planned, chosen = checkpoint.recipe["train"]["steps"], _CHOSEN.get(checkpoint.selection)
     if checkpoint.averaged:
-        return _average_title(checkpoint.averaged) + _CHOSEN.get(checkpoint.selection, "")
-    if checkpoint.selection == "oracle":
-        return f"the step CHOSEN ON THE TARGET by oracle ({checkpoint.step})"
-    if checkpoint.selection == "source-val":
-        return f"the step chosen by source-val ({checkpoint.step})"
+        return _average_title(checkpoint.averaged) + (f", steps {chosen}" if chosen else "")
+    if chosen:
+        return f"the step {chosen} ({checkpoint.step})"
     if checkpoint.step < planned:  # a snapshot, or the run was interrupted
         return f"step {checkpoint.step} of {planned}"
     return f"the last step ({checkpoint.step})"
