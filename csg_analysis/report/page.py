@@ -1,6 +1,7 @@
 """From runs to the text of the page and of the Markdown file. Nothing is written here."""
 
 import base64
+import functools
 import hashlib
 import importlib.resources
 import math
@@ -263,6 +264,7 @@ def _mean(values: Mapping[Hashable, float], pairs: Iterable[Hashable]) -> float:
     return statistics.fmean(values[pair] for pair in pairs)
 
 
+@functools.cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("csg_analysis.report"),

@@ -1,0 +1,65 @@
+"""A cell whose seeds were trained on two machines' drawings of the same models: differences to the baseline.
+
+csg-report build keeps the two drawings apart, for their files differ; here the pairs of a seed, which share their
+pictures, are read together. From the folder of the cell beside this file, with E_0 at one step along the runs, and once
+more of some seeds alone where they are named:
+
+python reports/renders-photos/pairs.py varied 25 > reports/renders-photos/varied.csv
+python reports/renders-photos/pairs.py long 150 1234567 567 > reports/renders-photos/long.csv
+"""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+from csg_analysis.report.stats import paired_difference
+
+ORDER = ("oracle", "asg", "csg", "csg-asg")
+COMPARISONS = len(ORDER)
+"""As the plan has it of each cell: every other row with the baseline."""
+
+
+def values(runs: Path, row: str, file: str, *keys: str) -> dict[str, float]:
+    """One number of each seed's record."""
+    found = {}
+    for path in sorted(runs.glob(f"s?-{row}/{file}")):
+        value = json.loads(path.read_text(encoding="utf-8"))
+        for key in keys:
+            value = value[key]
+        found[path.relative_to(runs).parts[0].partition("-")[0]] = value
+    return found
+
+
+def main(cell: str, step: str, *subsets: str) -> None:
+    """A line for each row and measure: every seed, the mean difference and its simultaneous 95 % t-interval."""
+    runs = Path(__file__).with_name(cell)
+    rows = sorted({path.name.partition("-")[2] for path in runs.glob("s?-*")} - {"baseline"}, key=ORDER.index)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["measure", "row", "seeds", "values", "minus_baseline", "low", "high", "pairs", "comparisons"])
+    for measure, file, *keys in (
+        ("mean_per_class", "accuracy-target.json", "mean_per_class"),
+        ("held_out_models", "accuracy-validation.json", "mean_per_class"),
+        ("e0_mhe", "energy-target.json", "mhe", "0"),
+        (f"e0_mhe_step_{step}", f"along/{int(step):06}/energy-target.json", "mhe", "0"),
+    ):
+        baseline = values(runs, "baseline", file, *keys)
+        for row in ("baseline", *rows):
+            own = values(runs, row, file, *keys)
+            for seeds in ("0123456789", *subsets):
+                some = {name: value for name, value in own.items() if name[1:] in seeds}
+                cells: list[object] = [
+                    measure,
+                    row,
+                    " ".join(some),
+                    " ".join(f"{value:.4f}" for value in some.values()),
+                ]
+                if row != "baseline":
+                    found = paired_difference(some, baseline, comparisons=COMPARISONS)
+                    low, high = found.simultaneous or ("", "")
+                    cells += [found.mean, low, high, len(found.values), found.comparisons]
+                writer.writerow(cells)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
