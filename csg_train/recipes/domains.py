@@ -198,7 +198,10 @@ class MaskedFolderDomain(_Mapped):
     @model_validator(mode="after")
     def _two_folders(self) -> "MaskedFolderDomain":
         if self.images == self.masks:
-            raise ValueError(f"images and masks are both {self.masks!r}; give the folder of each")
+            raise ValueError(
+                f"images and masks are both {self.masks!r}; give the folder of each, or pair what lies in one folder "
+                "by a list (masked-manifest)"
+            )
         return self
 
 

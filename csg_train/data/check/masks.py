@@ -23,7 +23,7 @@ from csg_train.data.check.pictures import (
     shortened,
     transparent_lines,
 )
-from csg_train.data.readers.images import decode
+from csg_train.data.readers.images import decode, opened
 from csg_train.data.readers.listing import LeftOut, left_out_line
 from csg_train.data.readers.masks import IGNORE, MaskedSet, Mismatch
 from csg_train.errors import UserError
@@ -49,6 +49,7 @@ class MaskCheck:
         identity: Identity of the set, or None where a file is missing.
         left_out: Files and folders beside the pictures that do not count, and why.
         transparent: Pictures in which something is seen through.
+        palettes: An id that the palettes of two masks show in two colours, and where; empty where there is none.
     """
 
     name: str
@@ -64,6 +65,7 @@ class MaskCheck:
     left_out: tuple[LeftOut, ...] = ()
     shared: tuple[Shared, ...] = ()
     transparent: int = 0
+    palettes: str = ""
 
     def lines(self) -> Iterator[str]:
         """The findings for people, one line each; long lists end in a count of what is left out."""
@@ -74,6 +76,11 @@ class MaskCheck:
         yield "no mask could be read" if math.isnan(self.ignored) else f"ignored pixels: {self.ignored:.1%}"
         if absent := [name for name, number in self.pixels.items() if not number]:
             yield f"classes without a pixel: {', '.join(absent)}"
+        if self.palettes:
+            yield (
+                f"palettes differ: {self.palettes}; where each file was quantised alone, or ids number objects, these "
+                "are no classes (docs/data.md)"
+            )
         yield from transparent_lines(self.transparent, "white")
         yield from duplicate_lines(self.duplicates, "MASKS")
         yield from shared_lines(self.shared)
@@ -88,7 +95,7 @@ def check_masks(images: MaskedSet, split: str = "", seen: Seen | None = None) ->
     contents: dict[int, bytes] = {}  # of masks
     bad: list[BadFile] = []
     differ: list[Mismatch] = []
-    transparent = 0
+    transparent, palettes = 0, _Palettes(images)
     pixels, present = np.zeros(256, dtype=np.int64), np.zeros(256, dtype=np.int64)
     for index, (file, mask) in enumerate(zip(images.files, images.masks, strict=True)):
         size = mask_size = None
@@ -106,6 +113,7 @@ def check_masks(images: MaskedSet, split: str = "", seen: Seen | None = None) ->
             counts = np.bincount(mask_HW.ravel(), minlength=256)
             pixels += counts
             present += counts > 0
+            palettes.see(index)
         except UserError as error:
             bad.append(BadFile(mask, error.format_message()))
         if size is not None and mask_size is not None and size != mask_size:
@@ -124,4 +132,33 @@ def check_masks(images: MaskedSet, split: str = "", seen: Seen | None = None) ->
         left_out=images.left_out,
         shared=(seen or Seen()).shared(split, files_of(images, groups)),
         transparent=transparent,
+        palettes=palettes.found,
     )
+
+
+class _Palettes:
+    """Looks for an id that two masks show in two colours: what was coloured for each file alone may be no class.
+
+    Attributes:
+        found: The first such id, both colours and files; empty before.
+    """
+
+    def __init__(self, images: MaskedSet) -> None:
+        self.images, self.found = images, ""
+        self.colours: dict[int, tuple[str, str]] = {}
+
+    def see(self, index: int) -> None:
+        """Compare the used part of this mask's palette, where it has one that does not count."""
+        if self.images.colours or self.found:
+            return
+        file = self.images.masks[index]
+        with opened(self.images.mask_path(index)) as image:
+            if image.mode != "P":
+                return
+            palette = bytes(image.getpalette() or ()).hex()
+            used = np.unique(np.array(image)).tolist()
+        for key in used:
+            colour = f"#{palette[6 * key : 6 * key + 6]}"
+            first, origin = self.colours.setdefault(key, (colour, file))
+            if first != colour:
+                self.found = f"id {key} is {first} in {origin} and {colour} in {file}"

@@ -133,10 +133,12 @@ def _rows(root: Path, file: Path, column: str) -> Iterator[tuple[str, str]]:
     reader = csv.DictReader((f"{line}\n" for _, line in lines), strict=True)  # else a stray quote swallows rows
     found = list(reader.fieldnames or ())
     before: dict[str, int] = {}
+    if lines and lines[0][1].startswith(("{", "[")):
+        raise UserError(f"{file}: a JSON document; write a CSV file with the columns path and {column} of it")
     if missing := {"path", column} - set(found):
         raise UserError(
-            f"{file}: no column {', '.join(sorted(missing))}, for the first line is {','.join(found)!r}; it must name "
-            f"path and {column}, in lower case, separated by a comma and no space"
+            f"{file}: no column {', '.join(sorted(missing))}, for the first line is {','.join(found)[:99]!r}; it must "
+            f"name path and {column}, in lower case, separated by a comma and no space"
         )
     if twice := [name for name in ("path", column) if found.count(name) > 1]:
         raise UserError(f"{file}: two columns {twice[0]}; rename or remove one")
@@ -166,6 +168,8 @@ def require_once(file: str, lines: dict[str, int], origin: Path, number: int) ->
 
 def list_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Number and text of every line that is not blank, or an error that names the file."""
+    if path.is_file() and path.stat().st_size and (found := foreign_content(path)):
+        raise UserError(f"{path}: not a list but {found}")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
@@ -176,8 +180,6 @@ def list_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise UserError(f"{path}: not a readable UTF-8 list ({error}); save it as UTF-8") from error
     except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
         raise UserError(f"{path}: not a readable UTF-8 list ({error}); check the path") from error
-    if found := foreign_content(path) if text else None:
-        raise UserError(f"{path}: not a list but {found}")
     return ((number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
 
 

@@ -8,7 +8,7 @@ from csg_train.data.readers.listing import LeftOut, left_out_end, listing
 from csg_train.data.readers.lists import list_lines, manifest_rows
 from csg_train.data.readers.masks import IGNORE, MaskedSet
 from csg_train.errors import UserError
-from csg_train.names import other_form
+from csg_train.names import absent, other_form
 
 __all__ = ["masked_folder", "masked_manifest"]
 
@@ -103,6 +103,11 @@ def _classes(
 
 
 def _listed(path: Path) -> tuple[str, ...]:
+    if not path.exists():
+        raise UserError(
+            f"{path}: no such file{absent(path)}; write the name of a class on each line, of id 0 first, or a mapping "
+            "classes.yaml (docs/data.md)"
+        )
     lines = list(list_lines(path))
     for place, (number, _) in enumerate(lines, start=1):
         if number != place:
@@ -124,5 +129,5 @@ def _paired(root: Path, files: Mapping[str, str], masks: Mapping[str, str], left
                 )
             raise UserError(
                 f"{root / one[alone[0]]}: no {what} of the same name ({len(alone)} such files); "
-                f"add it or remove the file{left_out_end(left_out)}"
+                f"add it or remove the file, or pair them by a list (masked-manifest){left_out_end(left_out)}"
             )

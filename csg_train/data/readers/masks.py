@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from csg_train.data.readers.images import TURNS, UNDECODABLE, PictureFiles, file_size, opened, orientation, over_white
-from csg_train.data.readers.listing import LeftOut
+from csg_train.data.readers.listing import LeftOut, left_out_end
 from csg_train.errors import UserError
 from csg_train.files import foreign_content
 from csg_train.names import absent
@@ -62,7 +62,10 @@ class MaskedSet(PictureFiles):
 
     def __post_init__(self) -> None:
         if not self.files:
-            raise UserError(f"{self.root}: no pictures with masks; put them there as the data set's layout says")
+            raise UserError(
+                f"{self.root}: no pictures with masks; put them there as the data set's layout says"
+                f"{left_out_end(self.left_out)}"
+            )
         self.require_plain_names()
         assert len(self.files) == len(self.masks)
         assert all(0 <= value < len(self.classes) or value == IGNORE for value in self.ids.values())
@@ -120,7 +123,7 @@ def decode_mask(
         ids: Raw id to training id or `IGNORE`.
         sixteen_bit: Expect 16-bit samples of three channels and read the first (SYNTHIA); left alone, Pillow keeps
             the high byte of each sample, which is 0 everywhere.
-        colours: Expect opaque RGB of 8 bits, and ``0xrrggbb`` in ``ids``.
+        colours: Expect opaque RGB of 8 bits, or a palette whose colours count, and ``0xrrggbb`` in ``ids``.
         class_map: The file to which an error sends for an id or colour outside ``ids``; by default the mask.
 
     Returns:
@@ -132,7 +135,7 @@ def decode_mask(
     if sixteen_bit and not colours:
         raw_HW = _sixteen_bit_ids(path)
     else:
-        raw_HW = (_colours if colours else _plain_ids)(path, class_map)
+        raw_HW = _colours(path) if colours else _plain_ids(path, class_map)
     known_K = np.array(sorted(ids))
     if colours:
         place_HW = np.searchsorted(known_K, raw_HW).clip(max=len(known_K) - 1)
@@ -188,38 +191,44 @@ def _plain_ids(path: Path, class_map: str) -> np.ndarray:
     depth, kind = _header(path)
     if kind == _GREY_ALPHA:
         raise UserError(f"{path}: a grey mask with transparency; save it without, as grey or palette PNG")
+    if (depth, kind) == (16, _COLOUR):
+        raise UserError(
+            f"{path}: of 16 bits and three channels, as SYNTHIA's label files are; use dataset: synthia, or save the "
+            "first channel alone, as grey of 16 bits"
+        )
     if kind not in (_GREY, _PALETTE):
         mapping = f"{class_map}, which has ids" if class_map else "a mapping file (classes.yaml)"
         raise UserError(
-            f"{path}: a mask with colours; save the class id of each pixel (grey or palette PNG), or say in {mapping}, "
+            f"{path}: a mask with colours; save the class id of each pixel (grey PNG), or say in {mapping}, "
             "which colour is which class (docs/data.md)"
         )
     if kind == _GREY and depth not in (8, 16):  # Pillow stretches 1, 2 and 4 bits to 0..255, which changes the ids
         raise UserError(f"{path}: a grey mask of {depth} bits a pixel; save it with 8 or 16")
-    return _pixels(path, None)
+    return _pixels(path)
 
 
-def _colours(path: Path, class_map: str) -> np.ndarray:
+def _colours(path: Path) -> np.ndarray:
     """``(H, W)`` int32, ``0xrrggbb``."""
     depth, kind = _header(path)
-    if kind == _PALETTE:
-        raise UserError(f"{path}: a palette mask, which holds ids; write its ids in {class_map}, or save it as RGB")
-    if depth != 8 or kind not in (_COLOUR, _COLOUR_ALPHA):
+    if kind != _PALETTE and (depth != 8 or kind not in (_COLOUR, _COLOUR_ALPHA)):
         raise UserError(f"{path}: not an RGB mask of 8 bits a channel, and its mapping has colours; save it so")
-    pixels_HWC = _pixels(path, None).astype(np.int32)
+    pixels_HWC = _pixels(path, shown=kind == _PALETTE).astype(np.int32)
     if (pixels_HWC[..., 3:] < 255).any():
         raise UserError(f"{path}: transparent pixels, whose colour nobody sees; save the mask as RGB without alpha")
     result: np.ndarray = pixels_HWC[..., 0] << 16 | pixels_HWC[..., 1] << 8 | pixels_HWC[..., 2]
     return result
 
 
-def _pixels(path: Path, order: str | None) -> np.ndarray:
-    """Stored samples, unconverted. ``order`` replaces Pillow's reading of 16-bit samples: the other byte is kept."""
+def _pixels(path: Path, order: str | None = None, *, shown: bool = False) -> np.ndarray:
+    """Stored samples, unconverted, or the RGBA colours that a palette has ``shown``.
+
+    ``order`` replaces Pillow's reading of 16-bit samples: the other byte is kept.
+    """
     try:
         with opened(path, ("PNG",)) as image:
             if order is not None:
                 image.tile = [tile._replace(args=order) for tile in image.tile]
-            pixels = np.array(image)
+            pixels = np.array(image.convert("RGBA") if shown else image)
             if (turn := orientation(image)) in TURNS:
                 raise UserError(f"{path}: a mask with the EXIF orientation {turn}; save it upright, without one")
             return pixels

@@ -86,9 +86,21 @@ def test_masks_of_another_kind_than_the_mapping(tmp_path: Path) -> None:
 
 
 def test_a_palette_mask_under_a_mapping_of_colours(tmp_path: Path) -> None:
-    images = load_masked_domain(folder(tmp_path, picture(), {"classes": {"a": "#000000"}}))
-    Image.fromarray(picture()).quantize(4).save(images.mask_path(0))
-    with pytest.raises(UserError, match=r"a palette mask, which holds ids; write its ids in .*/classes\.yaml"):
+    """Its colours count, in whatever order the file has them; what is seen through has none."""
+    mapping = {"classes": {"a": "#ff0000", "b": "#00ff00"}}
+    images = load_masked_domain(folder(tmp_path, picture(), mapping))
+    for palette in ([255, 0, 0, 0, 255, 0], [0, 255, 0, 255, 0, 0]):
+        mask = Image.fromarray(np.array([[0, 1, 0], [0, 0, 1]], dtype=np.uint8))
+        mask.putpalette(palette)
+        mask.save(images.mask_path(0))
+        first = int(palette[0] == 0)
+        assert images.mask(0).tolist() == [[first, 1 - first, first], [first, first, 1 - first]]
+    mask.save(images.mask_path(0), transparency=1)
+    with pytest.raises(UserError, match="transparent pixels"):
+        images.mask(0)
+    mask.putpalette([255, 0, 0, 0, 0, 9])
+    mask.save(images.mask_path(0))
+    with pytest.raises(UserError, match=r"colour #000009 \(2 pixels\) is in no class of .*classes\.yaml"):
         images.mask(0)
 
 
@@ -159,9 +171,10 @@ def test_synthia_and_cityscapes_take_mappings_of_the_ids_in_their_files(tmp_path
 
 
 def test_packaged_maps_are_cityscapes_classes() -> None:
-    assert packaged_maps() == ["bdd100k", "mapillary-vistas-1.2"]
-    bdd, vistas = (read_class_map(Path(name)) for name in packaged_maps())
-    assert bdd.classes == vistas.classes == CLASSES
+    assert packaged_maps() == ["bdd100k", "cityscapes", "mapillary-vistas-1.2"]
+    bdd, city, vistas = (read_class_map(Path(name)) for name in packaged_maps())
+    assert bdd.classes == city.classes == vistas.classes == CLASSES
+    assert city.ids == {**dict.fromkeys([*range(35), 255], 255), **{label.id: i for i, label in enumerate(LABELS)}}
     assert bdd.ids == {**{index: index for index in range(19)}, 255: 255}
     assert sorted(vistas.ids) == list(range(66))
     # classes that both sets draw in one colour are one class: Vistas' ids from its own colours (config.json)
@@ -232,7 +245,7 @@ def test_faults_of_a_mapping_are_one_line_with_its_name(tmp_path: Path, content:
 
 def test_a_missing_mapping_and_two_lists_are_named(tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match=r"none\.yaml: no such mapping file.* give a file or one of: bdd100k, mapillary"
+        UserError, match=r"none\.yaml: no such mapping file.* give a file or one of: bdd100k, cityscapes, mapillary"
     ):
         read_class_map(tmp_path / "none.yaml")
     domain = folder(tmp_path, picture(), {"classes": {"a": "#000000"}})

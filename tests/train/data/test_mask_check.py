@@ -147,3 +147,17 @@ def test_sheet_names_a_bad_pair_and_its_own_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=r"sheet\.png: cannot write"):
         mask_sheet(images, tmp_path / "file" / "sheet.png")
+
+
+def test_an_id_of_two_colours_is_said_and_not_where_colours_count(tmp_path: Path) -> None:
+    """Palettes that were chosen for each file alone: id 1 is red in one and green in the other."""
+    images = folder(tmp_path, {"a": (flat(1), MASK), "b": (flat(2), MASK), "c": (flat(3), MASK)})
+    for name, colours in (("a", [0, 0, 0, 255, 0, 0]), ("b", [0, 0, 0, 0, 255, 0])):
+        mask = Image.fromarray(np.where(MASK == 255, 0, MASK).astype(np.uint8))
+        mask.putpalette(colours)
+        mask.save(images.mask_path("ab".index(name)))
+    (line,) = (line for line in check_masks(images).lines() if "palettes" in line)
+    assert line.startswith("palettes differ: id 1 is #ff0000 in masks/a.png and #00ff00 in masks/b.png; where each")
+    mask.putpalette([0, 0, 0, 255, 0, 0, 9, 9, 9])  # what no pixel has does not count
+    mask.save(images.mask_path(1))
+    assert not check_masks(images).palettes

@@ -64,6 +64,11 @@ def test_colours_meet_a_mapping(tmp_path):
     ("rows", "message"),
     [
         ([("path", "label")], r"no column mask, .* it must name path and mask"),
+        (
+            [('{"images": [' + '"' + 999 * "x" + '"]}',)],
+            r"pairs\.csv: a JSON document; write a CSV file with .* path and mask",
+        ),
+        ([(999 * "x", "y")], r"no column mask, path, for the first line is 'x{99}'; it must name"),
         ([("path", "mask")], r"no rows below the first line; add a path and a mask"),
         ([("path", "mask"), ("a.png", "")], r":2: no path or no mask"),
         ([("path", "mask"), ("a.png", "../m.png")], r":2: '\.\./m\.png' leaves the data folder"),

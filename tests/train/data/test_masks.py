@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from csg_train.data.readers.driving import CLASSES, LABELS, SYNTHIA_CLASSES, cityscapes, gta5, synthia
+from csg_train.data.readers.listing import LeftOut
 from csg_train.data.readers.mask_folders import masked_folder
 from csg_train.data.readers.masks import IGNORE, MaskedSet, decode_mask, mismatches, picture_and_mask
 from csg_train.errors import UserError
@@ -86,6 +87,7 @@ def test_grey_masks_of_few_bits_are_refused_for_pillow_stretches_them(tmp_path: 
     [
         (png(np.zeros((2, 2, 3)), depth=8, kind=2), "a mask with colours"),
         (png(np.zeros((2, 2, 4)), depth=8, kind=6), "a mask with colours"),
+        (png(np.zeros((2, 2, 3)), depth=16, kind=2), "of 16 bits and three channels, .* use dataset: synthia"),
         (png(np.zeros((2, 2, 2)), depth=8, kind=4), "a grey mask with transparency; save it without"),
         (png(np.array([[0, 1]]), depth=8, kind=0)[:45], "cannot decode"),
         (b"GIF89a" + b"\0" * 40, "not a PNG file"),
@@ -177,10 +179,10 @@ def test_own_folder_errors(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"classes\.txt:2: blank, and an id is the number of a line"):
         masked_folder(root)
     (root / "classes.txt").unlink()
-    with pytest.raises(UserError, match=r"classes\.txt: not a readable UTF-8 list"):
+    with pytest.raises(UserError, match=r"classes\.txt: no such file; write the name of a class .* classes\.yaml"):
         masked_folder(root)
-    with pytest.raises(UserError, match="no pictures with masks"):
-        MaskedSet("none", root, (), (), ("a",), {0: 0})
+    with pytest.raises(UserError, match=r"no pictures with masks; .* \(left out: 1 .*a\.exr"):
+        MaskedSet("none", root, (), (), ("a",), {0: 0}, left_out=(LeftOut("images/a.exr", "another type"),))
 
 
 def test_two_pictures_of_one_name_are_refused(tmp_path: Path) -> None:
