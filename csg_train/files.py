@@ -324,8 +324,8 @@ _STARTS = {
     b"\x1f\x8b": "compressed by gzip; unpack it",
     b"\xfd7zxz\x00": "compressed by xz; unpack it",
     b"bzh": "compressed by bzip2; unpack it",
-    b"\x89hdf": "an HDF5 file, as Keras writes weights and BlenderProc pictures",
-    b"v/1\x01": "an EXR; tone-map it to PNG",
+    b"\x89hdf": "an HDF5 file, as Keras writes weights and BlenderProc pictures (docs/data.md, from a simulator)",
+    b"v/1\x01": "an EXR; convert it to PNG",
 }
 
 

@@ -54,8 +54,7 @@ def main(cell: str, step: str, *subsets: str) -> None:
                     " ".join(some),
                     " ".join(f"{value:.4f}" for value in some.values()),
                 ]
-                if row != "baseline":
-                    found = paired_difference(some, baseline, comparisons=COMPARISONS)
+                if row != "baseline" and (found := paired_difference(some, baseline, comparisons=COMPARISONS)):
                     low, high = found.simultaneous or ("", "")
                     cells += [found.mean, low, high, len(found.values), found.comparisons]
                 writer.writerow(cells)

@@ -158,7 +158,7 @@ class _Palettes:
             palette = bytes(image.getpalette() or ()).hex()
             used = np.unique(np.array(image)).tolist()
         for key in used:
-            colour = f"#{palette[6 * key : 6 * key + 6]}"
+            colour = palette[6 * key : 6 * key + 6]
             first, origin = self.colours.setdefault(key, (colour, file))
-            if first != colour:
-                self.found = f"id {key} is {first} in {origin} and {colour} in {file}"
+            if self.images.ids[key] != IGNORE and first and colour and first != colour:
+                self.found = f"id {key} is #{first} in {origin} and #{colour} in {file}"

@@ -130,11 +130,12 @@ def manifest_rows(root: Path, file: Path, column: str) -> list[tuple[str, str]]:
 
 def _rows(root: Path, file: Path, column: str) -> Iterator[tuple[str, str]]:
     lines = list(list_lines(file))
+    first = lines[0][1] if lines else ""
+    if first.lstrip().startswith(("{", "[")) and not {"path", column} <= set(first.split(",")):
+        raise UserError(f"{file}: a JSON document; write a CSV file with the columns path and {column} of it")
     reader = csv.DictReader((f"{line}\n" for _, line in lines), strict=True)  # else a stray quote swallows rows
     found = list(reader.fieldnames or ())
     before: dict[str, int] = {}
-    if lines and lines[0][1].startswith(("{", "[")):
-        raise UserError(f"{file}: a JSON document; write a CSV file with the columns path and {column} of it")
     if missing := {"path", column} - set(found):
         raise UserError(
             f"{file}: no column {', '.join(sorted(missing))}, for the first line is {','.join(found)[:99]!r}; it must "
@@ -166,16 +167,18 @@ def require_once(file: str, lines: dict[str, int], origin: Path, number: int) ->
         raise UserError(f"{origin}:{number}: {file!r} is in line {first} too; remove one")
 
 
-def list_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Number and text of every line that is not blank, or an error that names the file."""
-    if path.is_file() and path.stat().st_size and (found := foreign_content(path)):
-        raise UserError(f"{path}: not a list but {found}")
+def list_lines(path: Path, *, fix: str = "check the path") -> Iterator[tuple[int, str]]:
+    """Number and text of every line that is not blank, or an error that names the file.
+
+    ``fix`` is what to do where the file is missing, but not its folder.
+    """
     try:
+        if path.is_file() and path.stat().st_size and (found := foreign_content(path)):
+            raise UserError(f"{path}: not a list but {found}")
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise UserError(
-            f"{path}: not a readable UTF-8 list, there is no such file{absent(path)}; check the path"
-        ) from error
+        fix = fix if path.parent.is_dir() else "check the path"
+        raise UserError(f"{path}: not a readable UTF-8 list, there is no such file{absent(path)}; {fix}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not a readable UTF-8 list ({error}); save it as UTF-8") from error
     except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError

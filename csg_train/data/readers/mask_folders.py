@@ -8,7 +8,7 @@ from csg_train.data.readers.listing import LeftOut, left_out_end, listing
 from csg_train.data.readers.lists import list_lines, manifest_rows
 from csg_train.data.readers.masks import IGNORE, MaskedSet
 from csg_train.errors import UserError
-from csg_train.names import absent, other_form
+from csg_train.names import other_form
 
 __all__ = ["masked_folder", "masked_manifest"]
 
@@ -103,12 +103,8 @@ def _classes(
 
 
 def _listed(path: Path) -> tuple[str, ...]:
-    if not path.exists():
-        raise UserError(
-            f"{path}: no such file{absent(path)}; write the name of a class on each line, of id 0 first, or a mapping "
-            "classes.yaml (docs/data.md)"
-        )
-    lines = list(list_lines(path))
+    fix = "write the name of a class on each line, of id 0 first, or a mapping classes.yaml (docs/data.md)"
+    lines = list(list_lines(path, fix=fix))
     for place, (number, _) in enumerate(lines, start=1):
         if number != place:
             raise UserError(f"{path}:{place}: blank, and an id is the number of a line; name its class or remove it")

@@ -98,6 +98,10 @@ def test_a_palette_mask_under_a_mapping_of_colours(tmp_path: Path) -> None:
     mask.save(images.mask_path(0), transparency=1)
     with pytest.raises(UserError, match="transparent pixels"):
         images.mask(0)
+    mask.putpalette([255, 0, 0])
+    mask.save(images.mask_path(0))
+    with pytest.raises(UserError, match="an index that its palette lacks"):
+        images.mask(0)
     mask.putpalette([255, 0, 0, 0, 0, 9])
     mask.save(images.mask_path(0))
     with pytest.raises(UserError, match=r"colour #000009 \(2 pixels\) is in no class of .*classes\.yaml"):

@@ -161,3 +161,8 @@ def test_an_id_of_two_colours_is_said_and_not_where_colours_count(tmp_path: Path
     mask.putpalette([0, 0, 0, 255, 0, 0, 9, 9, 9])  # what no pixel has does not count
     mask.save(images.mask_path(1))
     assert not check_masks(images).palettes
+    for place, colour in enumerate((0, 9)):  # nor what is ignored
+        mask = Image.fromarray(MASK.astype(np.uint8))
+        mask.putpalette([0, 0, 0, 255, 0, 0] + 254 * [colour] * 3)
+        mask.save(images.mask_path(place))
+    assert not check_masks(images).palettes

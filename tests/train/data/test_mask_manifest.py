@@ -65,9 +65,10 @@ def test_colours_meet_a_mapping(tmp_path):
     [
         ([("path", "label")], r"no column mask, .* it must name path and mask"),
         (
-            [('{"images": [' + '"' + 999 * "x" + '"]}',)],
-            r"pairs\.csv: a JSON document; write a CSV file with .* path and mask",
+            [(' {"info":{"url":"' + 140_000 * "x",)],
+            r"pairs\.csv: a JSON document; write a CSV file with .* and mask",
         ),
+        ([("[id]", "path", "mask")], r"no rows below the first line"),
         ([(999 * "x", "y")], r"no column mask, path, for the first line is 'x{99}'; it must name"),
         ([("path", "mask")], r"no rows below the first line; add a path and a mask"),
         ([("path", "mask"), ("a.png", "")], r":2: no path or no mask"),
