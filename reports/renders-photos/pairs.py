@@ -11,9 +11,12 @@ python reports/renders-photos/pairs.py long 150 1234567 567 > reports/renders-ph
 import csv
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from csg_analysis.report.stats import paired_difference
+import numpy as np
+
+from csg_analysis.report.stats import paired_difference, picture_variance
 
 ORDER = ("oracle", "asg", "csg", "csg-asg")
 COMPARISONS = len(ORDER)
@@ -31,12 +34,29 @@ def values(runs: Path, row: str, file: str, *keys: str) -> dict[str, float]:
     return found
 
 
+def over_pictures(runs: Path, row: str, seeds: Sequence[str]) -> float | None:
+    """Variance of the difference of accuracy over photos; None unless every run's record has its predictions."""
+    pairs = []
+    for seed in seeds:
+        both = [runs / f"{seed}-{name}" / "accuracy-target.json" for name in (row, "baseline")]
+        lines = [json.loads(path.read_text(encoding="utf-8")).get("predicted") for path in both]
+        if None in lines:
+            return None
+        right = [[np.array(line.split(), int) == place for place, line in enumerate(own)] for own in lines]
+        pairs.append([np.subtract(ours, theirs, dtype=float) for ours, theirs in zip(*right, strict=True)])
+    return picture_variance([np.mean(own, axis=0) for own in zip(*pairs, strict=True)])
+
+
 def main(cell: str, step: str, *subsets: str) -> None:
-    """A line for each row and measure: every seed, the mean difference and its simultaneous 95 % t-interval."""
+    """A line for each row and measure: every seed, the mean difference, its simultaneous 95 % intervals.
+
+    Those are over seeds, and of accuracy over seeds and photos where all records hold single predictions.
+    """
     runs = Path(__file__).with_name(cell)
     rows = sorted({path.name.partition("-")[2] for path in runs.glob("s?-*")} - {"baseline"}, key=ORDER.index)
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["measure", "row", "seeds", "values", "minus_baseline", "low", "high", "pairs", "comparisons"])
+    names = ["measure", "row", "seeds", "values", "minus_baseline", "low", "high", "pairs", "comparisons"]
+    writer.writerow([*names, "low_photos", "high_photos"])
     for measure, file, *keys in (
         ("mean_per_class", "accuracy-target.json", "mean_per_class"),
         ("held_out_models", "accuracy-validation.json", "mean_per_class"),
@@ -54,9 +74,13 @@ def main(cell: str, step: str, *subsets: str) -> None:
                     " ".join(some),
                     " ".join(f"{value:.4f}" for value in some.values()),
                 ]
-                if row != "baseline" and (found := paired_difference(some, baseline, comparisons=COMPARISONS)):
-                    low, high = found.simultaneous or ("", "")
-                    cells += [found.mean, low, high, len(found.values), found.comparisons]
+                photos = (
+                    over_pictures(runs, row, [*some]) if measure == "mean_per_class" and row != "baseline" else None
+                )
+                found = paired_difference(some, baseline, comparisons=COMPARISONS, pictures=photos)
+                if row != "baseline" and found:
+                    cells += [found.mean, *(found.simultaneous or ("", "")), len(found.values), found.comparisons]
+                    cells += found.crossed or ("", "")
                 writer.writerow(cells)
 
 
