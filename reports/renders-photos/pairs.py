@@ -11,12 +11,12 @@ python reports/renders-photos/pairs.py long 150 1234567 567 > reports/renders-ph
 import csv
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
-from csg_analysis.report.stats import paired_difference, picture_variance
+from csg_analysis.report.load import load_runs
+from csg_analysis.report.rows import Row
+from csg_analysis.report.stats import paired_difference
 
 ORDER = ("oracle", "asg", "csg", "csg-asg")
 COMPARISONS = len(ORDER)
@@ -34,17 +34,9 @@ def values(runs: Path, row: str, file: str, *keys: str) -> dict[str, float]:
     return found
 
 
-def over_pictures(runs: Path, row: str, seeds: Sequence[str]) -> float | None:
-    """Variance of the difference of accuracy over photos; None unless every run's record has its predictions."""
-    pairs = []
-    for seed in seeds:
-        both = [runs / f"{seed}-{name}" / "accuracy-target.json" for name in (row, "baseline")]
-        lines = [json.loads(path.read_text(encoding="utf-8")).get("predicted") for path in both]
-        if None in lines:
-            return None
-        right = [[np.array(line.split(), int) == place for place, line in enumerate(own)] for own in lines]
-        pairs.append([np.subtract(ours, theirs, dtype=float) for ours, theirs in zip(*right, strict=True)])
-    return picture_variance([np.mean(own, axis=0) for own in zip(*pairs, strict=True)])
+def row_of(runs: Path, name: str, seeds: Iterable[str]) -> Row:
+    """The runs of some seeds as the report has them."""
+    return Row(name, name, name, "", "", 0, tuple(load_runs([runs / f"{seed}-{name}" for seed in seeds])))
 
 
 def main(cell: str, step: str, *subsets: str) -> None:
@@ -74,11 +66,11 @@ def main(cell: str, step: str, *subsets: str) -> None:
                     " ".join(some),
                     " ".join(f"{value:.4f}" for value in some.values()),
                 ]
-                photos = (
-                    over_pictures(runs, row, [*some]) if measure == "mean_per_class" and row != "baseline" else None
-                )
-                found = paired_difference(some, baseline, comparisons=COMPARISONS, pictures=photos)
-                if row != "baseline" and found:
+                if row != "baseline" and some.keys() & baseline.keys():
+                    photos = None
+                    if measure == "mean_per_class":
+                        photos = row_of(runs, row, some).picture_variance(row_of(runs, "baseline", some))
+                    found = paired_difference(some, baseline, comparisons=COMPARISONS, pictures=photos)
                     cells += [found.mean, *(found.simultaneous or ("", "")), len(found.values), found.comparisons]
                     cells += found.crossed or ("", "")
                 writer.writerow(cells)

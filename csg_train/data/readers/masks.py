@@ -228,9 +228,11 @@ def _pixels(path: Path, order: str | None = None, *, shown: bool = False) -> np.
         with opened(path, ("PNG",)) as image:
             if order is not None:
                 image.tile = [tile._replace(args=order) for tile in image.tile]
-            if shown and np.array(image).max() >= len(image.getpalette() or ()) // 3:
-                raise UserError(f"{path}: an index that its palette lacks; replace the mask")
-            pixels = np.array(image.convert("RGBA") if shown else image)
+            pixels = np.array(image)
+            if shown:
+                if pixels.max() >= len(image.getpalette() or ()) // 3:
+                    raise UserError(f"{path}: an index that its palette lacks; replace the mask")
+                pixels = np.array(image.convert("RGBA"))
             if (turn := orientation(image)) in TURNS:
                 raise UserError(f"{path}: a mask with the EXIF orientation {turn}; save it upright, without one")
             return pixels
