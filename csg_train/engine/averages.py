@@ -114,7 +114,12 @@ def averaged_state(
 
 
 def average_runs(
-    paths: Sequence[Path], out: Path, *, alpha: float | None = None, device: torch.device
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    alpha: float | None = None,
+    overrides: tuple[str, ...] = (),
+    device: torch.device,
 ) -> tuple[Checkpoint, list[str]]:
     """Average the weights of checkpoints, and write ``OUT/average.pt`` with its recipe, that of the last checkpoint.
 
@@ -122,6 +127,8 @@ def average_runs(
         paths: Of two checkpoints or more, of one network and one start.
         out: A new folder.
         alpha: WiSE-FT: ``(1 - alpha) first + alpha second``; None for the uniform mean.
+        overrides: ``data.source.root=FOLDER``, where the pictures for statistics of BatchNorm have moved; the recipe
+            that is written stays.
         device: Where statistics of BatchNorm are measured, if training moved them.
 
     Returns:
@@ -142,6 +149,7 @@ def average_runs(
         _require_alike(part, parts[-1])
     shares = [1 / len(parts)] * len(parts) if alpha is None else [1 - alpha, alpha]
     last, recipe = parts[-1], parts[-1].resolved_recipe()
+    data = last.resolved_recipe(overrides).data
     require_outside_data(out, recipe.data)
     network = last.build_network(device)
     state = mixed([part.model for part in parts], shares, {name for name, _ in network.named_parameters()})
@@ -152,7 +160,7 @@ def average_runs(
             network.backbone.requires_grad_(False)
         hold(network, recipe, freeze(network.backbone, recipe.train.frozen))
         if trained_norms(network):
-            images, method = load_split(recipe.data, "source", last.classes), recipe.build_method()
+            images, method = load_split(data, "source", last.classes), recipe.build_method()
             if images.identity != last.data["identity"] != "not recorded":  # as of an imported one
                 raise UserError(
                     f"{images.root}: other pictures than {last.path} was trained on, by names, labels or file sizes; "

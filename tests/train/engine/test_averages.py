@@ -271,6 +271,15 @@ def test_a_soup_of_heads_with_dropout_is_the_same_each_time(masked_recipe_dict, 
         made.append(average_runs(ends, tmp_path / f"soup-{draws}", device=CPU)[0].model)
         assert torch.equal(torch.get_rng_state(), state)
     assert equal(*made)
+    (tmp_path / "source").rename(tmp_path / "moved")
+    with pytest.raises(UserError, match=r"--set data\.source\.root=FOLDER, where it lies elsewhere"):
+        average_runs(ends, tmp_path / "lost", device=CPU)
+    elsewhere = ("average", *ends, "--out", "elsewhere", "--set", f"data.source.root={tmp_path / 'moved'}")
+    assert command("csg-train", *elsewhere, cwd=tmp_path).returncode == 0
+    assert equal(load_checkpoint(tmp_path / "elsewhere" / "average.pt").model, made[0])
+    other = command("csg-train", "average", *ends, "--out", "other", "--set", "train.batch_size=2", cwd=tmp_path)
+    assert_user_error(other, "--set train.batch_size: a checkpoint keeps what it was trained with; change data.source")
+    (tmp_path / "moved").rename(tmp_path / "source")
     for folder in ("images", "masks"):
         (tmp_path / "source" / folder / "5.png").unlink()
     with pytest.raises(UserError, match=r"source: other pictures than .*ckpt\.pt was trained on"):
