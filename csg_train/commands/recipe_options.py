@@ -23,7 +23,9 @@ def _only(fields: tuple[str, ...]) -> Callable[[click.Context, click.Parameter, 
             key, separator, _ = override.partition("=")
             if separator and not f"{key.strip()}.".startswith(tuple(f"{field}." for field in fields)):
                 may = ", ".join(fields)
-                raise UserError(f"--set {key}: a checkpoint keeps what it was trained with; change {may}, or train anew")
+                raise UserError(
+                    f"--set {key}: a checkpoint keeps what it was trained with; change {may}, or train anew"
+                )
         return overrides
 
     return require
