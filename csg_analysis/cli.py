@@ -20,7 +20,7 @@ __all__ = ["main"]
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
-    """Measure checkpoints: features, energy, similarity, attention, accuracy. Records are written beside each."""
+    """Measure checkpoints: features, energy, similarity, attention, accuracy. Records go to a checkpoint's folder."""
 
 
 for _command in (energy, accuracy, gradcam, attention, features, compare, choose, sphere, predictions):

@@ -1,4 +1,4 @@
-"""The one error type that users see: a line that names what is wrong and how to mend it."""
+"""The one error type that users see: a line that names what is wrong and how to fix it."""
 
 import contextlib
 from collections.abc import Iterator
@@ -52,5 +52,5 @@ def memory_fault(error: Exception, where: str = "") -> UserError | None:
     found = " ".join(text.split("\n")[0].split(". ")[:2])
     return UserError(
         f"{where}out of memory{f' ({found})' if found else ''}; free some, or ask for less at once: train.batch_size, "
-        "data.size, method.queue_size; of whole pictures segmentation.longest_side or tile"
+        "data.size, method.queue_size; for whole pictures segmentation.longest_side or segmentation.tile"
     )

@@ -211,7 +211,9 @@ def require_outside(out: Path, shown: Path) -> None:
         UserError: ``out`` is ``shown``, or in it.
     """
     if lies_in(out, shown):
-        raise UserError(f"--out {out}: in {shown}, whose pictures are shown: the next time these too; choose another")
+        raise UserError(
+            f"--out {out}: in {shown}, whose pictures are read; the next call would read these too; choose another"
+        )
 
 
 def write_text(path: Path, text: str) -> None:

@@ -78,7 +78,7 @@ def first_bytes(path: Path) -> bytes:
 def machine_fault(path: Path, error: Exception) -> UserError | None:
     """What to raise where memory or the disk gave out while a file was read, and the file may be whole; else None."""
     if isinstance(error, OSError) and error.errno and not path.is_dir():
-        fix = "make it readable" if isinstance(error, PermissionError) else "mend the disk or its server, and try again"
+        fix = "make it readable" if isinstance(error, PermissionError) else "fix the disk or its server, and try again"
         return UserError(f"{path}: {error.strerror}; {fix}")
     return memory_fault(error, f"{path}: ")
 

@@ -108,4 +108,4 @@ def read_yaml(path: Path) -> Any:
         raise UserError(f"{path}: {error.strerror}; make it readable") from error
     except (OSError, ValueError) as error:
         found = foreign_content(path) or error
-        raise UserError(f"{path}: not a readable YAML file ({found}); mend it") from error
+        raise UserError(f"{path}: not a readable YAML file ({found}); fix it") from error

@@ -67,7 +67,7 @@ def _print_scores(records: Sequence[tuple[str, runs.ScoreRecord]], rules: Sequen
     shown = f"flip averaging {first.flip}" if isinstance(first, runs.AccuracyRecord) else "IoU by class, pixels overall"
     kind = next(
         (record.interval.kind for _, record in records if record.interval),
-        "none, for its resamples would be the pictures themselves",
+        "none, since resampling cannot vary it (one picture in a class or in all, or every class all right or wrong)",
     )
     console.print(f"interval: {kind}; {shown}")
 
@@ -89,4 +89,4 @@ def _accuracy_rows(records: Sequence[tuple[str, runs.ScoreRecord]]) -> list[list
 
 
 def _percent(value: float | None) -> str:
-    return "no images" if value is None else f"{100 * value:.1f}"
+    return "absent" if value is None else f"{100 * value:.1f}"

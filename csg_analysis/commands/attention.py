@@ -22,7 +22,7 @@ from csg_analysis.commands.subject import measured
 from csg_train import data as pictures
 from csg_train import runs
 from csg_train.console import console, print_json, print_table
-from csg_train.files import write_csv
+from csg_train.files import together, write_csv
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +36,10 @@ _HEADER = ["file", "label", "predicted", "explained", "flat", "iou", "share", "a
 @checkpoints
 @splits_option
 @click.option(
-    "--explain", default="predicted", show_default=True, help="predicted, a class name, or (without masks) label."
+    "--explain",
+    default="predicted",
+    show_default=True,
+    help="Class that a map explains: predicted, a class name, or label (the true one; not with masks).",
 )
 @layer_option
 @click.option(
@@ -78,8 +81,9 @@ def attention(
             steps=steps,
             definition=attending.CLASS_OVERLAP if isinstance(images, pictures.MaskedSet) else attending.OVERLAP,
         )
-        write_csv(subject.folder / f"attention-{split}.csv", _HEADER, [_csv_row(picture) for picture in scored])
-        runs.write_record(subject.folder / f"attention-{split}.json", record)
+        with together(subject.folder) as kept:
+            write_csv(kept / f"attention-{split}.csv", _HEADER, [_csv_row(picture) for picture in scored])
+            runs.write_record(kept / f"attention-{split}.json", record)
         records.append((subject.named, record))
     if as_json:
         print_json([record for _, record in records])

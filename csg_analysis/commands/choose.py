@@ -32,7 +32,7 @@ __all__ = ["choose"]
     "--target",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Real pictures at any depth, without labels. [default: the recipe's target, its labels unread]",
+    help="Real pictures at any depth, without labels. [default: the recipe's target, its labels ignored]",
 )
 @layer_option
 @set_option
@@ -46,9 +46,9 @@ def choose(
     device: torch.device,
     as_json: bool,
 ) -> None:
-    """Rank runs by measures that need no real label; a star marks the run that each chooses.
+    """Rank runs by measures that need no real label; a star marks the run that each measure chooses.
 
-    Held-out synthetic pictures (data.validation) stand beside the real ones: none that a run was trained on.
+    Every run also needs held-out synthetic pictures that it was not trained on (data.validation).
     """
     names = _names(checkpoints)
     require_record_folders(checkpoints)
@@ -105,7 +105,7 @@ def _pictures(subject: Subject) -> tuple[pictures.ImageSet, pictures.ImageSet]:
     """
     data, path = subject.recipe.data, subject.checkpoint.path
     if subject.recipe.segmentation is not None:
-        raise UserError(f"{path}: a segmentation; choose ranks runs of classification")
+        raise UserError(f"{path}: a segmentation checkpoint; choose ranks classification runs only")
     if data.validation is None:
         raise UserError(
             f"{path}: data.validation: not in its recipe, and held-out synthetic pictures are half of what choose "
@@ -177,7 +177,7 @@ def _print_table(names: Sequence[str], methods: Sequence[str], records: Sequence
         console.print(f"no {name} of {', '.join(labels)}: {reason}")
     if oracles := [label for label, record in zip(names, records, strict=True) if _chosen_by_labels(record)]:
         console.print(f"warning: labels of a target chose the step of {', '.join(oracles)} (oracle)")
-    console.print("which of these to trust: csg-report build, of runs whose real accuracy is known")
+    console.print("to see which of these to trust, run csg-report build on runs whose real accuracy is known")
 
 
 def _cell(value: float | None, best: bool) -> str:

@@ -58,9 +58,9 @@ def compare(
     device: torch.device,
     as_json: bool,
 ) -> None:
-    """CKA of every stage with the starting (ImageNet) weights; alignment, uniformity, effective rank, spread.
+    """CKA of every stage with the starting weights of the run; alignment, uniformity, effective rank, spread.
 
-    Of several --model the first takes the place of the starting weights.
+    With --model give two or more: the first takes the place of the starting weights.
     """
     if len(models) == 1:
         raise UserError("--model: give two or more; the first is what the others are compared with")

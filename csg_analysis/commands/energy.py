@@ -31,7 +31,7 @@ from csg_analysis.commands.subject import Asked, Subject, require_record_folders
 from csg_train import runs
 from csg_train.console import console, print_json, print_table
 from csg_train.errors import UserError, within
-from csg_train.files import write_csv
+from csg_train.files import together, write_csv
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +60,7 @@ __all__ = ["energy"]
     type=click.Choice(["exclude", "infinite"]),
     default="exclude",
     show_default=True,
-    help="What a pair of equal directions counts as.",
+    help="Pairs of pictures with equal features: leave them out, or count their energy as infinite.",
 )
 @set_option
 @device_option
@@ -83,7 +83,7 @@ def energy(
 ) -> None:
     """Hyperspherical energy E_0, E_1, E_2 of each checkpoint's features (lower = more diverse)."""
     if bool(files) == bool(checkpoints or models):
-        raise UserError("energy: give checkpoints, --model or --features FILE, and not both")
+        raise UserError("energy: give checkpoints, --model or --features FILE, and only one of the three")
     found: list[tuple[str, runs.EnergyRecord]] = []
     if files:
         _refuse_options(context)
@@ -101,8 +101,9 @@ def energy(
         for subject, split in asked.measured("source", "target"):
             record = _of_subject(subject, split, layer=layer, pool=pool, coincident=coincident)
             rows = [[s, record.paper[s], record.mhe[s], record.coincident, record.data.count] for s in record.mhe]
-            write_csv(subject.folder / f"energy-{split}.csv", ["s", "paper", "mhe", "coincident", "images"], rows)
-            runs.write_record(subject.folder / f"energy-{split}.json", record)
+            with together(subject.folder) as kept:
+                write_csv(kept / f"energy-{split}.csv", ["s", "paper", "mhe", "coincident", "images"], rows)
+                runs.write_record(kept / f"energy-{split}.json", record)
             measured.append((subject.named, record))
         found = labelled(measured)
     if as_json:

@@ -45,20 +45,27 @@ _ARRAYS = "attention.npz"
 @click.command()
 @some_checkpoints
 @model_option
-@click.option("--images", "where", help="A file, a folder, or (of checkpoints) a split. [default: target]")
+@click.option(
+    "--images", "where", help="A file, a folder or, for checkpoints, a split. [default: target; required with --model]"
+)
 @records_option
 @click.option(
     "--per-class",
     type=click.IntRange(min=1),
     default=2,
     show_default=True,
-    help="Pictures from a split: so many times its classes.",
+    help="Pictures per class of a split; without labels or with masks, this number times its classes in all.",
 )
 @click.option(
-    "--explain", default="predicted", show_default=True, help="predicted, a class name, or (without masks) label."
+    "--explain",
+    default="predicted",
+    show_default=True,
+    help="Class that a map explains: predicted, a class name, or label (the true one; not with masks).",
 )
 @layer_option
-@click.option("--out", type=click.Path(path_type=Path), default=Path("gradcam"), show_default=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("gradcam"), show_default=True, help="Folder of overlays."
+)
 @set_option
 @device_option
 def gradcam(

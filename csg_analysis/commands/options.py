@@ -45,8 +45,18 @@ records_option = click.option(
 )
 checkpoints = click.argument("checkpoints", nargs=-1, required=True, type=click.Path(path_type=Path))
 splits_option = click.option(
-    "--split", "splits", multiple=True, type=click.Choice(SPLITS), help="May be repeated. [default: source and target]"
+    "--split",
+    "splits",
+    multiple=True,
+    type=click.Choice(SPLITS),
+    help="Split to measure; may be repeated. [default: source and target]",
 )
-split_option = click.option("--split", type=click.Choice(SPLITS), help="[default: target]")
+split_option = click.option("--split", type=click.Choice(SPLITS), help="Split to read. [default: target]")
 layer_option = click.option("--layer", default="layer4", show_default=True, help="A stage of the backbone.")
-pool_option = click.option("--pool", type=click.Choice(["average", "attention"]), default="average", show_default=True)
+pool_option = click.option(
+    "--pool",
+    type=click.Choice(["average", "attention"]),
+    default="average",
+    show_default=True,
+    help="How a feature map becomes one vector: its mean, or CSG's attention pooling.",
+)

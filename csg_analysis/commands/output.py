@@ -43,7 +43,7 @@ def require_own_pictures(out: Path) -> set[str]:
     there = {path.name for path in out.glob("*.png") if re.fullmatch(r"\d{4,}\.png", path.name)}
     if len(own) < len(lines) or there - own:
         what = min(there - own, default=_INDEX)
-        raise UserError(f"{out / what}: not of this command, which would write over it; choose another --out")
+        raise UserError(f"{out / what}: not written by this command, which would overwrite it; choose another --out")
     return own
 
 

@@ -29,9 +29,13 @@ __all__ = ["predictions"]
 
 @click.command()
 @checkpoints
-@click.option("--images", "split", type=click.Choice(SPLITS), default="target", show_default=True)
-@click.option("--per-split", "number", type=click.IntRange(min=1), default=8, show_default=True, help="Pictures.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("predictions"), show_default=True)
+@click.option(
+    "--images", "split", type=click.Choice(SPLITS), default="target", show_default=True, help="Split to sample from."
+)
+@click.option("--per-split", "number", type=click.IntRange(min=1), default=8, show_default=True, help="How many.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("predictions"), show_default=True, help="Folder to write."
+)
 @set_option
 @device_option
 def predictions(
@@ -42,10 +46,10 @@ def predictions(
     overrides: tuple[str, ...],
     device: torch.device,
 ) -> None:
-    """Masks of the same pictures under each checkpoint of segmentation, beside the true mask, drawn without a look.
+    """Draw the masks that segmentation checkpoints predict for the same pictures, next to the true mask.
 
-    Below each, in red, the pixels where it differs from the truth. They are also kept beside each checkpoint, small,
-    for the report.
+    The pictures are sampled with a fixed seed. Below each mask, pixels that differ from the true one are red. Small
+    copies are kept in each checkpoint's folder, for the report.
     """
     require_record_folders(checkpoints)
     require_own_pictures(out)

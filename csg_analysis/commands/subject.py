@@ -76,7 +76,7 @@ class Subject:
         if isinstance(images, pictures.MaskedSet):
             return images
         if self.recipe.segmentation is None:
-            raise UserError(f"{self.checkpoint.path}: a classification; this command shows masks, see gradcam")
+            raise UserError(f"{self.checkpoint.path}: a classification checkpoint; this shows masks, see gradcam")
         raise UserError(f"{images.root}: pictures without masks; show --images source, or use csg-train predict")
 
     def data_info(self, images: pictures.AnySet, split: str) -> runs.DataInfo:
@@ -116,16 +116,16 @@ class Asked:
         if bool(self.checkpoints) == bool(self.models):
             raise UserError("give checkpoints, or --model NAME with --images FOLDER, and not both")
         if not self.models and self.folder is not None:
-            raise UserError("--images: goes with --model; the pictures of a checkpoint are its recipe's, see --set")
+            raise UserError("--images: only with --model; for a checkpoint use --set data.target.root=FOLDER")
         if not self.models:
             if self.records is not None:
-                raise UserError("--records: goes with --model; those of a checkpoint lie beside it")
+                raise UserError("--records: only with --model; the records of a checkpoint go beside it")
             return
         if self.folder is None:
-            raise UserError("--model: has no recipe; say with --images FOLDER which pictures to measure it on")
+            raise UserError("--model: give the pictures to measure it on, --images FOLDER")
         for option, given in {"--split": self.splits, "--set": self.overrides}.items():
             if given:
-                raise UserError(f"{option}: speaks of a recipe, which --model has none of; leave it out")
+                raise UserError(f"{option}: is about a recipe, and --model has none; leave it out")
         require_distinct(self.models)
         if self.records is not None and self.records.exists() and not self.records.is_dir():
             raise UserError(f"--records {self.records}: a file; give a folder")

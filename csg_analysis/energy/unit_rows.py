@@ -105,7 +105,7 @@ class UnitRows:
         if bool(bad_B.any()):
             index = int(bad_B.nonzero()[0, 0])
             what = "is zero and has no direction" if float(peak_B[index]) == 0 else "has a NaN or infinite value"
-            raise UserError(f"feature row {start + index} {what}; remove it or mend the features")
+            raise UserError(f"feature row {start + index} {what}; remove it or fix the features")
 
     def chunks(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
         """Ranges of rows of a few megabytes in float64 that cover ``start`` to ``stop``."""

@@ -51,7 +51,7 @@ def _table(rows: Sequence[Row], split: str) -> Table:
     digits = {field: 1 if field == "flat" else 3 for field in kept}
     return Table(
         name=f"attention_{split}",
-        title=f"What GradCAM maps are worth, {split} pictures, by method",
+        title=f"Measures of GradCAM maps, {split} pictures, by method",
         columns=[Column("Method", numeric=False), Column("Runs"), *(_COLUMNS[field] for field in kept)],
         rows=[cells_of(row, rows, kept, digits) for row in rows],
         data=[data_of(row, rows, kept) for row in rows],

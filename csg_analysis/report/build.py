@@ -46,7 +46,7 @@ def build_report(roots: Sequence[Path], out: Path, *, allow_mixed: bool, beside:
     files = report_files(report)
     old = _old_files(out)
     if foreign := sorted(name for name in files if out / name not in old and (out / name).exists()):
-        raise UserError(f"{out / foreign[0]}: not of a report, which would write over it; choose another --out")
+        raise UserError(f"{out / foreign[0]}: not from csg-report, which would overwrite it; choose another --out")
     with contextlib.ExitStack() as moment:
         with together(out) as work:
             for name in sorted(files):

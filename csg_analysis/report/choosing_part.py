@@ -110,8 +110,8 @@ def _sentences(group: _Group, words: Wording) -> list[str]:
     spread = f"{fmt.percent(group.scores_N.min())} to {fmt.percent(group.scores_N.max())} %"
     known = (
         f"{count} runs{group.label} have {words.score} on the target, {spread}, beside measures that need no label. "
-        f"One taken at random is {fmt.percent(group.random.regret)} points below the best, the one that held-out "
-        f"synthetic pictures choose {fmt.percent(held.regret)}."
+        f"One at random is on average {fmt.percent(group.random.regret)} points below the best, the one with the "
+        f"highest held-out accuracy {fmt.percent(held.regret)}."
     )
     compared = {name: one.gain_ends for name, one in group.orderings.items() if one.gain_ends is not None}
     if not compared:
@@ -205,13 +205,13 @@ def _notes(groups: Sequence[_Group], words: Wording) -> list[str]:
     pairs = " and ".join(str(group.pairs) for group in groups)
     return [
         *sorted(shown),
-        f"Rank correlation: of a measure, signed by the end that its source holds to be better, with {words.score}: 1 "
-        f"is the promised order; from {MIN_METHODS} runs on. Regret: the best run less the chosen one, of equal values "
-        "their mean.",
+        f"Rank correlation: between {words.score} and a measure, whose sign is turned where lower is better: 1 means "
+        f"the same order; for {MIN_METHODS} or more runs. Regret: score of the best run minus that of the chosen one "
+        "(mean over ties).",
         f"Intervals: percentile bootstrap, {RESAMPLES} resamples of the runs, those of one source and seed drawn "
         f"together ({pairs} such pairs here, from {fewest_groups()} on). Δ: simultaneous {LEVEL:.0%} over all measures "
-        f"but held-out accuracy (Bonferroni), from {max(group.fewest for group in groups)} pairs on, whose signs could "
-        "say as much; a colour where it excludes 0. They speak of other runs on these pictures, not "
-        "of other targets; a resample holds fewer different runs, so its regret is smaller as a rule.",
+        f"but held-out accuracy (Bonferroni), for {max(group.fewest for group in groups)} or more pairs: fewer cannot "
+        "reach that level; coloured where it excludes 0. They hold for other runs on these pictures, not for other "
+        "targets; a resample has fewer distinct runs, so its regret is usually smaller.",
         *(f"{capital(name)}: {fact.definition}." for name, fact in facts.items()),
     ]

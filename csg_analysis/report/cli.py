@@ -41,7 +41,7 @@ def build(runs: tuple[Path, ...], out: Path, allow_mixed: bool, beside: Path | N
 
     page = build_report(runs or (Path("runs"),), out, allow_mixed=allow_mixed, beside=beside)
     for name in kept_unmeasured(out):
-        console.print(f"left out: {name}, begun and not measured; csg-train run --resume ends it")
+        console.print(f"left out: {name}, begun but not measured; csg-train run --resume finishes it")
     console.print(f"report: {page}")
 
 
@@ -51,10 +51,10 @@ def build(runs: tuple[Path, ...], out: Path, allow_mixed: bool, beside: Path | N
 @json_option
 @click.pass_context
 def verify(context: click.Context, report: Path, runs: tuple[Path, ...], as_json: bool) -> None:
-    """Check the report in DIR against its runs: RUNS, or those that it names, looked for beside it and in "runs".
+    """Check the report in DIR against RUNS, or against the runs it names, which are looked for next to DIR and here.
 
-    The report is built again in memory and every file compared by its bytes; records and checkpoints by the SHA-256
-    that was noted, scores with their own confusion matrix. Whatever does not agree is a line, and the exit code 2.
+    The report is rebuilt in memory and compared byte for byte; records and checkpoints are checked by their recorded
+    SHA-256, scores by their confusion matrices. Every mismatch is printed on a line, and the exit code is then 2.
     """
     from csg_analysis.report.verify import verify_report
 

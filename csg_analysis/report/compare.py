@@ -129,7 +129,7 @@ def check_comparable(runs: Sequence[Run], *, allow_mixed: bool) -> Comparison:
         more = f"; also differing: {', '.join(list(differing)[1:])}" if len(differing) > 1 else ""
         raise UserError(
             f"the runs are not comparable: {name}: {' / '.join(_lines(found))}{more}; "
-            "give runs of one setting, measure them again alike, or mark them with --allow-mixed"
+            "give runs of one setting, measure them again with the same settings, or pass --allow-mixed to show groups"
         )
     fields = [name for name in differing if not name.startswith((_GALLERY, _MASKS))]
     lines = {name: tuple(_lines(found)) for name, found in differing.items()}
@@ -141,8 +141,8 @@ def check_comparable(runs: Sequence[Run], *, allow_mixed: bool) -> Comparison:
             raise UserError(f"{run.folder}: the same run as {other.folder} ({what}); give only one of the two")
         if not allow_mixed:
             raise UserError(
-                f"{run.folder}: as {other.folder} ({what}) but for {', '.join(apart)}, no setting of a method; report "
-                "them apart, or mark them with --allow-mixed"
+                f"{run.folder}: differs from {other.folder} ({what}) in {', '.join(apart)} alone, not in its method; "
+                "build two reports, or pass --allow-mixed to show groups"
             )
         fields += apart
         values = _values(runs, _recipe_fields)
@@ -163,7 +163,7 @@ def check_same_target(runs: Sequence[Run], beside: Sequence[Run]) -> None:
     for run in beside:
         for name, value in _settings(run):
             if name in _MEASURED and value not in allowed.get(name, {value}):
-                raise UserError(f"{run.folder}: for scale, but its {name} ({value}) are no method's; measure it alike")
+                raise UserError(f"{run.folder}: for scale, but its {name} ({value}) fits no method; measure it alike")
 
 
 def _lines(found: Mapping[str, Sequence[str]]) -> list[str]:
@@ -227,8 +227,8 @@ def unmeasured_notices(names: Sequence[str]) -> Iterator[str]:
     """What a reader should know of runs that were begun and not measured."""
     if names:
         yield (
-            f"Begun and not measured, so in no number here: {_some(names)}. Where a run ended because its loss was not "
-            "finite, its method's mean is of the seeds that did not."
+            f"Begun but not measured, so in no number here: {_some(names)}. Where a run stopped because its loss was "
+            "not finite, its method's mean covers only the seeds that survived."
         )
 
 
@@ -238,7 +238,7 @@ def _infinite(runs: Sequence[Run]) -> Iterator[str]:
         yield (
             f"Equal pictures make the energy of {_some(names)} infinite (rule for coincident pairs), so their methods "
             "have no mean of it and stand in no comparison of it. "
-            "Measure all runs again with csg-analyze energy --coincident exclude, which counts such pairs."
+            "Measure all runs again with csg-analyze energy --coincident exclude, which leaves such pairs out."
         )
 
 

@@ -23,7 +23,7 @@ def comparison_table(rows: Sequence[Row]) -> Table:
     for field, name, _, _, scale, _ in kinds:
         columns += [
             Column(name, "points" if scale == 100 else "mhe"),
-            Column("Alone", f"{LEVEL:.0%} interval"),
+            Column("Unadjusted", f"{LEVEL:.0%} interval"),
             Column("Simultaneous", f"{LEVEL:.0%}, Bonferroni"),
             *([Column("Seeds and pictures", f"{LEVEL:.0%}, Bonferroni")] if crossed[field] else []),
         ]
@@ -57,8 +57,8 @@ def comparison_table(rows: Sequence[Row]) -> Table:
 def comparison_notes(rows: Sequence[Row]) -> list[str]:
     """What a difference, its intervals and its pairs are."""
     return [
-        f"Δ: mean of the paired differences to the baseline over equal (source, seed), n pairs; intervals from "
-        f"{MIN_PAIRS} pairs on. Alone: the {LEVEL:.0%} t-interval of this one comparison.",
+        f"Δ: mean of the paired differences from the baseline over equal (source, seed), n pairs; intervals from "
+        f"{MIN_PAIRS} pairs on. Unadjusted: the {LEVEL:.0%} t-interval of this one comparison.",
         f"Simultaneous {LEVEL:.0%} interval: the t-interval at level 1 {fmt.MINUS} {1 - LEVEL:.2f}/m (Bonferroni) for "
         f"m comparisons with the baseline on one measure, so that together all m cover their true differences with a "
         f"probability of {LEVEL:.0%} or more; every measure counts its own m. Here {_counts(rows)}, the frozen network "
@@ -88,8 +88,8 @@ def picture_notes(rows: Sequence[Row]) -> list[str]:
         f"Seeds and pictures: as simultaneous, with the same m (Bonferroni), over training seeds and over other target "
         "pictures of the same kind and classes: mean ± t √(s²/n + v), s² the variance of the n differences, v that of "
         "the mean difference when pictures are drawn within each class, the same ones for both methods. It covers no "
-        f"other source, class or data set. {count} comparisons here have it: those whose runs all hold their single "
-        "predictions, which earlier records and segmentations do not."
+        f"other source, class or data set. {count} comparisons here have it: those whose records all hold per-picture "
+        "predictions, which older records and those of segmentation do not."
     ]
 
 
@@ -106,7 +106,7 @@ def _pairs(rows: Sequence[Row]) -> str:
     """What varies between pairs, and what all of them share."""
     runs = [run for row in rows for run in row.runs]
     sources, seeds = ({getattr(run.info, name) for run in runs} for name in ("source", "seed"))
-    beyond = ", the one over pictures of others too" if _crossed(rows, score()) else ""
+    beyond = " (only the one over seeds and pictures covers other pictures)" if _crossed(rows, score()) else ""
     if len(sources) == 1:
         vary = f"Pairs differ in the seed alone ({len(seeds)} here) and share the source's and the target's pictures"
         other = f"the intervals speak of other seeds on these pictures{beyond}, not of other sources or targets"

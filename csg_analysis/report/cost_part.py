@@ -172,7 +172,7 @@ def _chart(entries: Sequence[_Timed], rows: Sequence[Row]) -> Chart:
         add_legend(figure, list(handles.values()), list(handles))
         return figure
 
-    title = f"{capital(words.short)} on the target over the time of a step; bars: {LEVEL:.0%} t-interval of the mean"
+    title = f"{capital(words.short)} on the target against step time; bars: {LEVEL:.0%} t-interval of the mean"
     if len({entry.machine for entry in entries}) > len(machines):
         title += f"; the {_MOST_PANELS} machines of most runs"
     return Chart("cost", title, f"{words.score} of each method over its step time, the baseline's being 1", draw)

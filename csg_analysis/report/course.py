@@ -137,9 +137,9 @@ def on_the_way(rows: Sequence[Row], quantity: Quantity) -> str:
             kept += _shown(quantity.between((row, highest), (base, highest), count), "lower", row)
     if not risen:
         return ""
-    then = f"; at the baseline's highest it lies below that for {', '.join(kept)}" if kept else ""
+    then = f"; where the baseline's E₀ is highest, it is lower for {', '.join(kept)}" if kept else ""
     return (
-        f"On the way E₀ lies above its start for {', '.join(risen)}: the features collapse{then} "
+        f"During training E₀ rises above its start for {', '.join(risen)}: the features collapse{then} "
         "(adjusted for every step of every row)."
     )
 

@@ -74,11 +74,11 @@ def _published_points(axes: Axes) -> None:
 
 
 def differences(rows: Sequence[Row]) -> Chart:
-    """Paired differences to the baseline: each pair a dot, the mean with both intervals a bar."""
+    """Paired differences from the baseline: each pair a dot, the mean with both intervals a bar."""
     words = wording(rows)
     panels: tuple[tuple[str, Measure, float], ...] = (
-        (f"Δ {words.short} to the baseline, points", score(), 100.0),
-        ("ΔE₀ (mhe) to the baseline", energy("0"), 1.0),
+        (f"Δ {words.short} vs. baseline, points", score(), 100.0),
+        ("ΔE₀ (mhe) vs. baseline", energy("0"), 1.0),
     )
 
     def draw() -> Figure:
@@ -96,10 +96,10 @@ def differences(rows: Sequence[Row]) -> Chart:
             name_lines(axes, places, [row.label for row in others], kinds, named=axes is grid[0])
         return figure
 
-    alt = f"Differences to the baseline over equal source and seed, with 95% intervals, {words.short} and energy"
+    alt = f"Differences from the baseline over equal source and seed, with 95% intervals, {words.short} and energy"
     found = (to_baseline(row, rows, score()) for row in rows)
-    over = ", of the score over pictures too" if any(one and one.crossed for one in found) else ""
-    title = f"Paired differences to the baseline; thick: 95% interval, thin: simultaneous 95% interval{over}"
+    over = " (for the score over seeds and pictures)" if any(one and one.crossed for one in found) else ""
+    title = f"Paired differences from the baseline; thick: 95% interval, thin: simultaneous 95% interval{over}"
     return Chart("differences", title, alt, draw)
 
 

@@ -304,7 +304,7 @@ def fitting(record: ScoreRecord, path: Path) -> ScoreRecord:
     if [len(line) for line in record.confusion] != [count] * count or len(record.per_class) != count:
         raise UserError(f"{path}: its numbers do not fit its {count} classes; measure again (csg-analyze accuracy)")
     if isinstance(record, AccuracyRecord) and record.predicted and not _same_counts(record):
-        raise UserError(f"{path}: its single predictions do not fit its counts; measure again (csg-analyze accuracy)")
+        raise UserError(f"{path}: its listed predictions do not fit its counts; measure again (csg-analyze accuracy)")
     return record
 
 
@@ -355,7 +355,7 @@ def _read_remarks(path: Path) -> tuple[str, ...]:
     try:
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable UTF-8 text ({error}); mend or remove it") from error
+        raise UserError(f"{path}: not readable UTF-8 text ({error}); fix or remove it") from error
     return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 

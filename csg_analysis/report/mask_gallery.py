@@ -173,16 +173,15 @@ def _table(chosen: Sequence[tuple[Row, Run]], split: str) -> Table:
 
 def _notes(chosen: Sequence[tuple[Row, Run]], first: PredictionsRecord, shown: int) -> tuple[str, ...]:
     count = len(first.pictures)
-    some = "" if shown == count else f"; {shown} of them, at equal steps, are shown"
+    some = "" if shown == count else f"; {shown} of them, evenly spaced, are shown"
     steps = sorted({f"step {run.info.step} ({run.info.selection})" for _, run in chosen})
     checkpoints = ", ".join(f"{row.label} {run.info.checkpoint_sha256[:12]}" for row, run in chosen)
     return (
         f"{how_chosen(chosen)} Measured at {' / '.join(steps)}; checkpoints (SHA-256): {checkpoints}.",
-        f"{count} pictures of {first.data.name}, drawn with a fixed seed whatever they hold ({input_size(first.data)})"
-        f"{some}.",
+        f"{count} pictures of {first.data.name}, sampled with a fixed seed ({input_size(first.data)}){some}.",
         "Below each predicted mask, in red, where it differs from the true one, in white where no true class is known; "
-        "the share is of the pixels with a true class, counted at full size. Mean IoU counts otherwise: every class "
-        f"alike, over all pictures of the split. Drawn with the longer side at most {PREDICTIONS_SIDE} pixels.",
+        "the share is of the pixels with a true class, counted at full size. Mean IoU differs: it weights every class "
+        f"alike, over all pictures of the split. Shown with the longer side at most {PREDICTIONS_SIDE} pixels.",
     )
 
 

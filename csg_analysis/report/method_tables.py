@@ -51,9 +51,9 @@ def method_table(rows: Sequence[Row]) -> Table:
             Column("Method", numeric=False),
             Column("Runs"),
             Column("E₀", "mhe"),
-            Column("ΔE₀", "to baseline"),
+            Column("ΔE₀", "vs. baseline"),
             Column(capital(words.short), words.unit),
-            Column(f"Δ {words.short}", "points, to baseline"),
+            Column(f"Δ {words.short}", "points, vs. baseline"),
             *([Column("Step", "baseline = 1")] if timed(rows) else []),
             Column("E₁"),
             Column("E₂"),
@@ -142,21 +142,22 @@ def _score_notes(rows: Sequence[Row]) -> list[str]:
 def _predicted(record: ScoreRecord) -> str:
     if isinstance(record, AccuracyRecord):
         of = "averaged over the picture and its mirror image" if record.flip else "of the picture"
-        return f"Sigmoid {of}; mean per class weighs every class alike, overall every picture."
+        return f"Prediction: the largest sigmoid {of}; mean per class weights classes equally, overall pictures."
     return (
-        "Intersection over union of a class: its pixels that are right, divided by those that are true or predicted, "
-        "all pictures counted together; mean IoU weighs every class alike, overall every pixel. Single scale, no "
+        "IoU of a class: pixels correctly predicted as the class, divided by pixels that are of it or predicted as it, "
+        "all pictures counted together; mean IoU weights classes equally, overall pixels. Single scale, no "
         "mirror image; ignored pixels count nowhere."
     )
 
 
 def _statistics_notes(top: Sequence[Row], words: Wording, pictures: bool) -> list[str]:
-    which = f"; of {words.short} that over seeds and pictures, where there is one" if pictures else ""
+    which = f" (for {words.short} the one over seeds and pictures, where there is one)" if pictures else ""
     whose = " and ".join(f"{row.label}'s" for row in top) or "no"
     return [
         f"±: standard deviation over runs (n {fmt.MINUS} 1); none for a single run. Below it the {LEVEL:.0%} "
-        f"t-interval of the mean, from {MIN_PAIRS} runs on, as if all runs were independent, also those of one source.",
-        f"Δ: mean of the paired differences to the baseline with its simultaneous {LEVEL:.0%} interval, adjusted for "
+        f"t-interval of the mean, for {MIN_PAIRS} or more runs, which treats runs as independent, even those of one "
+        "source.",
+        f"Δ: mean of the paired differences from the baseline with its simultaneous {LEVEL:.0%} interval, adjusted for "
         f"the number of methods (Bonferroni){which}; bold and “shown” when that excludes 0 (table of comparisons).",
         f"The best {words.short} is bold only when its simultaneous interval against every other method excludes 0; "
         f"here {whose} {words.short} is bold.",

@@ -65,8 +65,8 @@ def our_protocol(rows: Sequence[Row]) -> str:
     rules = {run.info.selection for row in rows for run in row.runs}
     step = " / ".join(text for rule, text in CHOSEN_STEP.items() if rule in rules)
     return (
-        f"Ours: the pictures, backbone and size that the provenance names, {step}, several runs. The values are not "
-        "comparable in size; the order of methods is the question."
+        f"Ours: the pictures, backbone and input size listed under Provenance, {step}, several runs. Compare the order "
+        "of the methods, not the values."
     )
 
 
@@ -91,7 +91,7 @@ def paper_table(rows: Sequence[Row]) -> Table:
     notes = [f"Published: {SOURCE.format(number=1)}.", f"{_PROTOCOL} {our_protocol(rows)}", _CONVENTION]
     if len(own) < len(rows):
         notes.append(NOT_PUBLISHED)
-    return Table("paper", "The paper's Table 1 (published) beside ours", columns, cells, data, notes)
+    return Table("paper", "The paper's Table 1 (published) and our numbers", columns, cells, data, notes)
 
 
 def _name(entry: Published | None, row: Row | None) -> Cell:

@@ -72,7 +72,7 @@ def order_table(rows: Sequence[Row]) -> Table:
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
-    notes = [f"Ours: the mean difference with its simultaneous {LEVEL:.0%} interval; a direction is one that it shows."]
+    notes = [f"Ours: the mean difference with its simultaneous {LEVEL:.0%} interval; inconclusive if it contains 0."]
     if all(row.task == "classification" for row in rows):
         return notes
     return [
@@ -94,7 +94,7 @@ def _agreement(theirs: float | None, ours: Difference | None) -> str:
     if ours.sign == "few":
         return "too few runs"
     if ours.sign == "none":
-        return "cannot be told"
+        return "inconclusive"
     return "agrees" if (ours.sign == "higher") == (theirs > 0) else "disagrees"
 
 
@@ -122,7 +122,7 @@ def _told(found: Mapping[str, Sequence[str]]) -> str:
     said = {
         "agrees": "ordered as published,",
         "disagrees": "the other way round, published as",
-        "": "cannot be told from these runs, published as",
+        "": "inconclusive in these runs, published as",
     }
     parts = [f"{len(names)} {said[answer]} {', '.join(names)}" for answer, names in found.items() if names]
     how = f"simultaneous {LEVEL:.0%} intervals"

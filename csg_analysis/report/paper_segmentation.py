@@ -75,7 +75,7 @@ def gain_table(rows: Sequence[Row]) -> Table:
     notes.append(f"Ours: before is {BASELINE}, {ours}.")
     if len(own) < len(rows):
         notes.append(NOT_PUBLISHED)
-    title = "Mean IoU: the paper's Table 5 (published) beside ours"
+    title = "Mean IoU: the paper's Table 5 (published) and our numbers"
     return Table("paper_segmentation", title, columns, cells, data, notes)
 
 

@@ -55,7 +55,7 @@ def splits_of(rows: Sequence[Row], kind: str) -> list[str]:
 
 
 def cells_of(row: Row, rows: Sequence[Row], measures: Mapping[str, Measure], digits: Mapping[str, int]) -> list[Cell]:
-    """Heading, number of runs and the mean of every measure, below it the difference to the baseline."""
+    """Heading, number of runs and the mean of every measure, below it the difference from the baseline."""
     return [
         name_cell(row, rows),
         Cell(str(len(row.runs)), sort=len(row.runs)),

@@ -61,8 +61,8 @@ def scale_table(rows: Sequence[Row]) -> Table:
         ],
         data=[_data(row) for row in rows],
         notes=[
-            "These rows are no methods and enter no difference, rank or sentence of the summary: their data or their "
-            "start differ from the methods'. The target pictures and all else that is measured are the same."
+            "These rows are references, not methods, and are left out of all differences, ranks and the summary: they "
+            "were trained on other data or from another start. What is measured, and on which target, is the same."
         ],
     )
 

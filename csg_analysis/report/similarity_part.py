@@ -30,7 +30,7 @@ def similarity_part(rows: Sequence[Row]) -> Part | None:
     """A table a split, and CKA on the target as a chart; None without records of ``csg-analyze compare``."""
     tables = tuple(_table(rows, split) for split in splits_of(rows, "similar"))
     charts = (_cka_chart(rows),) if records_of(rows, "similar", "target") else ()
-    return Part("similarity", "Similarity", "Beside the starting weights", tables, charts) if tables else None
+    return Part("similarity", "Similarity", "Compared with the starting weights", tables, charts) if tables else None
 
 
 def _stages(records: Sequence[SimilarityRecord]) -> list[str]:
@@ -63,7 +63,7 @@ def _table(rows: Sequence[Row], split: str) -> Table:
     before = {row.group: _before([other for other in rows if other.group == row.group], split, names) for row in rows}
     return Table(
         name=f"similarity_{split}",
-        title=f"Features beside those of the starting weights, {split} pictures, by method",
+        title=f"Features compared with those of the starting weights, {split} pictures, by method",
         columns=columns,
         rows=[
             *(_start_cells(group, values, stages) for group, values in before.items()),
@@ -120,7 +120,7 @@ def _notes(records: Sequence[SimilarityRecord], names: Sequence[str]) -> list[st
     return [
         *sorted(shown),
         *lines,
-        *([f"CKA of {span(sorted(few))} pictures, fewer than dimensions, is high by itself."] if few else []),
+        *([f"CKA is biased upwards here: {span(sorted(few))} pictures are fewer than the dimensions."] if few else []),
         f"Starting weights: {starts}. An arrow says which way is better, where one is.",
         STATISTICS,
     ]
@@ -154,5 +154,5 @@ def _cka_chart(rows: Sequence[Row]) -> Chart:
         add_legend(figure, list(handles.values()), list(handles))
         return figure
 
-    title = "How much of the starting weights' arrangement is left, stage by stage, on the target"
+    title = "Similarity to the features of the starting weights (CKA), stage by stage, on the target"
     return Chart("cka", title, "CKA with the starting weights by stage, a line a method, a dot a run", draw)

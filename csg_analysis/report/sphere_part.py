@@ -76,7 +76,7 @@ def _table(name: str, panels: Sequence[_Panel]) -> Table:
             f"checkpoints, {len(panels)} of them here, and holds {fmt.percent(record.share)} % of the variance. "
             f"A uniform density is {fmt.fixed(1 / (2 * math.pi), 3)}.",
             f"{record.pool.capitalize()} pool of {record.layer}; {record.data.name}, {record.data.count} pictures "
-            f"({input_size(record.data)}). Two dimensions show little of many: E₀ is of all, lower = more diverse.",
+            f"({input_size(record.data)}). Two dimensions show little: E₀ uses all of them, lower = more diverse.",
         ],
     )
 

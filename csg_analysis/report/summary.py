@@ -114,14 +114,14 @@ def _collapse(rows: Sequence[Row], group: str) -> Statement:
     if found.sign == "higher":
         return statement
     end = "not at the end" if found.sign == "lower" else "not shown at the end"
-    return replace(statement, verdict=f"on the way, {end}", tone="plain")
+    return replace(statement, verdict=f"during training, {end}", tone="plain")
 
 
-_SHOWN = (("higher", "help shown", "good"), ("lower", "harm shown", "bad"))
+_SHOWN = (("higher", "improvement shown", "good"), ("lower", "drop shown", "bad"))
 
 
 def _help(rows: Sequence[Row], group: str) -> Statement:
-    question = _of_group("Does it help on real pictures?", group)
+    question = _of_group("Do the methods help on real pictures?", group)
     words = wording(rows)
     found = [
         (row, difference) for row in rows if row.method != FROZEN and (difference := to_baseline(row, rows, score()))

@@ -209,7 +209,7 @@ def _energy_faults(record: EnergyRecord) -> Iterator[str]:
     for order, value in record.mhe.items():
         paper, ends = record.paper.get(order), record.interval.get(order)
         if value != (None if paper is None else (2 if order == "0" else 1) * paper):
-            yield f"mhe of s = {order} does not follow from the record's own paper"
+            yield f"mhe of s = {order} does not follow from its own value in the convention paper"
         if value is not None and ends is not None and not ends.low <= value <= ends.high:
             yield f"mhe of s = {order} lies outside its own interval"
 

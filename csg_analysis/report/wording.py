@@ -80,7 +80,7 @@ _TASKS = {
         field="mean_iou_percent",
         by_class="IoU",
         class_field="iou_percent",
-        overall="% of pixels",
+        overall="% of pixels right",
         counted="pixels",
     ),
 }

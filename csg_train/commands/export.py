@@ -15,13 +15,13 @@ __all__ = ["export"]
 @click.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--to", "folder", type=click.Path(path_type=Path), required=True, help="Folder to write.")
-@click.option("--format", "format_name", type=click.Choice(FORMATS), required=True, help="Of the files.")
-@click.option("--images", default="target", show_default=True, help="To compare on: a split, a file or a folder.")
+@click.option("--format", "format_name", type=click.Choice(FORMATS), required=True, help="Format of the export.")
+@click.option("--images", default="target", show_default=True, help="Pictures to compare on: a split, a path.")
 @checkpoint_set_option
 def export(checkpoint: Path, folder: Path, format_name: str, images: str, overrides: tuple[str, ...]) -> None:
     """Write backbone and head of CHECKPOINT for use elsewhere, with class names, normalisation and a model card.
 
-    The folder is read again and compared with the checkpoint on pictures before it is kept.
+    Before it is kept, the export is loaded again and its outputs on pictures are compared with the checkpoint's.
     """
     opened = runs.load_checkpoint(checkpoint)
     recipe = opened.resolved_recipe(overrides)
@@ -31,6 +31,6 @@ def export(checkpoint: Path, folder: Path, format_name: str, images: str, overri
     if done.size is not None:
         rows, columns = done.size
         console.print(
-            f"{folder}: takes pictures of {rows} rows and {columns} columns alone: the network rests on the size"
+            f"{folder}: accepts only pictures of {rows} rows and {columns} columns, the size that the network needs"
         )
     console.print(f"{folder}: {done.comparison.line()}")

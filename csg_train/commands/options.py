@@ -75,7 +75,7 @@ class Commands(click.Group):
         except OSError as error:
             if error.filename is None:
                 raise
-            raise UserError(f"{error.filename}: {error.strerror}; mend or replace it, or its folder") from error
+            raise UserError(f"{error.filename}: {error.strerror}; fix or replace it, or its folder") from error
         except (RuntimeError, MemoryError) as error:
             if str(error).startswith("Symlink loop"):  # of Path.resolve, before Python 3.13
                 raise UserError(f"{error}: a link to itself; remove it or give another path") from error
@@ -102,5 +102,5 @@ json_option = click.option("--json", "as_json", is_flag=True, callback=_set_tabl
 records_option = click.option("--json", "as_json", is_flag=True, callback=_set_records, help=_HELP)
 """For commands that go on when nobody listens, unless JSON is asked for."""
 device_option = click.option(
-    "--device", default="auto", show_default=True, callback=_device, help="cpu, cuda, cuda:1 ..."
+    "--device", default="auto", show_default=True, callback=_device, help="auto (GPU if any), cpu, cuda, cuda:1"
 )

@@ -32,7 +32,7 @@ _REPORTS = 20
     show_default=True,
     help="A table, .csv or .jsonl; masks of a segmentation go to the folder of the same name.",
 )
-@click.option("--top", type=click.IntRange(min=1), default=1, show_default=True, help="Classes of each picture.")
+@click.option("--top", type=click.IntRange(min=1), default=1, show_default=True, help="Classes per picture.")
 @click.option("--skip-broken", is_flag=True, help="Leave out pictures that cannot be read, and count them.")
 @checkpoint_set_option
 @device_option
@@ -45,7 +45,7 @@ def predict(
     overrides: tuple[str, ...],
     device: torch.device,
 ) -> None:
-    """Predict the class of the pictures at PATH (files, and folders at any depth), or the class of their every pixel.
+    """Predict the class of each picture at PATH (files, folders at any depth); with a segmentation, of each pixel.
 
     CHECKPOINT is a ckpt.pt, or a model.safetensors of csg-train export.
     """

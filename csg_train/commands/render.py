@@ -15,16 +15,16 @@ def _range(low: float, high: float) -> click.Tuple:
 @click.command()
 @click.argument("models", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="New folder for CLASS/MODEL-00.png.")
-@click.option("--views", type=click.IntRange(min=1), required=True, help="Pictures of each model.")
-@click.option("--size", type=click.IntRange(16, 2048), default=160, show_default=True, help="Their side in pixels.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of poses and light.")
+@click.option("--views", type=click.IntRange(min=1), required=True, help="Pictures per model.")
+@click.option("--size", type=click.IntRange(16, 2048), default=160, show_default=True, help="Picture side in pixels.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of poses and light.")
 @click.option(
-    "--elevation", type=_range(-90, 90), default=(-10.0, 60.0), show_default=True, help="Of the camera, in degrees."
+    "--elevation", type=_range(-90, 90), default=(-10.0, 60.0), show_default=True, help="Camera's range, in degrees."
 )
 @click.option(
-    "--roll", type=_range(-180, 180), default=(-15.0, 15.0), show_default=True, help="Of the camera, in degrees."
+    "--roll", type=_range(-180, 180), default=(-15.0, 15.0), show_default=True, help="Camera's range, in degrees."
 )
-@click.option("--light", type=_range(0, 10), default=(0.5, 1.0), show_default=True, help="Intensity of the key light.")
+@click.option("--light", type=_range(0, 10), default=(0.5, 1.0), show_default=True, help="Key light's intensity range.")
 @click.option("--up", type=click.Choice(["y", "z"]), default="y", show_default=True, help="The models' upward axis.")
 @click.option("--skip-broken", is_flag=True, help="Leave out models that cannot be drawn, and count them.")
 def render(

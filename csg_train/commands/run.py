@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run", "sweep"]
 
-_blind = click.option("--blind", is_flag=True, help="Do not measure the target: for trials that choose a strength.")
+_blind = click.option("--blind", is_flag=True, help="Do not measure the target: for hyperparameter trials.")
 
 
 def _as_it_is(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
@@ -41,7 +41,10 @@ def _as_it_is(_context: click.Context, _parameter: click.Parameter, value: str |
 @set_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run. [default: runs/NAME/METHOD-sSEED]")
 @click.option(
-    "--weights", type=click.Path(), callback=_as_it_is, help="State-dict file or checkpoint of starting weights."
+    "--weights",
+    type=click.Path(),
+    callback=_as_it_is,
+    help="Starting weights: imagenet, none (random), a state-dict file or a checkpoint. [default: the recipe's]",
 )
 @device_option
 @click.option("--resume", is_flag=True, help="Continue the run in the folder.")
@@ -51,7 +54,7 @@ def _as_it_is(_context: click.Context, _parameter: click.Parameter, value: str |
     "--profile",
     type=click.IntRange(min=1),
     metavar="STEPS",
-    help="Record so many steps, after the first few, in profile.json; ui.perfetto.dev opens it.",
+    help="Profile this many steps, after the first few, into profile.json; open it in ui.perfetto.dev.",
 )
 @records_option
 def run(
@@ -66,7 +69,7 @@ def run(
     profile: int | None,
     as_json: bool,
 ) -> None:
-    """Train RECIPE (a name or a YAML file; the demo by default), then measure its accuracy on every split."""
+    """Train RECIPE (a name or a YAML file; default renders-photos), then measure accuracy or IoU on every split."""
     recipe = recipes.load_recipe(recipe_name, overrides, weights=weights)
     method = str(recipe.method["name"])
     out = out or Path("runs") / recipe.name / f"{method}-s{recipe.seed}"
@@ -86,8 +89,8 @@ def run(
 def sweep(file: Path, out: Path, part: str, blind: bool, device: torch.device, as_json: bool) -> None:
     """Train every run of a sweep FILE: finished runs are skipped, interrupted ones continue.
 
-    A run that fails is said, the others are trained all the same, and the exit code is 2. Several calls may share one
-    DIR at a time: each leaves to the others what they are training.
+    A run that fails is reported, the others are still trained, and the exit code is 2. Several calls may use the same
+    --out at the same time: each skips the runs that another is training.
     --json prints the records of the runs that this call trained.
     """
     from csg_train.distributed import require_one_run

@@ -52,9 +52,9 @@ def require_whole(path: Path) -> None:
     with contextlib.suppress(Exception), np.errstate(all="ignore"):
         meshes = trimesh.load_scene(path, resolver=resolver, process=False).geometry
     if resolver.missing:
-        raise UserError(f"{path}: {resolver.missing[0]}, which it names, is missing; put it there, or mend the model")
+        raise UserError(f"{path}: {resolver.missing[0]}, which it names, is missing; put it there, or fix the model")
     if not all(np.isfinite(mesh.vertices).all() for mesh in meshes.values()):
-        raise UserError(f"{path}: a point that is not finite; mend or remove it")
+        raise UserError(f"{path}: a point that is not finite; fix or remove it")
 
 
 def _gltf(path: Path) -> Any:

@@ -99,10 +99,10 @@ def loaded(path: Path, up: str, only: Sequence[str]) -> list[Any]:
             for part in parts:
                 part.apply_transform(trimesh.transformations.rotation_matrix(-math.pi / 2, [1, 0, 0]))
     except Exception as error:  # of many kinds: trimesh's readers meet any file
-        raise UserError(f"{path}: cannot load the model ({error}); mend or remove it") from error
+        raise UserError(f"{path}: cannot load the model ({error}); fix or remove it") from error
     points_P3 = np.concatenate([part.vertices for part in parts] or [np.zeros((1, 3))])
     if not np.isfinite(points_P3).all() or not np.ptp(points_P3, axis=0).any():
-        raise UserError(f"{path}: a model without a surface; mend or remove it")
+        raise UserError(f"{path}: a model without a surface; fix or remove it")
     return parts
 
 

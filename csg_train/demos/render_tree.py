@@ -80,7 +80,7 @@ def draw_model(job: Job) -> list[Row]:
             if filled < _SEEN:
                 for row in rows:
                     (job.folder / str(row["path"])).unlink()
-                raise UserError(f"{job.model}: nothing of the model is to be seen; mend or remove it")
+                raise UserError(f"{job.model}: nothing of the model is to be seen; fix or remove it")
             path = f"{job.label}/{job.name}-{index:02d}.png"
             Image.fromarray(image_HW4).save(job.folder / path)
             rows.append({"path": path, "label": job.label, "model": job.name, **asdict(view), "covered": filled})

@@ -140,9 +140,9 @@ def average_runs(
     """
     if len(paths) < 2 or (alpha is not None and len(paths) != 2):
         asked = "a start and an end" if alpha is not None else "two checkpoints or more"
-        raise UserError(f"{len(paths)} checkpoints given; {asked} are averaged")
+        raise UserError(f"{len(paths)} checkpoints given; give {asked}")
     if alpha is not None and not 0 <= alpha <= 1:
-        raise UserError(f"--alpha {alpha:g}: from 0, the start, to 1, the end")
+        raise UserError(f"--alpha {alpha:g}: give a number from 0 (the start) to 1 (the end)")
     require_new(out, "--out")
     parts = [replace(load_checkpoint(path), method={}, optimizer={}, rng=[], average={}) for path in paths]
     for part in parts[:-1]:
@@ -215,8 +215,8 @@ def _doubts(parts: Sequence[Checkpoint]) -> Iterator[str]:
             yield f"{part.path}: given {times} times, so it counts {times} times"
     if len(seeds := {part.recipe["seed"] for part in parts}) > 1:
         yield (
-            f"the heads began from different draws (seeds {', '.join(map(str, sorted(seeds)))}): their mean is no head "
-            "that was trained; give runs of one seed"
+            f"the heads were initialised with different seeds ({', '.join(map(str, sorted(seeds)))}), so their mean is "
+            "not a trained head; give runs of one seed"
         )
     if len(methods := dict.fromkeys(part.recipe["method"]["name"] for part in parts)) > 1:
         yield f"of several methods ({', '.join(methods)}): tables call it by the last one's, its records name them all"
@@ -224,4 +224,4 @@ def _doubts(parts: Sequence[Checkpoint]) -> Iterator[str]:
         yield f"of several settings of {parts[-1].recipe['method']['name']}: tables show the last's, its records all"
     for part in parts:
         if part.step == 0:
-            yield f"{part.path}: its head is as it was drawn; WiSE-FT begins with a trained one (train.probe, oracle)"
+            yield f"{part.path}: its head is untrained; WiSE-FT begins with a trained one (train.probe, oracle)"

@@ -41,7 +41,7 @@ def make_ready(out: Path, *, resume: bool, overwrite: bool, weights: str | Path)
     elif any((out / name).exists() for name in _RUN) and not (resume or overwrite):
         raise UserError(f"{out}: holds a run; continue it with --resume, or replace it with --overwrite")
     elif overwrite and isinstance(weights, Path) and weights.resolve().is_relative_to(out.resolve()):
-        raise UserError(f"{weights}: starting weights in {out}, which --overwrite empties; copy them elsewhere")
+        raise UserError(f"{weights}: starting weights in {out}, whose run --overwrite removes; copy them elsewhere")
 
 
 def remove_run(out: Path) -> None:

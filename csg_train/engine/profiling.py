@@ -27,7 +27,7 @@ def require_steps(wanted: int, left: int) -> None:
     """
     if wanted < 0 or (wanted and wanted + SETTLING > left):
         raise UserError(
-            f"--profile {wanted}: records so many steps after {SETTLING} others, and the run has {left} left; ask for "
+            f"--profile {wanted}: profiles that many steps after {SETTLING} others; the run has {left} left; ask for "
             "fewer steps, or profile in another --out"
         )
 

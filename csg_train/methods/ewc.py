@@ -78,7 +78,8 @@ class EWC(Anchored):
         summary="Pulls each backbone weight towards its ImageNet value by its Fisher information.",
         equation="L = CE + lambda/2 * sum_k F_k (w_k - w*_k)^2,  F_k = mean_x (d log p(y|x) / d w_k)^2",
         source="Kirkpatrick et al., PNAS 2017, Eq 3",
-        deviation="an exact proximal step after the optimiser's (update)",
+        deviation="Fisher information on source pictures, not ImageNet's; an exact proximal step after the optimiser's "
+        "(update)",
         cost="three copies of the weights; before the first step a gradient for each of `samples` pictures",
     )
     Config = EWCConfig

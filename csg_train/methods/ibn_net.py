@@ -32,6 +32,8 @@ class IBNNet(Method):
         summary="Fine-tunes a backbone whose early layers carry InstanceNorm beside BatchNorm.",
         equation="L = CE(y, f_IBN(x));  first half of the channels IN, second half BN (variant a)",
         source="Pan et al., Two at Once, ECCV 2018",
+        deviation="InstanceNorm is put into weights trained without it (start: plain); the published rows begin from "
+        "weights trained with it (start: released); variant a of an EfficientNet is ours",
         cost="InstanceNorm beside BatchNorm in the early layers",
     )
     Config = IBNNetConfig

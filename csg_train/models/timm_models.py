@@ -107,7 +107,7 @@ def _known(name: str) -> tuple[str, int | None]:
     """The model's name in timm, and the side of its pictures where the name says one (``timm/NAME@224``)."""
     model, at, side = name.removeprefix(PREFIX).partition("@")
     if at and not (side.isdecimal() and 0 < int(side) < 65536):
-        raise UserError(f"unknown backbone {name!r}: behind @ the side of its pictures in pixels is meant")
+        raise UserError(f"unknown backbone {name!r}: after @ give the side of its pictures in pixels")
     if not timm.is_model(model):
         close = difflib.get_close_matches(model, timm.list_models(), n=3)
         own = "; one of a module of yours: import that first (docs/backbones.md)"

@@ -8,6 +8,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from csg_train.data.readers.class_map import read_class_map
+from csg_train.data.readers.masks import IGNORE
 from csg_train.errors import UserError
 from csg_train.recipes.pictures import load_split
 from csg_train.recipes.reading import load_recipe, parse_recipe, to_yaml
@@ -101,6 +103,16 @@ def test_sweeps(place, data):
         assert (out / run.name).resolve().parent == out.resolve()
 
 
+@fuzz
+@given(data=st.data())
+def test_mappings_of_ids(place, data):
+    path = place / "classes.yaml"
+    base = data.draw(st.sampled_from([{"a": [1, 2], "b": 3}, {"a": ["#ff0000"], "b": "#00ff00"}]))
+    path.write_bytes(data.draw(yaml_texts({"classes": base, "ignore": 0})).encode("utf-8", errors="surrogatepass"))
+    mapping = refused_or_fine("mappings of ids", lambda: read_class_map(path))
+    assert mapping is None or set(mapping.ids.values()) - {IGNORE} == set(range(len(mapping.classes)))
+
+
 @pytest.mark.parametrize("name", ["..", "-x", "a/b", "."])
 def test_names_of_a_sweep_are_names_of_folders_in_it(name, place):
     path = place / "named.yaml"
@@ -162,7 +174,7 @@ def test_yaml_without_bound_is_refused(text, part):
             ("classes: a name: text is meant; put it in",),
         ),
         ("data.source={dataset: folders, root: x}", ("data.source: unknown dataset 'folders'; allowed: 'folder', ",)),
-        ("data.source={dataset: folder, root: ~}", ("data.source.root: a path is meant; ~ alone", "quotes")),
+        ("data.source={dataset: folder, root: ~}", ("data.source.root: expected a path; ~ alone", "quotes")),
         ("name=a b", ("name: letters, digits", "'a b'")),
         ("segmentation={}", ("yaml: data.source: folder has no masks, and the recipe is one of segmentation",)),
     ],

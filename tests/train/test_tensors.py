@@ -122,7 +122,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (OSError(errno.EIO, "Input/output error"), "Input/output error; mend the disk or its server"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error; fix the disk or its server"),
         (RuntimeError("[enforce fail] . \nDefaultCPUAllocator: can't allocate memory: you tried"), "out of memory"),
     ],
 )

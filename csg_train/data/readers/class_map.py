@@ -94,7 +94,7 @@ def _key(entry: Any, name: str, path: Path) -> int:
         return int(entry[1:], 16)
     if isinstance(entry, int) and not isinstance(entry, bool) and 0 <= entry < 1 << 16:
         return entry
-    raise UserError(f"{path}: {name}: {entry!r} is no id of 0 to 65535 and no colour '#rrggbb' (in quotes); mend it")
+    raise UserError(f"{path}: {name}: {entry!r} is no id of 0 to 65535 and no colour '#rrggbb' (in quotes); fix it")
 
 
 def mapped(images: MaskedSet, class_map: ClassMap, classes: Sequence[str] | None = None) -> MaskedSet:

@@ -184,10 +184,10 @@ def gta5(
 def _pair(line: str, root: Path, path: Path, number: int, lines: dict[str, int]) -> tuple[str, str]:
     parts = line.split()
     if len(parts) != 2:
-        raise UserError(f"{path}:{number}: {line!r} is not 'images/NNNNN.png labels/NNNNN.png'; mend the line")
+        raise UserError(f"{path}:{number}: {line!r} is not 'images/NNNNN.png labels/NNNNN.png'; fix the line")
     picture, mask = (PurePosixPath(part).stem for part in parts)
     if picture.isdecimal() and mask.isdecimal() and int(picture) != int(mask):
-        raise UserError(f"{path}:{number}: {line!r} is a picture with another one's mask; mend the line")
+        raise UserError(f"{path}:{number}: {line!r} is a picture with another one's mask; fix the line")
     own = inside(parts[0], root, path, number), inside(parts[1], root, path, number)
     require_once(own[0], lines, path, number)
     return own

@@ -65,11 +65,11 @@ def visda17(root: Path, split: str) -> ImageSet:
     for number, line in list_lines(path):
         file, label = [*line.strip().rsplit(maxsplit=1), "", ""][:2]
         if label not in _VISDA_LABELS:
-            raise UserError(f"{path}:{number}: {line!r} is not 'PATH LABEL' with a label of 0 to 11; mend the line")
+            raise UserError(f"{path}:{number}: {line!r} is not 'PATH LABEL' with a label of 0 to 11; fix the line")
         labels.append(_VISDA_LABELS[label])
         named = VISDA_CLASSES[labels[-1]]
         if (folder := file.partition("/")[0]) in VISDA_CLASSES and folder != named:
-            raise UserError(f"{path}:{number}: {file!r} has label {label}, which is {named}; mend the line")
+            raise UserError(f"{path}:{number}: {file!r} has label {label}, which is {named}; fix the line")
         files.append(inside(file, root / split, path, number))
         require_once(files[-1], lines, path, number)
     if not files:
@@ -100,7 +100,7 @@ def manifest(root: Path, file: Path, *, name: str, classes: Sequence[str] | None
     rows = manifest_rows(root, file, "label")
     names = tuple(classes or sorted({label for _, label in rows}))
     if unknown := sorted({label for _, label in rows} - set(names)):
-        raise UserError(f"{file}: labels {unknown} are no classes of the source ({', '.join(names)}); mend them")
+        raise UserError(f"{file}: labels {unknown} are no classes of the source ({', '.join(names)}); fix them")
     if lacking := sorted(set(names) - {label for _, label in rows}):
         raise UserError(f"{file}: classes without images: {lacking}; add rows, or leave the class out everywhere")
     index = {label: position for position, label in enumerate(names)}
@@ -122,7 +122,7 @@ def manifest_rows(root: Path, file: Path, column: str) -> list[tuple[str, str]]:
     try:
         rows = list(_rows(root, file, column))
     except csv.Error as error:
-        raise UserError(f"{file}: not a CSV file ({error}); mend it") from error
+        raise UserError(f"{file}: not a CSV file ({error}); fix it") from error
     if not rows:
         raise UserError(f"{file}: no rows below the first line; add a path and a {column} for each picture")
     return rows
@@ -195,7 +195,7 @@ def inside(file: str, root: Path, origin: Path, number: int) -> str:
     """A path of a list file below ``root``; refused where it, or a link on it, leaves that. The rest names its line."""
     pure = PurePosixPath(file)
     if "\0" in file:
-        raise UserError(f"{origin}:{number}: {file!r} holds a zero byte; mend the line")
+        raise UserError(f"{origin}:{number}: {file!r} holds a zero byte; fix the line")
     if pure.is_absolute():
         below = pure.relative_to(root.absolute()).as_posix() if pure.is_relative_to(root.absolute()) else "PATH"
         raise UserError(f"{origin}:{number}: {file!r} is an absolute path; write what is below {root}: {below}")
@@ -206,7 +206,7 @@ def inside(file: str, root: Path, origin: Path, number: int) -> str:
         real = path.resolve() if path.is_symlink() else _real(path.parent) / path.name
         leaves = not real.is_relative_to(_real(root))
     except (OSError, RuntimeError) as error:  # of too long a name, of a link to itself
-        raise UserError(f"{origin}:{number}: {file!r} is no path ({error}); mend the line") from error
+        raise UserError(f"{origin}:{number}: {file!r} is no path ({error}); fix the line") from error
     if leaves:
         raise UserError(
             f"{origin}:{number}: {file!r} leaves the data folder by a link, to {real}; give the folder that the files "

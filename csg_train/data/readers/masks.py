@@ -150,7 +150,7 @@ def decode_mask(
         unknown, count = int(unknown_K[count_K.argmax()]), count_K.max()
         what = f"colour #{unknown:06x}" if colours else f"label id {unknown}"
         pixels = f"{count} pixels" + (f", the commonest of {len(unknown_K)} such" if len(unknown_K) > 1 else "")
-        advice = "mend the mask, or use the layout that it belongs to"
+        advice = "fix the mask, or use the layout that it belongs to"
         if class_map:
             advice = "add it to a class there, or to ignore"
         if len(unknown_K) > _SMOOTHED:

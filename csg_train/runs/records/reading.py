@@ -48,7 +48,7 @@ def trained(record: Record, path: Path) -> RunInfo:
     """
     if isinstance(record.run, OutsideInfo):
         raise UserError(
-            f"{path}: of {record.run.model}, a model from outside, and a report shows runs; give the folders of runs"
+            f"{path}: a record of --model {record.run.model}, and a report shows training runs only; give run folders"
         )
     return record.run
 

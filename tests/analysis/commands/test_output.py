@@ -68,12 +68,14 @@ def test_a_disk_that_fills_leaves_what_was_there(tmp_path, monkeypatch):
     [
         (["gradcam", "--per-class", 1, "--out", "out"], "attention.npz", "attention.json"),
         (["accuracy", "--split", "target"], "confusion-target.csv", "accuracy-target.json"),
+        (["energy", "--split", "target"], "energy-target.csv", "energy-target.json"),
+        (["attention", "--split", "target"], "attention-target.csv", "attention-target.json"),
     ],
 )
 def test_a_record_and_what_lies_beside_it_are_written_both_or_neither(
     trained, tmp_path, monkeypatch, arguments, beside, record
 ):
-    """Else a report refuses the arrays, which are not those of the record, and the earlier result is lost."""
+    """Else a report refuses arrays that are not those of the record, or a table contradicts it without a word."""
     monkeypatch.chdir(tmp_path)
     run = shutil.copytree(trained[0].parent, tmp_path / "run")
     assert analyze(arguments[0], run / "ckpt.pt", *arguments[1:]).exit_code == 0

@@ -170,7 +170,7 @@ def test_mistakes_are_one_line_and_leave_nothing(models, pictures, trained, vit,
     model = models[:2]
     for words, *parts in (
         (("energy", *model), "--model", "--images FOLDER"),
-        (("energy", *model, trained[0], "--images", pictures), "not both"),
+        (("energy", *model, trained[0], "--images", pictures), "only one of the three"),
         (("energy", trained[0], "--images", pictures), "--images", "--model"),
         (("energy", *model, "--images", pictures, "--split", "target"), "--split"),
         (("sphere", *model, "--images", pictures, "--split", "target"), "--split"),
@@ -186,7 +186,7 @@ def test_mistakes_are_one_line_and_leave_nothing(models, pictures, trained, vit,
         (("compare", *model, "--images", pictures), "two or more"),
         (("gradcam", *model, "--images", pictures, "--explain", "label"), "--explain label"),
         (("gradcam", *model, "--images", pictures, "--explain", "cat"), "--explain cat", "0 tench", "more"),
-        (("energy", "--features", "x.npy", *model), "not both"),
+        (("energy", "--features", "x.npy", *model), "only one of the three"),
         (("energy", *model, "--images", pictures, "--records", trained[0]), f"--records {trained[0]}: a file"),
         (("energy", trained[0], "--records", "r"), "--records", "--model", "beside it"),
         (("sphere", *model, "--images", pictures, "--out", pictures / "s.png"), "s.png", str(pictures)),
@@ -206,5 +206,5 @@ def test_the_report_refuses_records_of_models_that_are_no_runs(models, pictures,
     from csg_analysis.report.cli import main
 
     ran("energy", *models, "--images", pictures)
-    refused(CliRunner().invoke(main, ["build", "outside", "--out", "report"]), "resnet18", "from outside")
+    refused(CliRunner().invoke(main, ["build", "outside", "--out", "report"]), "resnet18", "a record of --model")
     assert not (here / "report").exists()

@@ -195,7 +195,7 @@ def test_mistakes_are_one_line(trained, written, tmp_path):
     refused(analyze("features", trained[0], trained[0], "--out", tmp_path / "a"), "seed0-LAYER.npy")
     refused(analyze("features", trained[0], "--split", "validation", "--out", tmp_path / "a"), "data.validation")
     refused(analyze("energy"), "--features")
-    refused(analyze("energy", trained[0], "--features", written / "seed0-layer3.npy"), "not both")
+    refused(analyze("energy", trained[0], "--features", written / "seed0-layer3.npy"), "only one of the three")
     refused(analyze("energy", "--features", written / "seed0-layer3.npy", "--pool", "average"), "--pool")
     refused(analyze("energy", "--features", tmp_path / "none.npy"), "none.npy", "no such file")
     assert list(tmp_path.iterdir()) == []

@@ -170,7 +170,7 @@ def test_the_section_says_what_each_measure_is_worth(root: Path, out: Path):
 def test_the_sentences_name_what_beats_held_out_pictures(root: Path, out: Path):
     page = (out / "report.md").read_text()
     assert "24 runs have mean-per-class accuracy on the target, 40.0 to 74.0 %" in page
-    assert "the one that held-out synthetic pictures choose 32.5." in page
+    assert "the one with the highest held-out accuracy 32.5." in page
     assert "Shown to order these runs better than held-out accuracy: low same, same." in page
     assert "formula of same (source)" in page
     assert verify_report(out, [root]).faults == []

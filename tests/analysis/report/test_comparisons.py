@@ -92,7 +92,7 @@ def test_a_claim_goes_when_comparisons_come(tmp_path: Path) -> None:
         assert ("higher, the interval excludes 0" in text) == (name == "few")
         assert f"Bonferroni for {len(runs) - 1} comparisons" in text
         assert ("+5.0**" in (out / "report.md").read_text()) == (name == "few")
-    assert verdicts == ["help shown for 1 of 2", "no difference shown"]
+    assert verdicts == ["improvement shown for 1 of 2", "no difference shown"]
 
 
 def test_collapse_follows_the_adjusted_interval_too(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_collapse_follows_the_adjusted_interval_too(tmp_path: Path) -> None:
                 write_run(tmp_path / name, method, seed)
     assert [summarize(rows_of(tmp_path / name))[1].verdict for name in ("one", "six")] == [
         "collapse shown",
-        "not shown",
+        "no difference shown",
     ]
 
 
@@ -178,7 +178,7 @@ def test_cells_of_a_mean_and_of_a_difference_by_hand(tmp_path):
     low, high = found.simultaneous
     data = difference_data("x", found, 100)
     assert (data["x_simultaneous_low"], data["x_simultaneous_high"]) == pytest.approx((100 * low, 100 * high))
-    assert shown.note.splitlines() == [f"[+{100 * low:.1f},\N{NO-BREAK SPACE}+{100 * high:.1f}]", "shown"]
+    assert shown.note.splitlines() == [f"[+{100 * low:.1f},\N{NO-BREAK SPACE}+{100 * high:.1f}]", "difference shown"]
 
 
 def test_the_cells_of_a_comparison_by_hand(tmp_path):
@@ -192,7 +192,7 @@ def test_the_cells_of_a_comparison_by_hand(tmp_path):
     space = "\N{NO-BREAK SPACE}"
     assert [cell.text for cell in line[1:4]] == ["+5.0", f"[+2.5,{space}+7.5]", f"[+0.6,{space}+9.4]"]
     assert line[1].note == "n = 3"
-    assert (line[3].note, line[3].tone) == ("shown", "good")
+    assert (line[3].note, line[3].tone) == ("difference shown", "good")
     assert line[4].text == "\N{MINUS SIGN}0.200"
     assert (line[4].strong, line[6].tone) == (True, "good")
     assert "Here m = 2 and 3, the frozen network" in " ".join(table.notes)

@@ -171,12 +171,13 @@ def test_a_collapse_on_the_way_is_said_though_the_end_shows_none(tmp_path: Path)
     way = on_the_way(rows, energy_course("target"))
     step = " at step 10"
     assert way == (
-        f"On the way E₀ lies above its start for baseline {told(0.2, half, step)}, csg {told(0.1, 2 * half, step)}: "
-        f"the features collapse; at the baseline's highest it lies below that for csg {told(-0.1, half)} "
+        f"During training E₀ rises above its start for baseline {told(0.2, half, step)}, csg "
+        f"{told(0.1, 2 * half, step)}: the features collapse; where the baseline's E₀ is "
+        f"highest, it is lower for csg {told(-0.1, half)} "
         "(adjusted for every step of every row)."
     )
     collapse = summarize(rows)[1]
-    assert collapse.verdict == "on the way, not shown at the end"
+    assert collapse.verdict == "during training, not shown at the end"
     assert collapse.text.endswith(way)
     baseline = made(tmp_path).tables["course_target"].data[1]
     assert (baseline["row"], baseline["e0_mhe_highest_step"]) == ("baseline", 10)
@@ -373,8 +374,8 @@ def test_a_collapse_on_the_way_is_said_though_the_end_lies_below_the_start(tmp_p
                 write_snapshot(folder, step, value)
     collapse = summarize(rows_of(tmp_path))[1]
     assert collapse.text.startswith("No: ")
-    assert "On the way E₀ lies above its start for baseline" in collapse.text
-    assert (collapse.verdict, collapse.tone) == ("on the way, not at the end", "plain")
+    assert "During training E₀ rises above its start for baseline" in collapse.text
+    assert (collapse.verdict, collapse.tone) == ("during training, not at the end", "plain")
 
 
 def test_a_baseline_that_ends_at_its_highest_is_no_measure_of_the_way(tmp_path):
@@ -385,7 +386,7 @@ def test_a_baseline_that_ends_at_its_highest_is_no_measure_of_the_way(tmp_path):
             for step, value in zip((0, 10, 20), course, strict=True):
                 write_snapshot(folder, step, value + 0.001 * seed * step)
     way = on_the_way(rows_of(tmp_path), energy_course("target"))
-    assert way.startswith("On the way E₀ lies above its start for csg ")
+    assert way.startswith("During training E₀ rises above its start for csg ")
     assert "at the baseline's highest" not in way
 
 

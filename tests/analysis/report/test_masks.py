@@ -95,7 +95,7 @@ def test_many_pictures_are_folded_and_more_are_left_out_by_their_place(tmp_path)
     assert f"{MOST - OPEN} more" in visible_text(page)
     assert page.index("<details>") > page.index('aria-label="Enlarge 6.png"')
     assert page.index("<details>") < page.index('aria-label="Enlarge 8.png"')
-    assert "12 of them, at equal steps, are shown" in visible_text(page)
+    assert "12 of them, evenly spaced, are shown" in visible_text(page)
     assert len(table(tmp_path / "out", "predictions_target")) == 25
 
 

@@ -38,7 +38,14 @@ def test_same_records_same_bytes(runs: Path, report: Path, tmp_path: Path) -> No
 
 def test_page_shows_every_part(report: Path) -> None:
     text = visible_text((report / "index.html").read_text())
-    for part in ("Beside the paper", "VisDA-17", "flat map", "fish/b.png", "divided by its own maximum", "layer4"):
+    for part in (
+        "Compared with the paper",
+        "VisDA-17",
+        "flat map",
+        "fish/b.png",
+        "divided by its own maximum",
+        "layer4",
+    ):
         assert part in text
     for name in ("differences", "energy_accuracy", "confusion", "curves"):
         assert (report / f"figures/{name}.svg").read_text().startswith("<svg")
@@ -63,7 +70,7 @@ def test_rebuilding_removes_only_its_own_old_files(undrawn: None, tmp_path: Path
     assert outside.exists()
     (out / "files.json").unlink()
     before = (out / "index.html").read_bytes()
-    with pytest.raises(UserError, match=r"out/.*: not of a report, which would write over it; choose another --out"):
+    with pytest.raises(UserError, match=r"out/.*: not from csg-report, which would overwrite it; choose another --out"):
         build_report([tmp_path / "runs"], out, allow_mixed=False)
     assert (out / "index.html").read_bytes() == before
 
@@ -76,7 +83,7 @@ def test_a_list_of_somebody_else_gives_nothing_away(undrawn: None, listed: objec
     out.mkdir()
     (out / "thesis.pdf").write_text("mine")
     (out / "files.json").write_text(json.dumps(listed))
-    with pytest.raises(UserError, match=r"out/files\.json: not of a report"):
+    with pytest.raises(UserError, match=r"out/files\.json: not from csg-report"):
         build_report([tmp_path / "runs"], out, allow_mixed=False)
     assert {path.name: path.read_text() for path in out.iterdir()} == {
         "thesis.pdf": "mine",

@@ -155,7 +155,7 @@ def test_differences_to_the_baseline_are_paired_by_seed(tmp_path: Path) -> None:
     assert csg["iou_minus_baseline_low"] == pytest.approx(0.2 / 3 - half, abs=1e-6)
     assert csg["iou_minus_baseline_high"] == pytest.approx(0.2 / 3 + half, abs=1e-6)
     assert csg["iou_minus_baseline_pairs"] == 3
-    assert f"Δ +0.067 [{MINUS}0.005, +0.138] not shown" in page.replace("\xa0", " ")
+    assert f"Δ +0.067 [{MINUS}0.005, +0.138] no difference shown" in page.replace("\xa0", " ")
     baseline = row_of(tmp_path / "out", "attention_target", "baseline")
     assert (baseline["iou_minus_baseline"], baseline["iou_minus_baseline_pairs"]) == (None, 0)
     assert page.count("Δ +0.000") == 0  # the object's area is the same for all
@@ -343,7 +343,7 @@ def test_the_start_is_the_mean_over_the_runs_of_its_group(tmp_path: Path) -> Non
 def test_fewer_pictures_than_dimensions_are_said(tmp_path: Path, count: int, said: bool) -> None:
     write_similarity(write_run(tmp_path, "csg", attention=False, count=count), 0.5)
     notes = similarity_part(rows_of(tmp_path)).tables[0].notes
-    assert (f"CKA of {count} pictures, fewer than dimensions, is high by itself." in notes) == said
+    assert (f"CKA of {count} pictures, fewer than dimensions, is biased upwards here." in notes) == said
 
 
 def test_each_split_has_its_own_similarity(tmp_path: Path) -> None:

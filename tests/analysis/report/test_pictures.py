@@ -140,7 +140,7 @@ def test_predictions_that_do_not_fit_their_counts_are_refused(tmp_path, line):
     add_predictions(folder, [np.arange(100) < 50] * 2)
     path = folder / "accuracy-target.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"predicted": [line, line]}))
-    with pytest.raises(UserError, match="single predictions do not fit"):
+    with pytest.raises(UserError, match="listed predictions do not fit"):
         load_runs([tmp_path])
 
 

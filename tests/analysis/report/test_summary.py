@@ -38,13 +38,13 @@ def test_summary_says_a_planted_difference(tmp_path: Path) -> None:
     *_, helped = summarize(rows_of(write_all(tmp_path, HELP)))
     assert "csg +10.3 points" in helped.text
     assert "higher, the interval excludes 0" in helped.text
-    assert helped.verdict == "help shown"
+    assert helped.verdict == "improvement shown"
 
 
 def test_summary_says_a_planted_harm(tmp_path: Path) -> None:
     *_, helped = summarize(rows_of(write_all(tmp_path, HELP | {"csg": (40, 43, 44)})))
     assert "lower, the interval excludes 0" in helped.text
-    assert helped.verdict == "harm shown"
+    assert helped.verdict == "drop shown"
 
 
 def test_summary_says_no_collapse_when_energy_falls(tmp_path: Path) -> None:
@@ -100,10 +100,10 @@ def test_the_summary_counts_sources_and_seeds(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("right", "verdict"),
     [
-        ({"csg": (40, 43, 44), "asg": (50, 53, 54)}, "harm shown for 1 of 2"),
-        ({"csg": (60, 63, 64), "asg": (50, 53, 54)}, "help shown for 1 of 2"),
+        ({"csg": (40, 43, 44), "asg": (50, 53, 54)}, "drop shown for 1 of 2"),
+        ({"csg": (60, 63, 64), "asg": (50, 53, 54)}, "improvement shown for 1 of 2"),
         ({"csg": (60, 63, 64), "asg": (40, 43, 44)}, "differs by method"),
-        ({"csg": (60, 63, 64), "asg": (60,)}, "help shown for 1 of 2"),
+        ({"csg": (60, 63, 64), "asg": (60,)}, "improvement shown for 1 of 2"),
         ({"csg": (51, 53, 54), "asg": (60,)}, "no difference shown"),
     ],
 )

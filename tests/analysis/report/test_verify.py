@@ -125,8 +125,8 @@ def test_a_record_edited_before_the_build_is_found_too(tmp_path: Path, masks: bo
 @pytest.mark.parametrize(
     ("change_to", "fault"),
     [
-        ({"mhe": {"0": -0.6}}, "mhe of s = 0 does not follow from the record's own paper"),
-        ({"mhe": {"0": None}}, "mhe of s = 0 does not follow from the record's own paper"),
+        ({"mhe": {"0": -0.6}}, "mhe of s = 0 does not follow from its own value in the convention paper"),
+        ({"mhe": {"0": None}}, "mhe of s = 0 does not follow from its own value in the convention paper"),
         ({"paper": {"0": 1.0}, "mhe": {"0": 2.0}}, "mhe of s = 0 lies outside its own interval"),
     ],
 )

@@ -143,7 +143,7 @@ def test_a_run_that_cannot_start_overwrites_none(recipe_file, trees, tmp_path):
         assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     options = ("--weights", out / "ckpt.pt", "--overwrite")
     done = command("csg-train", "run", recipe_file, "--out", out, *options, cwd=tmp_path)
-    assert_user_error(done, f"{out / 'ckpt.pt'}: starting weights in {out}, which --overwrite empties")
+    assert_user_error(done, f"{out / 'ckpt.pt'}: starting weights in {out}, whose run --overwrite removes")
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     shutil.copytree(trees / "source", tmp_path / "source")
     for picture in (tmp_path / "source").glob("*/[1-9].png"):

@@ -40,7 +40,13 @@ PROGRAMS = {"csg-train": train, "csg-analyze": analyze, "csg-report": report}
 TABLES = {
     *("csg-train run", "csg-train sweep", "csg-train methods", "csg-train data check"),
     "csg-train recipes",
-    *("csg-analyze accuracy", "csg-analyze attention", "csg-analyze compare", "csg-analyze energy"),
+    *(
+        "csg-analyze accuracy",
+        "csg-analyze attention",
+        "csg-analyze choose",
+        "csg-analyze compare",
+        "csg-analyze energy",
+    ),
     *("csg-report diff", "csg-report verify"),
 }
 """Commands that print numbers or lists."""

@@ -244,7 +244,7 @@ BAD = {
 def test_bad_model_is_one_line_with_its_name(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(BAD[name])
-    with pytest.raises(UserError, match=rf"{name}: (cannot load the model|a model without a surface).*mend or remove"):
+    with pytest.raises(UserError, match=rf"{name}: (cannot load the model|a model without a surface).*fix or remove"):
         Stage(path, size=32)
     with contextlib.suppress(UserError):  # one line of its own, perhaps
         require_whole(path)

@@ -285,7 +285,7 @@ def test_a_segmentation_whose_padding_rests_on_the_size_is_traced_at_the_picture
     masked_recipe_dict["model"] = {"backbone": "tf_efficientnet_lite0", "weights": "none"}
     checkpoint = load_checkpoint(write_untrained(tmp_path / "ckpt.pt", masked_recipe_dict, ORDER))
     shown = command("csg-train", "export", "ckpt.pt", "--to", "out", "--format", "torch-export", cwd=tmp_path)
-    assert "out: takes pictures of 36 rows and 40 columns alone: the network rests on the size" in shown.stdout
+    assert "out: accepts only pictures of 36 rows and 40 columns, the size that the network needs" in shown.stdout
     assert json.loads((tmp_path / "out" / "config.json").read_text())["input_HW"] == [36, 40]
     assert "; of 36 x 40 alone |" in (tmp_path / "out" / "README.md").read_text()
     with torch.no_grad():

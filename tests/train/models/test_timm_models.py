@@ -115,7 +115,7 @@ REFUSED = {
     "timm/vit_base_patch16_clip_224.nobody": "timm cannot build it .*Invalid pretrained tag",
     "timm/zqxjk": "unknown backbone 'timm/zqxjk'.*; one of a module of yours: import that first",
     "timm/resnet18@96": "timm cannot build it .*img_size",
-    "timm/test_vit@big": "unknown backbone 'timm/test_vit@big': behind @ the side of its pictures in pixels is meant",
+    "timm/test_vit@big": "unknown backbone 'timm/test_vit@big': after @ give the side of its pictures in pixels",
     "timm/hiera_tiny_224": "its tokens lie in the order of its windows",
     "timm/mvitv2_tiny": "does not say where its maps are",
     "resnet19": "unknown backbone 'resnet19'; allowed: resnet18, .*, timm/NAME",
