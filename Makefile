@@ -25,7 +25,8 @@ demo: $(STAMP)
 	done
 	$(BIN)/csg-analyze energy $(METHODS:%=$(RUNS)/%-s0/ckpt.pt)
 	$(BIN)/csg-analyze gradcam $(METHODS:%=$(RUNS)/%-s0/ckpt.pt) --set data.size=224 --out $(RUNS)/gradcam
-	$(BIN)/csg-report build $(RUNS) --out $(RUNS)/report --beside reports/$(DEMO)/report
+	$(BIN)/csg-report build $(RUNS) --out $(RUNS)/report \
+	  $(addprefix --beside ,$(wildcard reports/$(DEMO)/report))
 	@echo "the report: $(CURDIR)/$(RUNS)/report/index.html"
 
 test: $(STAMP) system data

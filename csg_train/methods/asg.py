@@ -44,7 +44,8 @@ class ASG(Taught):
         summary="Keeps the student's ImageNet predictions near the frozen network's on the same synthetic picture.",
         equation="L = CE + lambda * KL( p_ImageNet(x) || softmax(fc_ImageNet(phi(x))) )",
         source="Chen et al., Automated Synthetic-to-Real Generalization, ICML 2020; rates: hand-tuned or learned",
-        deviation="learned rates: a linear policy, trained in the run itself",
+        deviation="outside the paper's rows the schedule has no floor (in its code 0.2^0.9: train.decay_until 0.8); "
+        "learned rates: a linear policy, trained in the run itself",
         cost="a forward pass of the teacher, without gradient",
     )
     Config = ASGConfig

@@ -64,14 +64,14 @@ def fitting(value: Any, where: str = "") -> Any:
         if isinstance(part, str | Path) and (fault := unfit(str(part))):
             raise ValueError(f"{where}it {fault}; rename it")
         if isinstance(part, float) and part and not _LEAST <= abs(part) <= _MOST:
-            raise ValueError(f"{where}expected a number that float32 holds, from {_LEAST} to {_MOST}")
+            raise ValueError(f"{where}it should be a number that float32 holds, from {_LEAST} to {_MOST}")
     return value
 
 
 def own_path(value: Any) -> Any:
     """A path of a recipe: ``~`` at its start is the home folder, as in a shell."""
     if value == "":
-        raise ValueError("expected a path, and this is empty; the working directory is .")
+        raise ValueError("it should be a path, and is empty; the working directory is .")
     return home_expanded(Path(value), "a path of the recipe") if isinstance(value, str) else value
 
 

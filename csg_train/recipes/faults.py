@@ -9,41 +9,41 @@ __all__ = ["differences", "in_words", "shown"]
 
 _SHOWN = reprlib.Repr()
 _SHOWN.maxstring = _SHOWN.maxother = 100
-_SECTION = "a section of keys and values is meant"
+_SECTION = "it should be a section of keys and values"
 _WORDS = {
     "missing": "missing; add it",
-    "string_type": "text is meant",
+    "string_type": "it should be text",
     "invalid_key": "a key is text; put it in quotes, or remove it",
-    "path_type": "a path is meant",
-    "int_type": "a whole number is meant",
-    "int_parsing": "a whole number is meant",
-    "int_from_float": "a whole number is meant",
-    "float_type": "a number is meant",
-    "float_parsing": "a number is meant",
-    "bool_type": "true or false is meant",
-    "bool_parsing": "true or false is meant",
-    "tuple_type": "a list is meant, [A, B]",
-    "list_type": "a list is meant, [A, B]",
+    "path_type": "it should be a path",
+    "int_type": "it should be a whole number",
+    "int_parsing": "it should be a whole number",
+    "int_from_float": "it should be a whole number",
+    "float_type": "it should be a number",
+    "float_parsing": "it should be a number",
+    "bool_type": "it should be true or false",
+    "bool_parsing": "it should be true or false",
+    "tuple_type": "it should be a list, [A, B]",
+    "list_type": "it should be a list, [A, B]",
     "dict_type": _SECTION,
     "model_type": _SECTION,
     "model_attributes_type": _SECTION,
     "dataclass_type": _SECTION,
-    "int_parsing_size": "a whole number of fewer digits is meant",
-    "string_too_short": "text is meant, and this is empty",
+    "int_parsing_size": "it should be a whole number of fewer digits",
+    "string_too_short": "it should be text, and is empty",
 }
 _FORMS = {
     "union_tag_invalid": "unknown {discriminator} {tag}; allowed: {expected_tags}",
     "union_tag_not_found": "the key {discriminator}, which says of what kind it is, is missing; add it",
-    "too_short": "at least {min_length} is meant",
-    "too_long": "{max_length} at most are meant",
-    "string_pattern_mismatch": "letters, digits, '.', '_' and '-' are meant, a letter or digit first",
+    "too_short": "it should have at least {min_length}",
+    "too_long": "it should have at most {max_length}",
+    "string_pattern_mismatch": "it should have letters, digits, '.', '_' and '-' alone, a letter or digit first",
 }
 _UNQUOTED = (bool, int, float, datetime.date)
 """What YAML makes of text without quotes."""
 
 
 def in_words(fault: Mapping[str, Any], *others: Mapping[str, Any]) -> str:
-    """A fault that pydantic found: what is meant, and what was given; ``others`` are of the field's other forms."""
+    """A fault that pydantic found: what it should be, and what was given; ``others`` are of the field's other forms."""
     words = ", or ".join(dict.fromkeys(map(_meant, (fault, *others))))
     if not fault["loc"] or (fault["type"] == "value_error" and isinstance(fault["input"], Mapping)):
         return words  # of how sections or fields go together

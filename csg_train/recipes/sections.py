@@ -77,7 +77,7 @@ class Data(Settings):
 
 def _weights(value: Any) -> Any:
     if not isinstance(value, str | Path):
-        raise ValueError("expected imagenet, none (random) or the path of a file")
+        raise ValueError("it should be imagenet, none (random) or the path of a file")
     return value if value in ("imagenet", "none") else own_path(value)
 
 

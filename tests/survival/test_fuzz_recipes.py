@@ -171,10 +171,10 @@ def test_yaml_without_bound_is_refused(text, part):
         ("method={queue_size: 5}", ("method: name is missing; allowed: ",)),
         (
             "data.source={dataset: folder, root: x, classes: {null: [bus]}}",
-            ("classes: a name: text is meant; put it in",),
+            ("classes: a name: it should be text; put it in",),
         ),
         ("data.source={dataset: folders, root: x}", ("data.source: unknown dataset 'folders'; allowed: 'folder', ",)),
-        ("data.source={dataset: folder, root: ~}", ("data.source.root: expected a path; ~ alone", "quotes")),
+        ("data.source={dataset: folder, root: ~}", ("data.source.root: it should be a path; ~ alone", "quotes")),
         ("name=a b", ("name: letters, digits", "'a b'")),
         ("segmentation={}", ("yaml: data.source: folder has no masks, and the recipe is one of segmentation",)),
     ],

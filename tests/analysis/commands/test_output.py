@@ -29,11 +29,14 @@ def test_numbered_pictures_replace_those_of_before_and_no_others(tmp_path):
     assert content(out) == {"0000.png": b"d", "index.tsv": b"0000.png\td\n", "note.txt": b"mine"}
     (out / "0007.png").write_text("mine")
     before = content(out)
-    with pytest.raises(UserError, match=r"out/0007\.png: not of this command.*--out"), numbered_pictures(out, ["e"]):
+    with (
+        pytest.raises(UserError, match=r"out/0007\.png: not written by this command.*--out"),
+        numbered_pictures(out, ["e"]),
+    ):
         pass
     assert content(out) == before
     (out / "index.tsv").write_text("name\tprice\n")
-    with pytest.raises(UserError, match=r"out/0000\.png: not of"):
+    with pytest.raises(UserError, match=r"out/0000\.png: not written by"):
         require_own_pictures(out)
     with pytest.raises(UserError, match="a file; give a folder"):
         require_own_pictures(out / "note.txt")

@@ -170,7 +170,7 @@ def test_mistakes_are_one_line_and_leave_nothing(models, pictures, trained, vit,
     model = models[:2]
     for words, *parts in (
         (("energy", *model), "--model", "--images FOLDER"),
-        (("energy", *model, trained[0], "--images", pictures), "only one of the three"),
+        (("energy", *model, trained[0], "--images", pictures), "not both"),
         (("energy", trained[0], "--images", pictures), "--images", "--model"),
         (("energy", *model, "--images", pictures, "--split", "target"), "--split"),
         (("sphere", *model, "--images", pictures, "--split", "target"), "--split"),

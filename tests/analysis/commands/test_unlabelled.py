@@ -108,7 +108,7 @@ def test_one_picture_has_a_number_and_no_interval(masked_recipe_dict, masked_tre
     assert "none" in done("csg-train", "run", "real.yaml", "--out", "runs/one", cwd=tmp_path).stdout
     assert json.loads((tmp_path / "runs/one/segmentation-target.json").read_text())["interval"] is None
     printed = done("csg-analyze", "accuracy", "runs/one/ckpt.pt", "--split", "target", cwd=tmp_path).stdout
-    assert "interval: none, for its resampling cannot vary it themselves" in printed
+    assert "interval: none, since resampling cannot vary it" in printed
     words = ("runs/one/ckpt.pt", "--format", "safetensors", "--images", masked_tree / "images", "--to", "out")
     done("csg-train", "export", *words, cwd=tmp_path)
     assert "%, no interval" in (tmp_path / "out" / "README.md").read_text()

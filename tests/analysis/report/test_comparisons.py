@@ -105,7 +105,7 @@ def test_collapse_follows_the_adjusted_interval_too(tmp_path: Path) -> None:
                 write_run(tmp_path / name, method, seed)
     assert [summarize(rows_of(tmp_path / name))[1].verdict for name in ("one", "six")] == [
         "collapse shown",
-        "no difference shown",
+        "not shown",
     ]
 
 

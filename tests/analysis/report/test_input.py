@@ -122,9 +122,7 @@ def test_runs_of_two_learning_rates_are_refused_by_their_name_and_groups_of_a_mi
             recipe["train"]["lr_head"] = rate
             path.write_text(yaml.safe_dump(recipe))
     line = refused(tmp_path / "runs", "--out", tmp_path / "out")
-    assert (
-        "but for train.lr_head, no setting of a method; report them apart, or pass --allow-mixed to show groups" in line
-    )
+    assert "in train.lr_head alone, not in its method; build two reports, or pass --allow-mixed to show groups" in line
     mixed = check_comparable(load_runs([tmp_path / "runs"]), allow_mixed=True)
     assert [mixed.group[name] for name in sorted(mixed.group)] == ["A", "A", "B", "B"]
     assert mixed.differing["train.lr_head"] == (
@@ -148,7 +146,7 @@ def test_runs_that_were_begun_and_not_measured_are_said(tmp_path: Path) -> None:
     done = command(tmp_path / "runs", "--out", tmp_path / "out")
     assert done.exit_code == 0
     assert (
-        f"left out: {lost.name}, begun and not measured; csg-train run --resume finishes it" in done.output.splitlines()
+        f"left out: {lost.name}, begun but not measured; csg-train run --resume finishes it" in done.output.splitlines()
     )
     said = f"Begun but not measured, so in no number here: {lost.name}."
     assert said in visible_text((tmp_path / "out" / "index.html").read_text())

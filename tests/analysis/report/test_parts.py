@@ -343,7 +343,7 @@ def test_the_start_is_the_mean_over_the_runs_of_its_group(tmp_path: Path) -> Non
 def test_fewer_pictures_than_dimensions_are_said(tmp_path: Path, count: int, said: bool) -> None:
     write_similarity(write_run(tmp_path, "csg", attention=False, count=count), 0.5)
     notes = similarity_part(rows_of(tmp_path)).tables[0].notes
-    assert (f"CKA of {count} pictures, fewer than dimensions, is biased upwards here." in notes) == said
+    assert (f"CKA is biased upwards here: {count} pictures are fewer than the dimensions." in notes) == said
 
 
 def test_each_split_has_its_own_similarity(tmp_path: Path) -> None:

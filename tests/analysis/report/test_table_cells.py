@@ -150,7 +150,7 @@ def test_the_lines_of_methods_by_hand(flip: bool, tmp_path: Path) -> None:
     assert "Coincident pairs: 0 to 6, rule “exclude”" in notes
     assert "Uniform directions would have E₀ = \N{MINUS SIGN}0.690 in 512 dimensions" in notes
     assert ("averaged over the picture and its mirror image" in notes) == flip
-    assert ("Sigmoid of the picture;" in notes) != flip
+    assert ("Prediction: the largest sigmoid of the picture;" in notes) != flip
 
 
 def test_each_split_stands_in_its_own_column(tmp_path: Path) -> None:

