@@ -149,5 +149,5 @@ def _difference(row: Mapping[str, Any], field: str, digits: int, *, crossed: boo
         )
     shown = low > 0 or high < 0
     alone = f", {_OVER[False]}" if crossed and kind == "simultaneous" else ""
-    note = f"{fmt.ends((low, high), digits)}{alone}\n{'difference shown' if shown else 'no difference shown'}"
+    note = f"{fmt.ends((low, high), digits)}{alone}\n{'shown' if shown else 'inconclusive'}"
     return Cell(fmt.signed(mean, digits), sort=mean, note=note, strong=shown)

@@ -63,7 +63,7 @@ def difference_note(value: Difference, digits: int, scale: float = 1) -> str:
     note = fmt.interval(value, digits, scale=scale)
     if value.sign == "few":
         return note
-    return f"{note}\n{'difference shown' if value.sign in ('higher', 'lower') else 'no difference shown'}"
+    return f"{note}\n{'shown' if value.sign in ('higher', 'lower') else 'inconclusive'}"
 
 
 def spread_data(name: str, found: Spread | None, scale: float = 1) -> dict[str, Value]:

@@ -64,7 +64,8 @@ def comparison_notes(rows: Sequence[Row]) -> list[str]:
         f"probability of {LEVEL:.0%} or more; every measure counts its own m. Here {_counts(rows)}, the frozen network "
         f"({FROZEN}) counted where it was run.",
         *picture_notes(rows),
-        f"“Shown”, bold and colour, here and in the summary: the simultaneous interval{_if_crossed(rows)} excludes 0.",
+        f"“Shown”, bold and colour, here and in the summary: the simultaneous interval{_if_crossed(rows)} excludes 0; "
+        "else “inconclusive”.",
         _pairs(rows),
     ]
 

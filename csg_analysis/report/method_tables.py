@@ -158,7 +158,7 @@ def _statistics_notes(top: Sequence[Row], words: Wording, pictures: bool) -> lis
         f"t-interval of the mean, for {MIN_PAIRS} or more runs, which treats runs as independent, even those of one "
         "source.",
         f"Δ: mean of the paired differences from the baseline with its simultaneous {LEVEL:.0%} interval, adjusted for "
-        f"the number of methods (Bonferroni){which}; bold and “shown” when that excludes 0 (table of comparisons).",
+        f"the number of methods (Bonferroni){which}; bold and “shown” when that excludes 0, else “inconclusive”.",
         f"The best {words.short} is bold only when its simultaneous interval against every other method excludes 0; "
         f"here {whose} {words.short} is bold.",
     ]

@@ -124,4 +124,4 @@ def test_the_interval_beside_is_the_one_that_decides_there(own: Path) -> None:
     section = text[text.index("Another report: ") : text.index("Methods Hyperspherical")]
     assert "points, over seeds and pictures" in section
     assert "ΔE₀ over seeds alone" in section
-    assert "+28.0] no difference shown" in section
+    assert "+28.0] inconclusive" in section

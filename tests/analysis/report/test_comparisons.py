@@ -178,7 +178,7 @@ def test_cells_of_a_mean_and_of_a_difference_by_hand(tmp_path):
     low, high = found.simultaneous
     data = difference_data("x", found, 100)
     assert (data["x_simultaneous_low"], data["x_simultaneous_high"]) == pytest.approx((100 * low, 100 * high))
-    assert shown.note.splitlines() == [f"[+{100 * low:.1f},\N{NO-BREAK SPACE}+{100 * high:.1f}]", "difference shown"]
+    assert shown.note.splitlines() == [f"[+{100 * low:.1f},\N{NO-BREAK SPACE}+{100 * high:.1f}]", "shown"]
 
 
 def test_the_cells_of_a_comparison_by_hand(tmp_path):
@@ -192,7 +192,7 @@ def test_the_cells_of_a_comparison_by_hand(tmp_path):
     space = "\N{NO-BREAK SPACE}"
     assert [cell.text for cell in line[1:4]] == ["+5.0", f"[+2.5,{space}+7.5]", f"[+0.6,{space}+9.4]"]
     assert line[1].note == "n = 3"
-    assert (line[3].note, line[3].tone) == ("difference shown", "good")
+    assert (line[3].note, line[3].tone) == ("shown", "good")
     assert line[4].text == "\N{MINUS SIGN}0.200"
     assert (line[4].strong, line[6].tone) == (True, "good")
     assert "Here m = 2 and 3, the frozen network" in " ".join(table.notes)

@@ -155,7 +155,7 @@ def test_differences_to_the_baseline_are_paired_by_seed(tmp_path: Path) -> None:
     assert csg["iou_minus_baseline_low"] == pytest.approx(0.2 / 3 - half, abs=1e-6)
     assert csg["iou_minus_baseline_high"] == pytest.approx(0.2 / 3 + half, abs=1e-6)
     assert csg["iou_minus_baseline_pairs"] == 3
-    assert f"Δ +0.067 [{MINUS}0.005, +0.138] no difference shown" in page.replace("\xa0", " ")
+    assert f"Δ +0.067 [{MINUS}0.005, +0.138] inconclusive" in page.replace("\xa0", " ")
     baseline = row_of(tmp_path / "out", "attention_target", "baseline")
     assert (baseline["iou_minus_baseline"], baseline["iou_minus_baseline_pairs"]) == (None, 0)
     assert page.count("Δ +0.000") == 0  # the object's area is the same for all
