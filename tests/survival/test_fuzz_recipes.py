@@ -175,7 +175,7 @@ def test_yaml_without_bound_is_refused(text, part):
         ),
         ("data.source={dataset: folders, root: x}", ("data.source: unknown dataset 'folders'; allowed: 'folder', ",)),
         ("data.source={dataset: folder, root: ~}", ("data.source.root: it should be a path; ~ alone", "quotes")),
-        ("name=a b", ("name: letters, digits", "'a b'")),
+        ("name=a b", ("name: it should have letters, digits", "'a b'")),
         ("segmentation={}", ("yaml: data.source: folder has no masks, and the recipe is one of segmentation",)),
     ],
 )

@@ -60,14 +60,14 @@ def test_a_key_written_twice_is_named_with_both_lines(more, parts, tmp_path):
         ("method={name: csg, weight: 1.0e+300}", ("weight", "float32")),
         ("method={name: csg, dim: 4611686018427387904}", ("method.dim", "65536")),
         ("method={name: csg, layers: [true]}", ("layers", "true has no meaning")),
-        ("method={name: csg, layers: []}", ("method.layers: at least 1",)),
+        ("method={name: csg, layers: []}", ("method.layers: it should have at least 1",)),
         ("method={name: miro, layers: 3}", ("method.layers: it should be 'all', or it should be a list",)),
     ],
 )
 def test_faults_are_said_in_the_recipes_words(override, parts, recipe_file, tmp_path):
     result = command("csg-train", "data", "check", recipe_file, "--set", override, cwd=tmp_path)
     assert_user_error(result, *parts)
-    for word in ("Input should", "should have at", "literal[", "constrained", "Tuple", "Keys should"):
+    for word in ("Input should", "after validation", "literal[", "constrained", "Tuple", "Keys should"):
         assert word not in result.stderr
 
 

@@ -137,7 +137,7 @@ def test_the_published_strengths_are_those_of_the_task(recipe_dict, masked_recip
         ({"augment": "augmix"}, r"^x: data\.augment: augmix moves pixels away from their masks; use pasta or none$"),
         ({"augment": "pasta+randaugment"}, "moves pixels away"),
         ({"pasta": {"alpha": 3}}, r"data\.pasta: without use, since data\.augment is none; set that to pasta"),
-        ({"augment": "pasta", "pasta": 3}, r"data\.pasta: a section of keys"),
+        ({"augment": "pasta", "pasta": 3}, r"data\.pasta: it should be a section of keys"),
         ({"augment": "pasta", "pasta": {"k": 0}}, r"data\.pasta\.k"),
     ],
 )
