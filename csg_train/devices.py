@@ -35,7 +35,7 @@ def usable_device(name: torch.device | str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        rank = os.environ.get("LOCAL_RANK") or "0"  # of torchrun's processes each has a card, and no other's memory
+        rank = os.environ.get("LOCAL_RANK") or "0"  # of torchrun's processes each has a GPU, and no other's memory
         own = str(device) == "cuda" and rank.isdecimal() and int(rank) < torch.cuda.device_count()
         torch.zeros(1, device=torch.device("cuda", int(rank)) if own else device)
     except (RuntimeError, AssertionError) as error:

@@ -90,13 +90,13 @@ def joined(device: torch.device) -> Iterator[torch.device]:
     """Join the processes that torchrun started, gloo for tensors on the CPU and NCCL for those on a GPU.
 
     Args:
-        device: ``cpu`` or ``cuda``; torchrun's ``LOCAL_RANK`` chooses the card.
+        device: ``cpu`` or ``cuda``; torchrun's ``LOCAL_RANK`` chooses the GPU.
 
     Yields:
         The device of this process.
 
     Raises:
-        UserError: A numbered card, more processes than cards, a second run, for which the others are gone, variables
+        UserError: A numbered GPU, more processes than GPUs, a second run, for which the others are gone, variables
             that torchrun did not set, or a group that somebody else made.
     """
     global _over, _lost
@@ -150,9 +150,9 @@ def _own_card(device: torch.device, rank: str) -> torch.device:
         raise UserError(f"LOCAL_RANK is {rank!r}; start the processes with torchrun, or unset WORLD_SIZE")
     local = int(rank)
     if str(device) != "cuda":
-        raise UserError(f"--device {device}: torchrun gives every process a card of its own; use --device cuda")
-    if local >= (cards := torch.cuda.device_count()):
-        raise UserError(f"torchrun: process {local} finds {cards} card(s) on its machine; use --nproc-per-node {cards}")
+        raise UserError(f"--device {device}: torchrun gives every process a GPU of its own; use --device cuda")
+    if local >= (count := torch.cuda.device_count()):
+        raise UserError(f"torchrun: process {local} finds {count} GPU(s) on its machine; use --nproc-per-node {count}")
     torch.cuda.set_device(local)
     return torch.device("cuda", local)
 

@@ -37,7 +37,7 @@ def undisturbed(device: torch.device) -> Iterator[None]:
 
 
 def seed_torch(seed: int, device: torch.device) -> None:
-    """Seed the generators that a training on this device draws from, and of no other card: others may compute there."""
+    """Seed the generators that a training on this device draws from, and of no other GPU: others may compute there."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         with torch.cuda.device(device):

@@ -70,7 +70,7 @@ class Waits:
         if self.steps < SETTLING or (now := time.perf_counter()) < self.asked_load + _PERIOD:
             return
         self.asked_load = now
-        # without the driver's library, or of a part of a card, which has no load of its own, it stays unknown
+        # without the driver's library, or of a part of a GPU, which has no load of its own, it stays unknown
         with contextlib.suppress(Exception):
             self.loads.append(torch.cuda.utilization(self.device) / 100)
 
@@ -84,5 +84,5 @@ class Waits:
         if self.loads:
             line += f"; GPU busy: {statistics.mean(self.loads):.0%} (nvidia-smi, all programs, {len(self.loads)} times)"
         elif self.on_gpu and self.steps > SETTLING:
-            line += "; GPU busy: unknown (pip install nvidia-ml-py; a part of a card, MIG, has no load of its own)"
+            line += "; GPU busy: unknown (pip install nvidia-ml-py; a part of a GPU, MIG, has no load of its own)"
         return line
