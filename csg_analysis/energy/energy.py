@@ -7,8 +7,8 @@ Two conventions are computed and must be named beside a number:
     "paper"  as above.
     "mhe"    s = 0 doubled, the mean of -ln |u_i - u_j|^2; s > 0 as above. The numbers of the paper's Table 1 follow
              it: they were computed with the code of MHE (Liu et al., 2018).
-Deviations from MHE's code: rows are normalised without its 1e-4 under the root, and coincident pairs are counted
-instead of clamped.
+Deviation from MHE's code: rows are normalised without its 1e-4 under the root, which there keeps coincident pairs
+finite; here they are counted.
 
 Shape suffixes: N rows, D features, S exponents, P sampled pairs.
 """
@@ -177,7 +177,8 @@ def sampled_energy(
     4 z1 / n + (z2 - 2 z1) / M for M = n k pairs of n rows, with z1 the variance of a row's expected term and z2 that
     of a term. The jackknife over rows has the expectation 4 z1 / n + 2 (z2 - z1) / M; z2 / M is taken off it, and the
     result is at least z2 / M. The interval is for the energy of the distribution, as that of `hyperspherical_energy`,
-    and contains the variation of all pairs of these rows around it.
+    and contains the variation of all pairs of these rows around it. It needs terms of finite
+    variance, d > 2 s + 1 for rows of any spread: in fewer dimensions, which no backbone has, it is too narrow.
 
     Args:
         features_ND: As for `hyperspherical_energy`; every row is read once, and twice for each of its pairs.

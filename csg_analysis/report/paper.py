@@ -21,12 +21,13 @@ SOURCE = (
 """Where a published table is from, by its number."""
 NOT_PUBLISHED = "Rivals and combinations have no number in the paper, so they are not in this table."
 _PROTOCOL = (
-    "Published protocol: VisDA-17, 3-D renders to COCO crops (validation set), 12 classes, ResNet-101, 224 px, one run "
-    "a method, the best epoch chosen on the target."
+    "Published protocol: VisDA-17, 3-D renders to COCO crops (validation set), 12 classes, ResNet-101, 224 px; of "
+    "CSG and ASG one run, the best epoch chosen on the target (by their code; of the others unknown)."
 )
 _CONVENTION = (
     "The paper defines E₀ with log 1/d, but its numbers agree with log 1/d² (the convention mhe), the mean over pairs, "
-    "as its code does; ours stand beside them in that convention."
+    "as in the code of MHE, which its author names as what computed them. Which layer and how many pictures were "
+    "measured is not stated. Ours stand beside them in that convention."
 )
 
 

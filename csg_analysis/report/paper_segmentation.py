@@ -15,9 +15,9 @@ __all__ = ["PublishedGain", "gain_table", "published_gains"]
 
 _BACKBONES = {"resnet50": "R50", "resnet101": "R101"}
 _PROTOCOL = (
-    "Published protocol: GTA5 to Cityscapes (validation set), 19 classes, ResNet-50 (R50) and ResNet-101 (R101), one "
-    "run a method, the best epoch chosen on the target. Before: trained without the method; after: with it. Each "
-    "method has its own “before”, since they come from different code."
+    "Published protocol: GTA5 to Cityscapes (validation set), 19 classes, ResNet-50 (R50) and ResNet-101 (R101); of "
+    "CSG one run, the best epoch chosen on the target (by its code; of the others unknown). Before: trained without "
+    "the method; after: with it. IBN-Net and Yue et al. have a “before” of their own code, ASG and CSG share one."
 )
 
 

@@ -122,7 +122,7 @@ def predicted_masks(
     """Predicted and true classes of every picture, whole, in file order, for `count_pixels`.
 
     Memory holds one picture and its logits at a time, and what ``workers`` load meanwhile. Single scale and no mirror
-    image, as in the paper.
+    image, as in CSG's code.
 
     Args:
         logits: From ``(1, 3, h, w)`` uint8 to ``(1, C, h', w')``; the network in evaluation mode.

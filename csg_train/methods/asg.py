@@ -22,7 +22,7 @@ __all__ = ["ASG", "ASGConfig"]
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ASGConfig:
-    """The default is the paper's for VisDA-17."""
+    """``weight`` is the paper's for VisDA-17; ``window`` and ``policy_rate`` are ours."""
 
     weight: Annotated[float, Field(ge=0)] = 0.1
     """lambda."""

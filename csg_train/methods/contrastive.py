@@ -18,7 +18,7 @@ _HALF = (torch.float16, torch.bfloat16)
 def attention(features_NCHW: Tensor) -> Tensor:
     """Attention of a map: each position's inner product with the mean, as shares that sum to 1.
 
-    ``a_ij = <v_ij, vbar> / sum_kl <v_kl, vbar>`` with ``vbar`` the spatial mean (CSG section 3.3).
+    ``a_ij = <v_ij, vbar> / sum_kl <v_kl, vbar>`` with ``vbar`` the spatial mean (CSG's A-pool).
 
     The paper's maps are non-negative. On maps of any sign the sum is ``HW |vbar|^2``, so the shares still sum to 1 and
     pool to ``S vbar / |vbar|^2``, S being the mean of ``v v^T``; single shares may be negative, and all grow without
@@ -78,7 +78,7 @@ def info_nce(query_ND: Tensor, positive_ND: Tensor, negatives_KD: Tensor, *, tem
     if len(types := {rows.dtype for rows in (query_ND, positive_ND, negatives_KD)}) > 1:
         raise UserError(f"rows of {' and '.join(sorted(map(str, types)))}; give one type")
     if not temperature > 0:
-        raise UserError(f"temperature={temperature}; give a number above 0 (the paper's: 0.07)")
+        raise UserError(f"temperature={temperature}; give a number above 0 (CSG's code: 0.07)")
     positive_N1 = (query_ND * positive_ND).sum(dim=1, keepdim=True)
     logits = torch.cat([positive_N1, query_ND @ negatives_KD.T], dim=1) / temperature
     return (logits.logsumexp(dim=1) - logits[:, 0]).mean()

@@ -10,7 +10,7 @@ key view, h the student's projection head and h~ its moving average::
     L   = CE + lambda * sum_{l in G} NCE_l
 
 For segmentation each map is cut into patches, each contrasted with the teacher's patch of the same place (Eq 6).
-The variants of the paper are fields: average pooling, other layers, no projection head, ASG's divergence added.
+Variants are fields: average pooling, other layers, no projection head, ASG's divergence added.
 
 Deviations from the official code, on purpose: the queue wraps around correctly for any batch size, an all-zero map is
 pooled to zero instead of 0/0, the pooling is the one that the configuration names, with or without a head, and adding
@@ -40,7 +40,7 @@ __all__ = ["CSG", "CSGConfig", "contrast_of"]
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class CSGConfig:
-    """Strengths and sizes; the defaults are the paper's for VisDA-17."""
+    """Strengths and sizes; the defaults are the released code's for VisDA-17."""
 
     weight: Annotated[float, Field(ge=0)] = 0.1
     """lambda, for each layer."""

@@ -56,7 +56,8 @@ class DomainRandomization(Method):
         summary="Restyles each picture after several real ones and holds the features of all styles together.",
         equation="L = mean_k CE(y, f(x_k)) + lambda * mean_p mean_k |a_p(v(x_k)) - mean_j a_p(v(x_j))|",
         source="Yue et al., ICCV 2019",
-        deviation="styles by amplitude or colour moments, not CycleGAN; mean over looks, one of them the plain picture",
+        deviation="styles of any real pictures by amplitude or colour moments, not of 15 ImageNet classes by CycleGAN; "
+        "mean over looks, one of them the plain picture",
         cost="a forward and a backward pass for every further style (count)",
     )
     Config = DomainRandomizationConfig

@@ -23,14 +23,14 @@ __all__ = ["EWC", "diagonal_fisher"]
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class EWCConfig:
-    """Strength and estimator; the papers give no value."""
+    """Strength and estimator; no value was found published."""
 
     weight: Annotated[float, Field(ge=0)] = 1000.0
     """lambda of the penalty, which is lambda / 2 times the Fisher-weighted distance."""
     estimator: Literal["sampled", "empirical"] = "sampled"
     """Label of each picture's gradient: drawn from the model's own ImageNet prediction, or its most likely class."""
     samples: Annotated[int, Field(ge=1)] = 256
-    """Source pictures used, the first in file order."""
+    """Source pictures used, the first in file order; of a list sorted by class, those of the first classes."""
     chunk: Annotated[int, Field(ge=1)] = 8
     """Pictures whose gradients are held at once; changes memory and speed, and the result to rounding alone."""
     update: Literal["proximal", "gradient"] = "proximal"

@@ -20,7 +20,7 @@ __all__ = ["FeatureL2"]
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class FeatureL2Config:
-    """Strength and layers; the papers give neither."""
+    """Strength and layers; neither was found published."""
 
     weight: Annotated[float, Field(ge=0)] = 1.0
     layers: Annotated[tuple[str, ...], Field(min_length=1)] = ("layer4",)
@@ -35,7 +35,7 @@ class FeatureL2(Taught):
         summary="Keeps the student's feature maps near the frozen ImageNet network's on the same synthetic picture.",
         equation="L = CE + lambda * sum_l mean_chw (v_l(x) - v~_l(x))^2",
         source="Chen et al., ROAD, CVPR 2018",
-        deviation="on synthetic instead of real pictures, as ASG and CSG compare",
+        deviation="on synthetic instead of real pictures, as ASG and CSG compare; layer, mean and strength are ours",
         cost="a forward pass of the teacher, without gradient",
     )
     Config = FeatureL2Config

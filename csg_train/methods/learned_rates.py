@@ -7,7 +7,7 @@ current multipliers) and draws, for each layer group g, one multiplier from {0, 
     W_g        <- W_g + eta (R - b) (e_a - pi_g(. | o)) o^T         (REINFORCE; the gradient of log pi_g in closed form)
     R           = 1 - L_now / L_before,   L = mean of CE + lambda KL over a window;   b = running mean of R
 
-Chen et al., Automated Synthetic-to-Real Generalization, ICML 2020, section 3.2. Deviations, because the official policy
+Chen et al., Automated Synthetic-to-Real Generalization, ICML 2020. Deviations, because the official policy
 training was never released: the policy is linear instead of an LSTM for each observation, it learns online, in the run
 itself, instead of over many runs, windows are of one length, and the reward is ours. As there, no decay is applied.
 """

@@ -24,7 +24,7 @@ def path_importance(path_K: Tensor, moved_K: Tensor, xi: float) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class SynapticIntelligenceConfig:
-    """Strength and damping, named as in the paper."""
+    """Strength and damping, named as in the paper; no value for this use was found published."""
 
     c: Annotated[float, Field(ge=0)] = 0.1
     xi: Annotated[float, Field(gt=0)] = 1e-3

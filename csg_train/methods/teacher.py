@@ -26,7 +26,7 @@ class Taught(Method):
 
 
 def imagenet_kl(teacher_logits_NC: Tensor, student_logits_NC: Tensor) -> Tensor:
-    """``KL(softmax(teacher) || softmax(student))``, mean over the batch, temperature 1 (ASG Eq 2)."""
+    """``KL(softmax(teacher) || softmax(student))``, mean over the batch, temperature 1 (ASG's proxy guidance)."""
     return F.kl_div(
         student_logits_NC.log_softmax(dim=1),
         teacher_logits_NC.log_softmax(dim=1),

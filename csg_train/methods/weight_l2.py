@@ -17,7 +17,7 @@ __all__ = ["WeightL2"]
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class WeightL2Config:
-    """The paper gives no value; choose it on held-out synthetic pictures."""
+    """No value was found published; choose it on held-out synthetic pictures."""
 
     weight: Annotated[float, Field(ge=0)] = 0.01
     """c of the penalty."""
@@ -34,7 +34,7 @@ class WeightL2(Anchored):
         title="Weight l2 distance",
         summary="Pulls every backbone weight towards its ImageNet value with equal force.",
         equation="L = CE + c * sum_k (w_k - w*_k)^2",
-        source="CSG Table 1, row 3; the plain distance, without Fisher information",
+        source="CSG Table 1, row 3 (which cites EWC), read as the plain distance, without Fisher information",
         deviation="an exact proximal step after the optimiser's (update)",
         cost="two copies of the weights",
     )

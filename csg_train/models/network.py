@@ -51,7 +51,7 @@ class TaskNetwork(nn.Module):
 
 
 class Network(TaskNetwork):
-    """Backbone, global average pooling of ``layer4``, Linear, ReLU, Linear (CSG section 4.1); or one Linear.
+    """Backbone, global average pooling of ``layer4``, Linear, ReLU, Linear (CSG's code); or one Linear.
 
     Args:
         backbone: Name of a backbone, see `backbone_spec`.

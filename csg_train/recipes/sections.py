@@ -58,15 +58,15 @@ class Data(Settings):
     """Pictures with a longer one are reduced to it as they are read, in every split, before all else; large renders are
     then augmented faster, and ``csg-train data cache`` keeps the reduced ones."""
     fit: Literal["crop", "pad"] = "crop"
-    """``crop``: shorter side to ``size``, then a crop (the paper). ``pad``: the whole picture, squared with white."""
+    """``crop``: shorter side to ``size``, then a crop (CSG's code). ``pad``: the whole picture, squared with white."""
     background: Literal["plain", "varied"] = "plain"
     """What lies under transparent source pictures in training: white, or random smooth colours."""
     sampling: Literal["uniform", "balanced"] = "uniform"
     """``uniform`` draws every source picture equally often, ``balanced`` every class."""
     augment: Literal["none", "randaugment", "pasta", "pasta+randaugment", "augmix", "paper"] = "randaugment"
-    """Training augmentation, equal for all methods; ``randaugment`` is the paper's (n=1, m=6 of 30). Of these ``pasta``
-    alone acts on the crops of a segmentation. ``paper`` pairs as the published table does: ``randaugment`` for CSG
-    and GCISG, ``none`` for the others, which confounds the comparison."""
+    """Training augmentation, equal for all methods; ``randaugment`` is CSG's (n=1, m=6 of 30). Of these ``pasta``
+    alone acts on the crops of a segmentation. ``paper`` gives ``randaugment`` to CSG and GCISG and
+    ``none`` to the others, as the code of CSG and of ASG, which confounds the comparison."""
     augment_on: Literal["loader", "device"] = "loader"
     """Where views are made: one by one as pictures are loaded, or all of a batch at once on the GPU. The draws are the
     same, and pixels a level of 255 apart at most. ``device`` is for classification with ``augment`` none,
@@ -88,10 +88,11 @@ class Model(Settings):
     weights: Annotated[Literal["imagenet", "none"] | Path, BeforeValidator(_weights)] = "imagenet"
     """``imagenet``, ``none`` (random), or a state-dict file of the same architecture."""
     hidden: Annotated[int, Field(ge=0, le=65536)] = 512
-    """Width of the task head's hidden layer (the paper: 512); 0 for a linear head, which the libraries' own networks
+    """Width of the task head's hidden layer (CSG's code: 512); 0 for a linear head, which the libraries' own networks
     have: what ``csg-train export`` writes for timm and torchvision is then one file."""
     batch_norm: Literal["frozen", "train"] = "frozen"
-    """``frozen`` keeps ImageNet's statistics (the paper); scale and shift are trained in both cases."""
+    """``frozen`` keeps ImageNet's statistics (CSG's code); scale and shift train in both cases (of a segmentation see
+    ``segmentation.affine``)."""
 
     @field_validator("backbone")
     @classmethod
@@ -156,7 +157,7 @@ class Evaluate(Settings):
     """How predictions are made, and on which step."""
 
     flip: bool = True
-    """Mean of the sigmoid of the logits over the picture and its mirror image (the paper)."""
+    """Mean of the sigmoid of the logits over the picture and its mirror image (CSG's code)."""
     select: Rule = "last"
     """The step that is measured: the ``last``; the most accurate on ``data.validation`` (``source-val``); or the most
     accurate on the target (``oracle``: what the published numbers do, never fit for a comparison with other rules)."""

@@ -22,7 +22,7 @@ from csg_train.seeds import random_for
 
 __all__ = ["Crop", "colour_jitter", "random_crop", "segmentation_evaluation_view", "segmentation_views"]
 
-_JITTER = 0.4  # the paper's brightness, contrast, saturation and hue
+_JITTER = 0.4  # CSG's brightness, contrast, saturation and hue
 _Colour = tuple[int, int, int]
 _Picture = TypeVar("_Picture", Image.Image, Tensor)
 
@@ -122,7 +122,7 @@ def random_crop(
     Args:
         image_size: Width and height.
         size: Side of the crop in pixels.
-        scale: Smallest and largest factor; the paper's are 0.75 and 1.25.
+        scale: Smallest and largest factor; CSG's are 0.75 and 1.25.
         rng: Drawn from four times, whatever comes out.
         fill: Colour of the pixels that fill up, on all sides alike (of an odd number one more below and to the right);
             None for black ones at the right and the lower border.
@@ -215,7 +215,7 @@ def segmentation_evaluation_view(image: Image.Image, *, longest_side: int | None
 
     Args:
         image: ``RGB``.
-        longest_side: Cap in pixels; None for none, as in the paper.
+        longest_side: Cap in pixels; None for none, as in CSG's code.
 
     Returns:
         ``(3, h, w)`` uint8.

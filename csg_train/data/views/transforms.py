@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 _WHITE = (255, 255, 255)
-_MAGNITUDE, _LEVELS = 6, 30  # the paper's RandAugment(n=1, m=6 of 30)
+_MAGNITUDE, _LEVELS = 6, 30  # CSG's RandAugment(n=1, m=6 of 30)
 
 
 def signed(amount: float, rng: random.Random) -> float:
