@@ -56,7 +56,7 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def masked_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures of 36 x 40 pixels with masks of three classes and some ignored pixels; read only, a copy in held-out."""
+    """Pictures of 36 x 40 pixels with masks of three classes, some ignored; read only, copies in held-out and real."""
     root = tmp_path_factory.mktemp("masked")
     rng = np.random.default_rng(3)
     for index in range(6):
@@ -67,15 +67,23 @@ def masked_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (root / folder).mkdir(exist_ok=True)
             Image.fromarray(array).save(root / folder / f"{index}.png")
     (root / "classes.txt").write_text("\n".join(CLASSES))
-    shutil.copytree(root, root.with_name("held-out"))
+    for name in ("held-out", "real"):
+        shutil.copytree(root, root.with_name(name))
     return root
+
+
+def copied(domain: dict, folder: Path) -> dict:
+    """The same domain as files of its own, in ``folder/target``: what is trained on is no target."""
+    root = shutil.copytree(domain["root"], folder / "target")
+    return domain | {"root": str(root)}
 
 
 @pytest.fixture
 def masked_recipe_dict(recipe_dict: dict, masked_tree: Path) -> dict:
     """The tiny recipe as one of segmentation."""
     domain = {"dataset": "masked-folder", "root": str(masked_tree)}
-    data = {"source": domain, "target": dict(domain), "size": 32, "augment": "none"}
+    real = {"dataset": "masked-folder", "root": str(masked_tree.with_name("real"))}
+    data = {"source": domain, "target": real, "size": 32, "augment": "none"}
     segmentation = {"head": "deeplab-v2", "output_stride": 8}
     return recipe_dict | {"name": "tiny-masked", "data": data, "segmentation": segmentation}
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from csg_train import engine, evaluate, recipes, runs
+from csg_train import data, engine, evaluate, recipes, runs
 from csg_train.commands.options import device_option, records_option
 from csg_train.commands.recipe_options import recipe_argument, set_option
 from csg_train.console import console, print_json, print_table, progress
@@ -140,6 +140,10 @@ def _run(
     sets = recipes.load_splits(recipe, _measured(blind))  # as they are before training: none may get lost
     for root, left_out in dict.fromkeys((images.root, images.left_out) for images in sets.values() if images.left_out):
         console.print(f"{root}: left out: {left_out_line(left_out)}")
+    for split, images in sets.items():
+        counts = images.counts() if isinstance(images, data.ImageSet) else {}
+        if absent := [name for name, count in counts.items() if not count]:
+            console.print(f"{split}: no picture is of {', '.join(absent)}")
     with progress(title, recipe.train.steps) as report:
         path = engine.train(
             recipe,
@@ -193,9 +197,8 @@ def _evaluate(
         if isinstance(record, runs.UnlabelledRecord):
             console.print(f"{record.data.split}: {record.sentence}")
             continue
-        if absent := runs.absent_classes(record):
-            shown = "picture is of" if isinstance(record, runs.AccuracyRecord) else "mask shows"
-            console.print(f"{record.data.split}: no {shown} {', '.join(absent)}")
+        if isinstance(record, runs.SegmentationRecord) and (absent := runs.absent_classes(record)):
+            console.print(f"{record.data.split}: no mask shows {', '.join(absent)}")
         if (name := runs.only_prediction(record)) is not None:
             line = f"only {name} was predicted; lower the learning rates if training diverged"
             console.print(f"{record.data.split}: {line}")

@@ -73,7 +73,8 @@ class MIRO(Taught):
         equation="L = CE + lambda * sum_l 1/2 mean[ (f_l - f0_l)^2 / v_l + log v_l ];  "
         "distance: ldifs: lambda * mean_l mean[ (n(f_l) - n(f0_l))^2 ]",
         source="Cha et al., ECCV 2022; ldifs: Mukhoti et al., 2023",
-        deviation="variances learn at the head's rate; ldifs normalises channels, its code normalises tokens",
+        deviation="the recipe's optimiser (MIRO has Adam, LDIFS AdamW); variances learn at the head's rate; ldifs "
+        "normalises channels, its code normalises tokens",
         cost="a forward pass of the teacher, without gradient",
     )
     Config = MIROConfig

@@ -52,7 +52,8 @@ OPTIONS = (
         summary="Measures the mean of the weights over the valley of the loss on held-out source pictures.",
         equation="w = mean of w_t, t_s <= t <= t_e;  s lowest of Ns losses, e before Ne above (1 + r) their mean",
         source="Cha et al., NeurIPS 2021",
-        deviation="the mean begins at t_s, in the released code up to an interval earlier",
+        deviation="the recipe's optimiser, in the released code Adam; the mean begins at t_s, there up to an interval "
+        "earlier",
         cost="1 + max(Ns, Ne) copies of the weights; the held-out loss every few steps",
         field="average: {rule: swad}, with data.validation",
     ),

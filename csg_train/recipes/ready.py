@@ -51,11 +51,11 @@ def require_ready(recipe: Recipe, sets: Mapping[str, AnySet]) -> None:
         sets: The splits that training or measuring will read, by `load_splits`.
 
     Raises:
-        UserError: A step would be chosen on pictures of the target or the source, a file is empty, a file does not
-            decode, a mask has another size than its picture or an id without a class, or the settings give a network
-            that cannot train.
+        UserError: A split has pictures of the source, a step would be chosen on those of the target, a file is empty,
+            a file does not decode, a mask has another size than its picture or an id without a class, or the settings
+            give a network that cannot train.
     """
-    _require_unknown_target(recipe, sets)
+    _require_apart(recipe, sets)
     for split, images in sets.items():
         for file in images.stored_files:
             if not file_size(path := images.root / file):
@@ -69,16 +69,23 @@ def require_ready(recipe: Recipe, sets: Mapping[str, AnySet]) -> None:
             decode(path)
 
 
-def _require_unknown_target(recipe: Recipe, sets: Mapping[str, AnySet]) -> None:
-    """Refuse to choose a step on the target under the name of another rule, or on what it was trained on."""
-    if recipe.chosen_on != "validation" or "validation" not in sets:
-        return
-    for split, advice in (("target", ", or say so: evaluate.select oracle"), ("source", ", for instance by holdout")):
-        if split in sets and (count := shared_files(sets["validation"], sets[split])):
+def _require_apart(recipe: Recipe, sets: Mapping[str, AnySet]) -> None:
+    """Refuse to measure what is trained on, and to choose a step on the target under the name of another rule."""
+    for split in ("validation", "target"):
+        if {split, "source"} <= sets.keys() and (count := shared_files(sets[split], sets["source"])):
             raise UserError(
-                f"data.validation: {count} of its pictures are data.{split}'s, on which a step would be chosen; hold "
-                f"out synthetic pictures{advice}"
+                f"data.{split}: {count} of its pictures are data.source's, which are trained on; take them out of one "
+                f"of the two{', for instance by holdout' if split == 'validation' else ''}"
             )
+    if (
+        recipe.chosen_on == "validation"
+        and {"validation", "target"} <= sets.keys()
+        and (count := shared_files(sets["validation"], sets["target"]))
+    ):
+        raise UserError(
+            f"data.validation: {count} of its pictures are data.target's, on which a step would be chosen; hold out "
+            "synthetic pictures, or say so: evaluate.select oracle"
+        )
 
 
 def shared_files(one: AnySet, other: AnySet) -> int:

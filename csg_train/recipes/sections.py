@@ -105,7 +105,7 @@ class Model(Settings):
 
 
 class Train(Settings):
-    """Optimiser and schedule: SGD, warm-up and polynomial decay per step."""
+    """Optimiser and schedule: SGD or AdamW, warm-up and polynomial decay per step."""
 
     steps: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 32
@@ -118,10 +118,14 @@ class Train(Settings):
     new optimiser and a schedule of their own. The network between them is kept in ``along/STEP``."""
     frozen: tuple[str, ...] = ()
     """Stages of the backbone that are not trained, by name (``[layer1, layer2]``); the first includes the stem."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """``sgd`` is CSG's. ``adamw`` (weight decay decoupled) is what transformers are usually fine-tuned with; it wants
+    learning rates of its own."""
     sgd: Literal["torch", "caffe"] = "torch"
     """Momentum buffer: ``torch`` applies the rate to the whole of it, ``caffe`` (the official code) to each gradient
     as it enters. Both are equal at a constant rate."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of AdamW beta_1; its beta_2 is 0.999."""
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     warmup: Annotated[int, Field(ge=0)] = 100
     """Steps of warm-up: factor min(0.01 + 0.99 (t / warmup)^2, 1)."""
@@ -296,6 +300,20 @@ class Recipe(Settings):
                 "average: swad measures its loss on data.validation, which this recipe lacks; add held-out synthetic "
                 "pictures, for instance {dataset: holdout, fraction: 0.1}, with a group where they show one model"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _optimizer_fits(self) -> "Recipe":
+        if self.train.optimizer == "adamw":
+            if self.train.sgd != "torch":
+                raise ValueError(
+                    f"train.sgd: {self.train.sgd} is a kind of SGD, and train.optimizer is adamw; leave it out"
+                )
+            if getattr(self.build_method().config, "update", None) == "proximal":
+                raise ValueError(
+                    f"train.optimizer: adamw has no rate for the proximal step of {self.method['name']}; set "
+                    "method.update to gradient"
+                )
         return self
 
     def _require_for_device(self) -> None:

@@ -296,10 +296,12 @@ def load_optimizer(optimizer: optim.Optimizer, state: dict[str, Any], origin: Pa
         with _no_lost_parts():
             optimizer.load_state_dict(state)
         fits = [group.keys() for group in optimizer.param_groups] == own and all(
-            value is None or value.shape == weight.shape
+            value is None or value.shape == (() if name == "step" else weight.shape)
             for weight, values in optimizer.state.items()
-            for value in values.values()
+            for name, value in values.items()
         )
+        if isinstance(optimizer, optim.AdamW):
+            fits &= all(values.keys() == {"step", "exp_avg", "exp_avg_sq"} for values in optimizer.state.values())
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, UserWarning) as error:
         raise UserError(f"{origin}: optimiser state does not fit ({error}); use --overwrite") from error
     if not fits:

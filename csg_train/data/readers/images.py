@@ -301,8 +301,11 @@ def over_white(image: Image.Image) -> Image.Image:
     return white
 
 
-def require_same_classes(what: str, found: Sequence[str], wanted: Sequence[str]) -> None:
-    """Raise a UserError that starts with ``what`` unless a domain has the classes of the source, in any order."""
+def require_same_classes(what: str, found: Sequence[str], wanted: Sequence[str], *, partial: bool = False) -> None:
+    """Raise a UserError that starts with ``what`` unless a domain has the classes of the source, in any order.
+
+    With ``partial`` it may lack some, but has no others: a misspelt one is still found.
+    """
     missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
     for name in extra:
         if (other := other_form(name, missing)) is not None:
@@ -310,10 +313,11 @@ def require_same_classes(what: str, found: Sequence[str], wanted: Sequence[str])
                 f"{what} differ from the source's: {name!a} here and {other!a} there are Unicode forms of one "
                 "name; rename one (convmv -f utf8 -t utf8 --nfc does a whole folder)"
             )
-    if missing or extra:
+    if extra or (missing and not partial):
+        need = "have no others, and may lack some" if partial else "need the same"
         raise UserError(
-            f"{what} differ from the source's: missing {missing}, unexpected {extra}; "
-            "all domains of a recipe (source, validation, target) need the same classes (docs/data.md maps other names)"
+            f"{what} differ from the source's: missing {missing}, unexpected {extra}; the other domains of a recipe "
+            f"(validation, target) {need} (docs/data.md maps other names)"
         )
 
 
@@ -331,13 +335,14 @@ def image_folder(
     Args:
         root: The folder.
         name: Name of the domain in tables.
-        classes: Class names that the folder must have, in index order; by default those it has.
+        classes: Class names in index order, some of which the folder may lack; by default those it has.
         class_map: Class name to the folders below ``root`` that are read as it; by default each folder is a class.
         obtain: Where the data comes from, said where ``root`` is missing.
         licence: Licence of the pictures.
 
     Raises:
-        UserError: The folder is missing or one of the map's, a folder of a class has no image, or the classes differ.
+        UserError: The folder is missing or one of the map's, a folder of a class has no image, or a class is none
+            of these.
     """
     if not root.is_dir():
         fix = obtain or "give the folder that holds one folder for each class"
@@ -348,14 +353,16 @@ def image_folder(
         raise UserError(f"{root}: no class folders; expected {root}/CLASS/IMAGE.png")
     folders = {folder: (folder,) for folder in there} if class_map is None else class_map
     wanted = tuple(sorted(folders)) if classes is None else tuple(classes)
-    require_same_classes(f"{root}: {'class folders' if class_map is None else 'mapped classes'}", [*folders], wanted)
+    require_same_classes(
+        f"{root}: {'class folders' if class_map is None else 'mapped classes'}", [*folders], wanted, partial=True
+    )
     named = {folder for own in folders.values() for folder in own}
     _require_folders(root, there, named)
     left_out += [LeftOut(printable(folder), "in no class of the recipe") for folder in there if folder not in named]
     files: list[str] = []
     labels: list[int] = []
     for label, class_name in enumerate(wanted):
-        for folder in sorted(folders[class_name]):
+        for folder in sorted(folders.get(class_name, ())):
             images = listing(root, root / folder)
             if not images.files:
                 others = left_out_end(images.left_out)

@@ -92,7 +92,7 @@ def manifest(root: Path, file: Path, *, name: str, classes: Sequence[str] | None
         root: Folder that the paths start at.
         file: The CSV file, UTF-8.
         name: Name of the domain in tables.
-        classes: Class names in index order; by default the labels found, sorted.
+        classes: Class names in index order, some of which may have no row; by default the labels found, sorted.
 
     Raises:
         UserError: No such file or column, a path that leaves ``root``, or a label that is no class of the source.
@@ -101,8 +101,6 @@ def manifest(root: Path, file: Path, *, name: str, classes: Sequence[str] | None
     names = tuple(classes or sorted({label for _, label in rows}))
     if unknown := sorted({label for _, label in rows} - set(names)):
         raise UserError(f"{file}: labels {unknown} are no classes of the source ({', '.join(names)}); fix them")
-    if lacking := sorted(set(names) - {label for _, label in rows}):
-        raise UserError(f"{file}: classes without images: {lacking}; add rows, or leave the class out everywhere")
     index = {label: position for position, label in enumerate(names)}
     return ImageSet(
         name=name,

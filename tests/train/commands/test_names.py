@@ -11,7 +11,7 @@ import yaml
 
 from csg_train.files import sha256_file
 from tests.commands import assert_user_error, command
-from tests.conftest import write_tree
+from tests.conftest import copied, write_tree
 
 E = "\u00e9"
 
@@ -74,7 +74,7 @@ def test_names_that_no_record_can_hold(name, at, recipe_dict, trees, tmp_path):
     new = f"source/car/{name}.png" if at.endswith("png") else f"source/{name}"
     root = renamed(trees, tmp_path / "t", at, new)
     data = {"source": {"dataset": "folder", "root": str(root / "source")}, "size": 32}
-    recipe = own_recipe(recipe_dict, tmp_path, data=data | {"target": dict(data["source"])})
+    recipe = own_recipe(recipe_dict, tmp_path, data=data | {"target": copied(data["source"], tmp_path)})
     for words in (("data", "check"), ("run", "--out", "o")):
         assert_user_error(command("csg-train", *words, recipe, cwd=tmp_path), "rename it")
     assert not list(tmp_path.rglob("ckpt.pt"))
@@ -84,7 +84,7 @@ def test_names_that_no_record_can_hold(name, at, recipe_dict, trees, tmp_path):
 def test_names_of_classes_are_text(name, recipe_dict, trees, tmp_path):
     root = renamed(trees, tmp_path / "t", "source/car", f"source/{name}")
     data = {"source": {"dataset": "folder", "root": str(root / "source"), "name": name}, "size": 32}
-    recipe = own_recipe(recipe_dict, tmp_path, data=data | {"target": dict(data["source"])})
+    recipe = own_recipe(recipe_dict, tmp_path, data=data | {"target": copied(data["source"], tmp_path)})
     checked = command("csg-train", "data", "check", recipe, cwd=tmp_path)
     assert checked.returncode == 0, checked.stderr
     assert f" {name} " in checked.stdout
@@ -94,7 +94,7 @@ def test_labels_of_a_list_are_text(recipe_dict, trees, tmp_path):
     rows = [f"{path.relative_to(trees / 'source')},{path.parent.name} [/old]" for path in trees.glob("source/*/*.png")]
     (tmp_path / "m.csv").write_text("\n".join(["path,label", *rows]))
     domain = {"dataset": "manifest", "root": str(trees / "source"), "file": "m.csv"}
-    recipe = own_recipe(recipe_dict, tmp_path, data={"source": domain, "target": dict(domain), "size": 32})
+    recipe = own_recipe(recipe_dict, tmp_path, data={"source": domain, "target": copied(domain, tmp_path), "size": 32})
     checked = command("csg-train", "data", "check", recipe, cwd=tmp_path)
     assert checked.returncode == 0, checked.stderr
     assert "car [/old]" in checked.stdout
@@ -152,7 +152,7 @@ def test_names_in_figures_are_text(recipe_dict, trees, tmp_path):
         renamed(trees, tmp_path / "1", "source/car", "source/$\\frac{$"), tmp_path / "t", "source/bus", "source/_x"
     )
     domain = {"dataset": "folder", "root": str(root / "source"), "name": "$x_{$"}
-    data = {"source": domain, "target": dict(domain), "size": 32}
+    data = {"source": domain, "target": copied(domain, tmp_path), "size": 32}
     recipe = own_recipe(recipe_dict, tmp_path, data=data)
     command("csg-train", "run", recipe, "--set", "train.steps=1", "--out", "$a_{$", cwd=tmp_path)
     for words in (("gradcam", "--per-class", 1), ("sphere",), ("sphere", "--out", "s.svg")):

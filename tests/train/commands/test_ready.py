@@ -168,13 +168,49 @@ def test_a_step_that_would_be_chosen_on_the_target_under_another_name(recipe_fil
     assert command(*run, cwd=tmp_path).returncode == 0, "nobody chooses"
 
 
-@pytest.mark.parametrize("split", ["source", "target"])
+SHARED = {"source": "which are trained on", "target": "on which a step would be chosen"}
+
+
+@pytest.mark.parametrize("split", SHARED)
 def test_links_hide_no_picture_on_which_a_step_would_be_chosen(split, recipe_file, trees, tmp_path):
     (tmp_path / "link").symlink_to(trees / split)
     for root in ("link", str(trees / "target" / ".." / split)):
         validation = f"data.validation={json.dumps({'dataset': 'folder', 'root': root})}"
-        words = (f"of its pictures are data.{split}'s", "on which a step would be chosen")
+        words = (f"of its pictures are data.{split}'s", SHARED[split])
         refused_by_both(recipe_file, *words, sets=(validation, "evaluate.select=source-val"))
+
+
+def test_a_target_that_is_trained_on(recipe_file, trees, tmp_path):
+    """Some renders and some photos in one list: the accuracy on photos was that of pictures trained on."""
+    rows = [f"source/car/{n}.png,car\nsource/bus/{n}.png,bus" for n in range(4)]
+    (tmp_path / "mixed.csv").write_text("\n".join(["path,label", *rows, "target/truck/0.png,truck"]))
+    source = {"dataset": "manifest", "root": str(trees), "file": str(tmp_path / "mixed.csv")}
+    words = ("data.target: 1 of its pictures are data.source's, which are trained on",)
+    refused_by_both(recipe_file, *words, sets=(f"data.source={json.dumps(source)}",))
+
+
+def test_a_target_may_lack_classes_of_the_source_and_has_no_others(recipe_file, trees, tmp_path):
+    shutil.copytree(trees / "target", tmp_path / "real", ignore=shutil.ignore_patterns("car"))
+    sets = ("--set", f"data.target.root={tmp_path / 'real'}")
+    done = command("csg-train", "run", recipe_file, *sets, "--out", "f", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "target: no picture is of car" in done.stdout
+    record = json.loads((tmp_path / "f" / "accuracy-target.json").read_text())
+    own = [sum(row) and row[index] / sum(row) for index, row in enumerate(record["confusion"])]
+    assert [sum(row) for row in record["confusion"]] == [3, 0, 3]
+    assert record["mean_per_class"] == (own[0] + own[2]) / 2
+    listed = tmp_path / "real.csv"
+    listed.write_text(
+        "path,label\n" + "\n".join(f"{name}/{n}.png,{name}" for name in ("bus", "truck") for n in range(3))
+    )
+    domain = {"dataset": "manifest", "root": str(tmp_path / "real"), "file": str(listed)}
+    sets = ("--set", f"data.target={json.dumps(domain)}")
+    done = command("csg-train", "run", recipe_file, *sets, "--out", "m", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "m" / "accuracy-target.json").read_text())["confusion"] == record["confusion"]
+    (tmp_path / "real" / "truck").rename(tmp_path / "real" / "trucks")
+    sets = (f"data.target.root={tmp_path / 'real'}",)
+    refused_by_both(recipe_file, "missing ['car', 'truck'], unexpected ['trucks']", "may lack some", sets=sets)
 
 
 def test_a_picture_of_a_style_that_does_not_decode(masked):

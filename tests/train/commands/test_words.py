@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from tests.commands import assert_user_error, command
-from tests.conftest import write_tree
+from tests.conftest import copied, write_tree
 
 
 @pytest.mark.parametrize(
@@ -101,14 +101,15 @@ def test_lists(text, parts, recipe_dict, trees, tmp_path):
     root = trees / "source"
     (tmp_path / "m.csv").write_text(text.replace("{root}", str(root)))
     domain = {"dataset": "manifest", "root": str(root), "file": "m.csv"}
-    data = {"source": domain, "target": dict(domain), "size": 32}
+    data = {"source": domain, "target": copied(domain, tmp_path), "size": 32}
     (tmp_path / "t.yaml").write_text(yaml.safe_dump(recipe_dict | {"data": data}))
     assert_user_error(command("csg-train", "data", "check", "t.yaml", cwd=tmp_path), *parts)
 
 
 def test_a_relative_root_says_where_it_starts(recipe_file, recipe_dict, tmp_path):
-    write_tree(tmp_path / "own")
-    data = {"source": {"dataset": "folder", "root": "own"}, "target": {"dataset": "folder", "root": "own"}, "size": 32}
+    for root in ("own", "real"):
+        write_tree(tmp_path / root)
+    data = {"source": {"dataset": "folder", "root": "own"}, "target": {"dataset": "folder", "root": "real"}, "size": 32}
     recipe_file.write_text(yaml.safe_dump(recipe_dict | {"data": data}))
     assert command("csg-train", "run", recipe_file, "--out", "o", "--quiet", cwd=tmp_path).returncode == 0
     (tmp_path / "away").mkdir()

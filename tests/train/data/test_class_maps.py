@@ -15,6 +15,7 @@ from csg_train.errors import UserError
 from csg_train.recipes.domains import CityscapesDomain, GTA5Domain, MaskedFolderDomain, SynthiaDomain
 from csg_train.recipes.pictures import load_masked_domain
 from tests.commands import assert_user_error, command
+from tests.conftest import copied
 from tests.train.data.test_masks import CITY, gta5_tree, picture, png, save
 
 THREE = {"flat": [7, 8], "vehicle": [26, 27, 28], "nature": 21}
@@ -128,13 +129,14 @@ def test_masks_of_one_class_of_several_train_nothing(masked_recipe_dict: dict, t
         Image.fromarray(pixels).save(written(tmp_path / f"own/{folder_of}/a.png", ""))
     written(tmp_path / "own/classes.txt", "background\nobject\n")
     domain = {"dataset": "masked-folder", "root": str(tmp_path / "own")}
-    masked_recipe_dict["data"] |= {"source": domain, "target": dict(domain)}
+    masked_recipe_dict["data"] |= {"source": domain, "target": copied(domain, tmp_path)}
     written(tmp_path / "own.yaml", masked_recipe_dict)
     for arguments in (("data", "check", "own.yaml"), ("run", "own.yaml", "--out", "out")):
         result = command("csg-train", *arguments, cwd=tmp_path)
         assert_user_error(result, "every pixel of its masks is background or ignored", "255 is ignored", "classes.yaml")
-    (tmp_path / "own/classes.txt").unlink()
-    written(tmp_path / "own/classes.yaml", {"classes": {"background": 0, "object": 255, "sky": 9}})
+    for root in ("own", "target"):
+        (tmp_path / root / "classes.txt").unlink()
+        written(tmp_path / root / "classes.yaml", {"classes": {"background": 0, "object": 255, "sky": 9}})
     result = command("csg-train", "run", "own.yaml", "--out", "out", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "source: no mask shows sky" in result.stdout
@@ -267,7 +269,7 @@ def test_data_check_and_run_say_the_same_of_an_unmapped_colour(masked_recipe_dic
         Image.fromarray(mask).save(written(root / f"masks/{index}.png", ""))
     written(root / "classes.yaml", {"classes": {"a": "#000000", "b": "#ffffff"}})
     domain = {"dataset": "masked-folder", "root": str(root)}
-    masked_recipe_dict["data"] |= {"source": domain, "target": dict(domain)}
+    masked_recipe_dict["data"] |= {"source": domain, "target": copied(domain, tmp_path)}
     written(tmp_path / "own.yaml", masked_recipe_dict)
     lines = []
     for arguments in (("data", "check", "own.yaml"), ("run", "own.yaml", "--out", "out")):

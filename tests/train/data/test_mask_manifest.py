@@ -14,6 +14,7 @@ from csg_train.errors import UserError
 from csg_train.recipes.domains import MaskedManifestDomain
 from csg_train.recipes.pictures import load_masked_domain
 from tests.commands import command
+from tests.conftest import copied
 
 ROWS = [("step0.camera.png", "step0.semantic.png"), ("step1.camera.png", "step1.semantic.png")]
 
@@ -89,7 +90,7 @@ def test_a_run_of_listed_pairs_is_that_of_the_folders(masked_recipe_dict, masked
     listed = {"dataset": "masked-manifest", "root": str(masked_tree), "file": str(file), "name": "x"}
     scores = []
     for name, domain in (("folder", masked_recipe_dict["data"]["source"] | {"name": "x"}), ("list", listed)):
-        masked_recipe_dict["data"] |= {"source": domain, "target": dict(domain)}
+        masked_recipe_dict["data"] |= {"source": domain, "target": copied(domain, tmp_path / name)}
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(masked_recipe_dict))
         result = command("csg-train", "run", f"{name}.yaml", "--out", name, cwd=tmp_path)
         assert result.returncode == 0, result.stderr

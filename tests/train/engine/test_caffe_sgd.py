@@ -88,11 +88,14 @@ def test_the_state_dict_holds_all_that_a_restart_needs(restart_at):
     assert torch.equal(descend(CaffeSGD, RATES, restart_at=restart_at), descend(CaffeSGD, RATES))
 
 
-def test_the_recipe_chooses_and_resumes(recipe_dict, tmp_path, monkeypatch):
-    recipe = recipe_of(recipe_dict, "baseline", sgd="caffe")
+@pytest.mark.parametrize(
+    ("method", "field", "kind"), [("baseline", "sgd", CaffeSGD), ("csg", "optimizer", optim.AdamW)]
+)
+def test_the_recipe_chooses_and_resumes(method, field, kind, recipe_dict, tmp_path, monkeypatch):
+    recipe = recipe_of(recipe_dict, method, **{field: "caffe" if field == "sgd" else "adamw"})
     run = engine._Run(recipe, tmp_path, CPU)
-    assert isinstance(run.optimizer, CaffeSGD)
-    plain = build_optimizer(run.network, run.method, recipe_of(recipe_dict, "baseline").train)
+    assert isinstance(run.optimizer, kind)
+    plain = build_optimizer(run.network, run.method, recipe_of(recipe_dict, method).train)
     assert type(plain) is optim.SGD
     assert [group["name"] for group in plain.param_groups] == [group["name"] for group in run.optimizer.param_groups]
 

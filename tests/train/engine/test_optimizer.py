@@ -1,9 +1,13 @@
 """The optimiser's groups: named, complete, in the order that methods count on."""
 
 import pytest
+import torch
+from pydantic import ValidationError
 
 from csg_train.engine import loop as engine
+from csg_train.engine.optimizer import build_optimizer
 from csg_train.errors import UserError
+from csg_train.runs.checkpoint import load_optimizer
 from tests.train.methods.test_methods import CPU, recipe_of
 
 RESNET = ["conv1", "bn1", "layer1", "layer2", "layer3", "layer4"]
@@ -47,3 +51,48 @@ def test_a_method_learns_steps_and_starting_weights(recipe_dict, tmp_path, monke
     seen[1].require_imagenet("method.rates", run.network.backbone)
     with pytest.raises(UserError, match=r"method\.rates: .*model\.weights"):
         seen[0].require_imagenet("method.rates", run.network.backbone)
+
+
+def test_adamw_is_its_equation(recipe_dict, tmp_path):
+    """Three steps of one weight by hand: beta_1 is the recipe's momentum, the decay takes no part in the moments."""
+    recipe = recipe_of(recipe_dict, "baseline", optimizer="adamw", momentum=0.8, weight_decay=0.1)
+    run = engine._Run(recipe, tmp_path, CPU)
+    head = run.optimizer.param_groups[-1]
+    weight = head["params"][0]
+    expected, first, second = weight.detach().double().clone(), 0.0, 0.0
+    for step, scale in enumerate((1.0, -2.0, 0.5), start=1):
+        gradient = torch.full_like(weight, scale)
+        weight.grad = gradient.clone()
+        run.optimizer.step()
+        first = 0.8 * first + 0.2 * scale
+        second = 0.999 * second + 0.001 * scale**2
+        update = (first / (1 - 0.8**step)) / ((second / (1 - 0.999**step)) ** 0.5 + 1e-8)
+        expected = expected * (1 - head["lr"] * 0.1) - head["lr"] * update
+    torch.testing.assert_close(weight.detach().double(), expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("method", "train", "message"),
+    [
+        ("baseline", {"sgd": "caffe"}, "train.sgd: caffe is a kind of SGD"),
+        ("weight-l2", {}, "no rate for the proximal step of weight-l2; set method.update to gradient"),
+    ],
+)
+def test_what_adamw_does_not_go_with(method, train, message, recipe_dict):
+    with pytest.raises(ValidationError, match=message):
+        recipe_of(recipe_dict, method, optimizer="adamw", **train)
+
+
+@pytest.mark.parametrize("lost", ["exp_avg", "step"])
+def test_a_state_of_adamw_with_a_part_lost_is_refused(lost, recipe_dict, tmp_path):
+    recipe = recipe_of(recipe_dict, "baseline", optimizer="adamw")
+    run = engine._Run(recipe, tmp_path, CPU)
+    for weight in run.trained:
+        weight.grad = torch.ones_like(weight)
+    run.optimizer.step()
+    state = run.optimizer.state_dict()
+    fresh = build_optimizer(run.network, run.method, recipe.train)
+    load_optimizer(fresh, state, tmp_path)
+    del state["state"][0][lost]
+    with pytest.raises(UserError, match="optimiser state does not fit"):
+        load_optimizer(build_optimizer(run.network, run.method, recipe.train), state, tmp_path)
