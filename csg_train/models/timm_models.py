@@ -92,9 +92,13 @@ def _build(
             return timm.create_model(model, pretrained=False, output_stride=output_stride, **options)
     except (AssertionError, NotImplementedError):
         pass
+    net = timm.create_model(model, pretrained=False, **options)
+    if {entry["reduction"] for entry in getattr(net, "feature_info", None) or ()} == {output_stride}:
+        return net  # a ViT with patches of that size
     raise UserError(
         f"model.backbone: {name} ({kind.__name__}) cannot trade its strides for dilation to an output stride of "
-        f"{output_stride}, which segmentation needs; choose a ResNet, RegNet, EfficientNet or ConvNeXt"
+        f"{output_stride}, which segmentation needs; choose a ResNet, RegNet, EfficientNet or ConvNeXt, or a ViT with "
+        "patches of 16 pixels and segmentation.output_stride 16"
     )
 
 

@@ -12,10 +12,12 @@ from csg_train.data.loaders.batch import Batch
 from csg_train.data.readers.images import decode, file_size, file_status
 from csg_train.data.readers.masks import IGNORE, MaskedSet, mismatches, picture_and_mask
 from csg_train.data.readers.sets import AnySet
+from csg_train.data.views.segmentation_views import evaluated_size
 from csg_train.distributed import process_count
 from csg_train.errors import UserError
 from csg_train.methods.base import Method, Setup
 from csg_train.methods.frozen import freeze
+from csg_train.models.backbones import backbone_spec
 from csg_train.models.network import Output, TaskNetwork
 from csg_train.models.outline import outline
 from csg_train.recipes.domains import FolderDomain
@@ -62,7 +64,7 @@ def require_ready(recipe: Recipe, sets: Mapping[str, AnySet]) -> None:
                 raise UserError(f"{path}: empty, 0 bytes; replace it or remove it")
         if isinstance(images, MaskedSet) and (pairs := mismatches(images)):
             raise UserError(f"{images.root}: {pairs[0].line()} ({len(pairs)} such pairs)")
-        _require_readable(images, trained=split == "source")
+        _require_readable(images, recipe, trained=split == "source")
     require_trainable(recipe, classes=len(next(iter(sets.values())).classes))
     if (styles := recipe.build_method().styles()) is not None:
         for path in styles.files[:_FEW_FILES]:
@@ -94,8 +96,10 @@ def shared_files(one: AnySet, other: AnySet) -> int:
     return len(set.intersection(*({(file.st_dev, file.st_ino) for file in own} for own in found)))
 
 
-def _require_readable(images: AnySet, *, trained: bool) -> None:
-    """Refuse files that do not decode, ids without a class, and masks that label nothing, among a set's first files.
+def _require_readable(images: AnySet, recipe: Recipe, *, trained: bool) -> None:
+    """Refuse files that do not decode, ids without a class, masks that label nothing, among a set's first files.
+
+    And, for masks, whole pictures of a size that the backbone does not take.
 
     Masks to train on that show one class of several are refused too, where they are few enough to be looked at whole.
 
@@ -104,6 +108,8 @@ def _require_readable(images: AnySet, *, trained: bool) -> None:
     """
     pixels = number = 0
     ids: set[int] = set()
+    masks = recipe.segmentation
+    multiple = (backbone_spec(recipe.model.backbone).multiple if masks else None) or 1
     while number < min(len(images), _FEW_FILES) and pixels < _FEW_PIXELS:
         if isinstance(images, MaskedSet):
             picture, mask_HW = picture_and_mask(images, number)
@@ -112,6 +118,12 @@ def _require_readable(images: AnySet, *, trained: bool) -> None:
         else:
             picture = images.picture(number)
         pixels += picture.width * picture.height
+        width, height = evaluated_size(picture.size, masks.longest_side if masks else None)
+        if width % multiple or height % multiple:
+            raise UserError(
+                f"{images.path(number)}: measured whole, at {width} x {height} pixels, and {recipe.model.backbone} "
+                f"takes multiples of {multiple}; crop the pictures and masks, or choose another model.backbone"
+            )
         number += 1
     if not isinstance(images, MaskedSet):
         return

@@ -20,7 +20,14 @@ from csg_train.data.views.restyle import Styles
 from csg_train.data.views.transforms import perturbed
 from csg_train.seeds import random_for
 
-__all__ = ["Crop", "colour_jitter", "random_crop", "segmentation_evaluation_view", "segmentation_views"]
+__all__ = [
+    "Crop",
+    "colour_jitter",
+    "evaluated_size",
+    "random_crop",
+    "segmentation_evaluation_view",
+    "segmentation_views",
+]
 
 _JITTER = 0.4  # CSG's brightness, contrast, saturation and hue
 _Colour = tuple[int, int, int]
@@ -208,6 +215,14 @@ def _tensor(pixels_HW3: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels_HW3).permute(2, 0, 1).contiguous()
 
 
+def evaluated_size(size: tuple[int, int], longest_side: int | None) -> tuple[int, int]:
+    """The size at which a whole picture is measured: its own, or smaller where its longer side is too long."""
+    if longest_side is None or max(size) <= longest_side:
+        return size
+    width, height = (max(1, round(side * longest_side / max(size))) for side in size)
+    return width, height
+
+
 def segmentation_evaluation_view(image: Image.Image, *, longest_side: int | None) -> Tensor:
     """The one view that is measured: the whole picture, shrunk (bilinear) only where its longer side is too long.
 
@@ -220,8 +235,7 @@ def segmentation_evaluation_view(image: Image.Image, *, longest_side: int | None
     Returns:
         ``(3, h, w)`` uint8.
     """
-    if longest_side is not None and max(image.size) > longest_side:
-        factor = longest_side / max(image.size)
-        size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+    size = evaluated_size(image.size, longest_side)
+    if size != image.size:
         image = image.resize(size, Image.Resampling.BILINEAR)
     return _tensor(np.array(image))

@@ -3,13 +3,15 @@
 import functools
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from csg_train.engine import loop as engine
 from csg_train.errors import UserError
 from csg_train.models.weights import build_backbone
-from csg_train.recipes.ready import require_trainable
+from csg_train.recipes.ready import load_splits, require_ready, require_trainable
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import load_checkpoint
 from csg_train.runs.training_log import read_log
@@ -81,6 +83,8 @@ def test_csg_resumes_on_every_family(family, recipe_dict, family_weights, tmp_pa
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_segmentation_keeps_the_resolution_or_is_refused(family, masked_recipe_dict, family_weights, tmp_path):
+    if family == "dinov2":  # whose patches have 8 pixels
+        masked_recipe_dict["segmentation"]["output_stride"] = 16
     recipe = of_family(masked_recipe_dict, family, "csg-dense", family_weights, steps=1)
     if family not in DILATED:
         with pytest.raises(UserError, match=r"model\.backbone: timm/.* cannot trade its strides for dilation"):
@@ -92,6 +96,40 @@ def test_segmentation_keeps_the_resolution_or_is_refused(family, masked_recipe_d
         output = network(torch.rand(1, 3, 32, 40))
     assert output.logits.shape == (1, 3, 32, 40)
     assert output.stages["stage4"].shape[-2:] == output.stages["stage3"].shape[-2:] == (4, 5)
+
+
+def test_a_vit_whose_patches_are_the_output_stride_predicts_masks(masked_recipe_dict, tmp_path):
+    """The map is that of the plain network; whole pictures of other sizes are refused before the first step."""
+    sizes = {"source": (48, 64), "target": (32, 48)}
+    rng = np.random.default_rng(5)
+    for split, shape in sizes.items():
+        for index in range(4):
+            for folder, high, more in (("images", 256, (3,)), ("masks", 3, ())):
+                path = tmp_path / split / folder / f"{index}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(rng.integers(0, high, (*shape, *more), dtype=np.uint8)).save(path)
+        (tmp_path / split / "classes.txt").write_text("a\nb\nc")
+        masked_recipe_dict["data"][split] = {"dataset": "masked-folder", "root": str(tmp_path / split)}
+    masked_recipe_dict["model"] = {"backbone": "timm/test_vit", "weights": "none"}
+    masked_recipe_dict["segmentation"]["output_stride"] = 16
+    for method in ("oracle", "csg-dense"):
+        recipe = recipe_of(masked_recipe_dict, method, steps=1)
+        require_ready(recipe, load_splits(recipe))
+        network = load_checkpoint(run(recipe, tmp_path / method)).build_network(CPU)
+        picture = torch.rand(1, 3, 32, 48)
+        with torch.no_grad():
+            output = network(picture)
+            tokens = network.backbone.net.forward_intermediates(
+                network.backbone.normalise(picture), indices=[5], norm=False
+            )
+        assert output.logits.shape == (1, 3, 32, 48)
+        torch.testing.assert_close(output.stages["layer4"], tokens[1][0])
+    Image.new("RGB", (50, 32)).save(tmp_path / "target" / "images" / "3.png")
+    Image.new("L", (50, 32)).save(tmp_path / "target" / "masks" / "3.png")
+    with pytest.raises(
+        UserError, match=r"images/3\.png: measured whole, at 50 x 32 pixels, and timm/test_vit takes mult"
+    ):
+        require_ready(recipe, load_splits(recipe))
 
 
 def test_a_name_of_torchvision_trains_and_is_no_network_for_segmentation(recipe_dict, masked_recipe_dict, tmp_path):
