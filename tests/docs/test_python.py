@@ -1,5 +1,6 @@
 """The page "From Python": every block runs, in the page's order, in one session."""
 
+import doctest
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 import yaml
 
+from csg_train import seeds
 from tests.analysis.report.cases import write_run
 
 PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
@@ -43,3 +45,9 @@ def test_the_page_shows_every_name_of_both_packages():
 def test_csg_in_a_loop_of_one_s_own_takes_less_than_40_lines():
     (loop,) = [block for block in BLOCKS if "import CSGLoss" in block]
     assert len(loop.strip().splitlines()) < 40
+
+
+def test_examples_of_docstrings():
+    """`seeds` has the only ones."""
+    found = doctest.testmod(seeds)
+    assert (found.failed, found.attempted) == (0, 2)
