@@ -283,6 +283,8 @@ def _training_part(run: Run) -> dict[str, Any]:
     if "augment" in run.info.options:  # PASTA or AugMix; RandAugment is none
         skipped["data"].add("augment")
     sections = {name: run.recipe[name] for name in skipped if isinstance(run.recipe.get(name), dict)}
+    if "train" in sections:  # runs from before the field
+        sections["train"] = {"optimizer": "sgd"} | sections["train"]
     return {
         name: {key: value for key, value in section.items() if key not in skipped[name]}
         for name, section in sections.items()

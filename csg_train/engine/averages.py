@@ -150,7 +150,8 @@ def average_runs(
     shares = [1 / len(parts)] * len(parts) if alpha is None else [1 - alpha, alpha]
     last, recipe = parts[-1], parts[-1].resolved_recipe()
     data = last.resolved_recipe(overrides).data
-    require_outside_data(out, recipe.data)
+    for own in (recipe.data, data):
+        require_outside_data(out, own)
     network = last.build_network(device)
     state = mixed([part.model for part in parts], shares, {name for name, _ in network.named_parameters()})
     averaged: dict[str, Any] = {"rule": "soup"} if alpha is None else {"rule": "wise-ft", "alpha": alpha}

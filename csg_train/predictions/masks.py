@@ -30,8 +30,8 @@ _Picture = tuple[Tensor, tuple[int, int]] | UserError
 class _Whole(Dataset[_Picture]):
     """Pictures at their own size."""
 
-    def __init__(self, images: ImageSet, longest_side: int | None) -> None:
-        self.images, self.longest_side = images, longest_side
+    def __init__(self, images: ImageSet, longest_side: int | None, multiple: int) -> None:
+        self.images, self.longest_side, self.multiple = images, longest_side, multiple
 
     def __getitem__(self, index: int) -> _Picture:
         try:
@@ -39,6 +39,12 @@ class _Whole(Dataset[_Picture]):
         except UserError as error:
             return UserError(error.message)
         view = segmentation_evaluation_view(image, longest_side=self.longest_side)
+        height, width = view.shape[1:]
+        if height % self.multiple or width % self.multiple:
+            return UserError(
+                f"{self.images.path(index)}: {width} x {height} pixels, and this backbone takes multiples of "
+                f"{self.multiple}; crop it, or --set segmentation.longest_side"
+            )
         return view[None], (image.height, image.width)
 
 
@@ -82,7 +88,8 @@ def predicted_classes_of_pixels(
     palette = [channel for colour in class_colours(classes) for channel in colour]
     keys = file_order(len(found.images), 1)
     workers = measuring_workers(recipe.train.workers, device, len(keys))
-    loaded = load_batches(_Whole(found.images, recipe.segmentation.longest_side), keys, only, workers)
+    whole = _Whole(found.images, recipe.segmentation.longest_side, network.backbone.spec.multiple or 1)
+    loaded = load_batches(whole, keys, only, workers)
     for name, picture in zip(mask_names(found), loaded, strict=True):
         if isinstance(picture, UserError):
             yield picture

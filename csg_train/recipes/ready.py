@@ -10,7 +10,7 @@ import torch
 
 from csg_train.data.loaders.batch import Batch
 from csg_train.data.readers.images import decode, file_size, file_status
-from csg_train.data.readers.masks import IGNORE, MaskedSet, mismatches, picture_and_mask
+from csg_train.data.readers.masks import IGNORE, MaskedSet, mismatches, picture_and_mask, sizes
 from csg_train.data.readers.sets import AnySet
 from csg_train.data.views.segmentation_views import evaluated_size
 from csg_train.distributed import process_count
@@ -64,7 +64,9 @@ def require_ready(recipe: Recipe, sets: Mapping[str, AnySet]) -> None:
                 raise UserError(f"{path}: empty, 0 bytes; replace it or remove it")
         if isinstance(images, MaskedSet) and (pairs := mismatches(images)):
             raise UserError(f"{images.root}: {pairs[0].line()} ({len(pairs)} such pairs)")
-        _require_readable(images, recipe, trained=split == "source")
+        if isinstance(images, MaskedSet):
+            _require_sizes(recipe, images)
+        _require_readable(images, trained=split == "source")
     require_trainable(recipe, classes=len(next(iter(sets.values())).classes))
     if (styles := recipe.build_method().styles()) is not None:
         for path in styles.files[:_FEW_FILES]:
@@ -77,7 +79,7 @@ def _require_apart(recipe: Recipe, sets: Mapping[str, AnySet]) -> None:
         if {split, "source"} <= sets.keys() and (count := shared_files(sets[split], sets["source"])):
             raise UserError(
                 f"data.{split}: {count} of its pictures are data.source's, which are trained on; take them out of one "
-                f"of the two{', for instance by holdout' if split == 'validation' else ''}"
+                f"of the two, and a file that is there several times once"
             )
     if (
         recipe.chosen_on == "validation"
@@ -96,10 +98,21 @@ def shared_files(one: AnySet, other: AnySet) -> int:
     return len(set.intersection(*({(file.st_dev, file.st_ino) for file in own} for own in found)))
 
 
-def _require_readable(images: AnySet, recipe: Recipe, *, trained: bool) -> None:
-    """Refuse files that do not decode, ids without a class, masks that label nothing, among a set's first files.
+def _require_sizes(recipe: Recipe, images: MaskedSet) -> None:
+    """Refuse whole pictures of a size that the backbone does not take: they are measured at their own."""
+    assert recipe.segmentation is not None
+    multiple = backbone_spec(recipe.model.backbone).multiple or 1
+    for index, (size, _) in enumerate(sizes(images) if multiple > 1 else ()):
+        width, height = evaluated_size(size, recipe.segmentation.longest_side)
+        if width % multiple or height % multiple:
+            raise UserError(
+                f"{images.path(index)}: measured whole, at {width} x {height} pixels, and {recipe.model.backbone} "
+                f"takes multiples of {multiple}; set segmentation.longest_side, crop the pictures, or take another"
+            )
 
-    And, for masks, whole pictures of a size that the backbone does not take.
+
+def _require_readable(images: AnySet, *, trained: bool) -> None:
+    """Refuse files that do not decode, ids without a class, masks that label nothing, among a set's first files.
 
     Masks to train on that show one class of several are refused too, where they are few enough to be looked at whole.
 
@@ -108,8 +121,6 @@ def _require_readable(images: AnySet, recipe: Recipe, *, trained: bool) -> None:
     """
     pixels = number = 0
     ids: set[int] = set()
-    masks = recipe.segmentation
-    multiple = (backbone_spec(recipe.model.backbone).multiple if masks else None) or 1
     while number < min(len(images), _FEW_FILES) and pixels < _FEW_PIXELS:
         if isinstance(images, MaskedSet):
             picture, mask_HW = picture_and_mask(images, number)
@@ -118,12 +129,6 @@ def _require_readable(images: AnySet, recipe: Recipe, *, trained: bool) -> None:
         else:
             picture = images.picture(number)
         pixels += picture.width * picture.height
-        width, height = evaluated_size(picture.size, masks.longest_side if masks else None)
-        if width % multiple or height % multiple:
-            raise UserError(
-                f"{images.path(number)}: measured whole, at {width} x {height} pixels, and {recipe.model.backbone} "
-                f"takes multiples of {multiple}; crop the pictures and masks, or choose another model.backbone"
-            )
         number += 1
     if not isinstance(images, MaskedSet):
         return

@@ -1,6 +1,7 @@
 """Checkpoints of segmentation under every command: against loops by hand, pytorch-grad-cam and the true masks."""
 
 import csv
+import shutil
 
 import numpy as np
 import pytest
@@ -61,13 +62,14 @@ def tree(tmp_path_factory):
 def checkpoints(tree, resnet_weights, tmp_path_factory):
     """Checkpoints of two steps, seeds 0 and 1."""
     out = tmp_path_factory.mktemp("segmented")
+    source = shutil.copytree(tree, out / "sizes")
     domain = {"dataset": "masked-folder", "root": str(tree)}
     paths = []
     for seed in (0, 1):
         recipe = {
             "name": "tiny-masked",
             "seed": seed,
-            "data": {"source": domain, "target": domain, "size": 32, "augment": "none"},
+            "data": {"source": domain | {"root": str(source)}, "target": domain, "size": 32, "augment": "none"},
             "segmentation": {"head": "deeplab-v2", "output_stride": 8},
             "model": {"backbone": "resnet18", "weights": str(resnet_weights)},
             "method": {"name": "baseline"},

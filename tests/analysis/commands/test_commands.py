@@ -35,8 +35,8 @@ def test_coincident_pairs_are_counted_and_an_infinite_energy_is_said(rule, value
 def test_energy_of_two_pictures_has_no_interval(recipe_file, tmp_path):
     write_tree(tmp_path / "two", per_class=1)
     shutil.rmtree(tmp_path / "two" / "truck")
-    root = f"={tmp_path / 'two'}"
-    sets = ("--set", "data.source.root" + root, "--set", "data.target.root" + root)
+    shutil.copytree(tmp_path / "two", tmp_path / "real")
+    sets = ("--set", f"data.source.root={tmp_path / 'two'}", "--set", f"data.target.root={tmp_path / 'real'}")
     assert command("csg-train", "run", recipe_file, *sets, "--out", "run", cwd=tmp_path).returncode == 0
     result = command("csg-analyze", "energy", tmp_path / "run" / "ckpt.pt", cwd=tmp_path)
     assert result.returncode == 0, result.stderr

@@ -349,6 +349,16 @@ def test_a_recipe_s_batch_is_a_difference_and_its_workers_are_none(tmp_path: Pat
     assert [notice.split(": ")[0] for notice in found] == [f"The recipes differ in train.{field}"] * said
 
 
+def test_a_run_from_before_the_field_was_trained_with_sgd(tmp_path: Path) -> None:
+    write_run(tmp_path, "baseline")
+    path = write_run(tmp_path, "csg") / "recipe.yaml"
+    recipe = yaml.safe_load(path.read_text())
+    recipe["train"]["optimizer"] = "adamw"
+    path.write_text(yaml.safe_dump(recipe))
+    (found,) = notices(load_runs([tmp_path]))
+    assert found.startswith('The recipes differ in train.optimizer: "sgd" (clean-baseline-0) / "adamw" (clean-csg-0)')
+
+
 def test_masks_of_other_pictures_keep_the_numbers_together(tmp_path: Path) -> None:
     for count, method in ((2, "baseline"), (3, "csg")):
         write_predictions(write_run(tmp_path, method, masks=True, attention=False), count=count)

@@ -60,8 +60,9 @@ def test_no_home_and_a_user_without_a_name(recipe_file, tmp_path):
 
 
 def test_a_home_folder_in_a_path_of_a_recipe(recipe_file, tmp_path):
-    write_tree(tmp_path / "pictures")
-    sets = ("--set", "data.source.root=~/pictures", "--set", "data.target.root=~/pictures")
+    for root in ("pictures", "photos"):
+        write_tree(tmp_path / root)
+    sets = ("--set", "data.source.root=~/pictures", "--set", "data.target.root=~/photos")
     result = command("csg-train", "data", "check", recipe_file, *sets, cwd=tmp_path, env={"HOME": str(tmp_path)})
     assert result.returncode == 0, result.stderr
     assert_user_error(command("csg-train", "data", "check", "~/none.yaml", cwd=tmp_path), "~/none.yaml", "no shell")

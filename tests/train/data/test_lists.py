@@ -143,7 +143,6 @@ def test_manifest_sorts_classes_or_takes_the_sources(tmp_path):
         ([["path", "label"], ["a.png", "bus"], ["./a.png", "car"]], "m.csv:3: 'a.png' is in line 2 too; remove one"),
         ([["path", "label"], ["a.png", "tram"]], "tram"),
         ([["path", "label"], ["a.png", "bus"], ["b.png", "bus "]], r"m.csv:3: label 'bus ' has blanks around it"),
-        ([["path", "label"], ["a.png", "bus"]], "without images"),
     ],
 )
 def test_manifest_faults_are_named(rows, part, tmp_path):

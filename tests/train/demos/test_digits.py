@@ -86,5 +86,5 @@ def test_classes_of_a_demo_follow_the_source_or_are_refused() -> None:
     backwards = "9876543210"
     assert set(demo_domain("digits", "fonts", backwards).counts()) == set(backwards)
     assert demo_domain("digits", "fonts", backwards).files[0].startswith("9/")
-    with pytest.raises(UserError, match=r"missing \['ten'\], unexpected \['9'\]; all domains of a recipe"):
+    with pytest.raises(UserError, match=r"missing \['ten'\], unexpected \['9'\]; the other domains of a recipe"):
         demo_domain("digits", "fonts", (*"012345678", "ten"))

@@ -341,11 +341,14 @@ def test_a_soup_and_what_no_average_is_made_of(recipe_dict, tmp_path):
     assert [of["method_config"]["weight"] for of in swept.averaged["of"]] == [1.0, 9.0]
     old = [{key: value for key, value in of.items() if key != "method_config"} for of in made.averaged["of"]]
     assert run_info(replace(made, averaged=made.averaged | {"of": old})).options["of"] == ["baseline", "feature-l2"]
-    assert "different draws (seeds 0, 1)" in average_runs([a, c], tmp_path / "seeds", device=CPU)[1][0]
+    assert "different seeds (0, 1)" in average_runs([a, c], tmp_path / "seeds", device=CPU)[1][0]
+    moved = shutil.copytree(recipe_dict["data"]["source"]["root"], tmp_path / "moved")
+    with pytest.raises(UserError, match="moved/soup: in .*, from which data.source reads"):
+        average_runs([a, b], moved / "soup", overrides=(f"data.source.root={moved}",), device=CPU)
     for given, alpha, message in (
-        ([a], None, "1 checkpoints given; two checkpoints or more"),
+        ([a], None, "1 checkpoints given; give two checkpoints or more"),
         ([a, b, c], 0.5, "a start and an end"),
-        ([a, b], float("nan"), "--alpha nan: from 0"),
+        ([a, b], float("nan"), "--alpha nan: give a number from 0"),
         ([a, wide], None, r"differs from .*wide.* in model\.hidden \(8 there, 9 here\)"),
         ([a, none], None, "differs from .*none.* in starting weights"),
         ([none, none1], None, r"in starting weights \('drawn with seed 0' there, 'drawn with seed 1' here\)"),

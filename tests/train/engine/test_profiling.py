@@ -67,9 +67,7 @@ def test_an_interrupted_run_keeps_what_was_recorded_and_goes_on(eight, tmp_path,
 def test_more_steps_than_are_left_are_refused_before_the_first(eight, tmp_path):
     refused = eight("run", "--profile", "4")
     assert refused.exit_code == 2
-    assert (
-        "--profile 4: profiles that many steps after 5 others, and the run has 8 left; ask for fewer" in refused.output
-    )
+    assert "--profile 4: profiles that many steps after 5 others; the run has 8 left; ask for fewer" in refused.output
     assert not (tmp_path / "run/log.jsonl").exists()
     with pytest.raises(UserError, match="--profile -1: "):
         require_steps(-1, 100)

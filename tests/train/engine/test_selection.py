@@ -21,6 +21,7 @@ from csg_train.runs.checkpoint import load_checkpoint
 from csg_train.runs.provenance import run_info
 from csg_train.runs.records import read_record
 from tests.commands import assert_user_error, command
+from tests.conftest import write_tree
 from tests.nested import equal
 from tests.train.methods.test_methods import CPU, run
 
@@ -194,7 +195,8 @@ def test_resume_refuses_a_missing_best_or_other_selection_pictures(selecting, tr
     recipe = rule(selecting, "oracle")
     run(recipe, tmp_path / "other")
     (tmp_path / "target").unlink()
-    (tmp_path / "target").symlink_to(trees / "source")
+    write_tree(tmp_path / "others", seed=9)
+    (tmp_path / "target").symlink_to(tmp_path / "others")
     with pytest.raises(UserError, match="selection or style pictures changed"):
         run(recipe, tmp_path / "other", resume=True)
 

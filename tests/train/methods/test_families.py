@@ -8,9 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
+from csg_train.data.readers.sets import unlabelled
 from csg_train.engine import loop as engine
 from csg_train.errors import UserError
 from csg_train.models.weights import build_backbone
+from csg_train.predictions.masks import _Whole
 from csg_train.recipes.ready import load_splits, require_ready, require_trainable
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import load_checkpoint
@@ -126,6 +128,9 @@ def test_a_vit_whose_patches_are_the_output_stride_predicts_masks(masked_recipe_
         torch.testing.assert_close(output.stages["layer4"], tokens[1][0])
     Image.new("RGB", (50, 32)).save(tmp_path / "target" / "images" / "3.png")
     Image.new("L", (50, 32)).save(tmp_path / "target" / "masks" / "3.png")
+    view = _Whole(unlabelled(tmp_path / "target" / "images", "abc"), None, 16)[3]
+    assert isinstance(view, UserError)
+    assert "images/3.png: 50 x 32 pixels, and this backbone takes multiples of 16" in view.message
     with pytest.raises(
         UserError, match=r"images/3\.png: measured whole, at 50 x 32 pixels, and timm/test_vit takes mult"
     ):

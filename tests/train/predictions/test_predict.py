@@ -199,7 +199,7 @@ def test_masks_that_cannot_all_be_written_are_not_written(masked_checkpoint, mas
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "mine").write_text("")
     assert_user_error(command(*run, "own", "--out", "t.csv", cwd=tmp_path), "t: not an empty folder", "--out")
-    assert_user_error(command(*run, "own", "--out", "own/t.csv", cwd=tmp_path), "--out own/t: in own", "the next time")
+    assert_user_error(command(*run, "own", "--out", "own/t.csv", cwd=tmp_path), "--out own/t: in own", "the next call")
     assert_user_error(command(*run, "own", "--top", "2", cwd=tmp_path), "--top 2", "a segmentation")
     result = command(*run, "own", "--out", "n.csv", "--skip-broken", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -284,6 +284,7 @@ def test_masks_are_predicted_from_pictures_no_longer_than_the_recipe_says_at_the
     recipe = SimpleNamespace(segmentation=SimpleNamespace(longest_side=cap), train=SimpleNamespace(workers=0))
     found = find_pictures([tmp_path / "a.png"], ("background", "car"))
     network = torch.nn.Linear(1, 1)
+    network.backbone = SimpleNamespace(spec=SimpleNamespace(multiple=1))
     (row,) = masks.predicted_classes_of_pixels(network, found, recipe, folder=tmp_path / "masks", shown="masks")
     assert seen == [shown]
     with Image.open(tmp_path / "masks/a.png") as mask:
