@@ -343,7 +343,7 @@ def test_a_soup_and_what_no_average_is_made_of(recipe_dict, tmp_path):
     assert run_info(replace(made, averaged=made.averaged | {"of": old})).options["of"] == ["baseline", "feature-l2"]
     assert "different seeds (0, 1)" in average_runs([a, c], tmp_path / "seeds", device=CPU)[1][0]
     moved = shutil.copytree(recipe_dict["data"]["source"]["root"], tmp_path / "moved")
-    with pytest.raises(UserError, match="moved/soup: in .*, from which data.source reads"):
+    with pytest.raises(UserError, match=r"moved/soup: in .*, from which data\.source reads"):
         average_runs([a, b], moved / "soup", overrides=(f"data.source.root={moved}",), device=CPU)
     for given, alpha, message in (
         ([a], None, "1 checkpoints given; give two checkpoints or more"),
