@@ -19,7 +19,7 @@ def recipes(name: str | None, as_json: bool) -> None:
 
     csg-train recipes digits > my.yaml
 
-    For a row of the paper's tables print the recipe of its method (gta5-resnet50-csg): it has the published settings.
+    For a row of the paper's tables print the recipe of its method (gta5-resnet50-csg), with its own settings.
     """
     if name is not None and name not in packaged_recipes():
         raise UserError(f"{name}: no packaged recipe; choose from: {', '.join(packaged_recipes())}")

@@ -79,7 +79,7 @@ def _require_apart(recipe: Recipe, sets: Mapping[str, AnySet]) -> None:
         if {split, "source"} <= sets.keys() and (count := shared_files(sets[split], sets["source"])):
             raise UserError(
                 f"data.{split}: {count} of its pictures are data.source's, which are trained on; take them out of one "
-                f"of the two, and a file that is there several times once"
+                "of the two, and list a file once"
             )
     if (
         recipe.chosen_on == "validation"
@@ -107,12 +107,13 @@ def _require_sizes(recipe: Recipe, images: MaskedSet) -> None:
         if width % multiple or height % multiple:
             raise UserError(
                 f"{images.path(index)}: measured whole, at {width} x {height} pixels, and {recipe.model.backbone} "
-                f"takes multiples of {multiple}; set segmentation.longest_side, crop the pictures, or take another"
+                f"takes multiples of {multiple}; set segmentation.longest_side, crop the pictures, or choose another "
+                "model.backbone"
             )
 
 
 def _require_readable(images: AnySet, *, trained: bool) -> None:
-    """Refuse files that do not decode, ids without a class, masks that label nothing, among a set's first files.
+    """Refuse files that do not decode, ids without a class, and masks that label nothing, among a set's first files.
 
     Masks to train on that show one class of several are refused too, where they are few enough to be looked at whole.
 
