@@ -178,7 +178,7 @@ def sampled_energy(
     of a term. The jackknife over rows has the expectation 4 z1 / n + 2 (z2 - z1) / M; z2 / M is taken off it, and the
     result is at least z2 / M. The interval is for the energy of the distribution, as that of `hyperspherical_energy`,
     and contains the variation of all pairs of these rows around it. It needs terms of finite
-    variance, d > 2 s + 1 for rows of any spread: in fewer dimensions, which no backbone has, it is too narrow.
+    variance, d > 2 s + 1: in fewer dimensions, which no backbone has, it is too narrow.
 
     Args:
         features_ND: As for `hyperspherical_energy`; every row is read once, and twice for each of its pairs.

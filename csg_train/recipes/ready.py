@@ -62,9 +62,9 @@ def require_ready(recipe: Recipe, sets: Mapping[str, AnySet]) -> None:
         for file in images.stored_files:
             if not file_size(path := images.root / file):
                 raise UserError(f"{path}: empty, 0 bytes; replace it or remove it")
-        if isinstance(images, MaskedSet) and (pairs := mismatches(images)):
-            raise UserError(f"{images.root}: {pairs[0].line()} ({len(pairs)} such pairs)")
         if isinstance(images, MaskedSet):
+            if pairs := mismatches(images):
+                raise UserError(f"{images.root}: {pairs[0].line()} ({len(pairs)} such pairs)")
             _require_sizes(recipe, images)
         _require_readable(images, trained=split == "source")
     require_trainable(recipe, classes=len(next(iter(sets.values())).classes))

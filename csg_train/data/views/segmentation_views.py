@@ -219,7 +219,8 @@ def evaluated_size(size: tuple[int, int], longest_side: int | None) -> tuple[int
     """The size at which a whole picture is measured: its own, or smaller where its longer side is too long."""
     if longest_side is None or max(size) <= longest_side:
         return size
-    width, height = (max(1, round(side * longest_side / max(size))) for side in size)
+    factor = longest_side / max(size)
+    width, height = (max(1, round(side * factor)) for side in size)
     return width, height
 
 
