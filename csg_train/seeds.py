@@ -5,10 +5,12 @@ import hashlib
 import operator
 import random
 from collections.abc import Iterator
-
-import torch
+from typing import TYPE_CHECKING
 
 from csg_train.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["generator_for", "random_for", "seed_for", "seeded"]
 
@@ -30,8 +32,10 @@ def seed_for(run_seed: int, *key: str | int) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
-def generator_for(run_seed: int, *key: str | int) -> torch.Generator:
+def generator_for(run_seed: int, *key: str | int) -> "torch.Generator":
     """A CPU torch generator for one named use (see `seed_for`)."""
+    import torch
+
     return torch.Generator().manual_seed(seed_for(run_seed, *key))
 
 
@@ -46,6 +50,8 @@ def seeded(seed: int) -> Iterator[None]:
 
     The generators of GPUs, which ``torch.manual_seed`` would seed too, stay as they are.
     """
+    import torch
+
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield

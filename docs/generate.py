@@ -1,6 +1,7 @@
 """Pages that the code itself writes: one for each method, program and package. A hook of MkDocs; nothing is kept."""
 
 import ast
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -104,9 +105,7 @@ def method_page(method: type[Method]) -> str:
     """Equation, fields and recipes of one method, from its own metadata."""
     info = method.info
     module = inspect.getdoc(inspect.getmodule(method)) or ""
-    recipes = [
-        path.stem for path in sorted(RECIPES.glob("*.yaml")) if load_recipe(path.stem).method["name"] == info.name
-    ]
+    recipes = [name for name, own in _methods_of_recipes().items() if own == info.name]
     parts = [
         f"# {info.title}",
         info.summary,
@@ -124,6 +123,11 @@ def method_page(method: type[Method]) -> str:
         f"Code: [`{method.__module__}`](../modules/csg_train.methods.md#{method.__module__}).",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+@functools.cache
+def _methods_of_recipes() -> dict[str, str]:
+    return {path.stem: load_recipe(path.stem).method["name"] for path in sorted(RECIPES.glob("*.yaml"))}
 
 
 def _paper_augment(method: type[Method]) -> str:

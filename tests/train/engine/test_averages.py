@@ -50,7 +50,7 @@ def test_a_moving_average_through_a_run(averaging, tmp_path):
     out = tmp_path / "run"
     made = load_checkpoint(run(Recipe.model_validate(averaging | {"average": {"rule": "ema", "decay": 0.5}}), out))
     assert made.path == out / "average.pt"
-    for name in ("head.0.weight", "backbone.net.layer4.1.conv2.weight", "backbone.net.bn1.bias"):
+    for name in ("head.0.weight", "backbone.net.layer4.0.conv2.weight", "backbone.net.bn1.bias"):
         steps = steps_of(out, name)
         expected = steps[0]
         for step in range(1, 8):
@@ -215,7 +215,7 @@ def test_statistics_that_training_moves_are_measured_again(averaging, tmp_path):
         means.append(first.mean(dim=(0, 2, 3)))
     torch.testing.assert_close(made.model["backbone.net.bn1.running_mean"], torch.stack(means).mean(dim=0))
     last = load_checkpoint(out / "ckpt.pt").model
-    for name in ("backbone.net.layer4.0.bn1.running_mean", "backbone.net.layer4.1.bn2.weight"):
+    for name in ("backbone.net.layer4.0.bn1.running_mean", "backbone.net.layer4.0.bn2.weight"):
         assert torch.equal(made.model[name], last[name])
     one = average_runs([snapshot_folder(out, step) / "ckpt.pt" for step in (3, 5)], tmp_path / "soup", device=CPU)[0]
     assert one.averaged["statistics_batches"] == 2

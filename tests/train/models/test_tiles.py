@@ -59,7 +59,7 @@ def test_the_margin_is_the_receptive_field_of_a_resnet_by_hand():
     """Two 3 x 3 in each of a stage's two blocks: layer2's first at stride 4, later ones dilated from the second."""
     reach = (3 + 2) + 4 * 4 + (4 + 3 * 8) + (8 + 3 * 16) + (16 + 3 * 32)
     assert reach + 8 == 225, "and a stride, for uneven padding"
-    assert Tiles(network().backbone, 1).margin == 232, "in whole strides"
+    assert Tiles(network("resnet18").backbone, 1).margin == 232, "in whole strides"
 
 
 def test_a_smaller_margin_is_not_the_whole_picture():
