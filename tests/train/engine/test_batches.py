@@ -18,7 +18,8 @@ def test_training_is_that_of_views_from_the_loader(recipe_dict, tmp_path):
         engine.train(recipe_of(recipe_dict, "csg", steps=4, workers=workers), out, device=CPU)
         saved[name, workers] = load_checkpoint(out / "ckpt.pt")
     for ours, theirs in zip(losses(tmp_path / "device0"), losses(tmp_path / "loader0"), strict=True):
-        assert ours == pytest.approx(theirs, rel=0.01, abs=0.01)  # views are rounded, and 1 / temperature is 14
+        assert ours["ce"] == pytest.approx(theirs["ce"], rel=0.01)
+        assert ours == pytest.approx(theirs, abs=0.1)  # views are rounded, and the temperature makes 14 times as much
     assert not equal(saved["device", 0].model, saved["loader", 0].model)  # what changes numbers is in the recipe
     assert equal(saved["device", 0].model, saved["device", 2].model)
 
