@@ -31,6 +31,8 @@ default_cfgs = generate_default_cfgs(
         | {"num_classes": 1000, "input_size": (3, 64, 64), "classifier": "head.fc", "fixed_input_size": True},
         "tiny_dinov2": _COMMON
         | {"num_classes": 0, "input_size": (3, 56, 56), "classifier": "head", "fixed_input_size": True},
+        "tiny_patch14": _COMMON
+        | {"num_classes": 0, "input_size": (3, 56, 56), "classifier": "head", "fixed_input_size": True},
         "tiny_clip": _COMMON
         | {"num_classes": 24, "input_size": (3, 64, 64), "classifier": "head", "fixed_input_size": True},
     }
@@ -53,6 +55,13 @@ def tiny_swin(pretrained: bool = False, **options: Any) -> SwinTransformer:
 def tiny_dinov2(pretrained: bool = False, **options: Any) -> VisionTransformer:
     own = {"patch_size": 8, "embed_dim": 32, "depth": 4, "num_heads": 2, "init_values": 1e-5, "reg_tokens": 4}
     return build_model_with_cfg(VisionTransformer, "tiny_dinov2", pretrained, no_embed_class=True, **own | options)
+
+
+@timm.models.register_model
+def tiny_patch14(pretrained: bool = False, **options: Any) -> VisionTransformer:
+    """With the patches of the real DINOv2."""
+    own = {"patch_size": 14, "embed_dim": 32, "depth": 4, "num_heads": 2, "reg_tokens": 4}
+    return build_model_with_cfg(VisionTransformer, "tiny_patch14", pretrained, no_embed_class=True, **own | options)
 
 
 @timm.models.register_model

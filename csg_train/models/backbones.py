@@ -46,7 +46,11 @@ class Backbone(nn.Module):
 
     Args:
         spec: The line of the table to build, or what `backbone_spec` says of a name.
-        output_stride: Pixels to a position of the last stages, 8 or 16, through dilation; None as published (32).
+        output_stride: Pixels to a position of the last stages, 8 or 16 through dilation, or that of a ViT's patches;
+            None as published (32).
+
+    Raises:
+        UserError: The network cannot be built so.
     """
 
     mean: Tensor
@@ -54,6 +58,8 @@ class Backbone(nn.Module):
 
     def __init__(self, spec: BackboneSpec, *, output_stride: int | None = None) -> None:
         super().__init__()
+        if output_stride == 14 and spec.multiple != 14:  # which dilation would round to 8
+            raise UserError("segmentation.output_stride: 14 is for a ViT with patches of 14 pixels; use 8 or 16")
         self.net = spec.build() if output_stride is None else spec.build(output_stride=output_stride)
         self.spec, self.classes = spec, spec.classes
         self.stage_paths = {name: path for name, (path, _) in spec.stages.items()}

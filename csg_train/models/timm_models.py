@@ -97,8 +97,8 @@ def _build(
         return net  # a ViT with patches of that size
     raise UserError(
         f"model.backbone: {name} ({kind.__name__}) cannot trade its strides for dilation to an output stride of "
-        f"{output_stride}, which segmentation needs; choose a ResNet, RegNet, EfficientNet or ConvNeXt, or a ViT with "
-        "patches of 16 pixels and segmentation.output_stride 16"
+        f"{output_stride}, which segmentation needs; choose a ResNet, RegNet, EfficientNet or ConvNeXt, or a ViT and "
+        "as segmentation.output_stride the side of its patches, 14 or 16"
     )
 
 

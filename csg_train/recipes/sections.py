@@ -178,8 +178,8 @@ class Segmentation(Settings):
 
     head: Literal["deeplab-v2", "deeplab-v3"] = "deeplab-v3"
     """``deeplab-v2`` is what the paper names, ``deeplab-v3`` what its released code has."""
-    output_stride: Literal[8, 16] = 8
-    """Pixels to a position of the last stages."""
+    output_stride: Literal[8, 14, 16] = 8
+    """Pixels to a position of the last stages: 8 or 16 through dilation, 14 or 16 as the patches of a ViT."""
     affine: Literal["frozen", "trained"] = "frozen"
     """Scale and shift of the backbone's BatchNorm."""
     scale: tuple[Annotated[float, Field(gt=0, le=100)], Annotated[float, Field(gt=0, le=100)]] = (0.75, 1.25)

@@ -100,9 +100,10 @@ def test_segmentation_keeps_the_resolution_or_is_refused(family, masked_recipe_d
     assert output.stages["stage4"].shape[-2:] == output.stages["stage3"].shape[-2:] == (4, 5)
 
 
-def test_a_vit_whose_patches_are_the_output_stride_predicts_masks(masked_recipe_dict, tmp_path):
+@pytest.mark.parametrize(("name", "stride", "depth"), [("test_vit", 16, 6), ("tiny_patch14", 14, 4)])
+def test_a_vit_whose_patches_are_the_output_stride_predicts_masks(name, stride, depth, masked_recipe_dict, tmp_path):
     """The map is that of the plain network; whole pictures of other sizes are refused before the first step."""
-    sizes = {"source": (48, 64), "target": (32, 48)}
+    sizes = {"source": (3 * stride, 4 * stride), "target": (2 * stride, 3 * stride)}
     rng = np.random.default_rng(5)
     for split, shape in sizes.items():
         for index in range(4):
@@ -112,29 +113,38 @@ def test_a_vit_whose_patches_are_the_output_stride_predicts_masks(masked_recipe_
                 Image.fromarray(rng.integers(0, high, (*shape, *more), dtype=np.uint8)).save(path)
         (tmp_path / split / "classes.txt").write_text("a\nb\nc")
         masked_recipe_dict["data"][split] = {"dataset": "masked-folder", "root": str(tmp_path / split)}
-    masked_recipe_dict["model"] = {"backbone": "timm/test_vit", "weights": "none"}
-    masked_recipe_dict["segmentation"]["output_stride"] = 16
+    masked_recipe_dict["model"] = {"backbone": f"timm/{name}", "weights": "none"}
+    masked_recipe_dict["segmentation"]["output_stride"] = stride
+    masked_recipe_dict["data"]["size"] = 2 * stride
     for method in ("oracle", "csg-dense"):
         recipe = recipe_of(masked_recipe_dict, method, steps=1)
         require_ready(recipe, load_splits(recipe))
         network = load_checkpoint(run(recipe, tmp_path / method)).build_network(CPU)
-        picture = torch.rand(1, 3, 32, 48)
+        picture = torch.rand(1, 3, *sizes["target"])
         with torch.no_grad():
             output = network(picture)
             tokens = network.backbone.net.forward_intermediates(
-                network.backbone.normalise(picture), indices=[5], norm=False
+                network.backbone.normalise(picture), indices=[depth - 1], norm=False
             )
-        assert output.logits.shape == (1, 3, 32, 48)
+        assert output.logits.shape == (1, 3, *sizes["target"])
         torch.testing.assert_close(output.stages["layer4"], tokens[1][0])
     Image.new("RGB", (50, 32)).save(tmp_path / "target" / "images" / "3.png")
     Image.new("L", (50, 32)).save(tmp_path / "target" / "masks" / "3.png")
-    view = _Whole(unlabelled(tmp_path / "target" / "images", "abc"), None, 16)[3]
+    view = _Whole(unlabelled(tmp_path / "target" / "images", "abc"), None, stride)[3]
     assert isinstance(view, UserError)
-    assert "images/3.png: 50 x 32 pixels, and this backbone takes multiples of 16" in view.message
+    assert f"images/3.png: 50 x 32 pixels, and this backbone takes multiples of {stride}" in view.message
     with pytest.raises(
-        UserError, match=r"images/3\.png: measured whole, at 50 x 32 pixels, and timm/test_vit takes mult"
+        UserError, match=rf"images/3\.png: measured whole, at 50 x 32 pixels, and timm/{name} takes mult"
     ):
         require_ready(recipe, load_splits(recipe))
+
+
+@pytest.mark.parametrize("name", ["narrow", "tf_efficientnet_lite0", "timm/test_resnet", "timm/test_vit"])
+def test_an_output_stride_of_14_is_for_patches_of_14(name, masked_recipe_dict):
+    masked_recipe_dict["model"] = {"backbone": name, "weights": "none"}
+    masked_recipe_dict["segmentation"]["output_stride"] = 14
+    with pytest.raises(UserError, match=r"segmentation.output_stride: 14 is for a ViT with patches of 14 pixels; use"):
+        require_trainable(recipe_of(masked_recipe_dict, "oracle", steps=1), classes=3)
 
 
 def test_a_name_of_torchvision_trains_and_is_no_network_for_segmentation(recipe_dict, masked_recipe_dict, tmp_path):
