@@ -1,5 +1,6 @@
 """Loader processes that die, outputs that close, signals, pictures that break in the middle: the real commands."""
 
+import itertools
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -15,10 +17,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from csg_analysis.report import build
 from csg_train.commands.options import Commands
 from csg_train.console import console, print_table
 from csg_train.engine import loop
 from csg_train.engine.interrupts import Interrupts
+from csg_train.files import together
+from csg_train.program import start
 from csg_train.runs.checkpoint import load_checkpoint
 from tests.commands import CLOSED, UNREAD, assert_user_error, command
 from tests.conftest import keep_no_pictures, write_tree
@@ -221,39 +226,52 @@ def test_a_signal_leaves_no_half_of_a_file(number, trees, recipe_file, tmp_path)
     assert not list(out.iterdir())
 
 
-MOMENTS = {
-    "files of a folder that is there": "with together(Path('out')) as new: [(new / n).write_text('1') for n in 'abc']",
-    "a report": "build.report_files = lambda _: {n: b'1' for n in 'ab'} | {'index.html': b'', 'report.md': b'',"
-    ' \'files.json\': b\'{"index.html": "", "report.md": "", "a": "", "b": ""}\'};'
-    "build.make_report = build.load_runs = build.unmeasured = lambda *_, **__: []\n"
-    "build.build_report([], Path('out'), allow_mixed=True)",
-}
+def files_of_a_folder() -> None:
+    with together(Path("out")) as new:
+        for name in "abc":
+            (new / name).write_text("1")
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+def a_report() -> None:
+    pages = {
+        "index.html": b"",
+        "report.md": b"",
+        "files.json": b'{"index.html": "", "report.md": "", "a": "", "b": ""}',
+    }
+    build.report_files = lambda _: {"a": b"1", "b": b"1"} | pages
+    build.make_report = build.load_runs = build.unmeasured = lambda *_, **__: []
+    build.build_report([], Path("out"), allow_mixed=True)
+
+
+def signal_after_rename(at: int, write: Callable[[], None]) -> None:
+    """Of a new file to its place."""
+    replace, count = Path.replace, itertools.count(1)
+
+    def interrupted(path: Path, place: Path) -> None:
+        replace(path, place)
+        if ".tmp" not in str(place) and next(count) == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    start()
+    Path.replace = interrupted
+    write()
+
+
+@pytest.mark.parametrize("write", [files_of_a_folder, a_report])
 @pytest.mark.parametrize("at", [1, 2, 3])
-def test_files_that_belong_together_are_moved_whatever_signal_comes(moment, at, tmp_path):
+def test_files_that_belong_together_are_moved_whatever_signal_comes(write, at, tmp_path):
     """A mixture of old and new ones stayed."""
     (tmp_path / "out").mkdir()
     listed = json.dumps(dict.fromkeys(("index.html", "report.md", "a", "b", "gone"), ""))
     for name in ("a", "b", "c", "gone", "index.html", "report.md"):
         (tmp_path / "out" / name).write_text("0")
     (tmp_path / "out" / "files.json").write_text(listed)
-    code = (
-        "from csg_train.program import start; start(); import os, signal; from pathlib import Path\n"
-        "from csg_analysis.report import build; from csg_train.files import together\n"
-        "count, old = 0, Path.replace\n"
-        "def replace(path, place):\n    global count\n    old(path, place)\n"
-        f"    count += '.tmp' not in str(place)\n    if count == {at}: os.kill(os.getpid(), signal.SIGTERM)\n"
-        f"Path.replace = replace\n{MOMENTS[moment]}\nprint('on')"
-    )
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
-    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, check=False)
-    assert (result.returncode, result.stdout, result.stderr) == (143, b"", b"")
+    result = command("csg-train", "--version", cwd=tmp_path, before=partial(signal_after_rename, at, write))
+    assert (result.returncode, result.stdout, result.stderr) == (143, "", "")
     left = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
     assert (left["a"], left["b"]) == ("1", "1")
-    assert left["c"] == ("1" if moment.startswith("files") else "0")
-    assert ("gone" in left) == moment.startswith("files")
+    assert left["c"] == ("1" if write is files_of_a_folder else "0")
+    assert ("gone" in left) == (write is files_of_a_folder)
 
 
 def signal_after_each_rename() -> None:
