@@ -119,7 +119,11 @@ def _apply(value: dict[str, Any], override: str, before: Sequence[str]) -> None:
     try:
         parsed = parse_yaml_value(text)
     except ValueError as error:
-        raise UserError(f"--set {override}: the value is not YAML ({error})") from error
+        unknown = any("\udc80" <= letter <= "\udcff" for letter in text)  # bytes that the locale did not decode
+        reason = (
+            "this locale does not know its letters; set PYTHONUTF8=1" if unknown else f"the value is not YAML ({error})"
+        )
+        raise UserError(f"--set {override}: {reason}") from error
     if lost := [one for one in before if one.startswith(f"{key}.")]:
         raise UserError(f"--set {override}: replaces {lost[0]}, set before it; leave one out, or set {key} first")
     fields = value.get("method")
