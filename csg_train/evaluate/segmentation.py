@@ -116,6 +116,7 @@ def predicted_masks(
     images: MaskedSet,
     *,
     longest_side: int | None,
+    multiple: int = 1,
     device: torch.device,
     workers: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -128,13 +129,14 @@ def predicted_masks(
         logits: From ``(1, 3, h, w)`` uint8 to ``(1, C, h', w')``; the network in evaluation mode.
         images: What to predict.
         longest_side: See `segmentation_evaluation_view`.
+        multiple: See there.
         device: Where ``logits`` takes its input.
         workers: Loader processes.
 
     Yields:
         ``(H, W)`` uint8 each, of the mask's size: the prediction on ``device``, the mask where it was loaded.
     """
-    for batch in whole_pictures(images, longest_side=longest_side, workers=workers):
+    for batch in whole_pictures(images, longest_side=longest_side, multiple=multiple, workers=workers):
         (mask_HW,) = batch.labels
         yield predicted_mask(logits, batch.views[0], size=(mask_HW.shape[0], mask_HW.shape[1]), device=device), mask_HW
 
@@ -177,6 +179,7 @@ def network_masks(network: TaskNetwork, images: MaskedSet, recipe: Recipe) -> It
         logits_of(network, recipe),
         images,
         longest_side=recipe.segmentation.longest_side,
+        multiple=network.backbone.spec.multiple or 1,
         device=device,
         workers=measuring_workers(recipe.train.workers, device, len(images)),
     )

@@ -38,13 +38,7 @@ class _Whole(Dataset[_Picture]):
             image = over_white(self.images.read(index))
         except UserError as error:
             return UserError(error.message)
-        view = segmentation_evaluation_view(image, longest_side=self.longest_side)
-        height, width = view.shape[1:]
-        if height % self.multiple or width % self.multiple:
-            return UserError(
-                f"{self.images.path(index)}: {width} x {height} pixels, and this backbone takes multiples of "
-                f"{self.multiple}; crop it, or --set segmentation.longest_side"
-            )
+        view = segmentation_evaluation_view(image, longest_side=self.longest_side, multiple=self.multiple)
         return view[None], (image.height, image.width)
 
 

@@ -11,6 +11,7 @@ import torch
 
 from csg_train.errors import UserError
 from csg_train.files import atomic_write, require_new, sha256_file, together, write_json
+from csg_train.models.backbones import backbone_spec
 from csg_train.predictions.classes import predicted_classes
 from csg_train.predictions.found import Found
 from csg_train.predictions.masks import mask_names, predicted_classes_of_pixels
@@ -160,7 +161,11 @@ def _definition(checkpoint: Checkpoint, recipe: Recipe, done: Done, table: Path)
     shown = (
         {"fit": data.fit, "flip": recipe.evaluate.flip, "shorter_side": data.shorter_side, "size": data.size}
         if masks is None
-        else {"fit": "whole", "longest_side": masks.longest_side}
+        else {
+            "fit": "whole",
+            "longest_side": masks.longest_side,
+            "multiple": backbone_spec(recipe.model.backbone).multiple or 1,
+        }
     )
     return {
         "format": "csg-predictions/1",

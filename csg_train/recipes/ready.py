@@ -10,14 +10,13 @@ import torch
 
 from csg_train.data.loaders.batch import Batch
 from csg_train.data.readers.images import decode, file_size, file_status
-from csg_train.data.readers.masks import IGNORE, MaskedSet, mismatches, picture_and_mask, sizes
+from csg_train.data.readers.masks import IGNORE, MaskedSet, mismatches, picture_and_mask
 from csg_train.data.readers.sets import AnySet
 from csg_train.data.views.segmentation_views import evaluated_size
 from csg_train.distributed import process_count
 from csg_train.errors import UserError
 from csg_train.methods.base import Method, Setup
 from csg_train.methods.frozen import freeze
-from csg_train.models.backbones import backbone_spec
 from csg_train.models.network import Output, TaskNetwork
 from csg_train.models.outline import outline
 from csg_train.recipes.domains import FolderDomain
@@ -62,10 +61,8 @@ def require_ready(recipe: Recipe, sets: Mapping[str, AnySet]) -> None:
         for file in images.stored_files:
             if not file_size(path := images.root / file):
                 raise UserError(f"{path}: empty, 0 bytes; replace it or remove it")
-        if isinstance(images, MaskedSet):
-            if pairs := mismatches(images):
-                raise UserError(f"{images.root}: {pairs[0].line()} ({len(pairs)} such pairs)")
-            _require_sizes(recipe, images)
+        if isinstance(images, MaskedSet) and (pairs := mismatches(images)):
+            raise UserError(f"{images.root}: {pairs[0].line()} ({len(pairs)} such pairs)")
         _require_readable(images, trained=split == "source")
     require_trainable(recipe, classes=len(next(iter(sets.values())).classes))
     if (styles := recipe.build_method().styles()) is not None:
@@ -96,20 +93,6 @@ def shared_files(one: AnySet, other: AnySet) -> int:
     """How many files two sets share, whatever links lead to them."""
     found = ((file_status(images.path(index)) for index in range(len(images))) for images in (one, other))
     return len(set.intersection(*({(file.st_dev, file.st_ino) for file in own} for own in found)))
-
-
-def _require_sizes(recipe: Recipe, images: MaskedSet) -> None:
-    """Refuse whole pictures of a size that the backbone does not take: they are measured at their own."""
-    assert recipe.segmentation is not None
-    multiple = backbone_spec(recipe.model.backbone).multiple or 1
-    for index, (size, _) in enumerate(sizes(images) if multiple > 1 else ()):
-        width, height = evaluated_size(size, recipe.segmentation.longest_side)
-        if width % multiple or height % multiple:
-            raise UserError(
-                f"{images.path(index)}: measured whole, at {width} x {height} pixels, and {recipe.model.backbone} "
-                f"takes multiples of {multiple}; set segmentation.longest_side, crop the pictures, or choose another "
-                "model.backbone"
-            )
 
 
 def _require_readable(images: AnySet, *, trained: bool) -> None:
@@ -173,7 +156,8 @@ def require_trainable(recipe: Recipe, *, classes: int) -> None:
             _lose(method, network, output, pictures, recipe)
         if recipe.segmentation is not None and recipe.segmentation.longest_side is not None:
             network.eval()
-            _pass(network, recipe, 1, recipe.segmentation.longest_side, "segmentation.longest_side")
+            side, multiple = recipe.segmentation.longest_side, network.backbone.spec.multiple or 1
+            _pass(network, recipe, 1, evaluated_size((side, side), None, multiple)[0], "segmentation.longest_side")
     _trainable.add(asked)
 
 

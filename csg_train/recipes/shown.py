@@ -12,6 +12,7 @@ from csg_train.data.loaders.segmentation_loader import whole_pictures
 from csg_train.data.loaders.workers import measuring_workers
 from csg_train.data.readers.masks import MaskedSet
 from csg_train.data.readers.sets import AnySet
+from csg_train.models.backbones import backbone_spec
 from csg_train.recipes.sections import Recipe
 
 __all__ = ["Showing", "shown_batches"]
@@ -26,18 +27,21 @@ class Showing:
         fit: ``crop``, ``pad`` or ``whole``.
         batch_size: Pictures at once.
         workers: Processes that load them; ``auto`` depends on the device.
+        multiple: Of which the sides of a whole picture are made multiples.
     """
 
     size: int | None
     fit: Literal["crop", "pad", "whole"]
     batch_size: int
     workers: int | Literal["auto"] = "auto"
+    multiple: int = 1
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Showing":
         """As a recipe measures: of a segmentation whole."""
         if recipe.segmentation is not None:
-            return cls(recipe.segmentation.longest_side, "whole", 1, recipe.train.workers)
+            multiple = backbone_spec(recipe.model.backbone).multiple or 1
+            return cls(recipe.segmentation.longest_side, "whole", 1, recipe.train.workers, multiple)
         return cls(recipe.data.size, recipe.data.fit, recipe.train.batch_size, recipe.train.workers)
 
 
@@ -52,7 +56,7 @@ def shown_batches(images: AnySet, shown: Recipe | Showing, device: torch.device)
     showing = shown if isinstance(shown, Showing) else Showing.of(shown)
     workers = measuring_workers(showing.workers, device, -(-len(images) // showing.batch_size))
     if showing.fit == "whole":
-        return whole_pictures(images, longest_side=showing.size, workers=workers)
+        return whole_pictures(images, longest_side=showing.size, multiple=showing.multiple, workers=workers)
     assert showing.size is not None
     assert not isinstance(images, MaskedSet)
     size, fit, batch_size = showing.size, showing.fit, showing.batch_size

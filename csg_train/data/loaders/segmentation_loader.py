@@ -70,8 +70,8 @@ def segmentation_batches(
 class _Whole(Dataset[Batch]):
     """A picture as it is measured, whole, and its mask or label: a batch of one, for pictures may differ in size."""
 
-    def __init__(self, images: AnySet, longest_side: int | None) -> None:
-        self.images, self.longest_side = images, longest_side
+    def __init__(self, images: AnySet, longest_side: int | None, multiple: int) -> None:
+        self.images, self.longest_side, self.multiple = images, longest_side, multiple
 
     def __getitem__(self, index: int) -> Batch:
         if isinstance(self.images, MaskedSet):
@@ -79,10 +79,10 @@ class _Whole(Dataset[Batch]):
             truth = torch.from_numpy(np.array(mask_HW))
         else:
             picture, truth = over_white(self.images.picture(index)), torch.tensor(self.images.labels[index])
-        view = segmentation_evaluation_view(picture, longest_side=self.longest_side)
+        view = segmentation_evaluation_view(picture, longest_side=self.longest_side, multiple=self.multiple)
         return Batch((view[None],), truth[None])
 
 
-def whole_pictures(images: AnySet, *, longest_side: int | None, workers: int = 0) -> Iterator[Batch]:
+def whole_pictures(images: AnySet, *, longest_side: int | None, multiple: int = 1, workers: int = 0) -> Iterator[Batch]:
     """Every picture once, in file order, whole, with its mask or, where it has none, its label; one a batch."""
-    return load_batches(_Whole(images, longest_side), file_order(len(images), 1), only, workers)
+    return load_batches(_Whole(images, longest_side, multiple), file_order(len(images), 1), only, workers)

@@ -4,7 +4,7 @@ Shapes: H rows, W columns, N pictures, C classes.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from csg_train.errors import UserError
 from csg_train.files import foreign_content
 from csg_train.names import absent
 
-__all__ = ["IGNORE", "MaskedSet", "Mismatch", "decode_mask", "mismatches", "picture_and_mask", "sizes"]
+__all__ = ["IGNORE", "MaskedSet", "Mismatch", "decode_mask", "mismatches", "picture_and_mask"]
 
 IGNORE = 255
 """The training id of pixels that neither train nor count."""
@@ -292,22 +292,16 @@ def mismatches(images: MaskedSet) -> list[Mismatch]:
     Raises:
         UserError: A file is missing or no picture.
     """
-    return [
-        Mismatch(file, size, mask, mask_size)
-        for file, mask, (size, mask_size) in zip(images.files, images.masks, sizes(images), strict=True)
-        if size != mask_size
-    ]
-
-
-def sizes(images: MaskedSet) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """Width and height of every picture and of its mask, in file order, as `mismatches` reads them."""
-    for index in range(len(images)):
+    found = []
+    for index, (file, mask) in enumerate(zip(images.files, images.masks, strict=True)):
         if images.store is None:
-            yield _size(images.path(index)), _size(images.mask_path(index))
+            size, mask_size = _size(images.path(index)), _size(images.mask_path(index))
         else:
-            shapes = images.store.shapes[[index, len(images) + index]]
-            picture, mask = ((int(width), int(height)) for height, width, _ in shapes)
-            yield picture, mask
+            shapes = images.store.shapes
+            size, mask_size = ((int(width), int(height)) for height, width, _ in shapes[[index, len(images) + index]])
+        if size != mask_size:
+            found.append(Mismatch(file, size, mask, mask_size))
+    return found
 
 
 def _size(path: Path) -> tuple[int, int]:

@@ -215,28 +215,30 @@ def _tensor(pixels_HW3: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels_HW3).permute(2, 0, 1).contiguous()
 
 
-def evaluated_size(size: tuple[int, int], longest_side: int | None) -> tuple[int, int]:
-    """The size at which a whole picture is measured: its own, or smaller where its longer side is too long."""
-    if longest_side is None or max(size) <= longest_side:
-        return size
-    factor = longest_side / max(size)
-    width, height = (max(1, round(side * factor)) for side in size)
+def evaluated_size(size: tuple[int, int], longest_side: int | None, multiple: int = 1) -> tuple[int, int]:
+    """The size at which a whole picture is measured: its own, or smaller where its longer side is too long.
+
+    Sides are then the nearest multiples of ``multiple``, and at least one.
+    """
+    factor = 1 if longest_side is None else min(1, longest_side / max(size))
+    width, height = (max(1, round(max(1, round(side * factor)) / multiple)) * multiple for side in size)
     return width, height
 
 
-def segmentation_evaluation_view(image: Image.Image, *, longest_side: int | None) -> Tensor:
-    """The one view that is measured: the whole picture, shrunk (bilinear) only where its longer side is too long.
+def segmentation_evaluation_view(image: Image.Image, *, longest_side: int | None, multiple: int = 1) -> Tensor:
+    """The one view that is measured: the whole picture, resized (bilinear) only where its sides have to be others.
 
-    The mask keeps its size: the logits are brought to it, so a cap costs detail but changes no pixel of the truth.
+    The mask keeps its size: the logits are brought to it, so this costs detail but changes no pixel of the truth.
 
     Args:
         image: ``RGB``.
         longest_side: Cap in pixels; None for none, as in CSG's code.
+        multiple: What the backbone wants the sides to be multiples of.
 
     Returns:
         ``(3, h, w)`` uint8.
     """
-    size = evaluated_size(image.size, longest_side)
+    size = evaluated_size(image.size, longest_side, multiple)
     if size != image.size:
         image = image.resize(size, Image.Resampling.BILINEAR)
     return _tensor(np.array(image))

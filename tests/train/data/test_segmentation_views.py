@@ -245,6 +245,7 @@ def test_evaluation_view_shrinks_only_what_is_too_long() -> None:
     assert (segmentation_evaluation_view(image, longest_side=None).permute(1, 2, 0).numpy() == pixels).all()
     assert (segmentation_evaluation_view(image, longest_side=60).permute(1, 2, 0).numpy() == pixels).all()
     assert segmentation_evaluation_view(image, longest_side=40).shape == (3, 20, 40)
+    assert segmentation_evaluation_view(image, longest_side=40, multiple=14).shape == (3, 14, 42)
     assert segmentation_evaluation_view(image.transpose(Image.Transpose.ROTATE_90), longest_side=40).shape[1:] == (
         40,
         20,

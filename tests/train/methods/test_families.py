@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
-from csg_train.data.readers.sets import unlabelled
 from csg_train.engine import loop as engine
 from csg_train.errors import UserError
+from csg_train.evaluate.segmentation import network_masks
 from csg_train.models.weights import build_backbone
-from csg_train.predictions.masks import _Whole
 from csg_train.recipes.ready import load_splits, require_ready, require_trainable
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.checkpoint import load_checkpoint
@@ -102,7 +102,7 @@ def test_segmentation_keeps_the_resolution_or_is_refused(family, masked_recipe_d
 
 @pytest.mark.parametrize(("name", "stride", "depth"), [("test_vit", 16, 6), ("tiny_patch14", 14, 4)])
 def test_a_vit_whose_patches_are_the_output_stride_predicts_masks(name, stride, depth, masked_recipe_dict, tmp_path):
-    """The map is that of the plain network; whole pictures of other sizes are refused before the first step."""
+    """The map is that of the plain network; whole pictures of other sizes are resized, and their masks are not."""
     sizes = {"source": (3 * stride, 4 * stride), "target": (2 * stride, 3 * stride)}
     rng = np.random.default_rng(5)
     for split, shape in sizes.items():
@@ -128,15 +128,17 @@ def test_a_vit_whose_patches_are_the_output_stride_predicts_masks(name, stride, 
             )
         assert output.logits.shape == (1, 3, *sizes["target"])
         torch.testing.assert_close(output.stages["layer4"], tokens[1][0])
-    Image.new("RGB", (50, 32)).save(tmp_path / "target" / "images" / "3.png")
-    Image.new("L", (50, 32)).save(tmp_path / "target" / "masks" / "3.png")
-    view = _Whole(unlabelled(tmp_path / "target" / "images", "abc"), None, stride)[3]
-    assert isinstance(view, UserError)
-    assert f"images/3.png: 50 x 32 pixels, and this backbone takes multiples of {stride}" in view.message
-    with pytest.raises(
-        UserError, match=rf"images/3\.png: measured whole, at 50 x 32 pixels, and timm/{name} takes mult"
-    ):
-        require_ready(recipe, load_splits(recipe))
+    image = Image.open(tmp_path / "target" / "images" / "0.png").resize((4 * stride + 5, 2 * stride - 3))
+    image.save(tmp_path / "target" / "images" / "3.png")
+    Image.new("L", image.size, 1).save(tmp_path / "target" / "masks" / "3.png")
+    require_ready(recipe, sets := load_splits(recipe))
+    *_, (predicted_HW, mask_HW) = network_masks(network, sets["target"], recipe)
+    nearest = np.asarray(image.resize((4 * stride, 2 * stride), Image.Resampling.BILINEAR))
+    with torch.no_grad():
+        logits = network(torch.from_numpy(nearest.copy()).permute(2, 0, 1)[None]).logits
+    expected = F.interpolate(logits, size=mask_HW.shape, mode="bilinear", align_corners=True)[0].argmax(dim=0)
+    assert mask_HW.shape == (2 * stride - 3, 4 * stride + 5)
+    assert torch.equal(predicted_HW, expected.to(torch.uint8))
 
 
 @pytest.mark.parametrize("name", ["narrow", "tf_efficientnet_lite0", "timm/test_resnet", "timm/test_vit"])
