@@ -179,7 +179,7 @@ def network_masks(network: TaskNetwork, images: MaskedSet, recipe: Recipe) -> It
         logits_of(network, recipe),
         images,
         longest_side=recipe.segmentation.longest_side,
-        multiple=network.backbone.spec.multiple or 1,
+        multiple=network.backbone.spec.grid,
         device=device,
         workers=measuring_workers(recipe.train.workers, device, len(images)),
     )

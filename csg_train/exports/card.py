@@ -108,7 +108,7 @@ def _shown(subject: Subject) -> str:
     data, masks = subject.recipe.data, subject.recipe.segmentation
     if masks is not None:
         shrunk = f"; shrunk to {masks.longest_side} pixels on the longer side" if masks.longest_side else ""
-        multiple = subject.network.backbone.spec.multiple or 1
+        multiple = subject.network.backbone.spec.grid
         return f"whole, upright, over white{shrunk}" + (f"; sides to multiples of {multiple}" if multiple > 1 else "")
     fitted = "shorter side to it, then the centre" if data.fit == "crop" else "the whole picture on white"
     reduced = f", reduced to {data.shorter_side} pixels on the shorter side before" if data.shorter_side else ""

@@ -124,7 +124,7 @@ def _pictures(subject: Subject, where: str) -> tuple[str, list[Tensor]]:
     for place in range(number):
         picture = over_white(images.picture(place * len(images) // number))
         if recipe.segmentation is not None:
-            longest, multiple = recipe.segmentation.longest_side, subject.network.backbone.spec.multiple or 1
+            longest, multiple = recipe.segmentation.longest_side, subject.network.backbone.spec.grid
             shown.append(segmentation_evaluation_view(picture, longest_side=longest, multiple=multiple))
         else:
             shown.append(evaluation_view(picture, size=recipe.data.size, fit=recipe.data.fit))

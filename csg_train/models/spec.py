@@ -59,3 +59,8 @@ class BackboneSpec:
     layout: MapLayout = field(default_factory=MapLayout)
     explained: Mapping[str, str] = field(default_factory=dict)
     adapt: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = _as_it_is
+
+    @property
+    def grid(self) -> int:
+        """Of what the sides of a whole picture are made multiples, for a segmentation."""
+        return self.multiple or 1

@@ -82,7 +82,7 @@ def predicted_classes_of_pixels(
     palette = [channel for colour in class_colours(classes) for channel in colour]
     keys = file_order(len(found.images), 1)
     workers = measuring_workers(recipe.train.workers, device, len(keys))
-    whole = _Whole(found.images, recipe.segmentation.longest_side, network.backbone.spec.multiple or 1)
+    whole = _Whole(found.images, recipe.segmentation.longest_side, network.backbone.spec.grid)
     loaded = load_batches(whole, keys, only, workers)
     for name, picture in zip(mask_names(found), loaded, strict=True):
         if isinstance(picture, UserError):

@@ -164,7 +164,7 @@ def _definition(checkpoint: Checkpoint, recipe: Recipe, done: Done, table: Path)
         else {
             "fit": "whole",
             "longest_side": masks.longest_side,
-            "multiple": backbone_spec(recipe.model.backbone).multiple or 1,
+            "multiple": backbone_spec(recipe.model.backbone).grid,
         }
     )
     return {

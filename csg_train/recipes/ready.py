@@ -156,8 +156,9 @@ def require_trainable(recipe: Recipe, *, classes: int) -> None:
             _lose(method, network, output, pictures, recipe)
         if recipe.segmentation is not None and recipe.segmentation.longest_side is not None:
             network.eval()
-            side, multiple = recipe.segmentation.longest_side, network.backbone.spec.multiple or 1
-            _pass(network, recipe, 1, evaluated_size((side, side), None, multiple)[0], "segmentation.longest_side")
+            square = (recipe.segmentation.longest_side,) * 2
+            side, _ = evaluated_size(square, None, network.backbone.spec.grid)
+            _pass(network, recipe, 1, side, "segmentation.longest_side")
     _trainable.add(asked)
 
 

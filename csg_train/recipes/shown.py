@@ -40,7 +40,7 @@ class Showing:
     def of(cls, recipe: Recipe) -> "Showing":
         """As a recipe measures: of a segmentation whole."""
         if recipe.segmentation is not None:
-            multiple = backbone_spec(recipe.model.backbone).multiple or 1
+            multiple = backbone_spec(recipe.model.backbone).grid
             return cls(recipe.segmentation.longest_side, "whole", 1, recipe.train.workers, multiple)
         return cls(recipe.data.size, recipe.data.fit, recipe.train.batch_size, recipe.train.workers)
 

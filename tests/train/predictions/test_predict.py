@@ -284,7 +284,7 @@ def test_masks_are_predicted_from_pictures_no_longer_than_the_recipe_says_at_the
     recipe = SimpleNamespace(segmentation=SimpleNamespace(longest_side=cap), train=SimpleNamespace(workers=0))
     found = find_pictures([tmp_path / "a.png"], ("background", "car"))
     network = torch.nn.Linear(1, 1)
-    network.backbone = SimpleNamespace(spec=SimpleNamespace(multiple=1))
+    network.backbone = SimpleNamespace(spec=SimpleNamespace(grid=1))
     (row,) = masks.predicted_classes_of_pixels(network, found, recipe, folder=tmp_path / "masks", shown="masks")
     assert seen == [shown]
     with Image.open(tmp_path / "masks/a.png") as mask:
