@@ -68,7 +68,7 @@ def without_any_autocast() -> Iterator[None]:
 @contextlib.contextmanager
 def ordinary_tensors() -> Iterator[None]:
     """What is made within the block is float32 and on the CPU where nothing else is said, as in a new process."""
-    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    dtype, device = torch.get_default_dtype(), torch.empty(0).device  # torch 2.8 cannot say it once it was reset
     torch.set_default_dtype(torch.float32)
     try:
         with contextlib.nullcontext() if device.type == "cpu" else torch.device("cpu"):

@@ -10,6 +10,7 @@ import mmap
 import multiprocessing
 import os
 import pathlib
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -46,6 +47,7 @@ def as_windows() -> None:
     for name in SIGNALS:
         delattr(signal, name)
     del mmap.MAP_PRIVATE, mmap.MAP_ANONYMOUS
+    shutil._use_fd_functions = False  # folders are not removed through descriptors of folders
     for name in ("fork", "geteuid", "getuid", "killpg", "setsid"):
         delattr(os, name)
     sys.modules.update(dict.fromkeys(MODULES))  # an import of None is refused
