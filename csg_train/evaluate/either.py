@@ -96,7 +96,7 @@ def score(network: TaskNetwork, images: AnySet, recipe: Recipe) -> float:
 def held_out_loss(network: TaskNetwork, images: AnySet, recipe: Recipe) -> float:
     """Mean cross-entropy in nats, over pictures or over the pixels that are not ignored; in evaluation mode.
 
-    Pictures are shown once, as for measuring, without their mirror image; smaller logits are enlarged to the masks. Of
+    Pictures are shown once, as for measuring, without their mirror image; logits are resized to the masks. Of
     several processes each adds up its own pictures.
     """
     masked, device = isinstance(images, MaskedSet), next(network.parameters()).device

@@ -148,7 +148,7 @@ def predicted_mask(
 ) -> Tensor:
     """Class of every pixel of one picture, ``(H, W)`` uint8 of ``size`` on ``device``.
 
-    Smaller logits are enlarged (bilinear) before the largest is taken.
+    Logits of another size are resized (bilinear) before the largest is taken.
     """
     scores_1CHW = logits(view_13HW.to(device, non_blocking=True))
     require_numbers(without_numbers(scores_1CHW))
