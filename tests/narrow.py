@@ -1,4 +1,4 @@
-"""ResNet with one block a stage and an eighth of the channels: 0.1 million weights make a test ten times shorter.
+"""ResNet with one block a stage and an eighth of the channels: 0.16 million weights make a test ten times shorter.
 
 python -m tests.narrow run RECIPE ...  # csg-train in a process that knows the backbone "narrow"
 """

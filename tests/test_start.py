@@ -79,7 +79,9 @@ def test_the_tab_key_imports_nothing_heavy(line):
     assert program(name, **env) & HEAVY == set()
 
 
-@pytest.mark.parametrize("package", ["csg_train", "csg_analysis", "csg_analysis.report.build"])
+@pytest.mark.parametrize(
+    "package", ["csg_train", "csg_analysis", "csg_analysis.report.build", "csg_train.demos.scene_jobs"]
+)
 def test_importing_a_package_does_not_import_torch(package):
     assert "torch" not in loaded_by(f"import {package}")
 
