@@ -12,6 +12,7 @@ SETS = $(if $(filter renders-photos,$(DEMO)),--set train.steps=150)
 
 EXTRAS = demo,test,docs,tensorboard,weights
 SURVIVAL = OMP_NUM_THREADS=1 $(BIN)/python
+TESTS = -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # What the tests need beside pip: a browser and OpenGL, which root can install on Debian, and the demos' data.
 SYSTEM = chromium libegl1 libgl1-mesa-dri
@@ -30,7 +31,7 @@ demo: $(STAMP)
 	@echo "the report: $(CURDIR)/$(RUNS)/report/index.html"
 
 test: $(STAMP) system data
-	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python $(TESTS)
 
 system:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && ! dpkg -s $(SYSTEM) > /dev/null 2>&1; then \
@@ -87,7 +88,7 @@ test-lowest test-latest: test-%:
 	.venv-$*/bin/python -m pip install --quiet uv
 	.venv-$*/bin/uv pip install --python .venv-$*/bin/python --upgrade \
 	  --resolution $(if $(filter lowest,$*),lowest-direct,highest) --editable '.[$(EXTRAS)]'
-	OMP_NUM_THREADS=1 .venv-$*/bin/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 .venv-$*/bin/python $(TESTS)
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -11,15 +11,16 @@ from tests.train.methods.test_methods import CPU, recipe_of
 
 
 def test_training_is_that_of_views_from_the_loader(recipe_dict, tmp_path):
+    recipe_dict["model"] |= {"backbone": "resnet18", "weights": "none"}
     saved = {}
     for name, workers in (("loader", 0), ("device", 0), ("device", 2)):
         recipe_dict["data"]["augment_on"] = name
         out = tmp_path / f"{name}{workers}"
-        engine.train(recipe_of(recipe_dict, "csg", steps=4, workers=workers), out, device=CPU)
+        small = {"lr_head": 0.001, "lr_backbone": 0.0001}  # larger steps drive roundings apart
+        engine.train(recipe_of(recipe_dict, "csg", steps=4, workers=workers, **small), out, device=CPU)
         saved[name, workers] = load_checkpoint(out / "ckpt.pt")
     for ours, theirs in zip(losses(tmp_path / "device0"), losses(tmp_path / "loader0"), strict=True):
-        assert ours["ce"] == pytest.approx(theirs["ce"], rel=0.01)
-        assert ours == pytest.approx(theirs, abs=0.1)  # views are rounded, and the temperature makes 14 times as much
+        assert ours == pytest.approx(theirs, rel=0.01, abs=1e-3)
     assert not equal(saved["device", 0].model, saved["loader", 0].model)  # what changes numbers is in the recipe
     assert equal(saved["device", 0].model, saved["device", 2].model)
 

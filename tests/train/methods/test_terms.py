@@ -92,7 +92,7 @@ def moved(plan: dict, tmp_path) -> tuple[dict[str, torch.Tensor], dict[str, tupl
     with torch.no_grad():
         for stage in (run.network.backbone.net.layer3, run.network.backbone.net.layer4):
             for weight in stage.parameters():
-                weight.mul_(1.1)
+                weight.mul_(1.3)
         output = run.network(batch.views[0])
         teacher = run.method.teacher(batch.views[0])
         terms = run.method.loss(run.network, batch, output)
@@ -134,7 +134,7 @@ def test_asg_is_the_divergence_from_the_teachers_classes_to_the_students(recipe_
     q, p = pairs["imagenet"]
     ours, other = ((one * np.log(one / two)).sum(axis=1).mean() for one, two in ((p, q), (q, p)))
     assert terms["asg_kl"].item() == pytest.approx(0.3 * ours, rel=1e-3)
-    assert ours != pytest.approx(other, rel=2e-3)
+    assert ours != pytest.approx(other, rel=1e-2)
 
 
 def test_what_csg_logs_of_its_maps_stability(recipe_dict, tmp_path):
