@@ -19,6 +19,8 @@ _HEADER = struct.Struct("<4sIII")
 """Of a GLB file: magic, version, length; and the length of its first chunk, which is JSON."""
 _LOOKS = "KHR_materials_"
 """Extensions of glTF that say how a surface shines; the shape and the base colour are without them what they are."""
+_FAN = 6
+"""What glTF calls a fan of triangles (2.0, section 3.7.2.1)."""
 
 
 class Resolver(FilePathResolver):  # type: ignore[misc]  # untyped
@@ -74,3 +76,6 @@ def _require_read(path: Path, content: Any) -> None:
         raise UserError(f"{path}: needs glTF's {needed[0]}, which is not read; export the model without it")
     if any("sparse" in accessor for accessor in content.get("accessors", [])):
         raise UserError(f"{path}: has sparse accessors, which are not read; export the model without them")
+    primitives = [part for mesh in content.get("meshes", []) for part in mesh.get("primitives", [])]
+    if any(part.get("mode") == _FAN for part in primitives):
+        raise UserError(f"{path}: has triangle fans, which are not read; export the model as triangles")

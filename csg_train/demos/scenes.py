@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
-from scipy import ndimage
 
 from csg_train.data.check.colours import class_colours
 from csg_train.data.readers.images import decode
@@ -200,6 +199,8 @@ def cut_out(image: Image.Image) -> Image.Image | None:
         ``RGBA`` of the same size. None where less than two thirds of the border are white, or where the thing fills
         less than a twentieth of the picture.
     """
+    from scipy import ndimage  # a quarter of a second, which no start but this has to wait for
+
     darkest_HW = np.array(image).min(axis=2)
     bright_HW = darkest_HW >= _WHITE
     border = np.concatenate([bright_HW[0], bright_HW[-1], bright_HW[:, 0], bright_HW[:, -1]])

@@ -194,6 +194,9 @@ def test_a_user_s_model_that_would_not_be_drawn_whole_is_refused(here: None, tmp
         write_square(root / name / "a.obj", square)
         next((root / name).glob({"paint": "*.png", "material": "*.mtl"}[name])).unlink()
     _without(write_gltf(root / "sparse.gltf"), sparse={"count": 1})
+    meshes = json.loads(write_gltf(root / "fan.gltf").read_text())["meshes"]
+    meshes[0]["primitives"] += [meshes[0]["primitives"][0] | {"mode": 6}]
+    _without(root / "fan.gltf", meshes=meshes)
     _without(write_gltf(root / "draco.gltf"), extensionsRequired=["KHR_draco_mesh_compression"])
     _without(write_gltf(root / "gone.gltf"), buffers=[{"byteLength": 92, "uri": "gone.bin"}])
     (root / "nan.obj").write_text("v nan 0 0\nv 1 0 0\nv 0 1 0\nv 1 1 0\nf 1 2 3\nf 2 3 4\n")
@@ -208,6 +211,7 @@ def test_a_user_s_model_that_would_not_be_drawn_whole_is_refused(here: None, tmp
     said = {line.split(": ")[0].removeprefix(f"{root}/"): line for line in broken}
     for name, words in {
         "draco.gltf": "needs glTF's KHR_draco_mesh_compression, which is not read",
+        "fan.gltf": "has triangle fans, which are not read",
         "gone.gltf": "gone.bin, which it names, is missing",
         "line.obj": "nothing of the model is to be seen",
         "material/a.obj": ".mtl, which it names, is missing",
