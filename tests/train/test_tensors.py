@@ -84,7 +84,7 @@ FILES = {
     "a row repeated": (write({"a": torch.zeros(1, 512).expand(20_000_000, 512)}), "a is a tensor larger than the file"),
     "a nested tensor": (
         nested,
-        "a is a nested tensor" if torch.__version__ < (2, 15) else "pickled object (torch._utils._rebuild_nested_tensor)",
+        "a is a nested tensor" if torch.__version__ < (2, 15) else "object (torch._utils._rebuild_nested_tensor)",
     ),
     "a damaged list of entries": (names_in_no_encoding, "not a complete torch file"),
     "an archive of numpy": (arrays, "not a complete torch file"),
