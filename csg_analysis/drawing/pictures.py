@@ -62,7 +62,7 @@ def side_by_side(
             axes.set_axis_off()
             if place is not None:
                 axes.imshow(place[1])
-                axes.set_title(_folded(place[0]), fontsize=9)
+                axes.set_title(_folded(place[0]), fontsize=9, y=1.0)  # where it would be put after a search
     if legend:
         handles = [
             Patch(color="#{:02x}{:02x}{:02x}".format(*colour), label=class_label(name)) for name, colour in legend
