@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 import csg_analysis
 import csg_train
@@ -20,11 +21,16 @@ HEAVY = {"torch", "torchvision", "timm", "scipy", "matplotlib", "pandas", "captu
 LOADED = "import atexit, json, sys; atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr));"
 
 
-def loaded_by(code: str, **env: str) -> set[str]:
-    """The top-level modules that a new process has imported at its end."""
+def modules_of(code: str, **env: str) -> set[str]:
+    """What a new process has imported at its end."""
     words = [sys.executable, "-c", LOADED + code]
     done = subprocess.run(words, env=os.environ | env, capture_output=True, text=True, check=False, timeout=120)
-    return {name.split(".")[0] for name in json.loads(done.stderr.splitlines()[-1])}
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+def loaded_by(code: str, **env: str) -> set[str]:
+    """The packages among them."""
+    return {name.split(".")[0] for name in modules_of(code, **env)}
 
 
 def program(name: str, *arguments: str, **env: str) -> set[str]:
@@ -61,6 +67,14 @@ def test_a_drawing_library_set_up_for_a_screen_that_it_dropped():
     assert "matplotlib" in loaded_by(
         "from csg_train.program import start; start(); import matplotlib", MPLBACKEND="Qt4Agg"
     )
+
+
+def test_a_picture_is_read_without_the_decoders_that_are_never_used(tmp_path):
+    """Pillow had imported all its 40 for the first picture of every process."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    code = f"from csg_train.data.readers.images import decode, Path; decode(Path({str(tmp_path / 'a.png')!r}))"
+    plugins = {name for name in modules_of(code) if name.startswith("PIL.") and name.endswith("Plugin")}
+    assert plugins == {f"PIL.{kind}ImagePlugin" for kind in ("Bmp", "Jpeg", "Png", "WebP")}
 
 
 @pytest.mark.parametrize("name", ENTRIES)

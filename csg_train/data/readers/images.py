@@ -15,6 +15,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from PIL import ExifTags, Image, ImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from csg_train.data.readers.listing import IMAGE_SUFFIXES, LeftOut, class_folders, left_out_end, listing
 from csg_train.data.readers.store import Store, open_store, store_path
@@ -41,7 +45,8 @@ __all__ = [
 
 _LONGEST = 100
 """Times that a side may be the other: a strip, made square, would take more memory than there is."""
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # few decoders, small attack surface
+_FORMATS = tuple(kind.format for kind in (JpegImageFile, PngImageFile, WebPImageFile, BmpImageFile))
+"""Few decoders, a small attack surface; Pillow imports all that it has where one of these is not yet there."""
 UNDECODABLE = (
     *(OSError, SyntaxError, ValueError, IndexError, TypeError, struct.error),  # of Pillow, by what a file's parts hold
     *(Image.DecompressionBombError, Image.DecompressionBombWarning),
