@@ -40,10 +40,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         words = subprocess.run(script, cwd=root, stdout=subprocess.PIPE, text=True, check=True)
         recipe = (root / "my.yaml").read_text()
         for line in words.stdout.splitlines():
-            if (recipe, line) in ran:
-                continue
-            ran.add((recipe, line))
             arguments = line.split("\0")[:-1]
+            if (said := (recipe, *sorted(arguments))) in ran:  # checkpoints in another order
+                continue
+            ran.add(said)
             done = command(*arguments, *(FEWER_STEPS if arguments[:2] == ["csg-train", "run"] else ()), cwd=root)
             assert done.returncode == 0, done.stdout + done.stderr
     return root
