@@ -34,14 +34,14 @@ fi
 
 failed=0
 TESTED="tests/cuda tests/train/test_devices.py tests/train/engine/test_precision.py tests/train/methods/test_proximal.py"
-workers=$($PYTHON -c "import xdist; print('-n 8 --dist worksteal')" 2> /dev/null || echo "-p no:xdist")
+parallel() { $PYTHON -c "import xdist; print('-n 8 --dist $1')" 2> /dev/null || echo "-p no:xdist"; }
 if [ "${TESTS:-}" != 0 ]; then
-  timeout -s INT -k 20 "${TESTS:-220}" $PYTHON -m pytest $workers -vv --tb=short --durations=10 \
-    --continue-on-collection-errors -W "ignore:Attempting to run cuBLAS" $TESTED 2>&1 | tee "$OUT/tests.log" | tail -40 || failed=1
+  timeout -s INT -k 20 "${TESTS:-220}" $PYTHON -m pytest $(parallel worksteal) -vv --tb=short \
+    --durations=10 --continue-on-collection-errors $TESTED 2>&1 | tee "$OUT/tests.log" | tail -40 || failed=1
 fi
 OMP_NUM_THREADS=8 timeout -k 20 "${TIMINGS:-310}" $PYTHON -m benchmarks.gpu --out "$OUT/gpu.json" ${PARTS:---only energies --only steps --only measures} ${GPU_OPTIONS:-} 2>&1 | tee "$OUT/timings.log" || failed=1
 if [ "${SUITE:-}" ]; then
-  timeout -s INT -k 20 "${SUITE_LIMIT:-500}" $PYTHON -m pytest $workers --dist loadfile -m "not cuda" --continue-on-collection-errors 2>&1 \
-    | tee "$OUT/suite.log" | tail -60 || failed=1
+  timeout -s INT -k 20 "${SUITE_LIMIT:-500}" $PYTHON -m pytest $(parallel loadfile) -m "not cuda" \
+    --continue-on-collection-errors 2>&1 | tee "$OUT/suite.log" | tail -60 || failed=1
 fi
 exit $failed
