@@ -53,13 +53,14 @@ def side_by_side(
     rows, across = columns[0][1].shape[:2]
     abreast = max(1, round(1.4 * count))
     legend_lines = -(-len(legend) // abreast)
-    more = sum(max(_folded(place[0]).count("\n") for place in line if place) for line in lines)
-    size = (2.2 * count, (2.2 * rows / across + 0.3) * len(lines) + 0.1 + 0.2 * legend_lines + 0.15 * more)
+    more = len(lines) * max(_folded(place[0]).count("\n") for line in lines for place in line if place)
+    size = (2.2 * count, (2.12 * rows / across + 0.25) * len(lines) + 0.05 + 0.25 * legend_lines + 0.15 * more)
     figure = Figure(figsize=size, dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     for line, grid in zip(lines, figure.subplots(len(lines), count, squeeze=False), strict=True):
         for axes, place in zip(grid, line, strict=True):
             axes.set_axis_off()
+            axes.set_anchor("S")
             if place is not None:
                 axes.imshow(place[1])
                 axes.set_title(_folded(place[0]), fontsize=9, y=1.0)  # where it would be put after a search

@@ -226,7 +226,7 @@ def test_command_gradcam(checkpoints, tree, tmp_path):
     for name, file in index.items():
         rows, columns = SIZES[int(file[-5]) % 2]
         with Image.open(tmp_path / "out" / name) as image:
-            assert image.size == (round(2.2 * 3 * 120), int((2.2 * rows / columns + 0.4) * 120))
+            assert image.size == (round(2.2 * 3 * 120), int((2.12 * rows / columns + 0.3) * 120))
     own = analyze("gradcam", checkpoints[0], "--images", tree / "images" / "1.png", "--out", tmp_path / "own")
     assert own.exit_code == 0, own.output
     assert [picture.file for picture in read(checkpoints[0], "attention.json", AttentionRecord).pictures] == ["1.png"]
