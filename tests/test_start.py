@@ -99,6 +99,10 @@ def test_importing_a_package_does_not_import_torch(package):
     assert "torch" not in loaded_by(f"import {package}")
 
 
+def test_what_every_run_imports_of_the_demos_leaves_scipy_out():
+    assert "scipy" not in loaded_by("import csg_train.demos.table")
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_s_declaration_is_what_its_class_says(name):
     from pydantic import TypeAdapter

@@ -53,8 +53,9 @@ def side_by_side(
     rows, across = columns[0][1].shape[:2]
     abreast = max(1, round(1.4 * count))
     legend_lines = -(-len(legend) // abreast)
-    more = len(lines) * max(_folded(place[0]).count("\n") for line in lines for place in line if place)
-    size = (2.2 * count, (2.12 * rows / across + 0.25) * len(lines) + 0.05 + 0.25 * legend_lines + 0.15 * more)
+    folds = max(_folded(place[0]).count("\n") for line in lines for place in line if place)
+    line_height = 2.12 * rows / across + 0.25 + 0.15 * folds  # of a picture and the caption above it
+    size = (2.2 * count, line_height * len(lines) + 0.05 + 0.25 * legend_lines)
     figure = Figure(figsize=size, dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     for line, grid in zip(lines, figure.subplots(len(lines), count, squeeze=False), strict=True):
