@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -118,21 +117,8 @@ def _pictures(subject: Subject) -> tuple[pictures.ImageSet, pictures.ImageSet]:
     assert isinstance(held_out, pictures.ImageSet)
     if count := recipes.shared_files(held_out, real):
         raise UserError(f"{path}: data.validation: {count} of its pictures are the target's; name synthetic ones")
-    if count := _trained_on(subject, held_out):
-        raise UserError(f"{path}: data.validation: the run was trained on {count} of its pictures; name others")
     assert isinstance(real, pictures.ImageSet)
     return held_out, real
-
-
-def _trained_on(subject: Subject, held_out: pictures.ImageSet) -> int:
-    """How many pictures a run was trained on; where those are not on this machine, all or none of them."""
-    checkpoint = subject.checkpoint
-    if held_out.identity == checkpoint.data["identity"]:
-        return len(held_out)
-    with contextlib.suppress(UserError):
-        data = checkpoint.resolved_recipe().data
-        return recipes.shared_files(held_out, recipes.load_split(data, "source", checkpoint.classes))
-    return 0
 
 
 def _require_alike(

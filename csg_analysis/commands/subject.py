@@ -64,7 +64,7 @@ class Subject:
 
     def images(self, split: str) -> pictures.AnySet:
         """The pictures of one split."""
-        return recipes.load_split(self.recipe.data, split, self.checkpoint.classes)
+        return runs.load_measured(self.checkpoint, self.recipe, split)
 
     def masked(self, split: str) -> pictures.MaskedSet:
         """The pictures of one split, each with a mask.

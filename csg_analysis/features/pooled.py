@@ -16,10 +16,10 @@ from csg_train.errors import UserError
 from csg_train.methods.contrastive import attention, attention_pool, attention_stability
 from csg_train.models.backbones import Backbone
 from csg_train.models.network import TaskNetwork
-from csg_train.recipes.pictures import load_split
 from csg_train.recipes.sections import Recipe
 from csg_train.recipes.shown import Showing, shown_batches
 from csg_train.runs.checkpoint import load_checkpoint
+from csg_train.runs.measured import load_measured
 from csg_train.runs.records import UNSTABLE, PoolStability
 
 __all__ = ["Copies", "Pool", "Stability", "extract", "pooled_batches", "pooled_features"]
@@ -177,5 +177,5 @@ def pooled_features(
     """
     own = load_checkpoint(Path(checkpoint))
     recipe = own.resolved_recipe()
-    images = load_split(recipe.data, split, own.classes)
+    images = load_measured(own, recipe, split)
     return extract(own.build_network(usable_device(device)), images, recipe, layer=layer, pool=pool)

@@ -22,10 +22,10 @@ from csg_train.evaluate.segmentation import (
 )
 from csg_train.evaluate.unlabelled import unlabelled_record
 from csg_train.models.network import TaskNetwork
-from csg_train.recipes.pictures import load_split
 from csg_train.recipes.sections import Recipe
 from csg_train.recipes.shown import Showing, shown_batches
 from csg_train.runs.checkpoint import Checkpoint, load_checkpoint
+from csg_train.runs.measured import load_measured
 from csg_train.runs.records import AccuracyRecord, SegmentationRecord, UnlabelledRecord
 from csg_train.runs.records.reading import write_score
 
@@ -63,7 +63,7 @@ def measure_accuracy(
     """
     own = load_checkpoint(Path(checkpoint))
     recipe = own.resolved_recipe()
-    images = load_split(recipe.data, split, own.classes)
+    images = load_measured(own, recipe, split)
     record = measure(own, own.build_network(usable_device(device)), images, split=split, recipe=recipe)
     write_score(own.path.parent, record)
     return record

@@ -6,6 +6,7 @@ from .checkpoint import save_checkpoint as save_checkpoint
 from .importing import import_file as import_file
 from .labels import row_labels as row_labels
 from .layouts import LAYOUTS as LAYOUTS
+from .measured import load_measured as load_measured
 from .provenance import data_info as data_info
 from .provenance import run_info as run_info
 from .records.attention import Attended as Attended
