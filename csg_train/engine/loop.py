@@ -435,11 +435,13 @@ class _Run:
 
         return sized_batches(make, start=self.step, stop=train.steps, workers=train.workers, device=self.device)
 
-    def _source_pass(self) -> Iterator[Batch]:
-        shown = Showing.of(self.recipe)
+    def _source_pass(self, count: int | None = None) -> Iterator[Batch]:
+        shown, some, every = Showing.of(self.recipe), self.images, len(self.images)
+        if count is not None and count < every:
+            some = some.part([every * index // count for index in range(count)])
         if isinstance(self.images, MaskedSet):  # no larger than a crop, whatever the evaluation shows
             shown = replace(shown, size=self.recipe.data.size)
-        for batch in shown_batches(self.images, shown, self.device):
+        for batch in shown_batches(some, shown, self.device):
             yield batch.to(self.device)
 
     def _checkpoint(self, log_bytes: int, selection: Rule) -> Checkpoint:

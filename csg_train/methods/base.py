@@ -38,13 +38,14 @@ class Setup:
 
     Attributes:
         seed: The run's seed; draw from it by name through `csg_train.seeds`.
-        source: Makes a fresh pass over the source pictures, without augmentation, in file order.
+        source: Makes a fresh pass over the source pictures, without augmentation, in file order; over so many, evenly
+            spread, where a number is given.
         steps: Optimiser steps of the run.
         weights: SHA-256 of the starting weights, or ``"none"`` where they are random.
     """
 
     seed: int
-    source: Callable[[], Iterator[Batch]]
+    source: Callable[[int | None], Iterator[Batch]]
     steps: int
     weights: str
 

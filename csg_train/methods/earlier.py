@@ -10,7 +10,8 @@ from typing import Any
 __all__ = ["as_trained"]
 
 _FIELDS: dict[str, dict[str, object]] = {
-    **{name: {"update": "gradient"} for name in ("weight-l2", "ewc", "si")},
+    **{name: {"update": "gradient"} for name in ("weight-l2", "si")},
+    "ewc": {"update": "gradient", "spread": False},
     "domain-randomization": {"first": "styled", "over_styles": "sum"},
 }
 

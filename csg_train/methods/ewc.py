@@ -30,7 +30,9 @@ class EWCConfig:
     estimator: Literal["sampled", "empirical"] = "sampled"
     """Label of each picture's gradient: drawn from the model's own ImageNet prediction, or its most likely class."""
     samples: Annotated[int, Field(ge=1)] = 256
-    """Source pictures used, the first in file order; of a list sorted by class, those of the first classes."""
+    """Source pictures used, without their labels."""
+    spread: bool = True
+    """They lie evenly in file order, so every class of a list sorted by class has its share. If not, they are the first."""
     chunk: Annotated[int, Field(ge=1)] = 8
     """Pictures whose gradients are held at once; changes memory and speed, and the result to rounding alone."""
     update: Literal["proximal", "gradient"] = "proximal"
@@ -87,13 +89,13 @@ class EWC(Anchored):
     fisher_K: Tensor
 
     def prepare(self, model: TaskNetwork, setup: Setup) -> None:
-        """Take the Fisher information on the ImageNet task, over the first source pictures."""
+        """Take the Fisher information on the ImageNet task, over source pictures."""
         setup.require_imagenet("method ewc", model.backbone)
         super().prepare(model, setup)
         total, seen = torch.zeros_like(self._anchor[0]), 0
         generator = generator_for(setup.seed, "ewc-labels")
         model.backbone.eval()
-        for batch in setup.source():
+        for batch in setup.source(self.config.samples if self.config.spread else None):
             images = batch.views[0][: self.config.samples - seen]
             with torch.no_grad():
                 probabilities = model.backbone(images).imagenet_logits.softmax(dim=1).cpu()

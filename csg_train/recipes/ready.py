@@ -179,7 +179,7 @@ class _EnoughError(Exception):
 def _prepare(method: Method, network: TaskNetwork, recipe: Recipe) -> bool:
     """Whether the method could be prepared to the end without any number."""
 
-    def no_pictures() -> NoReturn:
+    def no_pictures(_: int | None) -> NoReturn:
         raise _EnoughError
 
     weights = "none" if recipe.model.weights == "none" else "given"

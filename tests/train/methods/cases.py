@@ -19,7 +19,7 @@ METHOD_CASES: dict[str, dict] = {
     "ewc": {"weight": 10.0, "samples": 4, "chunk": 3},
     "si": {"c": 1.0, "xi": 0.01},
     "weight-l2-gradient": {"name": "weight-l2", "weight": 0.5, "update": "gradient"},
-    "ewc-gradient": {"name": "ewc", "weight": 10.0, "samples": 4, "chunk": 3, "update": "gradient"},
+    "ewc-gradient": {"name": "ewc", "weight": 10.0, "samples": 4, "spread": False, "chunk": 3, "update": "gradient"},
     "si-gradient": {"name": "si", "c": 1.0, "xi": 0.01, "update": "gradient"},
     "feature-l2": {"layers": ["layer3", "layer4"]},
     "miro": {"weight": 0.5},

@@ -62,7 +62,7 @@ def descend(update: str, c: float, steps: int, rate: float) -> tuple[SynapticInt
     model = OneWeight([0.0, 0.0])
     a, b = torch.tensor([1.0, 3.0], dtype=torch.float64), torch.tensor([2.0, -1.0], dtype=torch.float64)
     method = SynapticIntelligence(SynapticIntelligenceConfig(c=c, xi=0.1, update=update))
-    method.prepare(model, Setup(seed=0, source=lambda: iter(()), steps=3, weights="none"))
+    method.prepare(model, Setup(seed=0, source=lambda _: iter(()), steps=3, weights="none"))
     optimizer = torch.optim.SGD(model.parameters(), lr=rate)
     for _ in range(steps):
         optimizer.zero_grad()

@@ -57,7 +57,7 @@ def anchored(name: str, strength: float, update: str) -> tuple[Anchored, Quadrat
         "si": lambda: SynapticIntelligence(SynapticIntelligenceConfig(c=strength, xi=1.0, update=update)),
     }
     method, model = kinds[name](), Quadratic()
-    Anchored.prepare(method, model, Setup(seed=0, source=lambda: iter(()), steps=1, weights="none"))
+    Anchored.prepare(method, model, Setup(seed=0, source=lambda _: iter(()), steps=1, weights="none"))
     if name != "weight-l2":
         method.register_buffer("fisher_K" if name == "ewc" else "path_K", IMPORTANCE.clone())
     return method, model

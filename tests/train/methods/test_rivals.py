@@ -42,7 +42,7 @@ def test_miro_by_numpy():
 def test_miro_of_equal_features_its_best_variance_and_half_of_feature_l2():
     """Equal features at the start: 1/2 ln 0.1 a layer. The best v is the mean square: 1/2 (1 + ln mse). v = 1: half."""
     method, network = MIRO(MIROConfig(weight=1.0)), Network("narrow", classes=3, hidden=8, seed=0)
-    method.prepare(network.eval(), Setup(seed=0, source=lambda: iter(()), steps=1, weights="none"))
+    method.prepare(network.eval(), Setup(seed=0, source=lambda _: iter(()), steps=1, weights="none"))
     assert method.layers == ("layer1", "layer2", "layer3", "layer4")
     stages = network.backbone(torch.zeros(2, 3, 32, 32)).stages
     for name, free in method.free.items():
