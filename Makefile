@@ -26,7 +26,7 @@ demo: $(STAMP)
 	  $(BIN)/csg-train run $(DEMO) --set method.name=$$method $(SETS) --resume --out $(RUNS)/$$method-s0 || exit; \
 	done
 	$(BIN)/csg-analyze energy $(METHODS:%=$(RUNS)/%-s0/ckpt.pt)
-	$(if $(SETS),$(BIN)/csg-analyze energy $(RUNS)/*-s0/along/*/ckpt.pt --split target)
+	$(if $(SETS),$(BIN)/csg-analyze energy $(METHODS:%=$(RUNS)/%-s0/along/*/ckpt.pt) --split target)
 	$(BIN)/csg-analyze gradcam $(METHODS:%=$(RUNS)/%-s0/ckpt.pt) --set data.size=224 --out $(RUNS)/gradcam
 	$(BIN)/csg-report build $(RUNS) --out $(RUNS)/report \
 	  $(addprefix --beside ,$(wildcard reports/$(DEMO)/report))

@@ -1,11 +1,12 @@
-"""A cell whose seeds were trained on two machines' drawings of the same models: differences to the baseline.
+"""A cell whose seeds were trained on two machines' drawings of the same models: differences to one of its rows.
 
 csg-report build keeps the two drawings apart, for their files differ; here the pairs of a seed, which share their
 pictures, are read together. From the folder of the cell beside this file, with E_0 at one step along the runs, and once
 more of some seeds alone where they are named:
 
-python reports/renders-photos/pairs.py varied 25 > reports/renders-photos/varied.csv
-python reports/renders-photos/pairs.py long 150 1234567 567 > reports/renders-photos/long.csv
+python reports/renders-photos/pairs.py varied baseline 25 > reports/renders-photos/varied.csv
+python reports/renders-photos/pairs.py long baseline 150 1234567 567 > reports/renders-photos/long.csv
+python reports/renders-photos/pairs.py long oracle 150 567 > reports/renders-photos/long-oracle.csv
 """
 
 import csv
@@ -18,9 +19,9 @@ from csg_analysis.report.load import load_runs
 from csg_analysis.report.rows import Row
 from csg_analysis.report.stats import paired_difference
 
-ORDER = ("oracle", "asg", "csg", "csg-asg")
-COMPARISONS = len(ORDER)
-"""As the plan has it of each cell: every other row with the baseline."""
+ORDER = ("baseline", "oracle", "asg", "csg", "csg-asg")
+COMPARISONS = {"baseline": 4, "oracle": 5}
+"""As the plan has it of each cell: every other row with the baseline; and of cell long one more, CSG with the oracle."""
 
 
 def values(runs: Path, row: str, file: str, *keys: str) -> dict[str, float]:
@@ -39,15 +40,15 @@ def row_of(runs: Path, name: str, seeds: Iterable[str]) -> Row:
     return Row(name, name, name, "", "", 0, tuple(load_runs([runs / f"{seed}-{name}" for seed in seeds])))
 
 
-def main(cell: str, step: str, *subsets: str) -> None:
+def main(cell: str, reference: str, step: str, *subsets: str) -> None:
     """A line for each row and measure: every seed, the mean difference, its simultaneous 95 % intervals.
 
     Those are over seeds, and of accuracy over seeds and photos where all records hold single predictions.
     """
     runs = Path(__file__).with_name(cell)
-    rows = sorted({path.name.partition("-")[2] for path in runs.glob("s?-*")} - {"baseline"}, key=ORDER.index)
+    rows = sorted({path.name.partition("-")[2] for path in runs.glob("s?-*")} - {reference}, key=ORDER.index)
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    names = ["measure", "row", "seeds", "values", "minus_baseline", "low", "high", "pairs", "comparisons"]
+    names = ["measure", "row", "seeds", "values", f"minus_{reference}", "low", "high", "pairs", "comparisons"]
     writer.writerow([*names, "low_photos", "high_photos"])
     for measure, file, *keys in (
         ("mean_per_class", "accuracy-target.json", "mean_per_class"),
@@ -55,22 +56,23 @@ def main(cell: str, step: str, *subsets: str) -> None:
         ("e0_mhe", "energy-target.json", "mhe", "0"),
         (f"e0_mhe_step_{step}", f"along/{int(step):06}/energy-target.json", "mhe", "0"),
     ):
-        baseline = values(runs, "baseline", file, *keys)
-        for row in ("baseline", *rows):
+        other = values(runs, reference, file, *keys)
+        for row in (reference, *rows):
             own = values(runs, row, file, *keys)
             for seeds in ("0123456789", *subsets):
-                some = {name: value for name, value in own.items() if name[1:] in seeds}
+                if not (some := {name: value for name, value in own.items() if name[1:] in seeds}):
+                    continue
                 cells: list[object] = [
                     measure,
                     row,
                     " ".join(some),
                     " ".join(f"{value:.4f}" for value in some.values()),
                 ]
-                if row != "baseline" and some.keys() & baseline.keys():
+                if row != reference and some.keys() & other.keys():
                     photos = None
                     if measure == "mean_per_class":
-                        photos = row_of(runs, row, some).picture_variance(row_of(runs, "baseline", some))
-                    found = paired_difference(some, baseline, comparisons=COMPARISONS, pictures=photos)
+                        photos = row_of(runs, row, some).picture_variance(row_of(runs, reference, some))
+                    found = paired_difference(some, other, comparisons=COMPARISONS[reference], pictures=photos)
                     cells += [found.mean, *(found.simultaneous or ("", "")), len(found.values), found.comparisons]
                     cells += found.crossed or ("", "")
                 writer.writerow(cells)
