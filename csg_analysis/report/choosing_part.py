@@ -8,10 +8,10 @@ import numpy as np
 from csg_analysis.report import format as fmt
 from csg_analysis.report.cells import run_label
 from csg_analysis.report.load import Run
-from csg_analysis.report.ordering import RESAMPLES, Ordering, order, resampled
+from csg_analysis.report.ordering import Ordering, order, resampled
 from csg_analysis.report.part import Part
 from csg_analysis.report.rows import Row, wording
-from csg_analysis.report.stats import LEVEL, MIN_METHODS, fewest_groups
+from csg_analysis.report.stats import LEVEL, MIN_METHODS, RESAMPLES, fewest_groups
 from csg_analysis.report.tables import Cell, Column, Table, Value
 from csg_analysis.report.wording import Wording, capital, input_size
 from csg_train.runs.records import HELD_OUT, LabelFree

@@ -30,6 +30,10 @@ from csg_train.splits import SPLITS
 __all__ = ["class_names", "class_table", "measures", "method_table", "split_table"]
 
 
+_TRAINED = {"data": ("size", "augment", "background"), "train": ("steps", "batch_size")}
+"""Fields of a recipe that say how a run was trained, whatever its method."""
+
+
 def measures(words: Wording) -> dict[str, tuple[Measure, float]]:
     """Measure and scale of each number of a method, by its field."""
     return {
@@ -64,6 +68,7 @@ def method_table(rows: Sequence[Row]) -> Table:
         notes=[
             *_energy_notes(rows),
             *_score_notes(rows),
+            *_training_notes(rows),
             *_statistics_notes(top, words, bool(pictures)),
             *pictures,
             *_remarks(rows),
@@ -131,12 +136,25 @@ def _score_notes(rows: Sequence[Row]) -> list[str]:
     how = sorted({_predicted(record) for record in records})
     rules = [rule for rule in SELECTIONS if rule in {run.info.selection for row in rows for run in row.runs}]
     meaning = "; ".join(f"{rule} ({SELECTIONS[rule]})" for rule in rules)
+    averaged = [row.label for row in rows if any(run.info.averaged for run in row.runs)]
     same = [f"{run.name} ({name})" for run, record in measured if (name := only_prediction(record)) is not None]
     return [
         f"{capital(words.score)} on the target: {' / '.join(shown)}. {' / '.join(how)}",
-        f"Selection rule: {meaning}.",
+        f"Selection rule: {meaning}."
+        + (f" Of {', '.join(averaged)} an average of weights is measured in its place." if averaged else ""),
         *([f"One class was predicted for all of the target by {', '.join(same)}: training diverged?"] if same else []),
     ]
+
+
+def _training_notes(rows: Sequence[Row]) -> list[str]:
+    """What the runs of a table were trained with, beside what Provenance has of their methods."""
+    said = []
+    for section, names in _TRAINED.items():
+        parts = [part for row in rows for run in row.runs if isinstance(part := run.recipe.get(section), dict)]
+        for name in names:
+            if values := {str(part[name]) for part in parts if name in part}:
+                said.append(f"{section}.{name} {' / '.join(sorted(values))}")
+    return [f"Training, as the recipes have it: {'; '.join(said)}."] if said else []
 
 
 def _predicted(record: ScoreRecord) -> str:

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from csg_analysis.report.stats import LEVEL, fewest_groups, rank_correlation
+from csg_analysis.report.stats import LEVEL, RESAMPLES, fewest_groups, rank_correlation
 
-__all__ = ["RESAMPLES", "Ordering", "correlations", "order", "regrets", "resampled"]
+__all__ = ["Ordering", "correlations", "order", "regrets", "resampled"]
 
-RESAMPLES = 10_000
 
 _Ends = tuple[float, float] | None
 

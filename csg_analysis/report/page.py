@@ -54,6 +54,7 @@ from csg_analysis.report.stats import (
     LEVEL,
     MIN_METHODS,
     MIN_PAIRS,
+    RESAMPLES,
     fewest_groups,
     rank_correlation,
     rank_correlation_interval,
@@ -167,7 +168,7 @@ def make_report(
         measured={"energy": _measured(rows, energy("0")), "score": _measured(rows, score())},
         unknown_score=unknown_score(runs),
         words=wording(rows),
-        checkpoint=f"RUN/{min(run.checkpoint for run in runs)}",
+        checkpoint=f"RUN/{statistics.mode(run.checkpoint for run in runs)}",
         beside=beside,
     )
 
@@ -256,7 +257,8 @@ def _value_and_interval(found: Sequence[tuple[Mapping[Hashable, float], Mapping[
     text = f"n = {len(found)} methods, their means{shared}"
     if ends is None:
         return f"{fmt.fixed(value, 2)} ({text}; an interval takes {fewest_groups()} runs)"
-    interval = f"{fmt.fixed(ends[0], 2)}, {fmt.fixed(ends[1], 2)}; {LEVEL:.0%} bootstrap over the paired runs"
+    how = f"{LEVEL:.0%} bootstrap over the paired runs, {RESAMPLES} resamples"
+    interval = f"{fmt.fixed(ends[0], 2)}, {fmt.fixed(ends[1], 2)}; {how}"
     return f"{fmt.fixed(value, 2)} [{interval}] ({text})"
 
 

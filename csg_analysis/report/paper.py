@@ -66,7 +66,7 @@ def our_protocol(rows: Sequence[Row]) -> str:
     rules = {run.info.selection for row in rows for run in row.runs}
     step = " / ".join(text for rule, text in CHOSEN_STEP.items() if rule in rules)
     return (
-        f"Ours: the pictures, backbone and input size listed under Provenance, {step}, several runs. Compare the order "
+        f"Ours: the pictures and settings in the notes of the methods' table, {step}, several runs. Compare the order "
         "of the methods, not the values."
     )
 

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 from csg_analysis.report import format as fmt
+from csg_analysis.report.comparisons import picture_notes
 from csg_analysis.report.kinds import PAPER
 from csg_analysis.report.paper import published
 from csg_analysis.report.paper_segmentation import published_gains
@@ -72,7 +73,14 @@ def order_table(rows: Sequence[Row]) -> Table:
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
-    notes = [f"Ours: the mean difference with its simultaneous {LEVEL:.0%} interval; inconclusive if it contains 0."]
+    over = (
+        f" (for {wording(rows).short} the one over seeds and pictures, where there is one)"
+        if picture_notes(rows)
+        else ""
+    )
+    notes = [
+        f"Ours: the mean difference with its simultaneous {LEVEL:.0%} interval{over}; inconclusive if it contains 0."
+    ]
     if all(row.task == "classification" for row in rows):
         return notes
     return [
@@ -103,19 +111,22 @@ def order_sentences(rows: Sequence[Row]) -> list[str]:
     sentences = []
     for kind, name, _, measure, _, _ in _kinds(rows):
         found: dict[str, list[str]] = {"agrees": [], "disagrees": [], "": []}
+        over = ""
         pairs = [
             (first, second, gap)
             for first, second in itertools.combinations(_own(rows), 2)
             if first.group == second.group and (gap := _gap(_published(first)[kind], first.method, second.method))
         ]
         for first, second, gap in pairs:
-            answer = _agreement(gap, first.against(second, measure, len(pairs)))
+            ours = first.against(second, measure, len(pairs))
+            over = " over seeds and pictures" if ours and ours.crossed else over
+            answer = _agreement(gap, ours)
             found.get(answer, found[""]).append(f"{first.label} {'>' if gap > 0 else '<'} {second.label}")
-        sentences.append(f"{capital(name)}: {_told(found)}.")
+        sentences.append(f"{capital(name)}: {_told(found, over)}.")
     return sentences
 
 
-def _told(found: Mapping[str, Sequence[str]]) -> str:
+def _told(found: Mapping[str, Sequence[str]], over: str) -> str:
     total = sum(map(len, found.values()))
     if not total:
         return "no two methods are in both tables"
@@ -125,5 +136,5 @@ def _told(found: Mapping[str, Sequence[str]]) -> str:
         "": "inconclusive in these runs, published as",
     }
     parts = [f"{len(names)} {said[answer]} {', '.join(names)}" for answer, names in found.items() if names]
-    how = f"simultaneous {LEVEL:.0%} intervals"
+    how = f"simultaneous {LEVEL:.0%} intervals{over}"
     return f"{total} pair{'s' * (total > 1)} of methods in both tables ({how}): {'; '.join(parts)}"

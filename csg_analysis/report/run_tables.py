@@ -9,6 +9,7 @@ from csg_analysis.report.rows import Row, on_target, wording
 from csg_analysis.report.tables import Cell, Column, Table, Value
 from csg_analysis.report.unlabelled import UNKNOWN, unknown_score
 from csg_analysis.report.wording import Wording, capital, wording_of
+from csg_train.runs.labels import average_title
 from csg_train.runs.records import Interval
 from csg_train.runs.snapshots import ALONG
 
@@ -132,7 +133,7 @@ def _facts(run: Run) -> dict[str, str]:
         "config": run.config,
         "recipe": info.recipe,
         "source": info.source,
-        "step": f"{info.step} ({info.selection})",
+        "step": f"{info.step} ({info.selection}{f'; {average_title(info.averaged)}' if info.averaged else ''})",
         "checkpoint_sha256": info.checkpoint_sha256,
         "weights_sha256": info.weights,
         "source_identity": info.source_identity,

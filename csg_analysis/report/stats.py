@@ -13,6 +13,7 @@ __all__ = [
     "LEVEL",
     "MIN_METHODS",
     "MIN_PAIRS",
+    "RESAMPLES",
     "Difference",
     "Spread",
     "fewest_groups",
@@ -29,6 +30,8 @@ MIN_PAIRS = 3
 """Fewer pairs give no interval, hence no statement about which method is better."""
 MIN_METHODS = 4
 """Fewer methods give no rank correlation."""
+RESAMPLES = 10_000
+"""Of each bootstrap over runs."""
 
 Sign = Literal["higher", "lower", "none", "few"]
 
@@ -203,11 +206,11 @@ def rank_correlation_interval(
 ) -> tuple[float, float] | None:
     """Percentile bootstrap of the rank correlation of the methods' means, over the pairs that every method has.
 
-    Of 2000 resamples, drawn with a fixed seed. The same resampled pairs (source and seed) are taken for every method,
-    so what they share stays shared. The methods themselves are fixed: the interval says how far the runs determine the
-    correlation, not what other methods would do. What runs differ by at random draws the correlation of their means
-    towards 0, and the interval with it: where it is as large as what the methods differ by, the correlation without it
-    lies outside more often than the level says.
+    Of `RESAMPLES` resamples, drawn with a fixed seed. The same resampled pairs (source and seed) are taken for every
+    method, so what they share stays shared. The methods themselves are fixed: the interval says how far the runs
+    determine the correlation, not what other methods would do. What runs differ by at random draws the correlation of
+    their means towards 0, and the interval with it: where it is as large as what the methods differ by, the
+    correlation without it lies outside more often than the level says.
 
     Args:
         first: One number for each pair, a mapping a method.
@@ -219,7 +222,7 @@ def rank_correlation_interval(
     keys = shared_pairs([*first, *second])
     if len(first) < MIN_METHODS or len(keys) < fewest_groups():
         return None
-    chosen_RP = np.random.default_rng(0).integers(len(keys), size=(2000, len(keys)))
+    chosen_RP = np.random.default_rng(0).integers(len(keys), size=(RESAMPLES, len(keys)))
     ranks = []
     for side in (first, second):
         values_MP = np.array([[values[key] for key in keys] for values in side])

@@ -32,7 +32,7 @@ class EWCConfig:
     samples: Annotated[int, Field(ge=1)] = 256
     """Source pictures used, without their labels."""
     spread: bool = True
-    """They lie evenly in file order, so every class of a list sorted by class has its share. If not, they are the first."""
+    """They lie evenly in file order, so of a list sorted by class every class has its share; if not, the first."""
     chunk: Annotated[int, Field(ge=1)] = 8
     """Pictures whose gradients are held at once; changes memory and speed, and the result to rounding alone."""
     update: Literal["proximal", "gradient"] = "proximal"

@@ -22,6 +22,7 @@ from csg_train.recipes.earlier import as_trained
 from csg_train.recipes.network import build_network
 from csg_train.recipes.reading import parse_recipe
 from csg_train.recipes.sections import Recipe
+from csg_train.runs.labels import average_title
 from csg_train.runs.portable import portable_bytes, portable_content
 from csg_train.runs.versions import written_by
 from csg_train.splits import RULES, Rule
@@ -315,20 +316,12 @@ def rule_title(checkpoint: Checkpoint) -> str:
     """Which step a checkpoint is and who chose it, for the title of a table."""
     planned, chosen = checkpoint.recipe["train"]["steps"], _CHOSEN.get(checkpoint.selection)
     if checkpoint.averaged:
-        return _average_title(checkpoint.averaged) + (f", steps {chosen}" if chosen else "")
+        return average_title(checkpoint.averaged) + (f", steps {chosen}" if chosen else "")
     if chosen:
         return f"the step {chosen} ({checkpoint.step})"
     if checkpoint.step < planned:  # a snapshot, or the run was interrupted
         return f"step {checkpoint.step} of {planned}"
     return f"the last step ({checkpoint.step})"
-
-
-def _average_title(averaged: dict[str, Any]) -> str:
-    rule = averaged["rule"]
-    if "of" not in averaged:
-        return f"the average of steps {averaged['first_step']} to {averaged['last_step']} ({rule})"
-    alpha = f", alpha {averaged['alpha']:g}" if rule == "wise-ft" else ""
-    return f"the average of {len(averaged['of'])} checkpoints ({rule}{alpha})"
 
 
 @ordinary_tensors()

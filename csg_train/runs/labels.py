@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from csg_train.methods.earlier import as_trained
 from csg_train.runs.records import RunInfo
 
-__all__ = ["added", "name_of", "row_labels", "settings_of"]
+__all__ = ["added", "average_title", "name_of", "row_labels", "settings_of"]
 
 _AVERAGES = {"ema": "EMA", "swad": "SWAD", "wise-ft": "WiSE-FT", "soup": "soup"}
 _AUGMENTATIONS = {"pasta": "PASTA", "pasta+randaugment": "PASTA, RandAugment", "augmix": "AugMix"}
@@ -31,6 +31,15 @@ def added(info: RunInfo) -> list[str]:
 def name_of(info: RunInfo) -> str:
     """``csg``, ``csg + ASG``, ``baseline + SWAD``."""
     return " + ".join([info.method, *added(info)])
+
+
+def average_title(averaged: Mapping[str, Any]) -> str:
+    """What an average is of, for the title of a table."""
+    rule = averaged["rule"]
+    if "of" not in averaged:
+        return f"the average of steps {averaged['first_step']} to {averaged['last_step']} ({rule})"
+    alpha = f", alpha {averaged['alpha']:g}" if rule == "wise-ft" else ""
+    return f"the average of {len(averaged['of'])} checkpoints ({rule}{alpha})"
 
 
 def settings_of(info: RunInfo) -> dict[str, object]:

@@ -21,7 +21,7 @@ from csg_analysis.report.stats import paired_difference
 
 ORDER = ("baseline", "oracle", "asg", "csg", "csg-asg")
 COMPARISONS = {"baseline": 4, "oracle": 5}
-"""As the plan has it of each cell: every other row with the baseline; and of cell long one more, CSG with the oracle."""
+"""As the plan has it of each cell: every other row with the baseline; of long one more, CSG with the oracle."""
 
 
 def values(runs: Path, row: str, file: str, *keys: str) -> dict[str, float]:

@@ -188,8 +188,8 @@ def test_rank_correlation_of_four_methods_is_given(tmp_path: Path) -> None:
             write_run(tmp_path / "runs", method, seed, right=50 + 2 * place + seed, energy=-0.1 * place)
     out = build_report([tmp_path / "runs"], tmp_path / "out", allow_mixed=False).parent
     assert (
-        "\u22121.00 [\u22121.00, \u22121.00; 95% bootstrap over the paired runs] (n = 4 methods, their means)"
-        in visible_text((out / "index.html").read_text())
+        "\u22121.00 [\u22121.00, \u22121.00; 95% bootstrap over the paired runs, 10000 resamples] "
+        "(n = 4 methods, their means)" in visible_text((out / "index.html").read_text())
     )
 
 
@@ -200,7 +200,7 @@ def test_rank_correlation_and_its_interval_are_of_the_same_runs(tmp_path: Path) 
             right = 50 + 2 * place + seed if seed < 6 else 90
             write_run(tmp_path / "runs", method, seed, right=right, energy=-0.1 * place)
     expected = (
-        "\u22121.00 [\u22121.00, \u22121.00; 95% bootstrap over the paired runs] "
+        "\u22121.00 [\u22121.00, \u22121.00; 95% bootstrap over the paired runs, 10000 resamples] "
         "(n = 4 methods, their means over the 6 runs that all have)"
     )
     assert expected in built_text(tmp_path / "runs", tmp_path / "out")

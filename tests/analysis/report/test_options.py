@@ -1,11 +1,12 @@
 """Methods combined with an option: a row of their own, compared with the method alone."""
 
 import pytest
+import yaml
 
 from csg_analysis.report.load import load_runs
 from csg_analysis.report.rows import BASELINE, reference, score, to_baseline
 from csg_analysis.report.summary import summarize
-from tests.analysis.report.cases import built_text, refused, rows_of, write_run
+from tests.analysis.report.cases import built_text, refused, rows_of, table, write_run
 
 pytestmark = pytest.mark.usefixtures("sketched")
 
@@ -27,7 +28,30 @@ def test_a_combination_is_a_row_compared_with_the_plain_baseline(tmp_path):
     assert "baseline + SWAD +10.0 points" in helped, "an option alone is a rival, and is compared too"
     assert "csg + LP-FT + SWAD +" in helped
     assert {run.checkpoint for run in load_runs([tmp_path])} == {"ckpt.pt", "average.pt"}
-    assert "baseline + SWAD" in built_text(tmp_path, tmp_path / "report")
+    text = built_text(tmp_path, tmp_path / "report")
+    averages = "baseline + SWAD, csg + LP-FT + SWAD"
+    assert f"nothing was chosen on the target). Of {averages} an average of weights is measured in its place." in text
+    steps = [line["step"] for line in table(tmp_path / "report", "provenance")]
+    assert steps == ["20 (last)"] * 3 + ["20 (last; the average of steps 3 to 9 (swad))"] * 6
+
+
+def test_the_checkpoint_to_measure_is_the_one_that_most_runs_have(tmp_path):
+    """One average among ten runs, and all were to be measured as RUN/average.pt."""
+    for seed in range(3):
+        write_run(tmp_path, "baseline", seed, attention=False)
+    write_run(tmp_path / "swad", "baseline", options=SWAD, averaged=MEAN, attention=False)
+    assert "csg-analyze gradcam RUN/ckpt.pt" in built_text(tmp_path, tmp_path / "report")
+
+
+def test_how_runs_were_trained_is_said(tmp_path):
+    """Two reports of one title, one of them with RandAugment: nothing on the page told them apart."""
+    for seed, augment in enumerate(["none", "randaugment", "randaugment"]):
+        run = write_run(tmp_path, "baseline", seed)
+        saved = yaml.safe_load((run / "recipe.yaml").read_text())
+        saved |= {"data": {"size": 96, "augment": augment}}
+        (run / "recipe.yaml").write_text(yaml.safe_dump(saved))
+    text = built_text(tmp_path, tmp_path / "report")
+    assert "the recipes have it: data.size 96; data.augment none / randaugment; train.steps 20." in text
 
 
 def test_a_field_of_the_method_and_one_of_an_option_may_have_one_name(tmp_path):
