@@ -71,7 +71,9 @@ def main(cell: str, reference: str, step: str, *subsets: str) -> None:
                 if row != reference and some.keys() & other.keys():
                     photos = None
                     if measure == "mean_per_class":
-                        photos = row_of(runs, row, some).picture_variance(row_of(runs, reference, some))
+                        ours, theirs = (row_of(runs, name, some) for name in (row, reference))
+                        if {run.pair for run in ours.runs} == {run.pair for run in theirs.runs}:  # of one drawing
+                            photos = ours.picture_variance(theirs)
                     found = paired_difference(some, other, comparisons=COMPARISONS[reference], pictures=photos)
                     cells += [found.mean, *(found.simultaneous or ("", "")), len(found.values), found.comparisons]
                     cells += found.crossed or ("", "")
