@@ -8,7 +8,7 @@ from csg_analysis.report.rows import FROZEN, Measure, Row, comparisons, energy, 
 from csg_analysis.report.stats import LEVEL, MIN_PAIRS
 from csg_analysis.report.tables import Cell, Column, Table, Value
 
-__all__ = ["comparison_notes", "comparison_table", "picture_notes"]
+__all__ = ["comparison_notes", "comparison_table", "if_crossed", "picture_notes"]
 
 
 def comparison_table(rows: Sequence[Row]) -> Table:
@@ -64,7 +64,7 @@ def comparison_notes(rows: Sequence[Row]) -> list[str]:
         f"probability of {LEVEL:.0%} or more; every measure counts its own m. Here {_counts(rows)}, the frozen network "
         f"({FROZEN}) counted where it was run.",
         *picture_notes(rows),
-        f"“Shown”, bold and colour, here and in the summary: the simultaneous interval{_if_crossed(rows)} excludes 0; "
+        f"“Shown”, bold and colour, here and in the summary: the simultaneous interval{if_crossed(rows)} excludes 0; "
         "else “inconclusive”.",
         _pairs(rows),
     ]
@@ -76,7 +76,8 @@ def _crossed(rows: Sequence[Row], measure: Measure) -> int:
     return sum(difference is not None and difference.crossed is not None for difference in found)
 
 
-def _if_crossed(rows: Sequence[Row]) -> str:
+def if_crossed(rows: Sequence[Row]) -> str:
+    """For a sentence about simultaneous intervals: which one decides."""
     return " (where there is one, that over seeds and pictures)" if _crossed(rows, score()) else ""
 
 

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 from csg_analysis.report import format as fmt
-from csg_analysis.report.comparisons import picture_notes
+from csg_analysis.report.comparisons import if_crossed
 from csg_analysis.report.kinds import PAPER
 from csg_analysis.report.paper import published
 from csg_analysis.report.paper_segmentation import published_gains
@@ -73,14 +73,8 @@ def order_table(rows: Sequence[Row]) -> Table:
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
-    over = (
-        f" (for {wording(rows).short} the one over seeds and pictures, where there is one)"
-        if picture_notes(rows)
-        else ""
-    )
-    notes = [
-        f"Ours: the mean difference with its simultaneous {LEVEL:.0%} interval{over}; inconclusive if it contains 0."
-    ]
+    which = f"simultaneous {LEVEL:.0%} interval{if_crossed(rows)}"
+    notes = [f"Ours: the mean difference with its {which}; inconclusive if it contains 0."]
     if all(row.task == "classification" for row in rows):
         return notes
     return [

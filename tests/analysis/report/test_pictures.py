@@ -116,7 +116,7 @@ def test_pictures_can_take_a_claim_back(tmp_path):
     assert "the 95% interval over seeds and pictures" in text
     assert "(simultaneous 95% intervals over seeds and pictures): 1 inconclusive" in text
     (note,) = json.loads((out / "tables/order.json").read_text())["notes"]
-    assert "interval (for accuracy the one over seeds and pictures, where there is one)" in note
+    assert "interval (where there is one, that over seeds and pictures)" in note
     assert "It covers no other source, class or data set. 1 comparisons here have it" in text
 
 

@@ -107,7 +107,7 @@ def test_nothing_mixes_devices_and_the_host_hardly_waits(task, method, task_dict
     if method == "asg-learned":  # the policy acts in every step
         recipe = recipe.model_copy(update={"method": recipe.method | {"window": 1}})
     batches = list(itertools.islice(engine._Run(recipe, tmp_path, CPU)._batches(), 2))
-    monkeypatch.setattr(engine._Run, "_source_pass", lambda _self: (batch.to(DEVICE) for batch in batches))
+    monkeypatch.setattr(engine._Run, "_source_pass", lambda *_: (batch.to(DEVICE) for batch in batches))
     with far:
         ours = engine._Run(recipe, tmp_path, DEVICE)
         for batch in batches:
