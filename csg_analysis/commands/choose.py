@@ -117,6 +117,8 @@ def _pictures(subject: Subject) -> tuple[pictures.ImageSet, pictures.ImageSet]:
     assert isinstance(held_out, pictures.ImageSet)
     if count := recipes.shared_files(held_out, real):
         raise UserError(f"{path}: data.validation: {count} of its pictures are the target's; name synthetic ones")
+    if held_out.identity == subject.checkpoint.data["identity"]:  # a copy
+        raise UserError(f"{path}: data.validation: the run was trained on {len(held_out)} of its pictures; name others")
     assert isinstance(real, pictures.ImageSet)
     return held_out, real
 

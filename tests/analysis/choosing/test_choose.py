@@ -183,6 +183,10 @@ def test_a_copy_of_the_training_pictures_is_not_held_out_wherever_they_are_now(r
     data = recipe["data"] | {"source": {"dataset": "folder", "root": "source"}, "validation": None}
     for seed in (0, 1):
         trained_run(recipe | {"data": data, "seed": seed}, tmp_path / f"s{seed}")
+    shutil.copytree(tmp_path / "source", tmp_path / "copy")
+    copy = json.dumps({"dataset": "folder", "root": "copy", "name": "source"})
+    done = analyze("choose", "s0/ckpt.pt", "s1/ckpt.pt", "--set", f"data.validation={copy}")
+    refused(done, "the run was trained on 12 of its pictures; name others")
     (tmp_path / "source").rename(tmp_path / "elsewhere")
     held = json.dumps({"dataset": "folder", "root": "elsewhere", "name": "source"})
     done = analyze("choose", "s0/ckpt.pt", "s1/ckpt.pt", "--set", f"data.validation={held}")

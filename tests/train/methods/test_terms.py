@@ -167,7 +167,9 @@ def test_the_fisher_information_is_a_mean_over_pictures(estimator, samples, spre
     recipe_dict["train"] |= {"batch_size": 4}
     run = _Run(Recipe.model_validate(recipe_dict | {"seed": 3}), tmp_path, CPU)
     backbone, generator = run.network.backbone.eval(), generator_for(3, "ewc-labels")
-    images = torch.cat([batch.views[0] for batch in run._source_pass()])[list(used)]
+    every = torch.cat([batch.views[0] for batch in run._source_pass()])
+    assert len(every) == 12
+    images = every[list(used)]
     trained = [weight for weight in backbone.parameters() if weight.requires_grad]
     total = torch.zeros(sum(weight.numel() for weight in trained))
     for image in images:
