@@ -23,6 +23,7 @@ import torch
 
 from benchmarks import accuracy, gpu_section, memory, table1
 from benchmarks.tables import compared, grouped, table
+from csg_train.engine.step_clock import processor
 from csg_train.files import write_text
 
 _ROOT = Path(__file__).parents[1]
@@ -36,25 +37,13 @@ def _version(package: str) -> str:
         return f"{package} not installed"
 
 
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=_ROOT, capture_output=True, text=True, check=False)  # noqa: S603, S607
-    return done.stdout.strip()
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
 def _machine(quick: bool, load: float) -> str:
-    changed = _git("status", "--porcelain", "benchmarks", "csg_analysis", "csg_train") and " with uncommitted changes"
+    changed = gpu_section.git("status", "--porcelain", "benchmarks", "csg_analysis", "csg_train")
     return (
         f"`python -m benchmarks{' --quick' if quick else ''}` writes this page; nothing in it is typed by hand. "
-        f"Commit {gpu_section.commit_here()}{changed}. {_processor()}, {os.cpu_count()} cores, "
-        f"{torch.get_num_threads()} threads, load {load:.1f} before the start; Python {platform.python_version()}, "
+        f"Commit {gpu_section.commit_here()}{' with uncommitted changes' * bool(changed)}. "
+        f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, load {load:.1f} before the start; "
+        f"Python {platform.python_version()}, "
         f"{', '.join(map(_version, _PACKAGES))}."
     )
 

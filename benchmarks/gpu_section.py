@@ -20,7 +20,7 @@ import torch
 from benchmarks.tables import table
 from csg_train.files import write_json
 
-__all__ = ["KEPT", "commit_here", "joined", "machine", "section", "shown"]
+__all__ = ["KEPT", "commit_here", "git", "joined", "machine", "section", "shown"]
 
 _ROOT = Path(__file__).parents[1]
 KEPT = _ROOT / "reports" / "gpu.json"
@@ -39,11 +39,15 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 def commit_here() -> str:
     """Of this checkout; ``unknown`` where there is none."""
-    commit = ""
-    with contextlib.suppress(OSError):  # no git on a machine that has a copy of the tree
-        ask = ["git", "rev-parse", "--short", "HEAD"]
-        commit = subprocess.run(ask, cwd=_ROOT, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
-    return commit or "unknown"
+    return git("rev-parse", "--short", "HEAD") or "unknown"
+
+
+def git(*arguments: str) -> str:
+    """What git says in this checkout; empty where there is none, as on a machine that has a copy of the tree."""
+    with contextlib.suppress(OSError):
+        ask = ["git", *arguments]
+        return subprocess.run(ask, cwd=_ROOT, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
+    return ""
 
 
 def section(quick: bool, kept: Path = KEPT) -> str:

@@ -13,52 +13,22 @@ during the forward pass. ``csg`` adds the teacher, the key view and the dense co
 layer4 against 65,536 keys each. Batches run in rising order in one process, so each peak is its own.
 """
 
-import copy
 import platform
 import resource
 from pathlib import Path
 
 import click
 import torch
-import torch.nn.functional as F
-from torch import nn, optim
+from torch import optim
 
 from csg_train.files import write_json
-from csg_train.methods.contrastive import info_nce
-from csg_train.methods.patches import patch_pool
+from csg_train.methods.csg_loss import CSGLoss
 from csg_train.methods.pixels import pixel_cross_entropy
 from csg_train.models.deeplab import HEADS, SegmentationNetwork
 
 LAYERS = ("layer3", "layer4")
-CLASSES, PATCHES, KEYS, DIM = 19, 8, 65536, 128
+CLASSES, PATCHES, WEIGHT = 19, 8, 75
 PAPER_BATCH = 6
-
-
-class Contrast(nn.Module):
-    """The state of CSG: teacher, heads and keys."""
-
-    def __init__(self, network: SegmentationNetwork) -> None:
-        super().__init__()
-        self.teacher = copy.deepcopy(network.backbone).requires_grad_(False).eval()
-        widths = {name: network.backbone.widths[name] for name in LAYERS}
-        self.heads = nn.ModuleDict(
-            {name: nn.Sequential(nn.Linear(c, c), nn.ReLU(), nn.Linear(c, DIM)) for name, c in widths.items()}
-        )
-        self.teacher_heads = copy.deepcopy(self.heads).requires_grad_(False)
-        self.keys = {name: F.normalize(torch.randn(KEYS, DIM), dim=1) for name in LAYERS}
-
-    def forward(self, network: SegmentationNetwork, images: torch.Tensor, stages: dict) -> torch.Tensor:
-        """The weighted sum of both layers' terms."""
-        with torch.no_grad():
-            student_k, teacher_k = network.backbone(images).stages, self.teacher(images).stages
-        terms = []
-        for name in LAYERS:
-            query = F.normalize(self.heads[name](patch_pool(stages[name], stages[name], PATCHES)), dim=1)
-            with torch.no_grad():
-                pooled = patch_pool(teacher_k[name], student_k[name], PATCHES)
-                key = F.normalize(self.teacher_heads[name](pooled), dim=1)
-            terms.append(info_nce(query, key, self.keys[name], temperature=0.07))
-        return 75 * torch.stack(terms).sum()
 
 
 def peak_gib() -> float:
@@ -77,7 +47,8 @@ def main(batches: tuple[int, ...], side: int, backbone: str, head: str, loss: st
     torch.manual_seed(0)
     network = SegmentationNetwork(backbone, classes=CLASSES, head=head, seed=0)
     network.to(memory_format=torch.channels_last)
-    contrast = Contrast(network) if loss == "csg" else None
+    widths = {name: network.backbone.widths[name] for name in LAYERS}
+    contrast = CSGLoss(network.backbone, widths, patches=PATCHES) if loss == "csg" else None
     trained = [w for part in (network, contrast) if part for w in part.parameters() if w.requires_grad]
     optimizer = optim.SGD(trained, lr=1e-5, momentum=0.9, weight_decay=5e-4)
 
@@ -88,10 +59,12 @@ def main(batches: tuple[int, ...], side: int, backbone: str, head: str, loss: st
         output = network(images)
         total = pixel_cross_entropy(output.logits, labels)
         if contrast:
-            total = total + contrast(network, images, output.stages)
+            total = total + WEIGHT * contrast(network.backbone, output.stages, images)
         optimizer.zero_grad(set_to_none=True)
         total.backward()
         optimizer.step()
+        if contrast:
+            contrast.after_step()
 
     step(2, 64)  # gradients and momentum are there from now on
     rows = [{"batch": 0, "peak_gib": peak_gib()}]

@@ -111,7 +111,7 @@ def full_float32() -> Iterator[None]:
 @contextlib.contextmanager
 def _products(tf32: bool) -> Iterator[None]:
     """Set torch's switches, those of 2.9 and later too: one not set by both ways cannot be read by the older."""
-    old, gpu, cpu = _old_switches(), _gpu_switches(), _cpu_switches()
+    old, (gpu, cpu) = _old_switches(), _new_switches()
     before = [switch.fp32_precision for switch in gpu + cpu]
     _set_old("high" if tf32 else "highest", tf32)
     for switch in gpu:
@@ -126,17 +126,13 @@ def _products(tf32: bool) -> Iterator[None]:
             switch.fp32_precision = precision
 
 
-def _gpu_switches() -> list[Any]:
+def _new_switches() -> tuple[list[Any], list[Any]]:
+    """Those of a GPU, and those of a CPU, which the older way sets in part."""
     backends: Any = torch.backends
-    if not hasattr(backends.cudnn, "conv"):
-        return []
-    return [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn]
-
-
-def _cpu_switches() -> list[Any]:
-    """Those of a CPU, which the older way sets in part."""
-    mkldnn: Any = torch.backends.mkldnn
-    return [mkldnn.matmul, mkldnn.conv, mkldnn.rnn] if hasattr(torch.backends.cudnn, "conv") else []
+    cudnn, mkldnn = backends.cudnn, backends.mkldnn
+    if not hasattr(cudnn, "conv"):
+        return [], []
+    return [backends.cuda.matmul, cudnn.conv, cudnn.rnn], [mkldnn.matmul, mkldnn.conv, mkldnn.rnn]
 
 
 def _old_switches() -> tuple[str, bool]:

@@ -42,14 +42,10 @@ def explained_region(prediction_HW: Tensor, classes: Sequence[str], explain: str
     first = int(classes[0] == "background")
     empty = not area_C[first:].any()
     predicted = 0 if empty else first + int(area_C[first:].argmax())
-    if explain == "predicted" and empty:
-        return Region(
-            predicted=0,
-            explained=0,
-            where_HW=torch.zeros_like(prediction_HW, dtype=torch.bool),
-            missing="nothing but background predicted",
-        )
     explained = predicted if explain == "predicted" else classes.index(explain)
-    where_HW = prediction_HW == explained
-    missing = "" if where_HW.any() else "predicted nowhere"
+    where_HW, missing = prediction_HW == explained, ""
+    if explain == "predicted" and empty:
+        where_HW, missing = torch.zeros_like(where_HW), "nothing but background predicted"
+    elif not where_HW.any():
+        missing = "predicted nowhere"
     return Region(predicted=predicted, explained=explained, where_HW=where_HW, missing=missing)

@@ -13,6 +13,7 @@ from csg_analysis.commands.labels import labelled
 from csg_analysis.commands.options import (
     checkpoints,
     device_option,
+    explain_option,
     json_option,
     layer_option,
     set_option,
@@ -35,12 +36,7 @@ _HEADER = ["file", "label", "predicted", "explained", "flat", "iou", "share", "a
 @click.command()
 @checkpoints
 @splits_option
-@click.option(
-    "--explain",
-    default="predicted",
-    show_default=True,
-    help="Class that a map explains: predicted, a class name, or label (the true one; not with masks).",
-)
+@explain_option
 @layer_option
 @click.option(
     "--curves",

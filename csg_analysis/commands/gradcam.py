@@ -13,6 +13,7 @@ from csg_analysis import drawing
 from csg_analysis.commands.labels import Named, labelled
 from csg_analysis.commands.options import (
     device_option,
+    explain_option,
     layer_option,
     model_option,
     records_option,
@@ -56,12 +57,7 @@ _ARRAYS = "attention.npz"
     show_default=True,
     help="Pictures per class of a split; without labels or with masks, this number times its classes in all.",
 )
-@click.option(
-    "--explain",
-    default="predicted",
-    show_default=True,
-    help="Class that a map explains: predicted, a class name, or label (the true one; not with masks).",
-)
+@explain_option
 @layer_option
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("gradcam"), show_default=True, help="Folder of overlays."

@@ -11,6 +11,7 @@ from csg_train.splits import SPLITS
 __all__ = [
     "checkpoints",
     "device_option",
+    "explain_option",
     "images_option",
     "json_option",
     "layer_option",
@@ -52,6 +53,12 @@ splits_option = click.option(
     help="Split to measure; may be repeated. [default: source and target]",
 )
 split_option = click.option("--split", type=click.Choice(SPLITS), help="Split to read. [default: target]")
+explain_option = click.option(
+    "--explain",
+    default="predicted",
+    show_default=True,
+    help="Class that a map explains: predicted, a class name, or label (the true one; not with masks).",
+)
 layer_option = click.option("--layer", default="layer4", show_default=True, help="A stage of the backbone.")
 pool_option = click.option(
     "--pool",

@@ -1,4 +1,4 @@
-"""How commands write tables, and folders of pictures."""
+"""What commands warn of, and folders of numbered pictures."""
 
 from __future__ import annotations
 

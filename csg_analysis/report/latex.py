@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from csg_analysis.drawing.numbers import DASH
 from csg_analysis.report.tables import Cell, Column, Table, Value
 
 __all__ = ["escape", "to_latex"]
@@ -105,5 +106,5 @@ def _from_data(table: Table) -> tuple[list[Column], list[list[Cell]]]:
 
 def _plain(value: Value) -> str:
     if value is None:
-        return "\N{EN DASH}"
+        return DASH
     return f"{value:.4f}" if isinstance(value, float) else str(value)

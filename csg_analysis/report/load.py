@@ -135,14 +135,9 @@ class Run:
         return steps if isinstance(steps, int) else None
 
     @property
-    def settings(self) -> dict[str, object]:
-        """What sets two runs of one method apart (`settings_of`)."""
-        return settings_of(self.info)
-
-    @property
     def config(self) -> str:
-        """The settings as one line of JSON."""
-        return json.dumps(self.settings, sort_keys=True, ensure_ascii=False)
+        """What sets two runs of one method apart (`settings_of`), as one line of JSON."""
+        return json.dumps(settings_of(self.info), sort_keys=True, ensure_ascii=False)
 
 
 def checkpoint_file(info: RunInfo) -> str:

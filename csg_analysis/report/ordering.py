@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from csg_analysis.report.stats import LEVEL, RESAMPLES, fewest_groups, rank_correlation
+from csg_analysis.report.stats import RESAMPLES, fewest_groups, percentile_interval, rank_correlation
 
 __all__ = ["Ordering", "correlations", "order", "regrets", "resampled"]
 
@@ -77,15 +77,16 @@ def order(
         theirs, theirs_R = _rank(against_N, scores_N, weights_RN, both_N)
         if ours is not None and theirs is not None:
             gain = ours - theirs
-            gain_ends = None if ours_R is None or theirs_R is None else _ends(ours_R - theirs_R, comparisons)
+            if ours_R is not None and theirs_R is not None:
+                gain_ends = percentile_interval(ours_R - theirs_R, comparisons)
     return Ordering(
         runs=int(has_N.sum()),
         chosen=tuple(map(int, chosen)),
         score=score,
         regret=float(scores_N.max()) - score,
-        regret_ends=None if weights_RN is None else _ends(regrets(values_N, scores_N, weights_RN)),
+        regret_ends=None if weights_RN is None else percentile_interval(regrets(values_N, scores_N, weights_RN)),
         rank=rank,
-        rank_ends=None if ranks_R is None else _ends(ranks_R),
+        rank_ends=None if ranks_R is None else percentile_interval(ranks_R),
         gain=gain,
         gain_ends=gain_ends,
     )
@@ -144,12 +145,3 @@ def regrets(values_N: np.ndarray, scores_N: np.ndarray, weights_RN: np.ndarray) 
     with np.errstate(invalid="ignore"):
         own_R = (chosen_RN * scores_N).sum(1) / chosen_RN.sum(1)
     return np.asarray(np.where(drawn_RN, scores_N, -np.inf).max(1) - own_R)
-
-
-def _ends(values_R: np.ndarray, comparisons: int = 1) -> _Ends:
-    """Percentile interval at level 1 - 0.05/m for m comparisons (Bonferroni); None where all are NaN."""
-    if np.isnan(values_R).all():
-        return None
-    tail = (1 - LEVEL) / comparisons / 2
-    low, high = np.nanquantile(values_R, [tail, 1 - tail])
-    return float(low), float(high)

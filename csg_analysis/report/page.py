@@ -120,11 +120,6 @@ class Report:
     unmeasured: Sequence[str] = ()
 
     @property
-    def many(self) -> bool:
-        """Whether what grows with the methods is folded away."""
-        return len(self.tables["methods"].rows) > FEW
-
-    @property
     def contents(self) -> list[tuple[str, str]]:
         """Anchor and label of each section that only some reports have."""
         masks = [

@@ -18,6 +18,7 @@ __all__ = [
     "Spread",
     "fewest_groups",
     "paired_difference",
+    "percentile_interval",
     "picture_variance",
     "rank_correlation",
     "rank_correlation_interval",
@@ -230,7 +231,13 @@ def rank_correlation_interval(
         ranks.append(ranks_RM - ranks_RM.mean(axis=1, keepdims=True))
     with np.errstate(invalid="ignore"):  # all equal on one side: no rank correlation in that resample
         found = (ranks[0] * ranks[1]).sum(axis=1) / np.sqrt((ranks[0] ** 2).sum(axis=1) * (ranks[1] ** 2).sum(axis=1))
-    if np.isnan(found).all():
+    return percentile_interval(found)
+
+
+def percentile_interval(values_R: np.ndarray, comparisons: int = 1) -> tuple[float, float] | None:
+    """Of bootstrapped values, at level 1 - 0.05/m for m comparisons (Bonferroni); None where all are NaN."""
+    if np.isnan(values_R).all():
         return None
-    low, high = np.nanquantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    tail = (1 - LEVEL) / comparisons / 2
+    low, high = np.nanquantile(values_R, [tail, 1 - tail])
     return float(low), float(high)

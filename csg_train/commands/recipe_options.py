@@ -1,5 +1,6 @@
 """The argument and the option that name a recipe and change it."""
 
+import functools
 from collections.abc import Callable
 
 import click
@@ -31,29 +32,11 @@ def _only(fields: tuple[str, ...]) -> Callable[[click.Context, click.Parameter, 
     return require
 
 
-set_option = click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    shell_complete=complete_override,
-    help="Change one field of the recipe.",
-)
-checkpoint_set_option = click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    callback=_only(_READ),
-    help="Change a field of its recipe, e.g. data.target.root.",
-)
-source_set_option = click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    callback=_only(("data.source",)),
-    help="Where the source pictures lie now: data.source.root=FOLDER.",
+_set = functools.partial(click.option, "--set", "overrides", multiple=True, metavar="KEY=VALUE")
+set_option = _set(shell_complete=complete_override, help="Change one field of the recipe.")
+checkpoint_set_option = _set(callback=_only(_READ), help="Change a field of its recipe, e.g. data.target.root.")
+source_set_option = _set(
+    callback=_only(("data.source",)), help="Where the source pictures lie now: data.source.root=FOLDER."
 )
 recipe_argument = click.argument(
     "recipe_name", metavar="[RECIPE]", default=DEFAULT_RECIPE, shell_complete=complete_recipe

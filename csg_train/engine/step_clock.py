@@ -16,7 +16,7 @@ from csg_train.engine.waiting import SETTLING, gpu_event
 from csg_train.recipes.sections import Recipe
 from csg_train.runs.cost import Cost, write_cost
 
-__all__ = ["StepClock"]
+__all__ = ["StepClock", "processor"]
 
 _LEAST = 10
 """Fewer step times give no cost."""
@@ -74,7 +74,7 @@ class StepClock:
         return Cost(
             method=self.recipe.method["name"],
             seed=self.recipe.seed,
-            device=torch.cuda.get_device_name(self.device) if self.on_gpu else _processor(),
+            device=torch.cuda.get_device_name(self.device) if self.on_gpu else processor(),
             threads=torch.get_num_threads(),
             processes=process_count(),
             steps=len(times),
@@ -91,7 +91,8 @@ class StepClock:
         return 1024 * int(found[1]) if found else None
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Its model, as the system names it."""
     with contextlib.suppress(OSError):
         if found := re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
             return found[1].strip()

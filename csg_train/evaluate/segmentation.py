@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from csg_train.data.loaders.segmentation_loader import whole_pictures
-from csg_train.data.loaders.workers import measuring_workers
+from csg_train.data.loaders.batch import Batch
 from csg_train.data.readers.masks import IGNORE, MaskedSet
 from csg_train.data.readers.sets import AnySet
 from csg_train.devices import full_float32
@@ -23,6 +22,7 @@ from csg_train.models.deeplab import SegmentationNetwork
 from csg_train.models.network import TaskNetwork
 from csg_train.models.tiles import Tiles
 from csg_train.recipes.sections import Recipe
+from csg_train.recipes.shown import shown_batches
 from csg_train.runs.checkpoint import Checkpoint
 from csg_train.runs.provenance import data_info, run_info
 from csg_train.runs.records import Interval, SegmentationRecord
@@ -112,31 +112,22 @@ def bootstrap_mean_iou(counts: PixelCounts, *, seed: int, resamples: int = 2000)
 
 
 def predicted_masks(
-    logits: Callable[[Tensor], Tensor],
-    images: MaskedSet,
-    *,
-    longest_side: int | None,
-    multiple: int = 1,
-    device: torch.device,
-    workers: int = 0,
+    logits: Callable[[Tensor], Tensor], pictures: Iterable[Batch], device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Predicted and true classes of every picture, whole, in file order, for `count_pixels`.
+    """Predicted and true classes of every picture, for `count_pixels`.
 
-    Memory holds one picture and its logits at a time, and what ``workers`` load meanwhile. Single scale and no mirror
-    image, as in CSG's code.
+    Memory holds one picture and its logits at a time, and what was loaded meanwhile. Single scale and no mirror image,
+    as in CSG's code.
 
     Args:
         logits: From ``(1, 3, h, w)`` uint8 to ``(1, C, h', w')``; the network in evaluation mode.
-        images: What to predict.
-        longest_side: See `segmentation_evaluation_view`.
-        multiple: See there.
+        pictures: Whole pictures with their masks, one by one (`whole_pictures`).
         device: Where ``logits`` takes its input.
-        workers: Loader processes.
 
     Yields:
         ``(H, W)`` uint8 each, of the mask's size: the prediction on ``device``, the mask where it was loaded.
     """
-    for batch in whole_pictures(images, longest_side=longest_side, multiple=multiple, workers=workers):
+    for batch in pictures:
         (mask_HW,) = batch.labels
         yield predicted_mask(logits, batch.views[0], size=(mask_HW.shape[0], mask_HW.shape[1]), device=device), mask_HW
 
@@ -172,17 +163,9 @@ def logits_of(network: TaskNetwork, recipe: Recipe) -> Callable[[Tensor], Tensor
 
 
 def network_masks(network: TaskNetwork, images: MaskedSet, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
-    """`predicted_masks` of a network in evaluation mode, pictures shown as the recipe says."""
-    assert recipe.segmentation is not None
+    """`predicted_masks` of a network in evaluation mode, pictures in file order, shown as the recipe says."""
     device = next(network.parameters()).device
-    return predicted_masks(
-        logits_of(network, recipe),
-        images,
-        longest_side=recipe.segmentation.longest_side,
-        multiple=network.backbone.spec.grid,
-        device=device,
-        workers=measuring_workers(recipe.train.workers, device, len(images)),
-    )
+    return predicted_masks(logits_of(network, recipe), shown_batches(images, recipe, device), device)
 
 
 def count_masks(network: TaskNetwork, images: MaskedSet, recipe: Recipe) -> PixelCounts:

@@ -28,9 +28,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn, optim
 
+from csg_train.data.loaders.batch import Batch
 from csg_train.methods.base import Method, Setup
 from csg_train.models.backbones import Backbone
-from csg_train.models.network import TaskNetwork
+from csg_train.models.network import Output, TaskNetwork
 
 __all__ = ["Anchored", "backbone_weights", "flatten", "proximal_share", "quadratic_penalty", "split", "trained_weights"]
 
@@ -90,6 +91,10 @@ class Anchored(Method):
         weights_K = backbone_weights(model)
         penalty = self.strength * quadratic_penalty(weights_K, self._anchor[0], self.importance(weights_K))
         return penalty if self.config.update == "gradient" else penalty.detach()
+
+    def loss(self, model: TaskNetwork, batch: Batch, output: Output) -> dict[str, Tensor]:  # noqa: ARG002
+        """The penalty, under the method's name."""
+        return {self.info.name.replace("-", "_"): self.penalty(model)}
 
     @torch.no_grad()
     def before_step(self, model: TaskNetwork, optimizer: optim.Optimizer) -> None:

@@ -9,13 +9,12 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
-from csg_train.data.loaders.batch import Batch
 from csg_train.methods.anchored import Anchored, flatten
 from csg_train.methods.base import Setup
 from csg_train.methods.config import STRICT
 from csg_train.methods.info import MethodInfo
 from csg_train.models.backbones import Backbone
-from csg_train.models.network import Output, TaskNetwork
+from csg_train.models.network import TaskNetwork
 from csg_train.seeds import generator_for
 
 __all__ = ["EWC", "diagonal_fisher"]
@@ -118,7 +117,3 @@ class EWC(Anchored):
     def importance(self, weights_K: Tensor) -> Tensor:  # noqa: ARG002
         """The Fisher information."""
         return self.fisher_K
-
-    def loss(self, model: TaskNetwork, batch: Batch, output: Output) -> dict[str, Tensor]:  # noqa: ARG002
-        """The Fisher-weighted distance."""
-        return {"ewc": self.penalty(model)}

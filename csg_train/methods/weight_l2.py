@@ -6,11 +6,9 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from csg_train.data.loaders.batch import Batch
 from csg_train.methods.anchored import Anchored
 from csg_train.methods.config import STRICT
 from csg_train.methods.info import MethodInfo
-from csg_train.models.network import Output, TaskNetwork
 
 __all__ = ["WeightL2"]
 
@@ -49,7 +47,3 @@ class WeightL2(Anchored):
     def importance(self, weights_K: Tensor) -> Tensor:
         """1 for each weight."""
         return weights_K.new_ones(1).expand_as(weights_K)
-
-    def loss(self, model: TaskNetwork, batch: Batch, output: Output) -> dict[str, Tensor]:  # noqa: ARG002
-        """The weighted distance."""
-        return {"weight_l2": self.penalty(model)}

@@ -15,7 +15,7 @@ from csg_train.models.wrapping import found_below, unprefixed, unwrapped
 from csg_train.names import absent
 from csg_train.tensors import fits, load_tensors, machine_fault, unreadable
 
-__all__ = ["build_backbone", "fitted_backbone", "import_kind", "load_weights", "require_sound"]
+__all__ = ["build_backbone", "fitted_backbone", "load_weights", "require_sound"]
 
 
 def build_backbone(name: str, weights: str | Path = "none") -> tuple[Backbone, str]:
@@ -160,17 +160,13 @@ def _read(path: Path) -> tuple[Any, str]:
         raise machine_fault(path, error) or UserError(f"{path}: {unreadable(path, error)}") from error
 
 
-def import_kind(name: str) -> str:
-    """The kind of ``csg-train import`` whose files have the names of this backbone's library."""
-    return "timm" if name.startswith(("tf_", PREFIX)) else "torchvision"
-
-
 def _state_of(content: Any, backbone: Backbone, origin: str, name: str) -> Mapping[str, Tensor]:
     """The state dict in what a file holds, under the names that the network may have."""
     own = backbone.net.state_dict()
     if _is_ours(content):
         raise UserError(f"{origin}: a checkpoint of csg-train, not weights of a backbone; measure it without --model")
-    imported = f"csg-train import {origin} --kind {import_kind(name)} --set model.backbone={name} --out NEW.pt"
+    library = "timm" if name.startswith(("tf_", PREFIX)) else "torchvision"
+    imported = f"csg-train import {origin} --kind {library} --set model.backbone={name} --out NEW.pt"
     choice = f"choose one: {imported} --field NAME, then --weights NEW.pt or --model {name}:NEW.pt"
     state, _ = unwrapped(content, field=None, origin=origin, choice=choice)
     if not isinstance(state, Mapping) or not all(

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,23 +25,16 @@ def write_rows(stream: BinaryIO, ending: str, rows: Iterable[dict[str, Any]]) ->
         rows: Values by column.
     """
     text = io.TextIOWrapper(stream, encoding="utf-8", errors="backslashreplace", newline="")
-    add: Callable[[dict[str, Any]], object] | None = None
-    for row in rows:
-        if add is None:
-            add = _json_lines(text) if ending == ".jsonl" else _csv(text, [*row])
-        add(row)
+    table = csv.writer(text, lineterminator="\n")
+    for number, row in enumerate(rows):
+        if ending == ".jsonl":
+            text.write(json.dumps(row, ensure_ascii=False) + "\n")
+            continue
+        if number == 0:
+            table.writerow(row)
+        table.writerow(row.values())
     text.flush()
     text.detach()
-
-
-def _csv(text: io.TextIOWrapper, columns: list[str]) -> Callable[[dict[str, Any]], object]:
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    return writer.writerow
-
-
-def _json_lines(text: io.TextIOWrapper) -> Callable[[dict[str, Any]], object]:
-    return lambda row: text.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def require_ending(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""From a recipe's domain to its `ImageSet`."""
+"""From a recipe's domain to its `AnySet`."""
 
 import dataclasses
 import os

@@ -26,6 +26,7 @@ from csg_train.errors import UserError
 from csg_train.files import atomic_write, read_hashed
 from csg_train.models.backbones import backbone_spec
 from csg_train.models.ibn import rewrite_ibn
+from csg_train.models.spec import StateDict
 from csg_train.models.timm_models import own_timm_name
 from csg_train.models.weights import fitted_backbone, require_sound
 from csg_train.models.wrapping import unprefixed, unwrapped
@@ -38,7 +39,6 @@ from csg_train.tensors import fits, load_tensors, machine_fault, unreadable
 
 __all__ = ["Mapped", "import_file", "map_state"]
 
-StateDict = dict[str, Tensor]
 _BEST = ("best_prec1", "best_mIoU")
 _SHOWN = 10
 

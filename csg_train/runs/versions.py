@@ -1,5 +1,6 @@
 """Which versions wrote a file: a toolkit that is newer may say what this one does not know."""
 
+import functools
 import importlib.metadata
 from typing import Any
 
@@ -8,11 +9,13 @@ from csg_train.errors import printable
 
 __all__ = ["installed", "written_by"]
 
+_version = functools.cache(importlib.metadata.version)  # read from a file, and every checkpoint asks
+
 
 def installed() -> dict[str, str]:
     """Versions of the packages on which a run's or a measurement's numbers depend."""
     packages = ("csg-toolkit", "numpy", "pillow", "timm", "torch", "torchvision")
-    return {name: importlib.metadata.version(name) for name in packages}
+    return {name: _version(name) for name in packages}
 
 
 def written_by(versions: Any) -> str:

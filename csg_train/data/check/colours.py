@@ -42,22 +42,22 @@ def overlay(picture: Image.Image, mask_HW: np.ndarray, colours: Sequence[Colour]
     return Image.fromarray(np.rint(pixels_HW3).astype(np.uint8))
 
 
-def mask_sheet(images: MaskedSet, out: Path, *, number: int = 60, size: int = 128, columns: int = 6) -> None:
+def mask_sheet(images: MaskedSet, out: Path, *, size: int = 128, columns: int = 6) -> None:
     """Write a PNG sheet: a legend of the classes, then pictures, each beside itself under its mask.
 
-    A pair that does not decode or fit shows its name in red.
+    It has 60 pairs at most, evenly spaced over the files; one that does not decode or fit shows its name in red.
 
     Args:
         images: What to show.
         out: The PNG file.
-        number: Pairs at most, evenly spaced over the files.
         size: Longer side of a picture on the sheet in pixels.
         columns: Pairs in a row.
 
     Raises:
         UserError: The sheet cannot be written.
     """
-    chosen = range(len(images)) if len(images) <= number else [p * len(images) // number for p in range(number)]
+    number = min(len(images), 60)
+    chosen = [place * len(images) // number for place in range(number)]
     colours = class_colours(images.classes)
     cell, legend_rows = 2 * size + 2 * _GAP, -(-len(images.classes) // columns)
     top = _GAP + _LEGEND * (1 + legend_rows)

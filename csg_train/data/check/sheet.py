@@ -19,9 +19,7 @@ _HIGHEST = 1 << 15
 """Pixels of a sheet: what programs that show PNG files still open."""
 
 
-def contact_sheet(
-    images: ImageSet, out: Path, *, per_class: int | None = 60, size: int = 96, columns: int = 15
-) -> list[Path]:
+def contact_sheet(images: ImageSet, out: Path, *, per_class: int = 60, size: int = 96, columns: int = 15) -> list[Path]:
     """Write a PNG contact sheet: one labelled block of rows per class, transparent pictures over white.
 
     Pictures keep their aspect ratio; small ones are enlarged by a whole factor, their pixels unblurred. A file that
@@ -31,7 +29,7 @@ def contact_sheet(
     Args:
         images: What to show.
         out: The PNG file.
-        per_class: Pictures of each class at most, evenly spaced over its files; None for all.
+        per_class: Pictures of each class at most, evenly spaced over its files.
         size: Width and height of a cell in pixels.
         columns: Cells in a row.
 
@@ -47,7 +45,8 @@ def contact_sheet(
         members[label].append(index)
     pages: list[list[tuple[str, list[int], int]]] = [[]]
     for name, own in zip(names, members, strict=True):
-        block = _chosen(own, per_class)
+        number = min(len(own), per_class)
+        block = [own[place * len(own) // number] for place in range(number)]
         height = _HEADING + -(-len(block) // columns) * (size + _CAPTION + _GAP)
         if sum(high for *_, high in pages[-1]) + height + _GAP > _HIGHEST and pages[-1]:
             pages.append([])
@@ -57,12 +56,6 @@ def contact_sheet(
     for path, page in zip(paths, pages, strict=True):
         _write_page(path, images, page, size, columns)
     return paths
-
-
-def _chosen(members: Sequence[int], per_class: int | None) -> list[int]:
-    if per_class is None or len(members) <= per_class:
-        return [*members]
-    return [members[place * len(members) // per_class] for place in range(per_class)]
 
 
 def _write_page(

@@ -12,6 +12,7 @@ import yaml
 from PIL import Image
 from sklearn.metrics import confusion_matrix, jaccard_score
 
+from csg_train.data.loaders.segmentation_loader import whole_pictures
 from csg_train.data.readers.mask_folders import masked_folder
 from csg_train.data.readers.masks import IGNORE, picture_and_mask
 from csg_train.engine import loop as engine
@@ -106,7 +107,7 @@ def test_record_equals_scikit_learns_count_of_the_checkpoints_predictions(masked
     record = json.loads((tmp_path / "run" / "segmentation-target.json").read_text())
     network = load_checkpoint(tmp_path / "run" / "ckpt.pt").build_network(CPU)
     images = masked_folder(masked_tree)
-    pairs = list(predicted_masks(lambda x: network(x).logits, images, longest_side=None, device=CPU))
+    pairs = list(predicted_masks(lambda x: network(x).logits, whole_pictures(images, longest_side=None), CPU))
     predicted, true = (np.concatenate([pair[side].ravel() for pair in pairs]) for side in (0, 1))
     predicted, true = predicted[true != IGNORE], true[true != IGNORE]
     assert record["confusion"] == confusion_matrix(true, predicted, labels=[0, 1, 2]).tolist()
@@ -225,7 +226,7 @@ def test_selection_measures_the_mean_iou(masked_recipe_dict, masked_tree, tmp_pa
     assert chosen.step == max(measured, key=measured.get)
     network = chosen.build_network(CPU)
     images = masked_folder(masked_tree)
-    pairs = list(predicted_masks(lambda x: network(x).logits, images, longest_side=None, device=CPU))
+    pairs = list(predicted_masks(lambda x: network(x).logits, whole_pictures(images, longest_side=None), CPU))
     predicted, true = (np.concatenate([pair[side].ravel() for pair in pairs]) for side in (0, 1))
     keep = true != IGNORE
     iou = jaccard_score(true[keep], predicted[keep], average="macro", labels=[0, 1, 2])

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from sklearn.metrics import confusion_matrix, jaccard_score
 
+from csg_train.data.loaders.segmentation_loader import whole_pictures
 from csg_train.data.readers.mask_folders import masked_folder
 from csg_train.data.readers.masks import MaskedSet
 from csg_train.evaluate.scores import iou_per_class, mean_iou
@@ -167,12 +168,12 @@ def test_predictions_have_the_masks_size_and_one_picture_is_asked_at_a_time(tmp_
         asked.append(tuple(batch.shape))
         return -(batch[:, :1].float() - 50 * torch.arange(3).view(1, 3, 1, 1)).abs()
 
-    counts = count_pixels(predicted_masks(logits, images, longest_side=None, device=torch.device("cpu")), 3)
+    counts = count_pixels(predicted_masks(logits, whole_pictures(images, longest_side=None), torch.device("cpu")), 3)
     assert mean_iou(counts.confusion) == 1.0
     assert asked == [(1, 3, 16, 24), (1, 3, 12, 8)]
     assert counts.pictures[:, 1].sum(axis=1).tolist() == [16 * 24, 12 * 8]
     asked.clear()
-    counts = count_pixels(predicted_masks(logits, images, longest_side=10, device=torch.device("cpu")), 3)
+    counts = count_pixels(predicted_masks(logits, whole_pictures(images, longest_side=10), torch.device("cpu")), 3)
     assert asked == [(1, 3, 7, 10), (1, 3, 10, 7)]
     assert counts.pictures[:, 1].sum(axis=1).tolist() == [16 * 24, 12 * 8], "the truth keeps every pixel"
     assert mean_iou(counts.confusion) > 0.9
