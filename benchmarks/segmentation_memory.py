@@ -5,8 +5,8 @@
     python benchmarks/segmentation_memory.py --head deeplab-v3 --batch 2 --batch 3
     python benchmarks/segmentation_memory.py --loss ce --out memory.json
 
-Measured with ResNet-50 at stride 8, 512 x 512 and the paper's batch of 6 (x86_64, 1 thread, torch 2.14): 9.05 GiB with
-deeplab-v2, 9.75 GiB with deeplab-v3. The line through small batches errs upwards: it says 9.6 and 10.6.
+Measured with ResNet-50 at stride 8, 512 x 512 and the paper's batch of 6 (x86_64, 1 thread, torch 2.14): 8.91 GiB with
+deeplab-v2, 9.61 GiB with deeplab-v3. The line through small batches (1 and 2; 2 and 3) says 8.9 and 10.2.
 
 The step is the engine's: forward, loss, backward, SGD with momentum, with the gradients of the step before still there
 during the forward pass. ``csg`` adds the teacher, the key view and the dense contrast in 8 x 8 patches of layer3 and
