@@ -73,21 +73,23 @@ def whole(task, method, task_dict, finished, tmp_path_factory) -> Path:
     return finished[task, method]
 
 
-@pytest.mark.parametrize(("task", "method"), TASK_CASES)
-def test_resume_equals_uninterrupted(task, method, whole, task_dict, tmp_path, monkeypatch):
-    """Stopped in the middle of an epoch: before its first periodic save, and again after it."""
-    original, stops = engine._Run._train_step, [1, 3] if task == "classification" else [3]
+@pytest.mark.parametrize(
+    ("task", "method", "stop_at"),
+    [(*case, stop_at) for case in TASK_CASES for stop_at in ([1, 3] if case[0] == "classification" else [3])],
+)
+def test_resume_equals_uninterrupted(method, stop_at, whole, task_dict, tmp_path, monkeypatch):
+    """Stopped in the middle of an epoch, before and after a periodic save."""
+    original = engine._Run._train_step
 
     def die(self, batch):
-        if stops and self.step == stops[0]:
+        if self.step == stop_at:
             raise KeyboardInterrupt
         original(self, batch)
 
     monkeypatch.setattr(engine._Run, "_train_step", die)
-    while stops:
-        with pytest.raises(KeyboardInterrupt):
-            run(recipe_of(task_dict, method), tmp_path / "parts", resume=True)
-        stops.pop(0)
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe_of(task_dict, method), tmp_path / "parts")
+    monkeypatch.setattr(engine._Run, "_train_step", original)
     chosen = run(recipe_of(task_dict, method), tmp_path / "parts", resume=True)
 
     averaged = load_checkpoint(chosen).resolved_recipe().average is not None
