@@ -71,9 +71,9 @@ class SynapticIntelligence(Anchored):
         return path_importance(self.path_K, weights_K - self._anchor[0], self.config.xi)
 
     @torch.no_grad()
-    def loss(self, model: TaskNetwork, batch: Batch, output: Output) -> dict[str, Tensor]:  # noqa: ARG002
+    def loss(self, model: TaskNetwork, batch: Batch, output: Output) -> dict[str, Tensor]:
         """The penalty's value; what it does to the weights follows after the loss's gradient."""
-        return {"si": self.penalty(model)}
+        return super().loss(model, batch, output)
 
     @torch.no_grad()
     def before_step(self, model: TaskNetwork, optimizer: optim.Optimizer) -> None:
