@@ -28,6 +28,7 @@ from csg_analysis.commands.options import (
 from csg_analysis.commands.output import warn_unstable
 from csg_analysis.commands.outside import Outside
 from csg_analysis.commands.subject import Asked, Subject, require_record_folders
+from csg_train import data as pictures
 from csg_train import runs
 from csg_train.console import console, print_json, print_table
 from csg_train.errors import UserError, within
@@ -144,8 +145,9 @@ def _of_subject(subject: Subject | Outside, split: str, *, layer: str, pool: Any
     images = subject.images(split)
     seen = features.Stability()
     features_ND = features.extract(subject.network, images, subject.shown, layer=layer, pool=pool, stability=seen)
+    labels = images.labels if isinstance(images, pictures.ImageSet) and images.labelled else None
     with within(f"{subject.folder}: {layer} of {images.name}"):
-        result = engine.hyperspherical_energy(features_ND, s=(0, 1, 2), coincident=coincident)
+        result = engine.hyperspherical_energy(features_ND, s=(0, 1, 2), coincident=coincident, labels=labels)
     own = {"layer": layer, "pool": pool, "dtype": "float32", "stability": seen.of(layer)}
     return _record(result, subject.run, subject.data_info(images, split), **own)
 
@@ -171,6 +173,9 @@ def _print_energies(records: Sequence[tuple[str, runs.EnergyRecord]]) -> None:
     )
     print_table(f"energy, mean over pairs, {'; '.join(spaces)}", columns, table)
     console.print("+-: half the 95 % jackknife interval over pictures of E_0 mhe; E_1, E_2 agree in both conventions")
+    for dim, record in {record.dim: record for _, record in records}.items():
+        values = ", ".join(f"E_{s} {_energy_text(value)}" for s, value in record.uniform.items())
+        console.print(f"uniform directions in {dim} dimensions, mhe: {values}")
     for label, record in records:
         warn_unstable(f"{label} {record.data.split}", {record.layer: record.stability}, record.data.count)
 
@@ -181,6 +186,12 @@ def _half_precision(record: runs.EnergyRecord) -> str:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def _by_order(estimates: dict[float, engine.Estimate], part: str) -> dict[str, Any]:
+    """One part of the estimates, of the orders that have it."""
+    values = {f"{s:g}": getattr(estimate, part) for s, estimate in estimates.items()}
+    return {s: _finite(value) for s, value in values.items() if value is not None}
 
 
 def _energy_text(value: float | None) -> str:
@@ -203,12 +214,15 @@ def _record(
         pairs=result.pairs,
         coincident=result.coincident_pairs,
         coincident_rule=result.coincident,
-        paper={f"{s:g}": _finite(estimate.value) for s, estimate in result.paper.items()},
-        mhe={f"{s:g}": _finite(estimate.value) for s, estimate in result.mhe.items()},
+        paper=_by_order(result.paper, "value"),
+        mhe=_by_order(result.mhe, "value"),
         interval={
             f"{s:g}": runs.Interval(low=estimate.low, high=estimate.high, level=0.95, kind="jackknife over pictures")
             for s, estimate in result.mhe.items()
             if math.isfinite(estimate.standard_error)
         },
-        uniform={f"{s:g}": _finite(estimate.uniform) for s, estimate in result.mhe.items()},
+        uniform=_by_order(result.mhe, "uniform"),
+        simplex=_by_order(result.mhe, "simplex"),
+        within=_by_order(result.mhe, "within"),
+        between=_by_order(result.mhe, "between"),
     )

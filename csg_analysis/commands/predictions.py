@@ -70,7 +70,8 @@ def predictions(
     with numbered_pictures(out, images.files) as work:
         for index in range(len(images)):
             _write(work / f"{index:04d}.png", images, index, [(label, masks[index]) for label, masks in columns])
-    console.print(f"{len(images)} pictures under {len(checkpoints)} checkpoints: {out}")
+    count = len(checkpoints)
+    console.print(f"{len(images)} pictures under {count} checkpoint{'s' * (count != 1)}: {out}")
 
 
 def _keep(subject: Subject, split: str, images: pictures.MaskedSet, predicted: Sequence[np.ndarray]) -> None:

@@ -109,7 +109,7 @@ def sphere(
     _draw(out, lambda: circle.draw(panels, shared, classes, what), alt)
     for one, record in zip(shown, densities, strict=True):
         runs.write_record(one.folder / f"sphere-{split}.json", record)
-    console.print(f"{out}: {len(panels)} panels, {what}")
+    console.print(f"{out}: {len(panels)} panel{'s' * (len(panels) != 1)}, {what}")
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ class UnitRows:
             )
         self.n, self.d = self.features.shape
         if self.n < 2:
-            raise UserError(f"{self.n} feature rows; the energy of pairs needs at least 2: give more pictures")
+            raise UserError(f"{self.n} feature rows; pairs need at least 2: give more pictures")
         self.device = self.features.device if device is None else usable_device(device)
         direction = torch.randn(self.d, generator=generator_for(0, "energy", "copies"), dtype=torch.float64)
         direction = (direction / direction.norm()).to(self.device)

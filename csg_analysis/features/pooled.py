@@ -4,7 +4,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ Pool = Literal["average", "attention"]
 
 
 def _pooled(stage_NCHW: Tensor, pool: Pool) -> Tensor:
+    if pool not in get_args(Pool):
+        raise UserError(f'pool {pool!r}; choose "average" or "attention"')
     if pool == "average":
         return stage_NCHW.mean(dim=(2, 3)).float()
     return attention_pool(stage_NCHW, attention(stage_NCHW)).float()
@@ -105,7 +107,8 @@ def pooled_batches(
         For each layer ``(B, C)`` float32, not normalised.
 
     Raises:
-        UserError: The backbone has no such layer, a picture cannot be read, or its features are not finite.
+        UserError: The backbone has no such layer, there is no such pool, a picture cannot be read, or its features are
+            not finite.
     """
     backbone.require_stages(layers, "--layer")
     device = next(backbone.parameters()).device
@@ -173,7 +176,7 @@ def pooled_features(
         ``(N, C)`` float32, not normalised; pictures in the order of their set.
 
     Raises:
-        UserError: The checkpoint or its pictures cannot be read, or the backbone has no such layer.
+        UserError: The checkpoint or its pictures cannot be read, or there is no such layer or pool.
     """
     own = load_checkpoint(Path(checkpoint))
     recipe = own.resolved_recipe()

@@ -17,9 +17,10 @@ from csg_analysis.report.chart import Chart
 from csg_analysis.report.compare import gallery_setting
 from csg_analysis.report.load import Run
 from csg_analysis.report.rows import Row
-from csg_analysis.report.wording import explained_class
+from csg_analysis.report.wording import explained_class, input_size
 from csg_train.errors import UserError
 from csg_train.runs.records import Attended
+from csg_train.splits import SPLITS
 
 __all__ = ["Gallery", "Photo", "View", "choose", "contact_chart", "how_chosen", "jpeg_uri", "make_gallery"]
 
@@ -156,11 +157,23 @@ def _notes(chosen: Sequence[tuple[Row, Run]], total: int, shown: int) -> tuple[s
     some = "" if total == shown else f" {shown} of the {total} recorded pictures, the first of each class, are shown."
     return (
         f"{how_chosen(chosen)}{some}",
+        _pictures(chosen[0][1]),
         f"GradCAM of {record.layer} for {explained_class(record.explained)}. Colour scale: each map is divided by its "
         "own maximum, blue = 0, "
         "red = maximum; strengths of different maps are not comparable. A flat map is zero everywhere and leaves the "
         "picture grey.",
     )
+
+
+def _pictures(run: Run) -> str:
+    """Which pictures the maps are of, and what the classes below them are."""
+    assert run.attention is not None
+    data, count = run.attention.data, len(run.attention.pictures)
+    drawn = data.split in SPLITS
+    origin = f"{data.name} ({data.split}), drawn with a fixed seed" if drawn else f"{data.name}, chosen by hand"
+    sizes = {input_size(score.data) for score in run.scores.values()} - {input_size(data)}
+    beside = f"; scores of the tables at {' / '.join(sorted(sizes))}" if sizes else ""
+    return f"{count} pictures of {origin}. Maps and predicted classes at {input_size(data)}{beside}."
 
 
 def how_chosen(chosen: Sequence[tuple[Row, Run]]) -> str:

@@ -47,6 +47,14 @@ class EnergyRecord(BaseRecord):
     """By s, for the ``mhe`` value; none for an infinite value or fewer than three pictures."""
     uniform: dict[str, float | None]
     """``mhe`` energy of the uniform distribution on the same sphere, by s; None where it is infinite."""
+    simplex: dict[str, float] = Field(default_factory=dict)
+    """``mhe`` energy of the regular simplex, the least that so few pictures can have, by s; empty of more than dim + 1
+    pictures, and in earlier records."""
+    within: dict[str, float | None] = Field(default_factory=dict)
+    """``mhe`` mean over the pairs of one class, by s; None where it is infinite. Empty without labels or such pairs,
+    and in earlier records."""
+    between: dict[str, float | None] = Field(default_factory=dict)
+    """The same over the pairs of two classes."""
     dtype: Dtype = "float32"
     """Precision that the features were kept in; ``float16`` rounds each number to 11 bits, ``bfloat16`` to 8."""
     stability: PoolStability | None = None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from csg_analysis import hyperspherical_energy, pooled_features
+from csg_analysis import hyperspherical_energy, pooled_features, uniform_energy
 from csg_train import measure_accuracy
 from csg_train.errors import UserError
 from tests.analysis.conftest import analyze
@@ -30,11 +30,24 @@ def test_accuracy_is_the_command_s_and_lies_beside_the_checkpoint(trained, tmp_p
 def test_the_energy_of_the_features_is_the_command_s(trained, tmp_path, pool):
     run = shutil.copytree(trained[0].parent, tmp_path / "run")
     words = ("energy", run / "ckpt.pt", "--split", "source", "--layer", "layer3", "--pool", pool)
-    assert analyze(*words).exit_code == 0
+    done = analyze(*words)
+    assert done.exit_code == 0
+    said = " ".join(done.output.split())
     rows = pooled_features(run / "ckpt.pt", "source", layer="layer3", pool=pool, device="cpu")
     record = json.loads((run / "energy-source.json").read_text())
     assert (rows.shape, rows.dtype) == ((record["data"]["count"], 256), np.float32)
-    assert hyperspherical_energy(rows).mhe[0].value == record["mhe"]["0"]
+    labels = np.repeat(["bus", "car", "truck"], 4)
+    energy = hyperspherical_energy(rows, labels=labels).mhe
+    assert hyperspherical_energy(rows).mhe[0].value == energy[0].value
+    for part in ("value", "uniform", "simplex", "within", "between"):
+        expected = {f"{s:g}": getattr(estimate, part) for s, estimate in energy.items()}
+        assert record["mhe" if part == "value" else part] == expected
+    assert f"uniform directions in 256 dimensions, mhe: E_0 {uniform_energy(256, 0, convention='mhe'):.4f}, " in said
+
+
+def test_another_pool_is_refused(trained):
+    with pytest.raises(UserError, match='pool \'avg\'; choose "average" or "attention"'):
+        pooled_features(trained[0], pool="avg", device="cpu")
 
 
 def test_the_defaults_of_the_program_around_it_change_nothing(trained, tmp_path):

@@ -10,7 +10,7 @@ from scipy import stats
 
 from csg_analysis.report import load
 from csg_analysis.report.build import build_report
-from csg_analysis.report.gallery import choose
+from csg_analysis.report.gallery import choose, make_gallery
 from csg_analysis.report.paper import published
 from csg_analysis.report.paper_order import order_sentences
 from csg_analysis.report.rows import best, comparisons, reference, score, to_baseline
@@ -248,6 +248,26 @@ def test_maps_of_pictures_of_another_size_are_a_setting_that_a_mixed_report_keep
     with pytest.raises(UserError, match=r"GradCAM input size: 32 px, pad .* / 64 px, pad .*allow-mixed"):
         rows_of(tmp_path)
     assert len(choose(rows_of(tmp_path, allow_mixed=True))) == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "note"),
+    [
+        ({}, "2 pictures of photos (target), drawn with a fixed seed. Maps and predicted classes at 32 px, pad."),
+        (
+            {"split": "images", "size": 64},
+            "2 pictures of photos, chosen by hand. Maps and predicted classes at 64 px, pad; scores of the tables at "
+            "32 px, pad.",
+        ),
+    ],
+)
+def test_the_gallery_says_which_pictures_it_shows_and_at_which_size(changed, note, tmp_path: Path) -> None:
+    path = write_run(tmp_path, "baseline", 0) / "attention.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"data": record["data"] | changed}))
+    gallery = make_gallery(rows_of(tmp_path))
+    assert gallery is not None
+    assert gallery.notes[1] == note
 
 
 def test_a_record_that_is_replaced_while_it_is_read_is_read_again(tmp_path: Path, monkeypatch) -> None:
