@@ -138,6 +138,7 @@ def _notes(rows: Sequence[Row], split: str, quantities: Sequence[Quantity]) -> l
     pictures = sorted({f"{own.name}, {own.count} pictures ({input_size(own)})" for own in data})
     spaces = sorted({f"{record.pool} pool of {record.layer}, {record.dim} dimensions" for record in energies})
     rules = sorted({record.coincident_rule for record in energies})
+    averaged = [row.label for row in rows if any(run.info.averaged and run.along for run in row.runs)]
     left_out = sum(
         len(quantity.measured(run) - set(quantity.steps(row)))
         for quantity in quantities
@@ -154,6 +155,7 @@ def _notes(rows: Sequence[Row], split: str, quantities: Sequence[Quantity]) -> l
         f"Pictures: {' / '.join(pictures)}.",
         "Snapshots of train.snapshots, chosen by nobody; step 0 is the start, before training. First and last are of "
         "the steps measured in all of a method's runs that have snapshots; highest and lowest are those of the means.",
+        *([f"A snapshot of {', '.join(averaged)} has the weights of its step, not an average."] if averaged else []),
         f"Mean ± standard deviation over runs, below it the {LEVEL:.0%} t-interval; Δ: mean over runs of the last "
         f"step's value minus the first's, with its simultaneous {LEVEL:.0%} interval, adjusted for the number of "
         f"methods (Bonferroni), “shown” when it excludes 0. Intervals from {MIN_PAIRS} runs on.",

@@ -208,6 +208,11 @@ def _load(folder: Path, name: str, names: dict[str, str]) -> Run:
     }
     curves, last_step = read_curves(folder / "log.jsonl")
     measured = _run(records, folder, name)
+    if measured.info.options.get("average") in ("ema", "swad") and not measured.info.averaged:
+        raise UserError(
+            f"{folder}: measured with an earlier version, which called the last step's weights the average; "
+            "run every csg-analyze command again on its average.pt"
+        )
     cost = _read_cost(folder / COST, measured.info)
     return replace(
         measured,

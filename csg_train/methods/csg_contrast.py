@@ -60,10 +60,10 @@ class Contrast(nn.Module):
         for name, width in widths.items():
             generator = generator_for(seed, "csg-queue", name)
             self.queues[name] = Queue(queue_size, width if head == "none" else dim, generator)
-        self._new_keys: dict[str, Tensor] = {}
+        self._new_keys: dict[str, list[Tensor]] = {name: [] for name in widths}
 
     def forward(self, query: _Maps, attended: _Maps, teacher: _Maps) -> dict[str, Tensor]:
-        """InfoNCE of each layer, a scalar each, not weighted; `update` takes the keys.
+        """InfoNCE of each layer, a scalar each, not weighted; `update` takes the keys where gradients are on.
 
         Args:
             query: The student's maps ``(N, C, H, W)`` of the query view, with gradients.
@@ -76,7 +76,8 @@ class Contrast(nn.Module):
             with torch.no_grad():
                 key_ND = F.normalize(self.teacher_heads[name](self._pool(teacher[name], attended[name])), dim=1)
             terms[name] = info_nce(query_ND, key_ND, self._queue(name).keys_KD, temperature=self.temperature)
-            self._new_keys[name] = key_ND
+            if torch.is_grad_enabled():
+                self._new_keys[name].append(key_ND)
         return terms
 
     def _pool(self, features: Tensor, attended: Tensor) -> Tensor:
@@ -91,13 +92,17 @@ class Contrast(nn.Module):
 
     @torch.no_grad()
     def update(self) -> None:
-        """Move the heads' average and enqueue the global batch's keys (negatives exclude the current batch)."""
+        """Move the heads' average and enqueue the global batch's keys (negatives exclude the current batch).
+
+        Of several batches since the last call, as where gradients are accumulated, all keys.
+        """
         averages: list[Tensor] = list(self.teacher_heads.parameters())
         if averages:
             torch._foreach_lerp_(averages, list(self.heads.parameters()), 1 - self.momentum)
-        for name, keys in self._new_keys.items():
-            self._queue(name).push(gathered(keys))
-        self._new_keys = {}
+        for name, batches in self._new_keys.items():
+            for keys_ND in batches:
+                self._queue(name).push(gathered(keys_ND))
+            batches.clear()
 
 
 def _mlp(width: int, dim: int) -> nn.Module:

@@ -131,7 +131,10 @@ class CSGLoss(nn.Module):
         return {name: maps[name] for name in self.widths}
 
     def after_step(self) -> None:
-        """Move the teacher heads' average and enqueue the batch's keys, those of all processes."""
+        """Move the teacher heads' average and enqueue the batch's keys, those of all processes.
+
+        Once for each of the optimiser's steps: of accumulated gradients the keys of every batch are enqueued.
+        """
         self.contrast.update()
 
     def train(self, mode: bool = True) -> Self:

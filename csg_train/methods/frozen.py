@@ -32,7 +32,8 @@ def freeze(backbone: Backbone, stages: Sequence[str]) -> list[nn.Module]:
     """Take the weights of these stages out of training.
 
     Returns:
-        Their modules, which stay in evaluation mode.
+        Their modules, which stay in evaluation mode with all that is in them; without one that holds what trains, as a
+        network does whose tokens are its own.
 
     Raises:
         UserError: The backbone has no such stage, or nothing of it would be left to train.
@@ -49,4 +50,5 @@ def freeze(backbone: Backbone, stages: Sequence[str]) -> list[nn.Module]:
     for module in frozen:
         for weight in module.parameters(recurse=False):
             weight.requires_grad_(False)
-    return frozen
+    trained = {module for modules in own.values() for module in modules}.difference(frozen)
+    return [module for module in frozen if trained.isdisjoint(module.modules())]

@@ -138,14 +138,22 @@ def load_weights(backbone: Backbone, name: str, weights: str | Path) -> str:
 
 def _backbone_of(content: Any) -> Any:
     """Of a checkpoint of ours, or of its export as safetensors, the backbone's tensors; anything else as it is."""
-    state = content.get("model") if _is_ours(content) else content
-    if not isinstance(state, Mapping) or not all(str(key).startswith(("backbone.net.", "head.")) for key in state):
+    state = content.get("model", content) if _is_ours(content) else content
+    if not _is_whole(state):
         return content
     return {key.removeprefix("backbone.net."): value for key, value in state.items() if not key.startswith("head.")}
 
 
 def _is_ours(content: Any) -> bool:
-    return isinstance(content, Mapping) and str(content.get("format")).startswith("csg-train/")
+    """Whether it is a checkpoint of ours, or its export as safetensors."""
+    return isinstance(content, Mapping) and (str(content.get("format")).startswith("csg-train/") or _is_whole(content))
+
+
+def _is_whole(state: Any) -> bool:
+    """Whether these are the names of a network of ours: of its backbone, and of its head."""
+    names = [str(key) for key in state] if isinstance(state, Mapping) else []
+    own = [name for name in names if name.startswith("backbone.net.")]
+    return bool(own) and len(own) + sum(name.startswith("head.") for name in names) == len(names)
 
 
 def _read(path: Path) -> tuple[Any, str]:

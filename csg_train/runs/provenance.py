@@ -35,9 +35,12 @@ def run_info(checkpoint: Checkpoint) -> RunInfo:
 
 
 def _options(checkpoint: Checkpoint) -> dict[str, object]:
-    """Those of its recipe; weights that were averaged after training have a rule of their own."""
-    own, averaged = options_of(checkpoint.recipe), checkpoint.averaged
-    if "of" not in averaged:
+    """Those of its recipe, of its average only where these are the averaged weights; later averages have their rule."""
+    averaged = checkpoint.averaged
+    if averaged and "of" not in averaged:
+        return options_of(checkpoint.recipe)
+    own = options_of(checkpoint.recipe | {"average": None})
+    if not averaged:
         return own
     options = own | {"average": averaged["rule"]}
     options |= {"average_alpha": averaged["alpha"]} if "alpha" in averaged else {"runs": len(averaged["of"])}

@@ -6,7 +6,7 @@ import yaml
 from csg_analysis.report.load import load_runs
 from csg_analysis.report.rows import BASELINE, reference, score, to_baseline
 from csg_analysis.report.summary import summarize
-from tests.analysis.report.cases import built_text, refused, rows_of, table, write_run
+from tests.analysis.report.cases import built_text, refused, rows_of, table, write_run, write_snapshot
 
 pytestmark = pytest.mark.usefixtures("sketched")
 
@@ -41,6 +41,23 @@ def test_the_checkpoint_to_measure_is_the_one_that_most_runs_have(tmp_path):
         write_run(tmp_path, "baseline", seed, attention=False)
     write_run(tmp_path / "swad", "baseline", options=SWAD, averaged=MEAN, attention=False)
     assert "csg-analyze gradcam RUN/ckpt.pt" in built_text(tmp_path, tmp_path / "report")
+
+
+def test_a_step_s_weights_under_the_name_of_the_average_are_refused(tmp_path):
+    """As an earlier version measured ckpt.pt of a run with ``average``: seeds of both were one row."""
+    write_run(tmp_path / "swad", "baseline", 0, options=SWAD, averaged=MEAN)
+    folder = write_run(tmp_path / "swad", "baseline", 1, options=SWAD)
+    message = f"{folder}: measured with an earlier version, which called the last step's weights the average; run every"
+    assert message in refused(tmp_path, "--out", tmp_path / "report")
+
+
+def test_the_course_of_a_run_that_averages_is_said_to_be_of_single_steps(tmp_path):
+    for name, averaged in {"plain": {}, "swad": SWAD}.items():
+        folder = write_run(tmp_path / name, "baseline", options=averaged, averaged=MEAN if averaged else {})
+        for step in (0, 20):
+            write_snapshot(folder, step, -0.4)
+    text = built_text(tmp_path, tmp_path / "report")
+    assert "A snapshot of baseline + SWAD has the weights of its step, not an average." in text
 
 
 def test_how_runs_were_trained_is_said(tmp_path):

@@ -64,6 +64,13 @@ def test_a_moving_average_through_a_run(averaging, tmp_path):
         assert torch.equal(made.model[name], last.model[name])
     assert made.averaged == {"rule": "ema", "decay": 0.5, "first_step": 0, "last_step": 7, "count": 8}
     assert (made.step, made.selection, made.optimizer, made.average) == (7, "last", {}, {})
+    assert run_info(made).options == {"average": "ema", "decay": 0.5}
+    snapshot = load_checkpoint(snapshot_folder(out, 0) / "ckpt.pt")
+    for single in (last, snapshot):  # of one step, though the run averages: they were called averages
+        assert run_info(single).options == {}
+    average_runs([snapshot.path, last.path], tmp_path / "ends", alpha=0.5, device=CPU)
+    ends = run_info(load_checkpoint(tmp_path / "ends" / "average.pt"))
+    assert ends.options == {"average": "wise-ft", "average_alpha": 0.5}
 
 
 def test_a_moving_average_begins_behind_the_probe(averaging, tmp_path):

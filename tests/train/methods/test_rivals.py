@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from csg_train.engine import loop as engine
 from csg_train.engine.loop import learning_rate_factor
@@ -180,6 +181,18 @@ def test_frozen_stages_keep_statistics_too_and_are_refused_by_name(recipe_dict, 
         with pytest.raises(UserError, match=message):
             run(recipe_of(recipe_dict, "baseline", frozen=frozen), tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_what_trains_is_not_held_by_a_frozen_module_around_it():
+    """The tokens of XCiT belong to the network itself, which is of the first stage."""
+    backbone = build_backbone("timm/xcit_nano_12_p16_224")[0].train()
+    for module in freeze(backbone, ["layer1"]):
+        module.eval()
+    norms = {name: module for name, module in backbone.net.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    held = {name for name, module in norms.items() if not module.training}
+    assert held == {name for name, module in norms.items() if not any(w.requires_grad for w in module.parameters())}
+    assert 0 < len(held) < len(norms)
+    assert not backbone.net.cls_token.requires_grad
 
 
 @pytest.mark.parametrize("family", FAMILIES)

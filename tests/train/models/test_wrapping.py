@@ -8,7 +8,7 @@ from torchvision.models import resnet18
 
 from csg_train.errors import UserError
 from csg_train.models.backbones import Backbone
-from csg_train.models.weights import load_weights
+from csg_train.models.weights import build_backbone, load_weights
 from csg_train.models.wrapping import unprefixed
 from csg_train.recipes.reading import load_recipe
 from csg_train.runs.importing import import_file
@@ -60,6 +60,14 @@ def test_safetensors_are_read_whatever_the_file_is_called(prefix, net, tmp_path)
         save_file(prefixed(prefix, net), tmp_path / name, metadata={"format": "pt"})
         load_weights(backbone, "tiny", tmp_path / name)
         assert all(torch.equal(value, net.state_dict()[key]) for key, value in backbone.net.state_dict().items())
+
+
+def test_an_export_of_the_whole_network_is_called_by_its_name(tmp_path):
+    """The advice was to save its tensors under other names, though the file is measured as it is."""
+    head = {"head.0.weight": torch.zeros(1)}
+    save_file(prefixed("backbone.net.", Narrow()) | head, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match="a checkpoint of csg-train, not weights of a backbone; measure it without"):
+        build_backbone("resnet18", tmp_path / "model.safetensors")
 
 
 def test_names_of_the_network_itself_are_no_prefix(net):
