@@ -100,18 +100,18 @@ def test_the_defaults_are_the_methods():
 def test_the_keys_of_accumulated_gradients_are_all_enqueued_and_those_without_gradients_not(backbone):
     """Parts of a batch, and a validation between them: the queue of the whole batch. The last part alone was kept."""
     whole, parts = (CSGLoss(backbone, LAYERS, **SMALL) for _ in range(2))
-    query, key = views(0, count=4)
+    (query, key), (other, held_out) = views(0, count=4), views(1)
     whole(backbone, backbone(query), key)
     for part in (slice(0, 2), slice(2, 4)):
         parts(backbone, backbone(query[part]), key[part]).backward()
         with torch.no_grad():
-            parts(backbone, backbone(query), key)
+            parts(backbone, backbone(other), held_out)
     whole.after_step()
     parts.after_step()
     for name in LAYERS:
-        one, other = whole.contrast.queues[name], parts.contrast.queues[name]
-        torch.testing.assert_close(one.keys_KD, other.keys_KD)
-        assert one.position == other.position == 4
+        one, joined = whole.contrast.queues[name], parts.contrast.queues[name]
+        torch.testing.assert_close(one.keys_KD, joined.keys_KD)
+        assert one.position == joined.position == 4
 
 
 def test_the_teacher_stays_what_the_backbone_was(backbone):
