@@ -152,8 +152,8 @@ def _is_ours(content: Any) -> bool:
 def _is_whole(state: Any) -> bool:
     """Whether these are the names of a network of ours: of its backbone, and of its head."""
     names = [str(key) for key in state] if isinstance(state, Mapping) else []
-    own = [name for name in names if name.startswith("backbone.net.")]
-    return bool(own) and len(own) + sum(name.startswith("head.") for name in names) == len(names)
+    own = all(name.startswith(("backbone.net.", "head.")) for name in names)
+    return own and any(name.startswith("backbone.net.") for name in names)
 
 
 def _read(path: Path) -> tuple[Any, str]:
