@@ -34,6 +34,7 @@ from csg_train.splits import Rule
 METHODS = ("oracle", "baseline", "csg")
 CLASSES = ["bird", "fish"]
 E0 = {"oracle": -0.36, "baseline": -0.2, "csg": -0.4}
+MEAN = {"rule": "swad", "first_step": 3, "last_step": 9, "count": 7}
 
 
 def sha(text: str) -> str:

@@ -11,7 +11,7 @@ from csg_analysis.report.summary import summarize
 from csg_train.methods.table import PLACES
 from csg_train.runs.labels import name_of
 from csg_train.runs.records import RunInfo
-from tests.analysis.report.cases import rows_of, sha, table, write_run
+from tests.analysis.report.cases import MEAN, rows_of, sha, table, write_run
 
 pytestmark = pytest.mark.usefixtures("sketched")
 
@@ -75,7 +75,7 @@ def test_alone_the_papers_methods_are_the_papers():
 
 
 ADDED = (
-    ("averaged", {"options": {"average": "ema"}}),
+    ("averaged", {"options": {"average": "ema"}, "averaged": MEAN | {"rule": "ema"}}),
     ("pasta", {"options": {"augment": "pasta"}}),
     ("frozen", {"options": {"frozen": ["layer1"]}}),
     ("probe", {"options": {"probe": 50}}),
@@ -108,7 +108,7 @@ def test_a_published_number_stands_beside_its_own_method_alone(tmp_path, masks):
 def test_kinds_head_their_rows_in_every_format(tmp_path):
     write_run(tmp_path / "runs/plain", "csg", attention=False)
     write_run(tmp_path / "runs/plain", "baseline", attention=False)
-    write_run(tmp_path / "runs/swad", "csg", options={"average": "swad"}, attention=False)
+    write_run(tmp_path / "runs/swad", "csg", options={"average": "swad"}, averaged=MEAN, attention=False)
     write_run(tmp_path / "runs/probe", "baseline", options={"probe": 9}, attention=False)
     rows = rows_of(tmp_path)
     assert [row.label for row in rows] == ["baseline", "csg", "baseline + LP-FT", "csg + SWAD"]

@@ -18,7 +18,7 @@ from csg_analysis.report.stats import paired_difference, rank_correlation, rank_
 from csg_train.errors import UserError
 from csg_train.files import sha256_file
 from csg_train.runs.records import AccuracyRecord, only_prediction, read_record, write_record
-from tests.analysis.report.cases import HELP, built_text, rows_of, table, visible_text, write_all, write_run
+from tests.analysis.report.cases import HELP, MEAN, built_text, rows_of, table, visible_text, write_all, write_run
 
 pytestmark = pytest.mark.usefixtures("sketched")
 
@@ -296,7 +296,8 @@ def test_a_best_among_methods_of_which_one_was_not_measured(tmp_path: Path) -> N
 
 def test_a_baseline_with_something_added_is_no_reference(tmp_path: Path) -> None:
     for seed in range(3):
-        write_run(tmp_path / "a", "baseline", seed, options={"average": "ema"}, attention=False)
+        mean = MEAN | {"rule": "ema"}
+        write_run(tmp_path / "a", "baseline", seed, options={"average": "ema"}, averaged=mean, attention=False)
         write_run(tmp_path / "b", "csg", seed, attention=False)
     rows = rows_of(tmp_path)
     assert reference(rows, "baseline", "") is None

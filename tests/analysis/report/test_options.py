@@ -6,12 +6,11 @@ import yaml
 from csg_analysis.report.load import load_runs
 from csg_analysis.report.rows import BASELINE, reference, score, to_baseline
 from csg_analysis.report.summary import summarize
-from tests.analysis.report.cases import built_text, refused, rows_of, table, write_run, write_snapshot
+from tests.analysis.report.cases import MEAN, built_text, refused, rows_of, table, write_run, write_snapshot
 
 pytestmark = pytest.mark.usefixtures("sketched")
 
 SWAD = {"average": "swad"}
-MEAN = {"rule": "swad", "first_step": 3, "last_step": 9, "count": 7}
 
 
 def test_a_combination_is_a_row_compared_with_the_plain_baseline(tmp_path):
