@@ -7,6 +7,7 @@ belongs at the entry of a program, and nowhere else.
 import contextlib
 import errno
 import io
+import logging
 import os
 import select
 import shutil
@@ -73,6 +74,7 @@ def start() -> None:
         if ending == signal.SIGINT or signal.getsignal(ending) != signal.SIG_IGN:  # which nohup asks for
             signal.signal(ending, _interrupt)
     os.environ.pop("MPLBACKEND", None)  # we draw into files, and matplotlib ends with a traceback at a name it dropped
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it logs lines of its cache's folder where HOME is none
     sys.unraisablehook = _unraisable
     threading.excepthook = _failed_thread
     _require_folder()

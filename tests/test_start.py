@@ -69,6 +69,16 @@ def test_a_drawing_library_set_up_for_a_screen_that_it_dropped():
     )
 
 
+def test_where_a_drawing_library_keeps_its_cache_is_not_told():
+    """Without a home that can be written, matplotlib logged its own lines beside ours, also under ``--quiet``."""
+    code = "from csg_train.program import start; start(); import matplotlib; matplotlib.get_configdir()"
+    env = os.environ | {"MPLCONFIGDIR": os.devnull}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert (done.stdout, done.stderr) == ("", "")
+
+
 def test_a_picture_is_read_without_the_decoders_that_are_never_used(tmp_path):
     """Pillow had imported all forty for the first picture of every process."""
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")

@@ -16,6 +16,13 @@ from csg_analysis.report.wording import capital
 __all__ = ["order_sentences", "order_table"]
 
 _ENERGY, _SCORE = "energy", "score"
+_SAID = {
+    "agrees": "ordered as published,",
+    "disagrees": "the other way round, published as",
+    "inconclusive": "inconclusive in these runs, published as",
+    "too few runs": "of too few runs to tell, published as",
+    "not measured": "not measured here, published as",
+}
 
 
 def _published(row: Row) -> dict[str, dict[str, float]]:
@@ -104,7 +111,7 @@ def order_sentences(rows: Sequence[Row]) -> list[str]:
     """How many pairs of methods stand in the published order, for energy and for the score, and which."""
     sentences = []
     for kind, name, _, measure, _, _ in _kinds(rows):
-        found: dict[str, list[str]] = {"agrees": [], "disagrees": [], "": []}
+        found: dict[str, list[str]] = {answer: [] for answer in _SAID}
         over = ""
         pairs = [
             (first, second, gap)
@@ -115,7 +122,7 @@ def order_sentences(rows: Sequence[Row]) -> list[str]:
             ours = first.against(second, measure, len(pairs))
             over = " over seeds and pictures" if ours and ours.crossed else over
             answer = _agreement(gap, ours)
-            found.get(answer, found[""]).append(f"{first.label} {'>' if gap > 0 else '<'} {second.label}")
+            found[answer].append(f"{first.label} {'>' if gap > 0 else '<'} {second.label}")
         sentences.append(f"{capital(name)}: {_told(found, over)}.")
     return sentences
 
@@ -124,11 +131,6 @@ def _told(found: Mapping[str, Sequence[str]], over: str) -> str:
     total = sum(map(len, found.values()))
     if not total:
         return "no two methods are in both tables"
-    said = {
-        "agrees": "ordered as published,",
-        "disagrees": "the other way round, published as",
-        "": "inconclusive in these runs, published as",
-    }
-    parts = [f"{len(names)} {said[answer]} {', '.join(names)}" for answer, names in found.items() if names]
+    parts = [f"{len(names)} {_SAID[answer]} {', '.join(names)}" for answer, names in found.items() if names]
     how = f"simultaneous {LEVEL:.0%} intervals{over}"
     return f"{total} pair{'s' * (total > 1)} of methods in both tables ({how}): {'; '.join(parts)}"

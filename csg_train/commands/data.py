@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,7 +47,7 @@ def fetch(name: str) -> None:
 @click.option("--sheet", type=click.Path(path_type=Path), help="Folder for a contact sheet of each split.")
 @json_option
 def check(recipe_name: str, overrides: tuple[str, ...], sheet: Path | None, as_json: bool) -> None:
-    """Count pictures by class and split, find duplicates, name the licence; exit code 2 if a run would refuse them."""
+    """Count pictures by class, find duplicates, name licence and creators; exit code 2 if a run would refuse them."""
     recipe = recipes.load_recipe(recipe_name, overrides)
     if sheet is not None:
         recipes.require_outside_data(sheet, recipe.data, drawn=True)
@@ -56,9 +57,10 @@ def check(recipe_name: str, overrides: tuple[str, ...], sheet: Path | None, as_j
     seen = checks.Seen()
     for split, images in sets.items():
         if isinstance(images, pictures.MaskedSet):
-            found[split] = checks.check_masks(images, split, seen)
+            result: checks.Check | checks.MaskCheck = checks.check_masks(images, split, seen)
         else:
-            found[split] = checks.check_pictures(images, split, seen)
+            result = checks.check_pictures(images, split, seen)
+        found[split] = dataclasses.replace(result, creators=demos.creators(images.root))
     sheets = [] if sheet is None else _write_sheets(sets, sheet)  # first: whoever reads the tables may leave
     if as_json:
         print_json(found)

@@ -1,3 +1,4 @@
+from .credits import creators as creators
 from .packages import PACKAGES as PACKAGES
 from .packages import Package as Package
 from .table import DEMOS as DEMOS

@@ -12,6 +12,7 @@ from csg_train.data.check.pictures import (
     Duplicate,
     Seen,
     Shared,
+    creator_lines,
     duplicate_lines,
     duplicates_of,
     files_of,
@@ -49,6 +50,7 @@ class MaskCheck:
         identity: Identity of the set, or None where a file is missing.
         left_out: Files and folders beside the pictures that do not count, and why.
         transparent: Pictures in which something is seen through.
+        creators: Who made the pictures, where a demo names them.
         palettes: An id that the palettes of two masks show in two colours, and where; empty where there is none.
     """
 
@@ -65,11 +67,13 @@ class MaskCheck:
     left_out: tuple[LeftOut, ...] = ()
     shared: tuple[Shared, ...] = ()
     transparent: int = 0
+    creators: tuple[str, ...] = ()
     palettes: str = ""
 
     def lines(self) -> Iterator[str]:
         """The findings for people, one line each; long lists end in a count of what is left out."""
         yield f"{self.pictures} pictures with masks; licence: {self.licence}"
+        yield from creator_lines(self.creators)
         yield identity_line(self.identity)
         if self.left_out:
             yield f"left out: {left_out_line(self.left_out)}"

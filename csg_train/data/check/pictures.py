@@ -20,6 +20,7 @@ __all__ = [
     "Seen",
     "Shared",
     "check_pictures",
+    "creator_lines",
     "duplicate_lines",
     "duplicates_of",
     "files_of",
@@ -76,6 +77,7 @@ class Check:
         left_out: Files and folders beside the pictures that do not count, and why.
         expected: Official count of each class, where the data set has one.
         transparent: Files in which something is seen through.
+        creators: Who made the pictures, where a demo names them.
     """
 
     name: str
@@ -89,11 +91,13 @@ class Check:
     left_out: tuple[LeftOut, ...] = ()
     shared: tuple[Shared, ...] = ()
     transparent: int = 0
+    creators: tuple[str, ...] = ()
 
     def lines(self) -> Iterator[str]:
         """The findings for people, one line each; long lists end in a count of what is left out."""
         unlabelled = "" if self.counts else ", without labels: accuracy on them stays unknown"
         yield f"{self.pictures} pictures{unlabelled}; licence: {self.licence}"
+        yield from creator_lines(self.creators)
         yield identity_line(self.identity)
         if self.left_out:
             yield f"left out: {left_out_line(self.left_out)}"
@@ -108,6 +112,12 @@ class Check:
         yield from duplicate_lines(self.duplicates, "CLASSES")
         yield from shared_lines(self.shared)
         yield from shortened([f"bad file: {bad.message}" for bad in self.bad], "bad files") or ["no bad files"]
+
+
+def creator_lines(creators: Sequence[str]) -> list[str]:
+    """The first names, and how many there are."""
+    more = f" and {len(creators) - _SHOWN} more (CREDITS.csv beside the data)" * (len(creators) > _SHOWN)
+    return [f"by {'; '.join(creators[:_SHOWN])}{more}"] * (len(creators) > 0)
 
 
 def identity_line(identity: str | None) -> str:

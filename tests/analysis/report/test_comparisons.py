@@ -146,6 +146,23 @@ def test_the_published_order_is_judged_of_all_pairs_at_once(tmp_path: Path) -> N
     assert "ordered as published," not in six
 
 
+def test_pairs_without_a_measure_or_with_too_few_runs_are_not_called_inconclusive(tmp_path: Path) -> None:
+    pair = {name: FIRM[name] for name in ("baseline", "csg")}
+    write_all(tmp_path / "bare", pair)
+    for seed in range(3):
+        (tmp_path / f"bare/clean-csg-{seed}/energy-target.json").unlink()
+        (tmp_path / f"bare/clean-baseline-{seed}/accuracy-target.json").unlink()
+    many = "1 pair of methods in both tables (simultaneous 95% intervals): 1"
+    assert order_sentences(rows_of(tmp_path / "bare")) == [
+        f"E₀: {many} not measured here, published as baseline > csg.",
+        f"Accuracy: {many} not measured here, published as baseline < csg.",
+    ]
+    single = {name: values[:1] for name, values in pair.items()}
+    energies, scores = order_sentences(rows_of(write_all(tmp_path / "single", single)))
+    assert energies == f"E₀: {many} of too few runs to tell, published as baseline > csg."
+    assert scores == f"Accuracy: {many} of too few runs to tell, published as baseline < csg."
+
+
 def test_best_is_judged_against_all_others_at_once(tmp_path: Path) -> None:
     """CSG leads each by about 5 +- 1: bold beside two others, not beside six."""
     field = "accuracy is bold"

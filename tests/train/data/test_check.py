@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from csg_train.data.check import sheet
-from csg_train.data.check.pictures import Seen, Shared, check_pictures, pixel_hash
+from csg_train.data.check.pictures import Seen, Shared, check_pictures, creator_lines, pixel_hash
 from csg_train.data.check.sheet import contact_sheet
 from csg_train.data.readers.images import ImageSet, image_folder
 from csg_train.errors import UserError
@@ -85,6 +85,13 @@ def test_long_lists_are_cut_with_a_count(tmp_path: Path) -> None:
         (tmp_path / "cat" / f"{index:02d}.png").write_bytes(b"x")
     assert len(check_pictures(images).bad) == 25
     assert list(check_pictures(images).lines())[-1] == "and 15 more bad files"
+
+
+def test_creators_are_named_up_to_ten_and_counted() -> None:
+    names = [f"N. {number}" for number in range(12)]
+    assert creator_lines(names[:2]) == ["by N. 0; N. 1"]
+    assert creator_lines(names)[0].endswith("; N. 9 and 2 more (CREDITS.csv beside the data)")
+    assert creator_lines([]) == []
 
 
 def test_pixel_hash_looks_at_visible_pixels_only() -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from csg_train.data.check.pictures import check_pictures
 from csg_train.data.readers.images import decode, over_white
-from csg_train.demos import render_demos
+from csg_train.demos import creators, render_demos
 from csg_train.demos.packages import PACKAGES
 from csg_train.demos.render_demos import CALTECH101, PHOTOS, SPLITS, RenderDemo, model_name, photo_place, table
 from csg_train.demos.table import DEMOS, demo_domain, fetch
@@ -174,6 +174,8 @@ def test_build_makes_three_domains_and_an_interrupted_one_goes_on(
     assert "renders/train/food/lib-train-food-01.png" in whole
     named = list(csv.DictReader((folder / "CREDITS.csv").read_text(encoding="utf-8").splitlines()))
     assert Counter(row["creator"] for row in named) == {"Ann": 15, "Bob": 7}
+    made_by = {split: creators(folder / split) for split in ("renders/train", "renders/held-out", "photos", "renders")}
+    assert made_by == {"renders/train": ("Ann",), "renders/held-out": ("Ann",), "photos": ("Bob",), "renders": ()}
     rows = list(csv.DictReader((folder / "manifest.csv").read_text(encoding="utf-8").splitlines()))
     assert {row["path"] for row in rows} == {file for file in whole if file.startswith("renders/")}
 

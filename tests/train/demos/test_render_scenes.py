@@ -15,7 +15,7 @@ from PIL import Image
 
 from csg_train.data.check.masks import check_masks
 from csg_train.data.readers.masks import picture_and_mask
-from csg_train.demos import render_demos, render_scenes, scene_stage
+from csg_train.demos import creators, render_demos, render_scenes, scene_stage
 from csg_train.demos.render_demos import model_name, photo_place, table
 from csg_train.demos.render_scenes import BACKGROUNDS, CLASSES, SPLITS
 from csg_train.demos.scene_plan import SETTINGS, Camera, Light, Plan, Thing, draw_plan
@@ -259,6 +259,8 @@ def test_build_makes_four_domains_and_an_interrupted_one_goes_on(
     credited = list(csv.DictReader((folder / "CREDITS.csv").read_text().splitlines()))
     assert {row["package"] for row in credited} >= {"sweethome3d-furniture, Lib.sh3f", "mate-backgrounds"}
     assert "ifct/D001.jpeg" not in {row["file"] for row in credited}
+    assert creators(folder / "synthetic") == ("Ann",)
+    assert creators(folder / "target") == ("Bob", "MATE backgrounds' contributors")
 
     shutil.rmtree(folder)
     downloads.clear()
