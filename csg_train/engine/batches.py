@@ -12,6 +12,7 @@ from csg_train.data.views.pasta import Pasta
 from csg_train.data.views.restyle import Styles
 from csg_train.methods.base import Method
 from csg_train.models.backbones import backbone_spec
+from csg_train.recipes.pictures import load_background
 from csg_train.recipes.sections import Recipe
 
 __all__ = ["batches_of"]
@@ -54,6 +55,6 @@ def batches_of(
         }
         return segmentation_batches(images, options=crops, **common)
     augment = method.paper_augment if data.augment == "paper" else data.augment
-    options: dict[str, Any] = {"size": data.size, "fit": data.fit, "augment": augment, "background": data.background}
-    options["settings"] = settings
+    options: dict[str, Any] = {"size": data.size, "fit": data.fit, "augment": augment, "settings": settings}
+    options["background"] = load_background(data)
     return training_batches(images, sampling=data.sampling, options=options, augment_on=data.augment_on, **common)

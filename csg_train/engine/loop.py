@@ -16,6 +16,7 @@ from csg_train.console import console
 from csg_train.data.cache import picture_source
 from csg_train.data.loaders.batch import Batch
 from csg_train.data.loaders.unseen import Loaded
+from csg_train.data.readers.images import ImageSet
 from csg_train.data.readers.masks import MaskedSet
 from csg_train.devices import usable_device
 from csg_train.distributed import (
@@ -59,7 +60,7 @@ from csg_train.methods.pixels import task_loss
 from csg_train.methods.swad import SWAD
 from csg_train.methods.teacher import Taught
 from csg_train.recipes.network import start_network
-from csg_train.recipes.pictures import load_split, require_outside_data
+from csg_train.recipes.pictures import load_background, load_split, require_outside_data
 from csg_train.recipes.reading import to_yaml
 from csg_train.recipes.ready import load_splits, require_ready
 from csg_train.recipes.sections import Recipe, Train
@@ -181,6 +182,8 @@ class _Run:
             self.data["selection_identity"] = self.selected_on.identity
         if self.styles is not None:
             self.data["styles_identity"] = self.styles.identity
+        if isinstance(background := load_background(recipe.data), ImageSet):
+            self.data["background_identity"] = background.identity
         self.best_score: float | None = None
         self.snapshots = snapshot_steps(recipe.train.steps, recipe.train.snapshots)
         if recipe.train.probe:

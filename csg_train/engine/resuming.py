@@ -40,6 +40,6 @@ def require_same_run(
     known = {name: value for name, value in data.items() if name in saved.data}  # an earlier version said less
     if changed := differences(saved.data, known):
         raise UserError(
-            f"{path}: the source, selection or style pictures changed since, by names, labels or file sizes: "
-            f"{'; '.join(changed[:3])}; restore them, or use --overwrite"
+            f"{path}: the source, background, selection or style pictures changed since, by names, labels or file "
+            f"sizes: {'; '.join(changed[:3])}; restore them, or use --overwrite"
         )

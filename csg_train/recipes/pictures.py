@@ -4,6 +4,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from csg_train.data.readers.class_map import ClassMap, mapped, read_class_map
 from csg_train.data.readers.driving import cityscapes, gta5, synthia
@@ -31,7 +32,7 @@ from csg_train.recipes.domains import (
 from csg_train.recipes.sections import Data
 from csg_train.splits import SPLITS
 
-__all__ = ["load_domain", "load_masked_domain", "load_split", "require_outside_data"]
+__all__ = ["load_background", "load_domain", "load_masked_domain", "load_split", "require_outside_data"]
 
 
 def load_domain(domain: LabelledDomain, classes: Sequence[str] | None = None) -> ImageSet:
@@ -131,6 +132,21 @@ def load_split(data: Data, split: str, classes: Sequence[str] | None = None) -> 
     return dataclasses.replace(images, shorter_side=data.shorter_side)
 
 
+def load_background(data: Data) -> Literal["plain", "varied"] | ImageSet:
+    """What lies under transparent pictures in training: a word, or the photographs of a folder.
+
+    Raises:
+        UserError: No such folder, one that cannot be read, or one without pictures.
+    """
+    if not isinstance(data.background, Path):
+        return data.background
+    try:
+        images = unlabelled(data.background, (), name="background")
+    except UserError as error:
+        raise UserError(f"data.background (plain, varied or a folder of photographs): {error.message}") from error
+    return dataclasses.replace(images, shorter_side=data.shorter_side)
+
+
 def require_outside_data(out: Path, data: Data, *, drawn: bool = False) -> None:
     """Refuse a folder to write whose pictures, or which itself as a class, a split would take from then on.
 
@@ -142,16 +158,20 @@ def require_outside_data(out: Path, data: Data, *, drawn: bool = False) -> None:
     Raises:
         UserError: It lies in a class's folder, or where every folder is a class; with ``drawn``, where a split reads.
     """
-    for split in SPLITS:
-        domain = getattr(data, split)
+    for name in (*SPLITS, "background"):
+        domain = getattr(data, name)
         if drawn or isinstance(domain, FolderDomain):
             for folder in _read_folders(domain):
                 if lies_in(out, folder):
-                    raise UserError(f"{out}: in {folder}, from which data.{split} reads; choose another")
+                    raise UserError(f"{out}: in {folder}, from which data.{name} reads; choose another")
 
 
-def _read_folders(domain: LabelledDomain | MaskedDomain | PicturesDomain | HoldoutDomain | None) -> list[Path]:
+def _read_folders(
+    domain: LabelledDomain | MaskedDomain | PicturesDomain | HoldoutDomain | Path | str | None,
+) -> list[Path]:
     """The folders in which every picture counts; lists and demos name theirs."""
+    if isinstance(domain, Path):
+        return [domain]
     if isinstance(domain, FolderDomain):
         return [domain.root / name for names in (domain.classes or {"": (".",)}).values() for name in names]
     if isinstance(domain, PicturesDomain):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from csg_train.data.loaders.batch import Batch
-from csg_train.data.readers.images import decode, file_size, file_status
+from csg_train.data.readers.images import ImageSet, decode, file_size, file_status
 from csg_train.data.readers.masks import IGNORE, MaskedSet, mismatches, picture_and_mask
 from csg_train.data.readers.sets import AnySet
 from csg_train.data.views.segmentation_views import evaluated_size
@@ -21,7 +21,7 @@ from csg_train.models.network import Output, TaskNetwork
 from csg_train.models.outline import outline
 from csg_train.recipes.domains import FolderDomain
 from csg_train.recipes.network import build_network, start_network
-from csg_train.recipes.pictures import load_split
+from csg_train.recipes.pictures import load_background, load_split
 from csg_train.recipes.sections import Recipe
 from csg_train.splits import SPLITS
 
@@ -64,6 +64,8 @@ def require_ready(recipe: Recipe, sets: Mapping[str, AnySet]) -> None:
         if isinstance(images, MaskedSet) and (pairs := mismatches(images)):
             raise UserError(f"{images.root}: {pairs[0].line()} ({len(pairs)} such pairs)")
         _require_readable(images, trained=split == "source")
+    if isinstance(background := load_background(recipe.data), ImageSet):
+        _require_readable(background, trained=True)
     require_trainable(recipe, classes=len(next(iter(sets.values())).classes))
     if (styles := recipe.build_method().styles()) is not None:
         for path in styles.files[:_FEW_FILES]:
@@ -72,12 +74,16 @@ def require_ready(recipe: Recipe, sets: Mapping[str, AnySet]) -> None:
 
 def _require_apart(recipe: Recipe, sets: Mapping[str, AnySet]) -> None:
     """Refuse to measure what is trained on, and to choose a step on the target under the name of another rule."""
+    trained = {name: sets[name] for name in ("source",) if name in sets}
+    if isinstance(background := load_background(recipe.data), ImageSet):
+        trained["background"] = background
     for split in ("validation", "target"):
-        if {split, "source"} <= sets.keys() and (count := shared_files(sets[split], sets["source"])):
-            raise UserError(
-                f"data.{split}: {count} of its pictures are data.source's, which are trained on; take them out of one "
-                "of the two, and list a file once"
-            )
+        for name, images in trained.items():
+            if split in sets and (count := shared_files(sets[split], images)):
+                raise UserError(
+                    f"data.{split}: {count} of its pictures are data.{name}'s, which are trained on; take them out of "
+                    "one of the two, and list a file once"
+                )
     if (
         recipe.chosen_on == "validation"
         and {"validation", "target"} <= sets.keys()

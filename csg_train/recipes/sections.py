@@ -59,8 +59,9 @@ class Data(Settings):
     then augmented faster, and ``csg-train data cache`` keeps the reduced ones."""
     fit: Literal["crop", "pad"] = "crop"
     """``crop``: shorter side to ``size``, then a crop (CSG's code). ``pad``: the whole picture, squared with white."""
-    background: Literal["plain", "varied"] = "plain"
-    """What lies under transparent source pictures in training: white, or random smooth colours."""
+    background: Literal["plain", "varied"] | Annotated[Path, BeforeValidator(own_path)] = "plain"
+    """What lies under transparent source pictures in training, drawn anew for each view: white, random smooth colours
+    (``varied``), or a random part of a random photograph of this folder, which holds none of the target's."""
     sampling: Literal["uniform", "balanced"] = "uniform"
     """``uniform`` draws every source picture equally often, ``balanced`` every class."""
     augment: Literal["none", "randaugment", "pasta", "pasta+randaugment", "augmix", "paper"] = "randaugment"
@@ -334,6 +335,8 @@ class Recipe(Settings):
                 "data.shorter_side: reduces pictures and no masks; a segmentation has segmentation.scale where it "
                 "trains and segmentation.longest_side where it is measured and predicts"
             )
+        if self.segmentation is not None and isinstance(self.data.background, Path):
+            raise ValueError("data.background: photographs lie under pictures without masks; leave it out")
         for split in SPLITS:
             domain = getattr(self.data, split)
             if domain is None or isinstance(domain, PicturesDomain | HoldoutDomain):

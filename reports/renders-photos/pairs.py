@@ -7,6 +7,7 @@ more of some seeds alone where they are named:
 python reports/renders-photos/pairs.py varied baseline 25 > reports/renders-photos/varied.csv
 python reports/renders-photos/pairs.py long baseline 150 1234567 567 > reports/renders-photos/long.csv
 python reports/renders-photos/pairs.py long oracle 150 567 > reports/renders-photos/long-oracle.csv
+python reports/renders-photos/pairs.py long asg 150 > reports/renders-photos/long-asg.csv
 """
 
 import csv
@@ -20,8 +21,9 @@ from csg_analysis.report.rows import Row
 from csg_analysis.report.stats import paired_difference
 
 ORDER = ("baseline", "oracle", "asg", "csg", "csg-asg")
-COMPARISONS = {"baseline": 4, "oracle": 5}
-"""As the plan has it of each cell: every other row with the baseline; of long one more, CSG with the oracle."""
+COMPARED = {"baseline": (4, ORDER), "oracle": (5, ("baseline", "csg")), "asg": (6, ("csg",))}
+"""Comparisons to adjust for and rows to compare, as the plan has it of each cell: every other row with the baseline; of
+long one more each with the oracle and with ASG, those of CSG."""
 
 
 def values(runs: Path, row: str, file: str, *keys: str) -> dict[str, float]:
@@ -46,7 +48,9 @@ def main(cell: str, reference: str, step: str, *subsets: str) -> None:
     Those are over seeds, and of accuracy over seeds and photos where all records hold single predictions.
     """
     runs = Path(__file__).with_name(cell)
-    rows = sorted({path.name.partition("-")[2] for path in runs.glob("s?-*")} - {reference}, key=ORDER.index)
+    comparisons, compared = COMPARED[reference]
+    ran = {path.name.partition("-")[2] for path in runs.glob("s?-*")} - {reference}
+    rows = [row for row in compared if row in ran]
     writer = csv.writer(sys.stdout, lineterminator="\n")
     names = ["measure", "row", "seeds", "values", f"minus_{reference}", "low", "high", "pairs", "comparisons"]
     writer.writerow([*names, "low_photos", "high_photos"])
@@ -74,7 +78,7 @@ def main(cell: str, reference: str, step: str, *subsets: str) -> None:
                         ours, theirs = (row_of(runs, name, some) for name in (row, reference))
                         if {run.pair for run in ours.runs} == {run.pair for run in theirs.runs}:  # of one drawing
                             photos = ours.picture_variance(theirs)
-                    found = paired_difference(some, other, comparisons=COMPARISONS[reference], pictures=photos)
+                    found = paired_difference(some, other, comparisons=comparisons, pictures=photos)
                     cells += [found.mean, *(found.simultaneous or ("", "")), len(found.values), found.comparisons]
                     cells += found.crossed or ("", "")
                 writer.writerow(cells)

@@ -7,13 +7,14 @@ restart changes them.
 import math
 import random
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import torch
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from torch import Tensor
 
-from csg_train.data.readers.images import over_white
+from csg_train.data.readers.images import ImageSet, over_white
 from csg_train.data.views.augmix import augmix
 from csg_train.data.views.pasta import Pasta, pasta
 
@@ -25,6 +26,7 @@ __all__ = [
     "enhancement",
     "evaluation_view",
     "perturbed",
+    "photograph",
     "placed",
     "randaugment",
     "signed",
@@ -95,6 +97,12 @@ def smooth_background(size: tuple[int, int], rng: random.Random) -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 3)))
 
 
+def photograph(images: ImageSet, size: tuple[int, int], rng: random.Random) -> Image.Image:
+    """A random part, as large as its shape allows, of a random photograph: what ``background: FOLDER`` puts there."""
+    photo = over_white(images.picture(rng.randrange(len(images))))
+    return ImageOps.fit(photo, size, Image.Resampling.BILINEAR, centering=(rng.random(), rng.random()))
+
+
 def placed(
     image_size: tuple[int, int], size: int, fit: str, rng: random.Random | None
 ) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -136,7 +144,7 @@ def training_view(
     size: int,
     fit: str,
     augment: str,
-    background: str,
+    background: Literal["plain", "varied"] | ImageSet,
     rng: random.Random,
     settings: Pasta | None = None,
 ) -> Tensor:
@@ -147,15 +155,18 @@ def training_view(
         size: Side of the view.
         fit: ``crop`` or ``pad``.
         augment: ``none``, ``randaugment``, ``pasta``, ``pasta+randaugment`` (in this order) or ``augmix``.
-        background: ``plain`` or ``varied``.
+        background: What lies under transparency: white (``plain``), smooth colours (``varied``), or photographs.
         rng: Of this sample and view.
         settings: Of PASTA.
 
     Returns:
         ``(3, size, size)`` uint8.
     """
-    if background == "varied" and image.mode == "RGBA":
-        under = smooth_background(image.size, rng)
+    if background != "plain" and image.mode == "RGBA":
+        if isinstance(background, ImageSet):
+            under = photograph(background, image.size, rng)
+        else:
+            under = smooth_background(image.size, rng)
         under.paste(image, mask=image.getchannel("A"))
         image = under
     image = over_white(image)

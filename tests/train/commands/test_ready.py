@@ -88,6 +88,30 @@ def test_pictures_of_a_small_set_are_decoded_before_the_first_step(split, fault,
     refused_by_both(recipe_file, "car/0.png", sets=(f"data.{split}.root={tmp_path / 't'}",))
 
 
+@pytest.mark.parametrize("fault", ["missing", "misspelt", "empty", "cut", "the target's"])
+def test_photographs_that_cannot_be_a_background(fault, recipe_file, trees, tmp_path):
+    folder, named = tmp_path / "photos", "photos"
+    if fault not in ("missing", "misspelt"):
+        folder.mkdir()
+    if fault == "misspelt":
+        named, parts = "vareid", ("data.background (plain, varied or a folder of photographs): vareid", "no such")
+    elif fault == "missing":
+        parts = ("data.background", "photos: no such file or folder")
+    elif fault == "empty":
+        parts = ("data.background", "photos: no images; put")
+    elif fault == "cut":
+        (folder / "a.png").write_bytes((trees / "target/car/0.png").read_bytes()[:-200])
+        parts = ("photos/a.png",)
+    else:
+        (folder / "a.png").hardlink_to(trees / "target/car/0.png")
+        parts = ("data.target: 1 of its pictures are data.background's, which are trained on",)
+    refused_by_both(recipe_file, *parts, sets=(f"data.background={named}",))
+
+
+def test_crops_of_a_segmentation_have_no_photographs_under_them(masked):
+    refused_by_both(masked, "data.background", "without masks", sets=("data.background=photos",))
+
+
 def test_a_target_of_other_classes_is_found_before_training(recipe_file, trees, tmp_path):
     shutil.copytree(trees / "target", tmp_path / "t")
     (tmp_path / "t" / "car").rename(tmp_path / "t" / "van")
@@ -233,6 +257,8 @@ def test_drawn_pictures_go_to_no_folder_from_which_a_split_reads(recipe_file, ma
     check = ("csg-train", "data", "check")
     refused = command(*check, recipe_file, "--set", target, "--sheet", "photos/sheets", cwd=tmp_path)
     assert_user_error(refused, "photos/sheets: in photos, from which data.target reads")
+    refused = command(*check, recipe_file, "--set", "data.background=photos", "--sheet", "photos/a", cwd=tmp_path)
+    assert_user_error(refused, "photos/a: in photos, from which data.background reads")
     for folder in ("images", "masks"):
         refused = command(*check, masked, "--sheet", tmp_path / "m" / folder, cwd=tmp_path)
         assert_user_error(refused, "from which data.source reads")

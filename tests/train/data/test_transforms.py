@@ -9,6 +9,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from torchvision.transforms.v2 import CenterCrop, Compose, Resize
 
 from csg_train.data.loaders.batch import stacked
+from csg_train.data.readers.sets import unlabelled
 from csg_train.data.views.transforms import (
     OPERATIONS,
     evaluation_view,
@@ -82,6 +83,32 @@ def test_the_varied_background_is_blurred_by_nought_to_three_pixels(monkeypatch)
         smooth_background((6, 6), random.Random(seed))
     assert 0 <= min(radii) < 0.1
     assert 2.9 < max(radii) <= 3
+
+
+def test_a_part_of_a_photograph_lies_under_transparency(tmp_path):
+    """Photos that tell where a pixel is from: red counts columns, green rows, blue the photo."""
+    rows, columns = np.mgrid[:60, :90]
+    for number in range(3):
+        pixels = np.stack([columns, rows, np.full_like(rows, 100 * number)], axis=-1).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    photos = unlabelled(tmp_path, ())
+    image = Image.new("RGBA", (60, 60), (0, 0, 0, 0))
+    image.paste((9, 8, 7, 255), (10, 10, 20, 20))
+    seen = set()
+    for seed in range(40):
+        options = {"size": 60, "fit": "pad", "augment": "none", "background": photos}
+        view = training_view(image, rng=random.Random(seed), **options).permute(1, 2, 0).numpy()
+        assert (view[10:20, 10:20] == (9, 8, 7)).all()
+        left, number = int(view[0, 0, 0]), int(view[0, 0, 2])
+        view[10:20, 10:20] = np.array(Image.open(tmp_path / f"{number // 100}.png"))[10:20, left + 10 : left + 20]
+        whole = np.array(Image.open(tmp_path / f"{number // 100}.png"))
+        np.testing.assert_array_equal(view, whole[:, left : left + 60])
+        seen.add((left, number))
+    assert {number for _, number in seen} == {0, 100, 200}
+    assert len(seen) > 20
+    opaque = image.convert("RGB")
+    options = {"size": 60, "fit": "pad", "augment": "none", "rng": random.Random(0)}
+    assert torch.equal(training_view(opaque, background=photos, **options), evaluation_view(opaque, size=60, fit="pad"))
 
 
 def test_either_sign_is_drawn_as_often():
