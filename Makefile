@@ -6,7 +6,7 @@ STAMP = $(VENV)/.installed-$(shell sha256sum pyproject.toml | cut -c1-16)
 
 DEMO = renders-photos
 RUNS ?= runs/$(DEMO)-demo
-METHODS = oracle baseline csg
+METHODS = oracle baseline asg csg
 # Of renders-photos half of the recipe's steps: within 12 minutes on two slow cores, models drawn anew. Features collapse
 # in the first 25 of them, so five snapshots are measured too; the oracle's features stay as they are.
 SETS = $(if $(filter renders-photos,$(DEMO)),--set train.steps=125 --set train.snapshots=5)
