@@ -30,7 +30,7 @@ demo: $(STAMP)
 	$(BIN)/csg-analyze gradcam $(METHODS:%=$(RUNS)/%-s0/ckpt.pt) --set data.size=224 --out $(RUNS)/gradcam
 	$(BIN)/csg-report build $(RUNS) --out $(RUNS)/report \
 	  $(addprefix --beside ,$(wildcard reports/$(DEMO)/report))
-	@echo "the report: $(CURDIR)/$(RUNS)/report/index.html"
+	@echo "the report: $(abspath $(RUNS))/report/index.html"
 
 test: $(STAMP) system data
 	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python $(TESTS)
