@@ -305,12 +305,16 @@ def test_nohup_is_respected():
 def test_ctrl_c_twice_in_python_ends_the_training_and_not_the_process(monkeypatch):
     """A notebook lost its kernel, and every variable."""
     monkeypatch.setattr("csg_train.engine.interrupts._ONE", 0)
-    with Interrupts() as interrupts:
-        signal.raise_signal(signal.SIGINT)
-        assert interrupts.received == signal.SIGINT
-        with pytest.raises(KeyboardInterrupt):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    try:
+        with Interrupts() as interrupts:
             signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+            assert interrupts.received == signal.SIGINT
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_ctrl_c_while_measuring(recipe_file, tmp_path):
