@@ -129,6 +129,7 @@ class Asked:
         require_distinct(self.models)
         if self.records is not None and self.records.exists() and not self.records.is_dir():
             raise UserError(f"--records {self.records}: a file; give a folder")
+        pictures.unlabelled(self.folder, ())  # before a model's weights are fetched
 
     def subjects(self) -> Iterator[Subject | Outside]:
         """Each, opened in turn."""

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from csg_analysis.report import (
     attention_part,
     choosing_part,
+    class_pairs_part,
     cost_part,
     course_part,
     curves,
@@ -71,7 +72,7 @@ from csg_train.names import in_markdown
 __all__ = ["Report", "make_report", "render_markdown", "render_page"]
 
 _PARTS = (
-    *(cost_part.cost_part, course_part.course_part, attention_part.attention_part),
+    *(cost_part.cost_part, course_part.course_part, class_pairs_part.class_pairs_part, attention_part.attention_part),
     *(similarity_part.similarity_part, sphere_part.sphere_part, segmentation_part.segmentation_part),
     choosing_part.choosing_part,
 )
