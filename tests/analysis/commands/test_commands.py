@@ -46,17 +46,18 @@ def test_energy_of_two_pictures_has_no_interval(recipe_file, tmp_path):
 @pytest.mark.parametrize("act", ["accuracy", "energy", "compare", "attention", "gradcam"])
 def test_what_was_trained_on_is_no_target(act, trained, trees, tmp_path, monkeypatch):
     """Measured after a blind run or with --set, it was called the target's."""
-    monkeypatch.chdir(tmp_path)
+    here, one_of_it = tmp_path / "here", tmp_path / "real"
+    here.mkdir()
+    monkeypatch.chdir(here)
     shutil.copytree(trained[0].parent, "run")
-    before = sorted(tmp_path.rglob("*"))
-    one_of_it = tmp_path.parent / f"{tmp_path.name}-real"
+    before = sorted(here.rglob("*"))
     write_tree(one_of_it, seed=5)
     (one_of_it / "bus" / "linked.png").symlink_to(trees / "source" / "bus" / "0.png")
     for root, count in {trees / "source": 12, one_of_it: 1}.items():
         where = ("--images", "target", "--out", "maps") if act == "gradcam" else ("--split", "target")
         done = analyze(act, "run/ckpt.pt", *where, "--set", f"data.target.root={root}")
         refused(done, "run/ckpt.pt: data.target: the run was trained on", f"{count} of its pictures")
-        assert sorted(tmp_path.rglob("*")) == before
+        assert sorted(here.rglob("*")) == before
 
 
 def test_accuracy_of_other_classes_is_another_table(trained, tmp_path):
