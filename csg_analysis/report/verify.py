@@ -212,6 +212,9 @@ def _energy_faults(record: EnergyRecord) -> Iterator[str]:
             yield f"mhe of s = {order} does not follow from its own value in the convention paper"
         if value is not None and ends is not None and not ends.low <= value <= ends.high:
             yield f"mhe of s = {order} lies outside its own interval"
+        parts = [part for part in (record.within.get(order), record.between.get(order)) if part is not None]
+        if value is not None and len(parts) == 2 and not min(parts) - _CLOSE <= value <= max(parts) + _CLOSE:
+            yield f"mhe of s = {order} does not lie between its means within classes and between them"
 
 
 def _areas(record: AttentionScores) -> Iterator[tuple[str, float, list[float]]]:

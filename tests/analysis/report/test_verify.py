@@ -128,6 +128,10 @@ def test_a_record_edited_before_the_build_is_found_too(tmp_path: Path, masks: bo
         ({"mhe": {"0": -0.6}}, "mhe of s = 0 does not follow from its own value in the convention paper"),
         ({"mhe": {"0": None}}, "mhe of s = 0 does not follow from its own value in the convention paper"),
         ({"paper": {"0": 1.0}, "mhe": {"0": 2.0}}, "mhe of s = 0 lies outside its own interval"),
+        (
+            {"within": {"0": 0.1}, "between": {"0": 0.3}},
+            "mhe of s = 0 does not lie between its means within classes and between them",
+        ),
     ],
 )
 def test_an_energy_edited_before_the_build_is_found_too(tmp_path: Path, change_to: dict, fault: str) -> None:
