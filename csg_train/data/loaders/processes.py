@@ -30,8 +30,12 @@ _EXITED = "exited unexpectedly"  # torch's words, for a process and for the thre
 def end_with_feeder(_worker: int) -> None:
     """``worker_init_fn``: a process that cannot hand over a batch ends, since nobody would be told of it otherwise.
 
-    One whose program ended while it took a batch says nothing: an error of its own goes to the program.
+    One whose program ended while it took a batch says nothing: an error of its own goes to the program. One whose
+    program ended before this call ends here: torch's own watch, which begins after it, would see nothing change.
     """
+    program, forked = multiprocessing.parent_process(), multiprocessing.get_start_method() == "fork"
+    if program is not None and forked and os.getppid() != program.pid:
+        os._exit(1)
     sys.excepthook = _lost_program
     multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(  # type: ignore[attr-defined]
         lambda _error, _batch: os._exit(1)

@@ -3,6 +3,8 @@
 import errno
 import os
 import signal
+import subprocess
+import sys
 import threading
 from multiprocessing import active_children
 
@@ -45,6 +47,23 @@ def test_an_error_while_every_process_lives_is_another(monkeypatch):
     monkeypatch.setattr(processes, "_MOMENT", 0.0)
     with pytest.raises(ConnectionResetError):
         next(iterate(DataLoader(range(4), num_workers=2)))
+
+
+def test_a_process_whose_program_was_killed_before_torch_watches_ends():
+    """It waited for batches for ever, and the memory of the run with it."""
+    code = (
+        "import multiprocessing, os, signal, time\n"
+        "from csg_train.data.loaders.processes import end_with_feeder\n"
+        "def load(program):\n"
+        "    while os.getppid() == program: time.sleep(0.01)\n"
+        "    end_with_feeder(0)\n"
+        "    os.write(1, b'waits for batches')\n"
+        "multiprocessing.set_start_method('fork')\n"
+        "multiprocessing.Process(target=load, args=[os.getpid()]).start()\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, timeout=60, check=False)
+    assert (result.returncode, result.stdout) == (-signal.SIGKILL, b"")
 
 
 def test_without_a_temporary_folder(monkeypatch):
