@@ -24,7 +24,7 @@ from csg_analysis.energy.unit_rows import offsets
 
 __all__ = ["PANEL_BYTES", "Blocks"]
 
-PANEL_BYTES, _STRIP_BYTES = 32 * 2**20, 2**20
+PANEL_BYTES, _STRIP_BYTES = 64 * 2**20, 2**20
 _PRODUCT_BYTES, _EXACT_BYTES, _COLUMN_BYTES = 8 * 2**20, 16 * 2**20, 8 * 2**20  # two of all workers' and a piece's
 _ALIGN = 64  # numbers: products into rows of odd length run at two thirds of the speed
 _AHEAD = 2  # pieces of columns that are read while others are worked on
@@ -39,12 +39,16 @@ class _Piece(NamedTuple):
 
 
 class _Side(NamedTuple):
-    """A piece ready for products: residuals (B, D); offsets (B, K) and squared residuals (B,) in float64."""
+    """A piece ready for products: residuals (B, D), and offsets (B, K) in float64."""
 
     piece: _Piece
     residual: Tensor
     offset: Tensor
-    square: Tensor
+
+    @property
+    def square(self) -> Tensor:
+        """Squared residuals, shape (B,): the offsets to their own centre."""
+        return self.offset[:, self.piece.centre]
 
     def parts(self, rows: int) -> "Iterator[_Side]":
         """The piece in parts of at most so many rows."""
@@ -52,7 +56,7 @@ class _Side(NamedTuple):
         for low in range(start, stop, rows):
             part = _Piece(low, min(low + rows, stop), centre)
             at = slice(part.start - start, part.stop - start)
-            yield _Side(part, self.residual[at], self.offset[at], self.square[at])
+            yield _Side(part, self.residual[at], self.offset[at])
 
 
 class _Columns:
@@ -132,14 +136,12 @@ class Blocks:
         layout, count = self.layout, piece.stop - piece.start
         residual_BD = block_buffer((count, self.rows.d), self.dtype, self.rows.device)
         offset_BK = block_buffer((count, len(layout.centres)), torch.float64, self.rows.device)
-        square_B = torch.empty(count, dtype=torch.float64, device=self.rows.device)
         for start, stop in self.rows.chunks(piece.start, piece.stop):
             at = slice(start - piece.start, stop - piece.start)
             exact_BD = self.positions.residuals(start, stop, piece.centre)
             residual_BD[at] = exact_BD
             offset_BK[at] = offsets(exact_BD, piece.centre, layout.centres, layout.gaps)
-            square_B[at] = exact_BD.square_().sum(1)
-        return _Side(piece, residual_BD, offset_BK, square_B)
+        return _Side(piece, residual_BD, offset_BK)
 
     def run(self, rank: int, world: int) -> None:
         """The share of one process.

@@ -21,7 +21,7 @@ from csg_train.seeds import generator_for
 __all__ = ["COPY_DISTANCE", "Layout", "UnitRows", "arrange", "as_tensor", "offsets"]
 
 COPY_DISTANCE = 2.5e-13  # rows this near to one leader are within 5e-13 of each other: coincident by any path
-_CHUNK_NUMBERS = 2**18  # 2 MB of float64: two of them live in the caches
+_CHUNK_NUMBERS, _ALL_NUMBERS = 2**17, 2**20  # 1 MB of float64, 8 MB of all threads: each keeps what it has freed
 _CUDA_CHUNK_NUMBERS = 2**24  # there the number of launches counts
 _SAMPLE_NUMBERS = 2**20
 _SAMPLE_STRIP = 64  # rows
@@ -108,8 +108,9 @@ class UnitRows:
             raise UserError(f"feature row {start + index} {what}; remove it or fix the features")
 
     def chunks(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """Ranges of rows of a few megabytes in float64 that cover ``start`` to ``stop``."""
-        numbers = _CUDA_CHUNK_NUMBERS if self.device.type == "cuda" else _CHUNK_NUMBERS
+        """Ranges of rows, a megabyte in float64 at most on the CPU, that cover ``start`` to ``stop``."""
+        on_cpu = min(_CHUNK_NUMBERS, _ALL_NUMBERS // self.threads)
+        numbers = _CUDA_CHUNK_NUMBERS if self.device.type == "cuda" else on_cpu
         step = max(1, numbers // max(self.d, _MAX_CENTRES))  # a row may get as many offsets
         for low in range(start, stop, step):
             yield low, min(low + step, stop)
@@ -189,7 +190,13 @@ def offsets(residual_BD: Tensor, centre: int | Tensor, centres_KD: Tensor, gaps_
     """
     product_BK = residual_BD @ centres_KD.T
     own_B1 = product_BK[torch.arange(len(residual_BD), device=residual_BD.device), centre].unsqueeze(1)
-    return residual_BD.square().sum(1, keepdim=True) + 2 * (own_B1 - product_BK) + gaps_KK[centre] / 2
+    return _squares(residual_BD) + 2 * (own_B1 - product_BK) + gaps_KK[centre] / 2
+
+
+def _squares(residual_BD: Tensor) -> Tensor:
+    """Squared lengths, shape (B, 1), in one pass and without an array of squares."""
+    norm_B1: Tensor = torch.linalg.vector_norm(residual_BD, dim=1, keepdim=True)
+    return norm_B1.square_()
 
 
 def _gaps(centres_KD: Tensor) -> Tensor:
@@ -235,8 +242,7 @@ def _clusters(sample_SD: Tensor, share: float, threads: int) -> tuple[list[Tenso
 
 def _nearest(residual_BD: Tensor, centres_KD: Tensor, reach_K: Tensor) -> Tensor:
     """The nearest centre of each row among those within reach, shape (B,); centre 0, the mean, reaches everywhere."""
-    squared_BK = residual_BD.square().sum(1, keepdim=True) - 2 * residual_BD @ centres_KD.T
-    squared_BK += centres_KD.square().sum(1)
+    squared_BK = _squares(residual_BD) - 2 * (residual_BD @ centres_KD.T) + centres_KD.square().sum(1)
     return squared_BK.masked_fill_(squared_BK > reach_K, torch.inf).argmin(1)
 
 

@@ -24,6 +24,16 @@ def test_panel_counts_the_offsets_to_every_centre(d, count):
     assert blocks.panel * row_bytes <= PANEL_BYTES < (blocks.panel + 1) * row_bytes
 
 
+@pytest.mark.parametrize(("threads", "megabytes"), [(1, 1), (2, 1), (8, 1), (16, 0.5)])
+def test_threads_share_what_chunks_of_rows_may_hold(monkeypatch, threads, megabytes):
+    """An allocator keeps what each thread frees: with 2 MB a chunk, sixteen held 250 to 340 MB in all."""
+    monkeypatch.setattr("csg_analysis.energy.unit_rows.thread_count", lambda _device: threads)
+    rows = UnitRows(torch.ones(700, 2048))
+    chunks = list(rows.chunks(0, 700))
+    assert [row for start, stop in chunks for row in range(start, stop)] == list(range(700))
+    assert max(stop - start for start, stop in chunks) * 2048 * 8 == megabytes * 2**20
+
+
 def test_stable_order_of_a_long_array_equals_torchs():
     key_N = torch.randint(-500, 500, (300_000,), generator=torch.Generator().manual_seed(0)).double() / 7
     assert torch.equal(stable_order(key_N), key_N.argsort(stable=True))
