@@ -220,7 +220,7 @@ def _near(sample_SD: Tensor, offset_SK: Tensor, cluster_S: Tensor, share: float,
 def _clusters(sample_SD: Tensor, share: float, threads: int) -> tuple[list[Tensor], list[float]]:
     """Centres and radii of the tight clusters of a centred sample: greedily, the row with most near rows leads."""
     one_S = torch.zeros(len(sample_SD), dtype=torch.int64, device=sample_SD.device)
-    near_SS = _near(sample_SD, sample_SD.square().sum(1, keepdim=True), one_S, share, threads)
+    near_SS = _near(sample_SD, _squares(sample_SD), one_S, share, threads)
     centres: list[Tensor] = []
     radii: list[float] = []
     if float(near_SS.sum()) * 2**12 < near_SS.numel():
